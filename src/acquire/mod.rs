@@ -1,0 +1,174 @@
+//! The story of a token, top to bottom: cached → lock → re-read → refresh → sign in → save.
+//!
+//! 1. A cached token with enough life left is the answer: no lock, no network, no write.
+//! 2. Else take the session's lock, reading the file again while waiting: somebody may have done the work.
+//! 3. Refresh under the lock. New tokens are on disk before anyone is answered. Trouble that may pass never costs the
+//!    refresh token; only the provider's definite refusal of it does.
+//! 4. Let the lock go: none that others need is held while a person types.
+//! 5. Without a place to show a sign-in, say which command to run.
+//! 6. Sign in: one process holds the sign-in lock and polls; the code is in the session's file, so that the others wait
+//!    for it, and one of them goes on with the same code if that process dies.
+//! 7. A refused or expired sign-in is remembered for a moment, so that callers that retry at once do not prompt again.
+
+mod refresh;
+mod sign_in;
+
+use crate::cache::{Session, SessionFile, Store, Token, TokenKey};
+use crate::clock::Timestamp;
+use crate::config::Profile;
+use crate::failure::{Exit, Failure};
+use crate::oauth::http;
+use crate::providers::TokenKind;
+use crate::secret::Secret;
+use anyhow::{Context, Result};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Least life of a token handed out, in seconds, where neither the profile nor the caller says.
+pub const MIN_LIFE: u64 = 300;
+/// The same where a refresh kills the token handed out before.
+const MIN_LIFE_LATE: u64 = 30;
+/// Give up on a lock after this long: its holder makes one request.
+pub const LOCK_LIMIT: Duration = http::LIMIT.saturating_add(Duration::from_secs(10));
+
+/// What a caller asks for.
+#[derive(Debug)]
+pub struct Want<'p> {
+    /// Whose token.
+    pub profile: &'p Profile,
+    /// Which of its tokens.
+    pub kind: TokenKind,
+    /// Least life it must have left, in seconds, unless the profile says.
+    pub min_life: u64,
+    /// What kind of program asks, for the prompt; `None` when the person does.
+    pub caller: Option<&'static str>,
+    /// What it asks for, e.g. the cluster's address.
+    pub purpose: Option<String>,
+    /// How much of what is there will do.
+    pub effort: Effort,
+}
+
+/// How much of what is there will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// Whatever is good: the cached token, a refreshed one, a new sign-in.
+    Least,
+    /// The provider must confirm the session: refresh, or sign in, also if that was refused a moment ago.
+    Confirm,
+    /// A new sign-in.
+    SignIn,
+}
+
+/// What a caller gets.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// The token.
+    pub token: Secret,
+    /// Which kind it is.
+    pub kind: TokenKind,
+    /// When it ends; `None` if only revocation ends it.
+    pub expires_at: Option<Timestamp>,
+    /// Who signed in.
+    pub account: Option<String>,
+}
+
+/// Gets a token. Fails with exit 3 if a person must sign in and cannot be asked, 4 if they refused, 5 if the provider is
+/// out of reach.
+pub fn acquire(want: &Want<'_>) -> Result<Credential> {
+    let attempt = Attempt { want, key: token_key(want), started_ms: now_ms() };
+    // 1. The way nearly every call ends.
+    if want.effort == Effort::Least
+        && let Some(store) = Store::open()?
+        && let Some(session) = store.session(&want.profile.session).session()?
+        && let Some(credential) = attempt.answer(&session)
+    {
+        return Ok(credential);
+    }
+    let store = Store::open_or_make()?;
+    let file = store.session(&want.profile.session);
+    attempt.work(&file).with_context(|| format!("could not get a token for {}", want.profile.title()))
+}
+
+/// What a token is kept under.
+fn token_key(want: &Want<'_>) -> TokenKey {
+    let Profile { preset, endpoints, scopes, audience, resource, .. } = want.profile;
+    let mut scopes = scopes.clone();
+    scopes.sort_unstable();
+    scopes.dedup();
+    // Where one session serves several tenants, their token endpoints tell them apart.
+    let tenant = preset.tenant.and(endpoints.token.as_ref()).map(ToString::to_string);
+    TokenKey { kind: want.kind, scopes, tenant, audience: audience.clone(), resource: resource.clone() }
+}
+
+fn credential(session: &Session, token: &Token) -> Credential {
+    Credential {
+        token: token.token.clone(),
+        kind: token.key.kind,
+        expires_at: token.expires_at,
+        account: session.account.as_ref().map(|a| a.name.clone()),
+    }
+}
+
+/// One call's way through the story.
+struct Attempt<'w> {
+    want: &'w Want<'w>,
+    key: TokenKey,
+    started_ms: i64,
+}
+
+/// How a refresh ended, if not with a token or a failure.
+struct SignInNeeded {
+    /// Why, for the person.
+    because: Option<String>,
+}
+
+enum SignedIn {
+    Here(Credential),
+    /// Somebody else did: there is a new refresh token to use.
+    Elsewhere,
+}
+
+impl Attempt<'_> {
+    /// The cached token, if it will do.
+    fn answer(&self, session: &Session) -> Option<Credential> {
+        let token = session.token(&self.key)?;
+        token.lives(Timestamp::now(), self.enough(token)).then(|| credential(session, token))
+    }
+
+    /// Seconds that a token must have left: never more than a quarter of its life, or short-lived ones would be
+    /// refreshed on every call.
+    fn enough(&self, token: &Token) -> u64 {
+        let profile = self.want.profile;
+        let wanted =
+            if profile.preset.early_refresh { profile.min_ttl.unwrap_or(self.want.min_life) } else { MIN_LIFE_LATE };
+        wanted.min(token.lifetime.unwrap_or(u64::MAX) / 4)
+    }
+
+    /// The token just obtained, whatever life it has.
+    fn obtained(&self, session: &Session) -> Result<Credential> {
+        let now = Timestamp::now();
+        session.token(&self.key).filter(|t| t.lives(now, 1)).map(|t| credential(session, t)).ok_or_else(|| {
+            Failure::new(Exit::Failed, "the provider sent no ID token")
+                .hint("add `openid` to `scopes`, or set `token-kind = \"access\"`")
+                .into()
+        })
+    }
+
+    /// Everything past the cached answer.
+    fn work(&self, file: &SessionFile<'_>) -> Result<Credential> {
+        loop {
+            let needed = match self.refresh(file)? {
+                Ok(credential) => return Ok(credential),
+                Err(needed) => needed,
+            };
+            match self.sign_in(file, needed)? {
+                SignedIn::Here(credential) => return Ok(credential),
+                SignedIn::Elsewhere => {}
+            }
+        }
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,227 @@
+//! Steps 2 to 4 of the story: the session's lock, and a silent refresh under it.
+
+use super::{Attempt, Credential, Effort, LOCK_LIMIT, SignInNeeded, credential, now_ms};
+use crate::address::Address;
+use crate::cache::{Locked, Session, SessionFile, Token, TokenKey, Trouble};
+use crate::clock::{Timestamp, steady};
+use crate::failure::{Exit, Failure};
+use crate::log::debug;
+use crate::oauth::answer::{Answer, OauthError, Tokens};
+use crate::oauth::{Client, http, id_token};
+use crate::prompt::Screen;
+use crate::providers::TokenKind;
+use anyhow::Result;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// After this long, say what is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+impl Attempt<'_> {
+    /// Steps 2 to 4.
+    pub(super) fn refresh(&self, file: &SessionFile<'_>) -> Result<Result<Credential, SignInNeeded>> {
+        let locked = match self.lock(file)? {
+            Ok(locked) => locked,
+            Err(credential) => return Ok(Ok(credential)),
+        };
+        let (mut session, notice) = locked.load()?;
+        if let Some(credential) = self.done_meanwhile(&session)? {
+            return Ok(Ok(credential));
+        }
+        if self.want.effort == Effort::SignIn {
+            return Ok(Err(SignInNeeded { because: None }));
+        }
+        if session.refresh_token.is_none() {
+            let ended = !session.tokens.is_empty();
+            let because =
+                notice.or_else(|| ended.then(|| "the last token has ended and there is none to renew it with".into()));
+            return Ok(Err(SignInNeeded { because }));
+        }
+        let (client, found) = match Client::new(self.want.profile, session.server.as_ref()) {
+            Ok(made) => made,
+            Err(error) => return self.troubled(&locked, &mut session, error).map(Ok),
+        };
+        session.server = found.or(session.server);
+        while let Some(refresh_token) = session.refresh_token.clone() {
+            let scopes = self.scopes_to_name(&session);
+            debug(|| format!("refreshing the session of {}", self.want.profile.title()));
+            let sent = Timestamp::now();
+            let why = match client.refresh(&refresh_token, scopes.as_deref()) {
+                Ok(Answer::Object(object)) => match Tokens::read(&object) {
+                    Ok(tokens) => {
+                        let asked = session.asked.clone();
+                        let kept = self.keep(&mut session, &tokens, &asked, sent);
+                        session.trouble = None;
+                        // On disk before anyone is answered, also when what came cannot be handed out.
+                        locked.save(&session)?;
+                        kept?;
+                        return self.obtained(&session).map(Ok);
+                    }
+                    Err(why) => why,
+                },
+                Ok(Answer::Error(error)) if refuses_the_grant(&error) => {
+                    let (on_disk, _) = locked.load()?;
+                    if on_disk.refresh_token.is_some() && on_disk.refresh_token != session.refresh_token {
+                        // Somebody who does not see our lock was faster; theirs is the one in force (R38).
+                        session = on_disk;
+                        continue;
+                    }
+                    session.refresh_token = None;
+                    locked.save(&session)?;
+                    return Ok(Err(SignInNeeded {
+                        because: Some(format!("the provider ended the session ({})", error.text())),
+                    }));
+                }
+                Ok(Answer::Error(error)) if error.code == "invalid_scope" && !self.was_asked(&session) => {
+                    locked.save(&session)?;
+                    return Ok(Err(SignInNeeded { because: Some("more scopes are needed than were granted".into()) }));
+                }
+                Ok(Answer::Error(error)) => {
+                    return Err(client.refused(&error, "the provider refused to renew the token").into());
+                }
+                Ok(Answer::Transient(why, _) | Answer::Redirect(why) | Answer::Unreadable(why)) | Err(why) => why,
+            };
+            let error = http::unreachable(client.token_endpoint(), &why);
+            return self.troubled(&locked, &mut session, error.into()).map(Ok);
+        }
+        Ok(Err(SignInNeeded { because: None }))
+    }
+
+    /// Takes the session's lock, unless the file comes to hold the answer first.
+    fn lock<'f>(&self, file: &'f SessionFile<'_>) -> Result<Result<Locked<'f>, Credential>> {
+        let began = steady();
+        let mut pause = Duration::from_millis(5);
+        let mut screen = None;
+        loop {
+            if let Some(locked) = file.try_lock()? {
+                return Ok(Ok(locked));
+            }
+            sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(50));
+            if let Some(session) = file.session()?
+                && let Some(credential) = self.done_meanwhile(&session)?
+            {
+                return Ok(Err(credential));
+            }
+            let waited = steady().saturating_sub(began);
+            if waited > LOCK_LIMIT {
+                return Err(file.lock_is_held(waited).into());
+            }
+            if waited > PATIENCE {
+                let screen: &mut Option<Screen> = screen.get_or_insert_with(|| Screen::find(self.want.profile.prompt));
+                if let Some(screen) = screen {
+                    screen.status("keyfob: waiting for another process to renew the token. Ctrl-C stops.");
+                }
+            }
+        }
+    }
+
+    /// What another process did since this call began: the token we want, or trouble that we need not go through again.
+    pub(super) fn done_meanwhile(&self, session: &Session) -> Result<Option<Credential>> {
+        let news = |token: &Token| self.want.effort == Effort::Least || token.received_at.0 * 1000 > self.started_ms;
+        if session.token(&self.key).is_some_and(news)
+            && let Some(credential) = self.answer(session)
+        {
+            return Ok(Some(credential));
+        }
+        match &session.trouble {
+            Some(trouble) if trouble.at_ms > self.started_ms => match self.still_living(session) {
+                Some(credential) => Ok(Some(credential)),
+                None => Err(trouble.failure().into()),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    /// The old token, when it cannot be renewed right now.
+    fn still_living(&self, session: &Session) -> Option<Credential> {
+        let token = session.token(&self.key).filter(|t| t.lives(Timestamp::now(), 1))?;
+        (self.want.effort == Effort::Least).then(|| credential(session, token))
+    }
+
+    /// Writes trouble down for those who wait, and answers with the old token if it lives.
+    fn troubled(&self, locked: &Locked<'_>, session: &mut Session, error: anyhow::Error) -> Result<Credential> {
+        debug(|| format!("{error:#}"));
+        session.trouble = Some(Trouble::of(&error, now_ms()));
+        locked.save(session)?;
+        self.still_living(session).ok_or(error)
+    }
+
+    /// The `scope` parameter of a refresh: none where the scopes are those that were signed in for, since some servers
+    /// refuse what they themselves did not grant.
+    fn scopes_to_name(&self, session: &Session) -> Option<Vec<String>> {
+        let want = &self.want.profile.scopes;
+        if self.want.profile.preset.refresh_names_scopes || !self.was_asked(session) {
+            return Some(want.clone());
+        }
+        let fewer = session.asked.iter().any(|s| !want.contains(s));
+        fewer.then(|| want.iter().filter(|s| session.granted.contains(s)).cloned().collect())
+    }
+
+    /// Whether the sign-in was for all the scopes that are wanted now.
+    fn was_asked(&self, session: &Session) -> bool {
+        self.want.profile.scopes.iter().all(|s| session.asked.contains(s))
+    }
+
+    /// Takes a token answer into the session. Fails if it holds an ID token that may not be handed out and one is wanted.
+    pub(super) fn keep(&self, session: &mut Session, tokens: &Tokens, asked: &[String], sent: Timestamp) -> Result<()> {
+        let profile = self.want.profile;
+        if let Some(new) = &tokens.refresh_token {
+            session.refresh_token = Some(new.clone());
+        }
+        for scope in tokens.scope.as_deref().unwrap_or(asked) {
+            if !session.granted.contains(scope) {
+                session.granted.push(scope.clone());
+            }
+        }
+        let jwt_exp = || id_token::claims(&tokens.access_token).and_then(|c| id_token::time(&c, "exp"));
+        let expires_at = match tokens.expires_in {
+            Some(seconds) => Some(sent.plus(seconds)),
+            None => jwt_exp().or_else(|| profile.preset.unstated_lifetime.map(|seconds| sent.plus(seconds))),
+        };
+        let access = Token {
+            key: TokenKey { kind: TokenKind::Access, ..self.key.clone() },
+            token: tokens.access_token.clone(),
+            received_at: sent,
+            expires_at,
+            lifetime: expires_at.map(|end| end.since(sent)),
+        };
+        session.keep(access, sent);
+        let Some(token) = &tokens.id_token else { return Ok(()) };
+        let checked = id_token::claims(token).ok_or_else(|| "it is not a JWT".to_owned()).and_then(|claims| {
+            let issuer = profile.issuer_template.as_deref().or(profile.issuer.as_ref().map(Address::as_str));
+            id_token::check(&claims, issuer, &profile.session.client_id, sent).map(|()| claims)
+        });
+        match checked {
+            Ok(claims) => {
+                let expires_at = id_token::time(&claims, "exp");
+                let issued_at = id_token::time(&claims, "iat").unwrap_or(sent);
+                let token = Token {
+                    key: TokenKey { kind: TokenKind::Id, ..self.key.clone() },
+                    token: token.clone(),
+                    received_at: sent,
+                    expires_at,
+                    lifetime: expires_at.map(|end| end.since(issued_at)),
+                };
+                session.keep(token, sent);
+                Ok(())
+            }
+            Err(why) if self.want.kind == TokenKind::Id => {
+                Err(Failure::new(Exit::Failed, format!("the provider's ID token cannot be used: {why}")).into())
+            }
+            Err(why) => {
+                debug(|| format!("ignoring the provider's ID token: {why}"));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Whether an error ends the grant, rather than being about this request.
+fn refuses_the_grant(error: &OauthError) -> bool {
+    error.bodyless
+        || matches!(
+            error.code.as_str(),
+            "invalid_grant" | "interaction_required" | "login_required" | "consent_required"
+        )
+}

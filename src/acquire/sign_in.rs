@@ -1,0 +1,357 @@
+//! Steps 5 to 7 of the story: one sign-in, whoever waits for it, shown once per terminal and remembered when refused.
+
+use super::{Attempt, Credential, Effort, LOCK_LIMIT, SignInNeeded, SignedIn, now_ms};
+use crate::address::Address;
+use crate::cache::{Account, Metadata, Pending, Refusal, Session, SessionFile, Trouble};
+use crate::clock::{Timestamp, steady};
+use crate::config::PromptMode;
+use crate::device::{End, Polling};
+use crate::failure::{Exit, Failure};
+use crate::log::debug;
+use crate::oauth::answer::{Answer, Tokens};
+use crate::oauth::{Client, id_token};
+use crate::prompt::{Screen, SignIn, parent};
+use crate::providers::TokenKind;
+use anyhow::Result;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// How long a refused sign-in is remembered, in milliseconds: longer than a command that retries, shorter than a
+/// person's patience.
+const REFUSAL_MEMORY_MS: i64 = 30_000;
+/// How often a waiting process looks at the session's file.
+const LOOK: Duration = Duration::from_millis(100);
+
+impl Attempt<'_> {
+    /// Steps 5 to 7.
+    pub(super) fn sign_in(&self, file: &SessionFile<'_>, needed: SignInNeeded) -> Result<SignedIn> {
+        let before = file.session()?;
+        if let Some(refusal) = before.as_ref().and_then(|s| s.refusal.as_ref())
+            && self.want.effort == Effort::Least
+            && (0..REFUSAL_MEMORY_MS).contains(&(self.started_ms - refusal.at_ms))
+        {
+            return Err(self.refusal(refusal));
+        }
+        let Some(screen) = Screen::find(self.want.profile.prompt) else {
+            return Err(self.nobody_to_ask(&needed).into());
+        };
+        let refresh_token = before.and_then(|s| s.refresh_token);
+        let mut view = View { attempt: self, screen, because: needed.because, seen: None, shown: false, joined: false };
+        loop {
+            // Read after the attempt at the lock: what its last holder finished is in the file then.
+            let lock = file.try_sign_in_lock()?;
+            let session = file.session()?.unwrap_or_else(|| Session::new(&self.want.profile.session));
+            if let Some(credential) = self.done_meanwhile(&session)? {
+                return Ok(SignedIn::Here(credential));
+            }
+            if session.refresh_token.is_some() && session.refresh_token != refresh_token {
+                return Ok(SignedIn::Elsewhere);
+            }
+            if let Some(refusal) = session.refusal.as_ref().filter(|r| r.at_ms >= self.started_ms) {
+                return Err(self.refusal(refusal));
+            }
+            if lock.is_some() {
+                return self.poll(file, session, &mut view).map(SignedIn::Here);
+            }
+            view.joined = true;
+            if let Some(pending) = &session.pending {
+                view.show(pending, true);
+            }
+            sleep(LOOK);
+        }
+    }
+
+    /// As the one process that holds the sign-in lock: starts a sign-in, or goes on with the one that is there.
+    fn poll(&self, file: &SessionFile<'_>, session: Session, view: &mut View<'_>) -> Result<Credential> {
+        let made = Client::new(self.want.profile, session.server.as_ref());
+        let (client, found) = or_trouble(file, made)?;
+        let mut resumed = session.pending.filter(|p| p.expires_at > Timestamp::now());
+        loop {
+            let going_on = resumed.is_some();
+            let (pending, mut polling) = match resumed.take() {
+                Some(pending) => {
+                    // When it was last polled is not known: wait one whole interval.
+                    let now = steady();
+                    let left = Duration::from_secs(pending.expires_at.since(Timestamp::now()));
+                    let polling = Polling::new(pending.interval, now + left, now);
+                    (pending, polling)
+                }
+                None => self.start(file, &client, found.clone(), view)?,
+            };
+            view.joined = going_on;
+            view.show(&pending, false);
+            let scopes = pending.scopes.clone();
+            let end = poll_until_end(file, &client, pending, &mut polling, view)?;
+            if going_on && matches!(end, End::Spent(_)) {
+                // Whoever polled before us died with the answer. The person has to approve once more.
+                view.because = Some("the last sign-in was interrupted".into());
+                continue;
+            }
+            return self.finish(file, &client, end, &scopes);
+        }
+    }
+
+    /// Asks for a code and writes it down for the others.
+    fn start(
+        &self,
+        file: &SessionFile<'_>,
+        client: &Client<'_>,
+        found: Option<Metadata>,
+        view: &View<'_>,
+    ) -> Result<(Pending, Polling)> {
+        let sent = steady();
+        let sent_at = Timestamp::now();
+        let wanted = {
+            // Ask again for all that was granted before, or the next caller's scopes would be gone.
+            let known = file.session()?.map(|session| session.asked).unwrap_or_default();
+            let mut scopes = self.want.profile.scopes.clone();
+            scopes.extend(known.into_iter().filter(|s| !self.want.profile.scopes.contains(s)));
+            client.askable(&scopes)
+        };
+        let (code, code_verifier) = or_trouble(file, client.device_authorization(&wanted).map_err(Into::into))?;
+        let pending = Pending {
+            device_code: code.device_code,
+            user_code: code.user_code,
+            verification_uri: code.verification_uri.to_string(),
+            verification_uri_complete: code.verification_uri_complete.map(|u| u.to_string()),
+            code_verifier,
+            scopes: wanted,
+            expires_at: sent_at.plus(code.expires_in),
+            interval: code.interval,
+            asked_by: self.asked_by().unwrap_or_else(|| "`keyfob login`".into()),
+            terminal: view.screen.terminal().map(str::to_owned),
+        };
+        file.update(LOCK_LIMIT, |session| {
+            session.server = found.or(session.server.take());
+            session.pending = Some(pending.clone());
+            session.refusal = None;
+            session.trouble = None;
+        })?;
+        let polling = Polling::new(code.interval, sent + Duration::from_secs(code.expires_in), steady());
+        Ok((pending, polling))
+    }
+
+    /// Writes down how a sign-in ended, and answers.
+    fn finish(&self, file: &SessionFile<'_>, client: &Client<'_>, end: End, scopes: &[String]) -> Result<Credential> {
+        let sent = Timestamp::now();
+        let refused = |message: String| {
+            let refusal = Refusal { at_ms: now_ms(), message };
+            file.update(LOCK_LIMIT, |session| {
+                session.pending = None;
+                session.refusal = Some(refusal.clone());
+            })?;
+            Err(self.refusal(&refusal))
+        };
+        match end {
+            End::Approved(tokens) => {
+                let locked = file.lock(LOCK_LIMIT)?;
+                let (mut session, _) = locked.load()?;
+                session.pending = None;
+                let account = account(client, &tokens);
+                if let Err(message) = self.expected(&session, account.as_ref()) {
+                    drop(locked);
+                    // A grant that is not wanted is not left behind.
+                    let unwanted = tokens
+                        .refresh_token
+                        .as_ref()
+                        .map_or((&tokens.access_token, "access_token"), |t| (t, "refresh_token"));
+                    let _ = client.revoke(unwanted.0, unwanted.1);
+                    return refused(message);
+                }
+                session.account = account.or(session.account);
+                session.asked = scopes.to_vec();
+                session.granted.clear();
+                if tokens.refresh_token.is_some() {
+                    // The others can be had again, from the grant that is in force now.
+                    session.tokens.clear();
+                }
+                session.refresh_token = None;
+                session.refusal = None;
+                session.trouble = None;
+                let kept = self.keep(&mut session, &tokens, scopes, sent);
+                locked.save(&session)?;
+                drop(locked);
+                kept?;
+                if self.want.kind == TokenKind::Id && tokens.id_token.is_none() && session.refresh_token.is_some() {
+                    // Some servers send ID tokens only on refresh.
+                    if let Ok(credential) = self.refresh(file)? {
+                        return Ok(credential);
+                    }
+                }
+                self.obtained(&session)
+            }
+            End::Refused(error) => refused(format!("the sign-in was refused ({})", error.text())),
+            End::Expired => refused("the code has expired before it was entered".into()),
+            End::Spent(error) => refused(format!("the code is no longer valid ({})", error.text())),
+            End::Failed(error) => {
+                or_trouble(file, Err(client.refused(&error, "the provider ended the sign-in").into()))
+            }
+            End::Lost(why) => {
+                let what = format!("the sign-in's answer from {} was lost: {why}", client.token_endpoint());
+                or_trouble(
+                    file,
+                    Err(Failure::new(Exit::Unreachable, what).hint(format!("sign in again: {}", self.login())).into()),
+                )
+            }
+        }
+    }
+
+    /// Whether this account may sign in here: the one the profile names, or the one that did before.
+    fn expected(&self, session: &Session, account: Option<&Account>) -> Result<(), String> {
+        let said = account.map_or("an account without a name", |a| &a.name);
+        if let Some(wanted) = &self.want.profile.account {
+            let is = account.is_some_and(|a| a.name.eq_ignore_ascii_case(wanted) || a.subject.as_ref() == Some(wanted));
+            return if is { Ok(()) } else { Err(format!("{said} signed in, but this profile is for {wanted}")) };
+        }
+        match (&session.account, account) {
+            (Some(before), Some(now))
+                if before.name != now.name && (before.subject.is_none() || before.subject != now.subject) =>
+            {
+                Err(format!("{said} signed in, but this session belongs to {}", before.name))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Who asks and what for; `None` when the person does.
+    fn asked_by(&self) -> Option<String> {
+        let who = parent().or_else(|| self.want.caller.map(str::to_owned));
+        let who = self.want.caller.and(who)?;
+        Some(match &self.want.purpose {
+            Some(purpose) => format!("{who} for {purpose}"),
+            None => who,
+        })
+    }
+
+    fn nobody_to_ask(&self, needed: &SignInNeeded) -> Failure {
+        let because = needed.because.as_ref().map(|b| format!(": {b}")).unwrap_or_default();
+        let nowhere = match self.want.profile.prompt {
+            PromptMode::Never => "prompting is switched off",
+            _ => "there is no terminal to show a sign-in on",
+        };
+        Failure::new(Exit::SignInNeeded, format!("a sign-in is needed{because}, and {nowhere}")).hint(self.login())
+    }
+
+    fn refusal(&self, refusal: &Refusal) -> anyhow::Error {
+        let hint = format!("to try again: {}", self.login());
+        Failure::new(Exit::Refused, refusal.message.clone()).hint(hint).into()
+    }
+
+    /// The command that signs in to this profile.
+    fn login(&self) -> String {
+        self.want.profile.command("login")
+    }
+}
+
+/// Polls, counting down on the screen, until the sign-in has ended.
+fn poll_until_end(
+    file: &SessionFile<'_>,
+    client: &Client<'_>,
+    mut pending: Pending,
+    polling: &mut Polling,
+    view: &mut View<'_>,
+) -> Result<End> {
+    loop {
+        loop {
+            let now = steady();
+            if now >= polling.next() {
+                break;
+            }
+            view.screen.left(polling.deadline().saturating_sub(now));
+            sleep(polling.next().saturating_sub(now).min(Duration::from_secs(1)));
+        }
+        if polling.ended(steady()) {
+            return Ok(End::Expired);
+        }
+        let answer = client.poll(&pending);
+        if let Err(why) | Ok(Answer::Transient(why, _)) = &answer {
+            debug(|| format!("polling goes on: {why}"));
+        }
+        if let Some(end) = polling.receive(answer, steady()) {
+            return Ok(end);
+        }
+        if polling.interval() != pending.interval {
+            // Whoever goes on after us must not be faster than the server allows.
+            pending.interval = polling.interval();
+            file.update(LOCK_LIMIT, |session| {
+                if let Some(known) = session.pending.as_mut().filter(|p| p.device_code == pending.device_code) {
+                    known.interval = pending.interval;
+                }
+            })?;
+        }
+    }
+}
+
+/// Passes a success on; writes a failure down for those who wait, and ends the pending sign-in.
+fn or_trouble<T>(file: &SessionFile<'_>, result: Result<T>) -> Result<T> {
+    result.or_else(|error| {
+        let trouble = Trouble::of(&error, now_ms());
+        file.update(LOCK_LIMIT, |session| {
+            session.pending = None;
+            session.trouble = Some(trouble);
+        })?;
+        Err(error)
+    })
+}
+
+/// What a person sees of a sign-in, once per terminal.
+struct View<'a> {
+    attempt: &'a Attempt<'a>,
+    screen: Screen,
+    because: Option<String>,
+    /// The code that has been dealt with.
+    seen: Option<String>,
+    /// It is on this process's screen, not only on another's.
+    shown: bool,
+    /// Another process started it.
+    joined: bool,
+}
+
+impl View<'_> {
+    /// Shows a sign-in, once; `waiting` for another process to finish it.
+    fn show(&mut self, pending: &Pending, waiting: bool) {
+        let left = Duration::from_secs(pending.expires_at.since(Timestamp::now()));
+        if self.seen.as_ref() == Some(&pending.user_code) {
+            if self.shown {
+                self.screen.left(left);
+            }
+            return;
+        }
+        self.seen = Some(pending.user_code.clone());
+        // Whoever started it shows it on this very terminal already; unless it died, and then we are not waiting.
+        self.shown = !(waiting && pending.terminal.is_some() && pending.terminal.as_deref() == self.screen.terminal());
+        if !self.shown {
+            return;
+        }
+        let profile = self.attempt.want.profile;
+        let asked_by = if self.joined { Some(pending.asked_by.clone()) } else { self.attempt.asked_by() };
+        let host = Address::parse(&pending.verification_uri).map(|a| a.host()).unwrap_or_default();
+        let authority = Address::parse(&profile.session.authority).map(|a| a.host()).unwrap_or_default();
+        let foreign = host != authority && !profile.preset.verification_hosts.contains(&host.as_str());
+        self.screen.show(&SignIn {
+            profile: profile.title(),
+            authority: &profile.session.authority,
+            account: profile.account.as_deref(),
+            asked_by: asked_by.as_deref(),
+            joined: self.joined,
+            because: self.because.as_deref(),
+            verification_uri: &pending.verification_uri,
+            verification_uri_complete: pending.verification_uri_complete.as_deref(),
+            foreign_host: foreign.then_some(&host),
+            user_code: &pending.user_code,
+            left,
+        });
+    }
+}
+
+/// Who signed in, if the provider says.
+fn account(client: &Client<'_>, tokens: &Tokens) -> Option<Account> {
+    let claims = tokens.id_token.as_ref().and_then(id_token::claims);
+    match claims {
+        Some(claims) => {
+            let subject = claims.get("sub").and_then(serde_json::Value::as_str).map(str::to_owned);
+            id_token::account(&claims).map(|name| Account { name, subject })
+        }
+        None => client.account_name(&tokens.access_token).map(|name| Account { name, subject: None }),
+    }
+}

@@ -1,0 +1,142 @@
+//! Web addresses that a secret may travel to: https, or http on this very machine.
+
+use http::Uri;
+use std::fmt;
+
+/// An absolute address that was checked: https (http only on loopback), a host, no user information, no fragment,
+/// no control characters or spaces. Kept as written, since issuers are compared byte by byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    text: String,
+    uri: Uri,
+}
+
+impl Address {
+    /// Checks `text`. The error says what is wrong with it, without quoting it.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        if !text.contains("://") {
+            return Err("is not an absolute web address");
+        }
+        if text.contains('#') {
+            return Err("has a fragment (`#…`)");
+        }
+        let uri: Uri = text.parse().map_err(|_| "is not a web address")?;
+        let authority = uri.authority().ok_or("is not an absolute web address")?;
+        if authority.as_str().contains('@') {
+            return Err("has a user name in it");
+        }
+        if authority.host().is_empty() {
+            return Err("names no host");
+        }
+        match uri.scheme_str() {
+            Some("https") => {}
+            Some("http") if is_loopback(authority.host()) => {}
+            Some("http") => return Err("is not https (plain http is allowed only on loopback)"),
+            _ => return Err("is not https"),
+        }
+        Ok(Self { text: text.to_owned(), uri })
+    }
+
+    /// The address as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The host, lower-cased; an IPv6 address keeps its brackets.
+    pub fn host(&self) -> String {
+        self.uri.host().unwrap_or_default().to_ascii_lowercase()
+    }
+
+    /// Whether there is a `?…`.
+    pub fn has_query(&self) -> bool {
+        self.uri.query().is_some()
+    }
+
+    /// OpenID Connect Discovery 1.0, section 4: the well-known path is appended to the issuer (R43).
+    pub fn openid_configuration(&self) -> String {
+        format!("{}/.well-known/openid-configuration", self.text.trim_end_matches('/'))
+    }
+
+    /// RFC 8414, section 3.1: the well-known path goes between the host and the issuer's path (R43).
+    pub fn authorization_server_metadata(&self) -> String {
+        let origin = self.text.len() - self.uri.path_and_query().map_or(0, |p| p.as_str().len());
+        // `Uri` gives a bare host the path `/`, which the text does not hold.
+        let origin = if self.text.ends_with('/') || self.uri.path() != "/" { origin } else { self.text.len() };
+        format!(
+            "{}/.well-known/oauth-authorization-server{}",
+            &self.text[..origin],
+            self.uri.path().trim_end_matches('/')
+        )
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// `localhost` (and names below it) and the loopback addresses.
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || host.to_ascii_lowercase().ends_with(".localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_https_or_loopback_passes() {
+        for good in ["https://id.example.com", "http://127.0.0.1:8080/x", "http://[::1]:1/", "http://localhost:3/a?b=c"]
+        {
+            assert_eq!(Address::parse(good).unwrap().as_str(), good);
+        }
+        for (bad, why) in [
+            ("http://id.example.com", "is not https (plain http is allowed only on loopback)"),
+            ("http://127.0.0.1.example.com/", "is not https (plain http is allowed only on loopback)"),
+            ("ftp://id.example.com", "is not https"),
+            ("id.example.com", "is not an absolute web address"),
+            ("/path", "is not an absolute web address"),
+            ("https://user@id.example.com/", "has a user name in it"),
+            ("https://id.example.com/#x", "has a fragment (`#…`)"),
+            ("https://id.example.com/a b", "is not a web address"),
+            ("https://id.example.com/\u{1b}[2J", "is not a web address"),
+            ("", "is not an absolute web address"),
+        ] {
+            assert_eq!(Address::parse(bad).unwrap_err(), why, "{bad}");
+        }
+    }
+
+    #[test]
+    fn r43_both_well_known_forms() {
+        for (issuer, oidc, rfc8414) in [
+            (
+                "https://a.example",
+                "https://a.example/.well-known/openid-configuration",
+                "https://a.example/.well-known/oauth-authorization-server",
+            ),
+            (
+                "https://a.example/",
+                "https://a.example/.well-known/openid-configuration",
+                "https://a.example/.well-known/oauth-authorization-server",
+            ),
+            (
+                "https://a.example/realms/x",
+                "https://a.example/realms/x/.well-known/openid-configuration",
+                "https://a.example/.well-known/oauth-authorization-server/realms/x",
+            ),
+            (
+                "https://a.example:8443/o/",
+                "https://a.example:8443/o/.well-known/openid-configuration",
+                "https://a.example:8443/.well-known/oauth-authorization-server/o",
+            ),
+        ] {
+            let issuer = Address::parse(issuer).unwrap();
+            assert_eq!(issuer.openid_configuration(), oidc);
+            assert_eq!(issuer.authorization_server_metadata(), rfc8414);
+        }
+    }
+}

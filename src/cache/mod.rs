@@ -1,0 +1,349 @@
+//! The sessions on disk: one file and two locks each, in one folder that is nobody else's. The only user of `fs2`, `dirs`
+//! apart from the configuration's own path.
+//!
+//! Reading takes no lock: a file is replaced by rename, so a reader sees a whole old or a whole new one. Writing takes
+//! the session's lock, which makes the writer the only user of the temporary file beside it; one that a killed
+//! process left behind is overwritten by the next write. Locks are taken in one order: sign-in, then session.
+//!
+//! Nothing here follows a symbolic link below the folder, and nothing is read that another user owns or could read.
+
+mod lock;
+mod session;
+
+pub use lock::Lock;
+pub use session::{Account, Metadata, Pending, Refusal, Session, Token, TokenKey, Trouble, VERSION};
+
+use crate::clock::{Timestamp, steady};
+use crate::config::SessionKey;
+use crate::failure::{Exit, Failure};
+use anyhow::{Context, Result};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, fsync, openat, renameat, unlinkat};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Largest session file read, in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// The folder that holds the sessions.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    folder: OwnedFd,
+}
+
+/// What a session's file holds.
+#[derive(Debug)]
+pub enum Found {
+    /// There is none.
+    Nothing,
+    /// A session.
+    Session(Box<Session>),
+    /// Something that is not one, and what is wrong with it.
+    Damaged(String),
+}
+
+impl Store {
+    /// Where the folder is: `KEYFOB_CACHE_DIR`, else `keyfob` in the user's cache folder.
+    pub fn path() -> Result<PathBuf> {
+        match std::env::var_os("KEYFOB_CACHE_DIR").filter(|p| !p.is_empty()) {
+            Some(named) => Ok(named.into()),
+            None => dirs::cache_dir().map(|folder| folder.join("keyfob")).ok_or_else(|| {
+                Failure::usage("there is no home directory to keep tokens in")
+                    .hint("set HOME or KEYFOB_CACHE_DIR")
+                    .into()
+            }),
+        }
+    }
+
+    /// Opens the folder; `None` if it is not there yet. Fails if it is not a folder of ours alone.
+    pub fn open() -> Result<Option<Self>> {
+        let path = Self::path()?;
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+        let folder = match rustix::fs::open(&path, flags, Mode::empty()) {
+            Ok(folder) => folder,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                let why =
+                    format!("could not use the cache folder {}: it is a file or a link, not a folder", path.display());
+                return Err(Failure::new(Exit::Failed, why).hint("remove it, or set KEYFOB_CACHE_DIR").into());
+            }
+            Err(e) => return Err(e).with_context(|| format!("could not open the cache folder {}", path.display())),
+        };
+        ours_alone(&fstat(&folder)?, &path)?;
+        Ok(Some(Self { path, folder }))
+    }
+
+    /// Opens the folder, making it if need be.
+    pub fn open_or_make() -> Result<Self> {
+        if let Some(store) = Self::open()? {
+            return Ok(store);
+        }
+        let path = Self::path()?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| format!("could not make the cache folder {}", path.display()))?;
+        Self::open()?.with_context(|| format!("the cache folder {} vanished", path.display()))
+    }
+
+    /// The session of this key, whether or not there is a file for it.
+    pub fn session(&self, key: &SessionKey) -> SessionFile<'_> {
+        SessionFile { store: self, key: key.clone(), stem: stem(key) }
+    }
+
+    /// Every session there is a file for. Lists the folder: never on the way to an answer.
+    pub fn sessions(&self) -> Result<Vec<SessionFile<'_>>> {
+        let mut sessions = Vec::new();
+        for entry in std::fs::read_dir(&self.path).context("could not list the cache folder")? {
+            let name = entry.context("could not list the cache folder")?.file_name();
+            let Some(stem) = name.to_str().and_then(|n| n.strip_suffix(".json")) else { continue };
+            if let Found::Session(session) = self.read(stem, None)? {
+                sessions.push(SessionFile { store: self, key: session.key(), stem: stem.to_owned() });
+            }
+        }
+        sessions.sort_by(|a, b| a.stem.cmp(&b.stem));
+        Ok(sessions)
+    }
+
+    fn read(&self, stem: &str, key: Option<&SessionKey>) -> Result<Found> {
+        let name = format!("{stem}.json");
+        let path = self.path.join(&name);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match openat(&self.folder, &*name, flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return Ok(Found::Nothing),
+            Err(Errno::LOOP) => {
+                let why = format!("could not use {}: it is a symbolic link", path.display());
+                return Err(Failure::new(Exit::Failed, why).hint("remove it and sign in again").into());
+            }
+            Err(e) => return Err(e).with_context(|| format!("could not open {}", path.display())),
+        };
+        let stat = fstat(&file)?;
+        ours_alone(&stat, &path)?;
+        let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
+        if size > LARGEST {
+            return Ok(Found::Damaged("it is larger than 1 MiB".into()));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
+        File::from(file)
+            .take(LARGEST)
+            .read_to_end(&mut bytes)
+            .with_context(|| format!("could not read {}", path.display()))?;
+        let found = parse(&bytes, key);
+        if let Found::Session(session) = &found
+            && session.version > VERSION
+        {
+            let why = format!("could not use {}: a newer keyfob wrote it", path.display());
+            return Err(Failure::new(Exit::Failed, why)
+                .hint("update this keyfob, or set KEYFOB_CACHE_DIR to a folder of its own")
+                .into());
+        }
+        Ok(found)
+    }
+}
+
+/// Reads the bytes of a session's file; with `key`, one of another session is damage.
+pub fn parse(bytes: &[u8], key: Option<&SessionKey>) -> Found {
+    match serde_json::from_slice::<Session>(bytes) {
+        Ok(session) if key.is_some_and(|k| *k != session.key()) => {
+            Found::Damaged("it belongs to another session".into())
+        }
+        Ok(session) => Found::Session(Box::new(session)),
+        // serde_json quotes values of the wrong type; the position is enough and holds no secret.
+        Err(e) => Found::Damaged(format!("it is not a session (line {}, column {})", e.line(), e.column())),
+    }
+}
+
+/// A session's place in the folder.
+#[derive(Debug)]
+pub struct SessionFile<'s> {
+    store: &'s Store,
+    key: SessionKey,
+    stem: String,
+}
+
+impl SessionFile<'_> {
+    /// Which session this is.
+    pub fn key(&self) -> &SessionKey {
+        &self.key
+    }
+
+    /// What the file holds now. Takes no lock and writes nothing.
+    pub fn read(&self) -> Result<Found> {
+        self.store.read(&self.stem, Some(&self.key))
+    }
+
+    /// The session, if the file holds one that can be read.
+    pub fn session(&self) -> Result<Option<Session>> {
+        Ok(match self.read()? {
+            Found::Session(session) => Some(*session),
+            Found::Nothing | Found::Damaged(_) => None,
+        })
+    }
+
+    /// Where the file is, for messages.
+    pub fn path(&self) -> PathBuf {
+        self.store.path.join(format!("{}.json", self.stem))
+    }
+
+    /// Takes the lock that every write needs, if nobody holds it.
+    pub fn try_lock(&self) -> Result<Option<Locked<'_>>> {
+        let lock = Lock::attempt(&self.store.folder, &self.lock_name())?;
+        Ok(lock.map(|lock| Locked { file: self, lock }))
+    }
+
+    /// Takes the lock that every write needs, waiting for it no longer than `limit`.
+    pub fn lock(&self, limit: Duration) -> Result<Locked<'_>> {
+        let began = steady();
+        loop {
+            if let Some(locked) = self.try_lock()? {
+                return Ok(locked);
+            }
+            if steady().saturating_sub(began) > limit {
+                return Err(self.lock_is_held(limit).into());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The failure of having waited for the lock for too long.
+    pub fn lock_is_held(&self, waited: Duration) -> Failure {
+        let path = self.store.path.join(self.lock_name());
+        let why = format!("another process has held the lock {} for {} s", path.display(), waited.as_secs());
+        Failure::new(Exit::Failed, why)
+            .hint(format!("see which: fuser -v {}", crate::text::shell_quoted(&path.to_string_lossy())))
+    }
+
+    /// Changes the session under its lock. The lock is held for one write, never for a wait.
+    pub fn update(&self, limit: Duration, change: impl FnOnce(&mut Session)) -> Result<()> {
+        let locked = self.lock(limit)?;
+        let (mut session, _) = locked.load()?;
+        change(&mut session);
+        locked.save(&session)
+    }
+
+    /// Takes the lock of the one process that signs in, if nobody holds it.
+    pub fn try_sign_in_lock(&self) -> Result<Option<Lock>> {
+        Lock::attempt(&self.store.folder, &self.sign_in_lock_name())
+    }
+
+    fn lock_name(&self) -> String {
+        format!("{}.lock", self.stem)
+    }
+
+    fn sign_in_lock_name(&self) -> String {
+        format!("{}.sign-in.lock", self.stem)
+    }
+}
+
+/// A session whose lock is held: it may be written.
+#[derive(Debug)]
+pub struct Locked<'f> {
+    file: &'f SessionFile<'f>,
+    lock: Lock,
+}
+
+impl Locked<'_> {
+    /// The session as it stands, or a new one. A damaged file is moved aside with its bytes; the second value says so.
+    pub fn load(&self) -> Result<(Session, Option<String>)> {
+        match self.file.read()? {
+            Found::Session(session) => Ok((*session, None)),
+            Found::Nothing => Ok((Session::new(&self.file.key), None)),
+            Found::Damaged(why) => {
+                let (from, aside) =
+                    (format!("{}.json", self.file.stem), format!("{}.damaged-{}", self.file.stem, Timestamp::now().0));
+                let folder = &self.file.store.folder;
+                renameat(folder, &*from, folder, &*aside)
+                    .with_context(|| format!("could not set the damaged {} aside", self.file.path().display()))?;
+                let kept = self.file.store.path.join(aside);
+                let notice = format!("the session file was damaged ({why}) and is kept as {}", kept.display());
+                Ok((Session::new(&self.file.key), Some(notice)))
+            }
+        }
+    }
+
+    /// Replaces the file by `session`: a temporary file, flushed to the disk, renamed, the folder flushed. When this
+    /// returns, the session survives whatever happens next.
+    pub fn save(&self, session: &Session) -> Result<()> {
+        self.write(session).with_context(|| format!("could not write {}", self.file.path().display()))
+    }
+
+    fn write(&self, session: &Session) -> Result<()> {
+        let folder = &self.file.store.folder;
+        let (temporary, name) = (format!("{}.new", self.file.stem), format!("{}.json", self.file.stem));
+        // A file left by a killed process may be there; with O_EXCL after unlink it is surely ours and surely 0600.
+        match unlinkat(folder, &*temporary, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(openat(folder, &*temporary, flags, Mode::RUSR | Mode::WUSR)?);
+        let written = zeroize::Zeroizing::new(serde_json::to_vec(session)?);
+        let flushed = file.write_all(&written).and_then(|()| file.sync_all());
+        if let Err(e) = flushed {
+            let _ = unlinkat(folder, &*temporary, AtFlags::empty());
+            return Err(e.into());
+        }
+        renameat(folder, &*temporary, folder, &*name)?;
+        // Some file systems cannot flush a folder; the file itself is safe there as well as it can be.
+        match fsync(folder) {
+            Ok(()) | Err(Errno::INVAL | Errno::ROFS) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Removes the session and its locks.
+    pub fn delete(self) -> Result<()> {
+        let folder = &self.file.store.folder;
+        for suffix in ["new", "json", "sign-in.lock"] {
+            match unlinkat(folder, &*format!("{}.{suffix}", self.file.stem), AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(e) => return Err(e).with_context(|| format!("could not delete {}", self.file.path().display())),
+            }
+        }
+        Lock::remove(self.lock, folder, &self.file.lock_name());
+        Ok(())
+    }
+}
+
+/// A session's file name without its ending: the authority's host for people, a digest of the whole key for certainty.
+fn stem(key: &SessionKey) -> String {
+    use std::fmt::Write;
+
+    let mut digest = Sha256::new();
+    for part in [&key.authority, &key.client_id, &key.label] {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part.as_bytes());
+    }
+    let host = key.authority.split("://").nth(1).unwrap_or_default().split(['/', ':']).next().unwrap_or_default();
+    let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || "-.".contains(*c)).take(64).collect();
+    let mut stem = format!("{}-", host.trim_start_matches('.'));
+    for byte in &digest.finalize()[..12] {
+        let _ = write!(stem, "{byte:02x}");
+    }
+    stem
+}
+
+/// Refuses what another user owns, or could read.
+fn ours_alone(stat: &Stat, path: &Path) -> Result<()> {
+    let path = path.display();
+    if stat.st_uid != rustix::process::geteuid().as_raw() {
+        let why = format!("could not use {path}: it belongs to another user (uid {})", stat.st_uid);
+        return Err(Failure::new(Exit::Failed, why).hint("set KEYFOB_CACHE_DIR to a folder of your own").into());
+    }
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    if mode.intersects(Mode::RWXG | Mode::RWXO) {
+        let why = format!("could not use {path}: other users can get at it (mode {:04o})", mode.as_raw_mode() & 0o7777);
+        return Err(Failure::new(Exit::Failed, why)
+            .hint(format!("chmod go= {}", crate::text::shell_quoted(&path.to_string())))
+            .into());
+    }
+    Ok(())
+}

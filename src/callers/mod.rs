@@ -1,0 +1,20 @@
+//! One file per caller protocol: its request in, our [`Want`](crate::acquire::Want) out; a
+//! [`Credential`](crate::acquire::Credential) in, its bytes out. A new caller is one new file here and one line in
+//! `cli`'s table.
+
+pub mod kubernetes;
+pub mod token;
+
+use anyhow::{Context, Result};
+use std::io::{ErrorKind, Write};
+use zeroize::Zeroizing;
+
+/// Writes a caller's answer to stdout, whole. A caller that has gone away is no failure.
+fn answer(text: String) -> Result<()> {
+    let text = Zeroizing::new(text);
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(e).context("could not write the answer to stdout"),
+        _ => Ok(()),
+    }
+}

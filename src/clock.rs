@@ -1,0 +1,73 @@
+//! Time: the wall clock for what is written down and compared with servers, the steady clock for waiting.
+
+use serde::{Deserialize, Serialize};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A point in time, in whole seconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// Now, by the wall clock.
+    pub fn now() -> Self {
+        Self(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs().cast_signed()))
+    }
+
+    /// This time and `seconds` more; saturating.
+    #[must_use]
+    pub fn plus(self, seconds: u64) -> Self {
+        Self(self.0.saturating_add(i64::try_from(seconds).unwrap_or(i64::MAX)))
+    }
+
+    /// Seconds from `earlier` to this time; 0 if this time is not later.
+    pub fn since(self, earlier: Self) -> u64 {
+        u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)
+    }
+
+    /// RFC 3339 in UTC with upper-case `T` and `Z`, as `2026-11-22T22:00:00Z`; `None` past the year 9999.
+    pub fn rfc3339(self) -> Option<String> {
+        jiff::Timestamp::from_second(self.0).ok().map(|t| t.to_string())
+    }
+}
+
+/// Time since boot, suspended time included where the system can tell (Linux): deadlines are measured by it, since
+/// the wall clock steps and [`std::time::Instant`] stops while a laptop sleeps (R27).
+pub fn steady() -> Duration {
+    #[cfg(target_os = "linux")]
+    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
+    Duration::try_from(rustix::time::clock_gettime(CLOCK)).unwrap_or_default()
+}
+
+/// `12:34`, or `1:02:03` from an hour on: time left, as a person reads it.
+pub fn minutes(left: Duration) -> String {
+    let seconds = left.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc3339_is_what_kubernetes_takes() {
+        assert_eq!(Timestamp(1_795_384_800).rfc3339().unwrap(), "2026-11-22T22:00:00Z");
+        assert_eq!(Timestamp(i64::MAX).rfc3339(), None);
+    }
+
+    #[test]
+    fn arithmetic_saturates() {
+        assert_eq!(Timestamp(1).plus(u64::MAX), Timestamp(i64::MAX));
+        assert_eq!(Timestamp(1).since(Timestamp(5)), 0);
+        assert_eq!(Timestamp(i64::MAX).since(Timestamp(i64::MIN)), i64::MAX.cast_unsigned());
+    }
+
+    #[test]
+    fn time_left_reads_like_a_clock() {
+        assert_eq!(minutes(Duration::from_secs(899)), "14:59");
+        assert_eq!(minutes(Duration::from_secs(3723)), "1:02:03");
+    }
+}

@@ -1,0 +1,99 @@
+//! `keyfob logout`: revoke at the provider, then delete here; the second happens whatever the first says.
+
+use crate::acquire::LOCK_LIMIT;
+use crate::cache::{Session, SessionFile, Store};
+use crate::cli::ProfileFlags;
+use crate::clock::Timestamp;
+use crate::config::{Profile, Selection};
+use crate::oauth::Client;
+use crate::providers::TokenKind;
+use crate::secret::Secret;
+use crate::text::one_line;
+use anyhow::Result;
+use std::io::Write;
+
+/// `keyfob logout`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The session is deleted here in any case. What the provider would not revoke is said on stderr.
+
+Examples:
+  keyfob logout lab
+  keyfob logout --all")]
+pub struct Arguments {
+    /// Profile to sign out of [default: `KEYFOB_PROFILE`, default-profile, or the only one]
+    #[arg(conflicts_with = "all")]
+    profile: Option<String>,
+    /// Sign out of every session there is
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    flags: ProfileFlags,
+}
+
+/// Signs out.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    if !arguments.all {
+        let selection = Selection { profile: arguments.profile.clone(), flags: arguments.flags.0.clone() };
+        let profile = Profile::select(&selection)?;
+        let Some(store) = Store::open()? else {
+            return super::print(&format!("Not signed in to {}.\n", profile.title()));
+        };
+        return sign_out(&store.session(&profile.session), Some(&profile), profile.title());
+    }
+    let Some(store) = Store::open()? else { return super::print("There are no sessions.\n") };
+    let files = store.sessions()?;
+    if files.is_empty() {
+        return super::print("There are no sessions.\n");
+    }
+    let profiles: Vec<Profile> = Profile::all()?.into_values().filter_map(Result::ok).collect();
+    for file in files {
+        let profile = profiles.iter().find(|p| p.session == *file.key());
+        sign_out(&file, profile, profile.map_or(&file.key().authority, |p| p.title()))?;
+    }
+    Ok(())
+}
+
+/// Revokes and deletes one session.
+fn sign_out(file: &SessionFile<'_>, profile: Option<&Profile>, title: &str) -> Result<()> {
+    // A refresh that is under way is waited for, or its new token would outlive the sign-out.
+    let locked = file.lock(LOCK_LIMIT)?;
+    let (session, notice) = locked.load()?;
+    if let Some(notice) = notice {
+        warn(&notice);
+    }
+    let signed_in = session.signed_in(Timestamp::now());
+    let problem = if signed_in { revoke(&session, profile).err() } else { None };
+    let account = session.account.as_ref().map(|a| format!(" ({})", a.name)).unwrap_or_default();
+    locked.delete()?;
+    if let Some(why) = problem {
+        warn(&format!("the session of {title} is deleted here, but could not be revoked at the provider: {why}"));
+    }
+    super::print(&if signed_in {
+        format!("Signed out of {title}{account}.\n")
+    } else {
+        format!("Not signed in to {title}.\n")
+    })
+}
+
+/// RFC 7009: the refresh token first, since that ends the grant; then the access tokens, which some servers keep alive.
+fn revoke(session: &Session, profile: Option<&Profile>) -> Result<(), String> {
+    let profile = profile.ok_or("no profile in config.toml belongs to it")?;
+    let (client, _) = Client::new(profile, session.server.as_ref()).map_err(|e| format!("{e:#}"))?;
+    let now = Timestamp::now();
+    let access = session
+        .tokens
+        .iter()
+        .filter(|t| t.key.kind == TokenKind::Access && t.lives(now, 0))
+        .map(|t| (&t.token, "access_token"));
+    let tokens: Vec<(&Secret, &str)> =
+        session.refresh_token.iter().map(|t| (t, "refresh_token")).chain(access).collect();
+    let problems: Vec<String> =
+        tokens.into_iter().filter_map(|(token, hint)| client.revoke(token, hint).err()).collect();
+    // The first concerns the refresh token, if there is one; the rest repeat it.
+    problems.into_iter().next().map_or(Ok(()), Err)
+}
+
+fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr(), "warning: {}", one_line(text));
+}

@@ -1,0 +1,151 @@
+//! `keyfob status`: the sessions there are, whose they are and how long they last; never a secret.
+
+use crate::cache::{Session, Store};
+use crate::clock::{Timestamp, minutes};
+use crate::config::{Profile, file_path};
+use anyhow::Result;
+use serde::Serialize;
+use std::time::Duration;
+
+/// `keyfob status`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  keyfob status
+  keyfob status --json | jq -r '.sessions[].account'")]
+pub struct Arguments {
+    /// Print one JSON object, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Status {
+    config: Option<String>,
+    cache: String,
+    sessions: Vec<Entry>,
+    /// Profiles nobody has signed in to, or that cannot be used.
+    other_profiles: Vec<Other>,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    profiles: Vec<String>,
+    authority: String,
+    client_id: String,
+    account: Option<String>,
+    signed_in: bool,
+    refreshable: bool,
+    tokens: Vec<TokenEntry>,
+    pending_code_expires_at: Option<String>,
+}
+
+#[derive(Serialize)]
+struct TokenEntry {
+    kind: String,
+    scopes: Vec<String>,
+    expires_at: Option<String>,
+    #[serde(skip)]
+    left: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Other {
+    name: String,
+    problem: Option<String>,
+}
+
+/// Prints the sessions.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let status = gather()?;
+    super::print(&if arguments.json { serde_json::to_string_pretty(&status)? + "\n" } else { text(&status) })
+}
+
+fn gather() -> Result<Status> {
+    let now = Timestamp::now();
+    let profiles = Profile::all()?;
+    let mut sessions = Vec::new();
+    if let Some(store) = Store::open()? {
+        for file in store.sessions()? {
+            let Some(session) = file.session()? else { continue };
+            let belongs = |p: &Result<Profile, _>| p.as_ref().is_ok_and(|p| p.session == *file.key());
+            let names = profiles.iter().filter(|(_, p)| belongs(p)).map(|(name, _)| name.clone()).collect();
+            sessions.push(entry(&session, names, now));
+        }
+    }
+    let other_profiles = profiles
+        .iter()
+        .filter(|(name, _)| !sessions.iter().any(|s: &Entry| s.profiles.contains(name)))
+        .map(|(name, p)| Other { name: name.clone(), problem: p.as_ref().err().map(ToString::to_string) })
+        .collect();
+    Ok(Status {
+        config: file_path().map(|p| p.display().to_string()),
+        cache: Store::path()?.display().to_string(),
+        sessions,
+        other_profiles,
+    })
+}
+
+fn entry(session: &Session, profiles: Vec<String>, now: Timestamp) -> Entry {
+    let tokens = session.tokens.iter().filter(|t| t.lives(now, 1)).map(|t| TokenEntry {
+        kind: t.key.kind.to_string(),
+        scopes: t.key.scopes.clone(),
+        expires_at: t.expires_at.and_then(Timestamp::rfc3339),
+        left: t.expires_at.map(|end| end.since(now)),
+    });
+    Entry {
+        profiles,
+        authority: session.authority.clone(),
+        client_id: session.client_id.clone(),
+        account: session.account.as_ref().map(|a| a.name.clone()),
+        signed_in: session.signed_in(now),
+        refreshable: session.refresh_token.is_some(),
+        tokens: tokens.collect(),
+        pending_code_expires_at: session
+            .pending
+            .as_ref()
+            .filter(|p| p.expires_at > now)
+            .and_then(|p| p.expires_at.rfc3339()),
+    }
+}
+
+fn text(status: &Status) -> String {
+    let mut lines = Vec::new();
+    for session in &status.sessions {
+        let names = if session.profiles.is_empty() { "(no profile)".to_owned() } else { session.profiles.join(", ") };
+        let who = match &session.account {
+            Some(account) if session.signed_in => format!("signed in as {account}"),
+            _ if session.signed_in => "signed in".to_owned(),
+            _ => "not signed in".to_owned(),
+        };
+        lines.push(format!("{names}: {who}"));
+        lines.push(format!("  provider  {}", session.authority));
+        lines.push(format!("  client    {}", session.client_id));
+        for token in &session.tokens {
+            let left =
+                token.left.map_or("until it is revoked".into(), |s| format!("for {}", minutes(Duration::from_secs(s))));
+            lines.push(format!("  cached    {} token, good {left} ({})", token.kind, token.scopes.join(" ")));
+        }
+        if session.signed_in {
+            let renewal =
+                if session.refreshable { "renewed silently" } else { "not renewable; a sign-in when the token ends" };
+            lines.push(format!("  renewal   {renewal}"));
+        }
+        if let Some(end) = &session.pending_code_expires_at {
+            lines.push(format!("  sign-in   waiting for its code to be entered, until {end}"));
+        }
+    }
+    for other in &status.other_profiles {
+        lines.push(match &other.problem {
+            Some(problem) => format!("{}: cannot be used: {problem}", other.name),
+            None => format!("{}: not signed in", other.name),
+        });
+    }
+    if lines.is_empty() {
+        lines.push("No sessions and no profiles.".into());
+    }
+    lines.push(String::new());
+    lines.push(format!("Configuration: {}", status.config.as_deref().unwrap_or("none: there is no home directory")));
+    lines.push(format!("Sessions:      {}", status.cache));
+    lines.join("\n") + "\n"
+}

@@ -1,0 +1,437 @@
+//! A profile: its settings as checked values, with the provider's row filled in.
+
+use super::file_name;
+use super::keys;
+use super::settings::{Origin, Settings, meant};
+use crate::address::Address;
+use crate::failure::Failure;
+use crate::providers::{OPENID, PRESETS, Preset, TokenKind, preset};
+use crate::secret::Secret;
+use crate::text::shell_quoted;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::io::Read;
+use std::path::PathBuf;
+
+/// Where a sign-in may be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PromptMode {
+    /// stderr if it is a terminal, else the controlling terminal if it is ours to write on, else nowhere.
+    Auto,
+    /// stderr, whatever it is.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+/// How a client that has a secret shows it (RFC 7591's names).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMethod {
+    /// HTTP Basic.
+    ClientSecretBasic,
+    /// In the form body.
+    ClientSecretPost,
+}
+
+/// What identifies a session: one sign-in's tokens are shared by every profile that agrees on these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionKey {
+    /// The issuer; for providers with many issuers and one sign-in, their home; without either, the token endpoint.
+    pub authority: String,
+    /// The client id.
+    pub client_id: String,
+    /// The profile's `account`, or empty.
+    pub label: String,
+}
+
+/// Endpoints known before any discovery: given by hand, or by the provider's row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    /// Device authorization endpoint (RFC 8628, section 3.1).
+    pub device_authorization: Option<Address>,
+    /// Token endpoint.
+    pub token: Option<Address>,
+    /// Revocation endpoint (RFC 7009).
+    pub revocation: Option<Address>,
+}
+
+/// A named (or, with `--issuer`, nameless) way to get a token; every value checked.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// As in `[profile.NAME]`.
+    pub name: Option<String>,
+    /// The provider's row.
+    pub preset: &'static Preset,
+    /// The issuer to discover and to check ID tokens against.
+    pub issuer: Option<Address>,
+    /// For providers whose ID tokens name an issuer per tenant: the template, authority filled in.
+    pub issuer_template: Option<String>,
+    /// What is known without discovery.
+    pub endpoints: Endpoints,
+    /// Where the account's name is asked for without an ID token, and the member that holds it.
+    pub account_source: Option<(Address, &'static str)>,
+    /// Identifies the session.
+    pub session: SessionKey,
+    /// Scopes to ask for.
+    pub scopes: Vec<String>,
+    /// `token-kind`, if it was said.
+    pub token_kind: Option<TokenKind>,
+    /// `audience` request parameter.
+    pub audience: Option<String>,
+    /// `resource` request parameter.
+    pub resource: Option<String>,
+    /// The only account that may sign in.
+    pub account: Option<String>,
+    /// Other parameters of the device authorization request.
+    pub extra: Vec<(String, String)>,
+    /// Least life a cached token must have left, in seconds.
+    pub min_ttl: Option<u64>,
+    /// Certificate authorities besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Where a sign-in may be shown.
+    pub prompt: PromptMode,
+    /// How the client secret is sent, if it was said.
+    pub auth_method: Option<AuthMethod>,
+    settings: Settings,
+    flags: Settings,
+}
+
+impl Profile {
+    /// Checks the settings of a profile: those of the file, under the environment's, under the command line's.
+    pub(super) fn resolve(name: Option<String>, file: Settings, flags: Settings) -> Result<Self, Failure> {
+        let mut environment = Settings::default();
+        if let Some(mode) = std::env::var("KEYFOB_PROMPT").ok().filter(|m| !m.is_empty()) {
+            let key = keys::key("prompt").expect("the table has it");
+            environment.set(key, vec![mode], Origin::Environment("KEYFOB_PROMPT")).map_err(Failure::usage)?;
+        }
+        let settings = file.overlaid(environment).overlaid(flags.clone());
+        let said = Said { name: name.as_deref(), settings: &settings };
+        let preset = said.preset()?;
+        let Server { issuer, issuer_template, endpoints, account_source, authority } = said.server(preset)?;
+        let client_id = said.client(preset)?;
+        let label = said.owned("account").unwrap_or_default();
+        Ok(Self {
+            preset,
+            issuer,
+            issuer_template,
+            endpoints,
+            account_source,
+            session: SessionKey { authority, client_id, label },
+            scopes: said.scopes(preset)?,
+            token_kind: settings.one("token-kind").map(|w| if w == "id" { TokenKind::Id } else { TokenKind::Access }),
+            audience: said.owned("audience"),
+            resource: said.owned("resource"),
+            account: said.owned("account"),
+            extra: said.extra()?,
+            min_ttl: settings.one("min-ttl").and_then(|s| s.parse().ok()),
+            ca_file: settings.one("ca-file").map(PathBuf::from),
+            prompt: match settings.one("prompt") {
+                Some("always") => PromptMode::Always,
+                Some("never") => PromptMode::Never,
+                _ => PromptMode::Auto,
+            },
+            auth_method: settings.one("token-endpoint-auth-method").map(|w| {
+                if w == "client_secret_post" { AuthMethod::ClientSecretPost } else { AuthMethod::ClientSecretBasic }
+            }),
+            name,
+            settings,
+            flags,
+        })
+    }
+
+    /// The client secret, read now; `None` for a public client. A file's last line break does not count.
+    pub fn client_secret(&self) -> Result<Option<Secret>> {
+        if let Some(secret) = self.settings.one("client-secret") {
+            return Ok(Some(Secret::from(secret.to_owned())));
+        }
+        let Some(file) = self.settings.one("client-secret-file") else { return Ok(None) };
+        let mut text = String::new();
+        std::fs::File::open(file)
+            .and_then(|f| f.take(64 * 1024).read_to_string(&mut text))
+            .map_err(|e| Failure::usage(e.to_string()))
+            .with_context(|| format!("could not read the client secret {file}"))?;
+        text.truncate(text.trim_end_matches(['\r', '\n']).len());
+        if text.is_empty() {
+            return Err(Failure::usage(format!("the client secret file {file} is empty")).into());
+        }
+        Ok(Some(Secret::from(text)))
+    }
+
+    /// What a person knows this profile by: its name, else its issuer.
+    pub fn title(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.session.authority)
+    }
+
+    /// Whether the profile itself names this scope, rather than a default.
+    pub fn asks_for(&self, scope: &str) -> bool {
+        self.settings.all("scopes").iter().any(|s| s == scope)
+    }
+
+    /// The command line of `keyfob VERB` for this profile, for a shell: with the environment that points this
+    /// process at its files, since the person's shell need not have it.
+    pub fn command(&self, verb: &str) -> String {
+        let environment = ["KEYFOB_CONFIG", "KEYFOB_CACHE_DIR"].into_iter().filter_map(|name| {
+            let value = std::env::var_os(name).filter(|v| !v.is_empty())?;
+            Some(format!("{name}={} ", shell_quoted(&value.to_string_lossy())))
+        });
+        let program = std::env::args().next().filter(|p| p.ends_with("/keyfob")).unwrap_or_else(|| "keyfob".to_owned());
+        format!("{}{} {verb}{}", environment.collect::<String>(), shell_quoted(&program), self.as_arguments())
+    }
+
+    /// The arguments that make `keyfob login` or `keyfob logout` mean this profile, for a shell.
+    fn as_arguments(&self) -> String {
+        let name = self.name.as_deref().map(|n| format!(" {}", shell_quoted(n))).unwrap_or_default();
+        format!("{name}{}", self.flags.as_flags())
+    }
+}
+
+/// Where a profile's server is.
+struct Server {
+    issuer: Option<Address>,
+    issuer_template: Option<String>,
+    endpoints: Endpoints,
+    account_source: Option<(Address, &'static str)>,
+    authority: String,
+}
+
+/// What was said about a profile, on the way to being checked.
+struct Said<'a> {
+    name: Option<&'a str>,
+    settings: &'a Settings,
+}
+
+impl Said<'_> {
+    fn wrong(&self, key: &str, what: &str) -> Failure {
+        Failure::usage(format!("{}: `{key}` {what}", self.settings.place(key)))
+    }
+
+    fn missing(&self, key: &str, why: &str) -> Failure {
+        let whose = self.name.map_or_else(|| "this profile".to_owned(), |n| format!("profile {n:?}"));
+        Failure::usage(format!("{whose} has no `{key}`{why}")).hint(match self.name {
+            Some(n) => format!("add `{key} = \"…\"` below [profile.{n}] in {}, or pass --{key}", file_name()),
+            None => format!("pass --{key}"),
+        })
+    }
+
+    fn owned(&self, key: &str) -> Option<String> {
+        self.settings.one(key).map(str::to_owned)
+    }
+
+    fn address(&self, key: &str) -> Result<Option<Address>, Failure> {
+        self.settings.one(key).map(|text| Address::parse(text).map_err(|why| self.wrong(key, why))).transpose()
+    }
+
+    fn preset(&self) -> Result<&'static Preset, Failure> {
+        let word = self.settings.one("provider").unwrap_or(OPENID.name);
+        let Some(preset) = preset(word) else {
+            let meant = meant(word, PRESETS.iter().map(|p| p.name));
+            return Err(self.wrong("provider", &format!("{word:?} is not known; {meant}")));
+        };
+        if let Some(instead) = preset.no_device_grant {
+            let what = format!(
+                "{} has no device authorization grant (RFC 8628), so keyfob cannot sign in there",
+                preset.title
+            );
+            return Err(Failure::usage(format!("{}: {what}", self.settings.place("provider"))).hint(instead));
+        }
+        for (key, takes) in [("authority", preset.authority.is_some()), ("tenant", preset.tenant.is_some())] {
+            if self.settings.has(key) && !takes {
+                return Err(self.wrong(key, &format!("means nothing to {}", preset.title)));
+            }
+        }
+        Ok(preset)
+    }
+
+    fn server(&self, preset: &'static Preset) -> Result<Server, Failure> {
+        let tenant = self.settings.one("tenant").or(preset.tenant).unwrap_or_default();
+        if !tenant.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c)) {
+            return Err(self.wrong("tenant", "must be a tenant id or a domain name"));
+        }
+        let home = match (self.address("authority")?, preset.authority) {
+            (Some(given), _) => given.as_str().trim_end_matches('/').to_owned(),
+            (None, Some("")) => return Err(self.missing("authority", ", the address of your own installation")),
+            (None, usual) => usual.unwrap_or_default().to_owned(),
+        };
+        let filled = |template: &str| template.replace("{authority}", &home).replace("{tenant}", tenant);
+        let by_row = |template: &str| Address::parse(&filled(template)).map_err(|why| self.wrong("authority", why));
+        let endpoint = |key: &str, template: Option<&str>| match self.address(key)? {
+            Some(given) => Ok(Some(given)),
+            None => template.map(by_row).transpose(),
+        };
+        let endpoints = Endpoints {
+            device_authorization: endpoint("device-authorization-endpoint", preset.device_authorization_endpoint)?,
+            token: endpoint("token-endpoint", preset.token_endpoint)?,
+            revocation: endpoint("revocation-endpoint", preset.revocation_endpoint)?,
+        };
+        let issuer_template = preset.issuer.map(filled).filter(|t| t.contains("{tid}"));
+        let row = if issuer_template.is_some() { None } else { preset.issuer };
+        let issuer = endpoint("issuer", row)?;
+        if issuer.as_ref().is_some_and(Address::has_query) {
+            return Err(self.wrong("issuer", "has a query (`?…`)"));
+        }
+        let authority = match (&issuer, &endpoints.token) {
+            _ if !home.is_empty() => home.clone(),
+            (Some(issuer), _) => issuer.to_string(),
+            (None, Some(token)) if endpoints.device_authorization.is_some() => token.to_string(),
+            _ => return Err(self.missing("issuer", "")),
+        };
+        let account_source = preset.account.map(|(template, member)| Ok((by_row(template)?, member))).transpose()?;
+        Ok(Server { issuer, issuer_template, endpoints, account_source, authority })
+    }
+
+    fn client(&self, preset: &Preset) -> Result<String, Failure> {
+        let (inline, file) = (self.settings.has("client-secret"), self.settings.has("client-secret-file"));
+        let client_id = self.owned("client-id").ok_or_else(|| self.missing("client-id", ""))?;
+        if inline && file {
+            return Err(self.wrong("client-secret", "and `client-secret-file` exclude each other"));
+        }
+        if preset.needs_secret && !inline && !file {
+            return Err(self.missing("client-secret-file", &format!(", which {} wants", preset.title)));
+        }
+        Ok(client_id)
+    }
+
+    fn scopes(&self, preset: &Preset) -> Result<Vec<String>, Failure> {
+        let mut scopes = self.settings.all("scopes").to_vec();
+        if !self.settings.has("scopes") {
+            scopes = preset.scopes.iter().map(|&s| s.to_owned()).collect();
+        }
+        if let Some(bad) = scopes.iter().find(|s| s.is_empty() || s.contains(char::is_whitespace)) {
+            return Err(self.wrong("scopes", &format!("{bad:?} is not one scope; list them one by one")));
+        }
+        let always = preset.refresh_scope.map(str::to_owned);
+        scopes.extend(always.filter(|s| !scopes.contains(s)));
+        Ok(scopes)
+    }
+
+    fn extra(&self) -> Result<Vec<(String, String)>, Failure> {
+        let pairs = self.settings.all("extra").iter().filter_map(|p| p.split_once('='));
+        if let Some((reserved, _)) = pairs.clone().find(|(name, _)| RESERVED.contains(name)) {
+            return Err(self.wrong("extra", &format!("cannot set `{reserved}`, which keyfob sends itself")));
+        }
+        Ok(pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).collect())
+    }
+}
+
+/// Parameters that the protocol itself uses.
+const RESERVED: &[&str] = &[
+    "client_id",
+    "client_secret",
+    "client_assertion",
+    "client_assertion_type",
+    "scope",
+    "grant_type",
+    "device_code",
+    "refresh_token",
+    "code_challenge",
+    "code_challenge_method",
+    "code_verifier",
+    "audience",
+    "resource",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(values: &[(&str, &str)]) -> Result<Profile, Failure> {
+        let mut settings = Settings::default();
+        for (name, value) in values {
+            let key = keys::key(name).unwrap();
+            settings.set(key, vec![(*value).to_owned()], Origin::Flag(key.flag.unwrap_or(key.name))).unwrap();
+        }
+        Profile::resolve(None, Settings::default(), settings)
+    }
+
+    #[test]
+    fn an_issuer_and_a_client_are_enough() {
+        let p = resolved(&[("issuer", "https://id.example.com/realms/lab"), ("client-id", "k8s")]).unwrap();
+        assert_eq!(p.scopes, ["openid", "offline_access"]);
+        assert_eq!(p.session.authority, "https://id.example.com/realms/lab");
+        assert_eq!(p.as_arguments(), " --issuer https://id.example.com/realms/lab --client-id k8s");
+    }
+
+    #[test]
+    fn a_row_fills_in_endpoints_scopes_and_session() {
+        let p = resolved(&[
+            ("provider", "entra"),
+            ("tenant", "contoso.com"),
+            ("client-id", "c"),
+            ("scopes", "api/.default"),
+        ])
+        .unwrap();
+        assert_eq!(
+            p.endpoints.device_authorization.unwrap().as_str(),
+            "https://login.microsoftonline.com/contoso.com/oauth2/v2.0/devicecode"
+        );
+        assert_eq!(p.scopes, ["api/.default", "offline_access"]);
+        assert_eq!(p.session.authority, "https://login.microsoftonline.com", "one sign-in serves every tenant");
+        assert_eq!(p.issuer_template.unwrap(), "https://login.microsoftonline.com/{tid}/v2.0");
+        assert_eq!(p.issuer, None);
+    }
+
+    #[test]
+    fn values_that_cannot_be_are_refused_with_their_place() {
+        for (values, message) in [
+            (
+                &[("issuer", "http://id.example.com"), ("client-id", "c")][..],
+                "--issuer: `issuer` is not https (plain http is allowed only on loopback)",
+            ),
+            (&[("issuer", "https://id.example.com/?x"), ("client-id", "c")], "--issuer: `issuer` has a query (`?…`)"),
+            (&[("issuer", "https://id.example.com")], "this profile has no `client-id`"),
+            (
+                &[("provider", "keycloack"), ("client-id", "c")],
+                "--provider: `provider` \"keycloack\" is not known; did you mean `keycloak`?",
+            ),
+            (
+                &[("provider", "gitea"), ("client-id", "c")],
+                "--provider: Gitea has no device authorization grant (RFC 8628), so keyfob cannot sign in there",
+            ),
+            (
+                &[("provider", "entra"), ("tenant", "a/b"), ("client-id", "c")],
+                "--tenant: `tenant` must be a tenant id or a domain name",
+            ),
+            (
+                &[("provider", "github-enterprise"), ("client-id", "c")],
+                "this profile has no `authority`, the address of your own installation",
+            ),
+            (
+                &[("provider", "google"), ("client-id", "c")],
+                "this profile has no `client-secret-file`, which Google wants",
+            ),
+            (
+                &[("issuer", "https://a.example"), ("tenant", "t"), ("client-id", "c")],
+                "--tenant: `tenant` means nothing to OpenID Connect",
+            ),
+            (
+                &[("issuer", "https://a.example"), ("scopes", "a b"), ("client-id", "c")],
+                "--scope: `scopes` \"a b\" is not one scope; list them one by one",
+            ),
+            (
+                &[("issuer", "https://a.example"), ("extra", "client_id=x"), ("client-id", "c")],
+                "--extra: `extra` cannot set `client_id`, which keyfob sends itself",
+            ),
+            (&[("token-endpoint", "https://a.example/token"), ("client-id", "c")], "this profile has no `issuer`"),
+        ] {
+            assert_eq!(resolved(values).unwrap_err().message, message);
+        }
+    }
+
+    #[test]
+    fn every_row_with_a_device_grant_makes_a_profile() {
+        for p in PRESETS.iter().filter(|p| p.no_device_grant.is_none()) {
+            let mut values = vec![("provider", p.name), ("client-id", "c")];
+            if p.authority == Some("") {
+                values.push(("authority", "https://own.example"));
+            }
+            if p.issuer.is_none() && p.device_authorization_endpoint.is_none() {
+                values.push(("issuer", "https://own.example"));
+            }
+            if p.needs_secret {
+                values.push(("client-secret", "s"));
+            }
+            resolved(&values).unwrap_or_else(|e| panic!("{}: {e}", p.name));
+        }
+    }
+}

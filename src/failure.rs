@@ -1,0 +1,111 @@
+//! What went wrong and what to do next: every way to fail, as one message, one hint and one exit code.
+//!
+//! Functions return [`anyhow::Result`], so that each layer adds where it was (`could not …`). The failure that
+//! decides the exit code is a [`Failure`] somewhere in that chain; anything else, an I/O error for instance, is exit 1.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The exit codes, as README documents them. 0, answered, is not a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exit {
+    /// Something failed that no other code names.
+    Failed = 1,
+    /// The command line, the environment or the configuration file is wrong.
+    Usage = 2,
+    /// A person has to sign in, and there is no terminal to say so on.
+    SignInNeeded = 3,
+    /// The sign-in was refused, has expired, or was refused a moment ago.
+    Refused = 4,
+    /// The identity provider is out of reach, or answers with trouble of its own.
+    Unreachable = 5,
+}
+
+/// A failure that knows its exit code and, where there is one, the command or setting that mends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The process's exit code.
+    pub exit: Exit,
+    /// What went wrong, in one line, without the leading `error:`.
+    pub message: String,
+    /// What to do about it, in one line, without the leading `hint:`.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure with this exit code and message, and no hint.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), hint: None }
+    }
+
+    /// A mistake in the command line or the configuration: exit 2.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// The same failure with what mends it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// A failure as the person sees it: at most two lines, and the code to exit with.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Report {
+    /// `error: …` and perhaps `hint: …`, each ended by a newline.
+    pub text: String,
+    /// The exit code.
+    pub code: u8,
+}
+
+/// Turns any error into its report. The one place where a failure becomes text and exit code.
+pub fn report(error: &anyhow::Error) -> Report {
+    let failure = error.downcast_ref::<Failure>();
+    // One line whatever the causes hold: some of them quote files and servers.
+    let mut text = format!("error: {}\n", crate::text::one_line(&format!("{error:#}")));
+    if let Some(hint) = failure.and_then(|f| f.hint.as_deref()) {
+        text.push_str("hint: ");
+        text.push_str(&crate::text::one_line(hint));
+        text.push('\n');
+    }
+    Report { text, code: failure.map_or(Exit::Failed, |f| f.exit) as u8 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn a_failure_below_two_contexts_still_decides_exit_code_and_hint() {
+        let inner = Failure::new(Exit::Unreachable, "connection refused").hint("check the network");
+        let error =
+            Err::<(), _>(inner).context("could not refresh").context("could not get a token for lab").unwrap_err();
+        assert_eq!(
+            report(&error),
+            Report {
+                text: "error: could not get a token for lab: could not refresh: connection refused\n\
+                       hint: check the network\n"
+                    .into(),
+                code: 5
+            }
+        );
+    }
+
+    #[test]
+    fn any_other_error_is_exit_1_on_one_line() {
+        let error = anyhow::anyhow!("line one\nline \u{1b}[31mtwo");
+        assert_eq!(report(&error), Report { text: "error: line one line [31mtwo\n".into(), code: 1 });
+    }
+}

@@ -1,0 +1,455 @@
+//! What a reply means. Servers disagree on statuses, on number formats and on how to spell a list, so one place
+//! reads them all leniently, and decides by the JSON `error` whatever the status (R22).
+
+use super::http::Reply;
+use crate::address::Address;
+use crate::secret::Secret;
+use crate::text::clean;
+use serde_json::{Map, Value};
+
+/// A reply, sorted by what a client does next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// A JSON object that is no error.
+    Object(Map<String, Value>),
+    /// The server said no, in OAuth's words.
+    Error(OauthError),
+    /// Nothing was decided: try again later, after so many seconds if it said so.
+    Transient(String, Option<u64>),
+    /// A redirect, which is never followed (R23).
+    Redirect(String),
+    /// A success that cannot be read: it may have had its effect (R25).
+    Unreadable(String),
+}
+
+/// RFC 6749, section 5.2: an error answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OauthError {
+    /// `error`, e.g. `invalid_grant`. For a 400 with an empty body, which some servers send: `invalid_request`.
+    pub code: String,
+    /// `error_description`, cleaned for display.
+    pub description: String,
+    /// `interval` of a `slow_down` (GitHub), in seconds.
+    pub interval: Option<u64>,
+    /// A 400 without a body: to a refresh, that is a refusal of the grant (R39).
+    pub bodyless: bool,
+}
+
+impl OauthError {
+    /// `code: description`, or what there is of them.
+    pub fn text(&self) -> String {
+        let code = clean(&self.code);
+        if self.description.is_empty() { code } else { format!("{code}: {}", self.description) }
+    }
+}
+
+impl Answer {
+    /// Sorts a reply.
+    pub fn of(reply: &Reply) -> Self {
+        let Reply { status, body, html, retry_after, location } = reply;
+        if (300..400).contains(status) {
+            let to = location.as_deref().map(|l| format!(" to {}", clean(l))).unwrap_or_default();
+            return Self::Redirect(format!("it redirects{to}"));
+        }
+        match serde_json::from_slice::<Value>(body) {
+            Ok(Value::Object(object)) => match object.get("error").filter(|e| !e.is_null()) {
+                Some(error) => Self::error(*status, *retry_after, error, &object),
+                None if (200..300).contains(status) => Self::Object(object),
+                None => Self::without_error(*status, *retry_after, "an answer without an error code"),
+            },
+            _ if *html || looks_like_html(body) => Self::Transient(
+                format!("it answered a web page (status {status}); is a proxy or login page in between?"),
+                *retry_after,
+            ),
+            _ if (200..300).contains(status) => Self::Unreadable("its answer is not a JSON object".into()),
+            _ if *status == 400 && body.is_empty() => Self::Error(OauthError {
+                code: "invalid_request".into(),
+                description: "status 400 without a body".into(),
+                interval: None,
+                bodyless: true,
+            }),
+            _ => Self::without_error(*status, *retry_after, "an answer that is not JSON"),
+        }
+    }
+
+    fn error(status: u16, retry_after: Option<u64>, error: &Value, object: &Map<String, Value>) -> Self {
+        let code = error.as_str().unwrap_or("unreadable_error").to_owned();
+        let description = ["error_description", "message"].iter().find_map(|k| object.get(*k)?.as_str());
+        let description = description.map(clean).unwrap_or_default();
+        let of_the_moment = matches!(code.as_str(), "temporarily_unavailable" | "server_error");
+        let polling = matches!(code.as_str(), "authorization_pending" | "slow_down");
+        if of_the_moment || (!polling && !is_oauth_code(&code) && (status == 429 || status >= 500)) {
+            let said = OauthError { code, description, ..OauthError::default() };
+            return Self::Transient(format!("it answered {} (status {status})", said.text()), retry_after);
+        }
+        Self::Error(OauthError {
+            code,
+            description,
+            interval: object.get("interval").and_then(seconds),
+            bodyless: false,
+        })
+    }
+
+    fn without_error(status: u16, retry_after: Option<u64>, what: &str) -> Self {
+        if status == 408 || status == 429 || status >= 500 {
+            Self::Transient(format!("it answered with status {status}"), retry_after)
+        } else {
+            let description = format!("{what} (status {status})");
+            Self::Error(OauthError { code: format!("http_{status}"), description, ..OauthError::default() })
+        }
+    }
+}
+
+/// Codes that mean the same under every status.
+fn is_oauth_code(code: &str) -> bool {
+    code.starts_with("invalid_")
+        || matches!(
+            code,
+            "access_denied"
+                | "authorization_declined"
+                | "expired_token"
+                | "token_expired"
+                | "bad_verification_code"
+                | "unauthorized_client"
+                | "unsupported_grant_type"
+                | "interaction_required"
+                | "login_required"
+                | "consent_required"
+        )
+}
+
+fn looks_like_html(body: &[u8]) -> bool {
+    let start = body.iter().position(|b| !b.is_ascii_whitespace() && !matches!(b, 0xef | 0xbb | 0xbf));
+    start.is_some_and(|at| body[at] == b'<')
+}
+
+/// A whole number of seconds, written as an integer, a float or a string (R7, R8). Negative, infinite and absurd ones
+/// are `None`, so is zero.
+pub fn seconds(value: &Value) -> Option<u64> {
+    let number = match value {
+        Value::Number(n) => n.as_f64()?,
+        Value::String(s) => s.trim().parse().ok()?,
+        _ => return None,
+    };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked")]
+    (number.is_finite() && (0.0..1e12).contains(&number)).then_some(number.ceil() as u64).filter(|&s| s > 0)
+}
+
+/// A polling interval: 5 s if there is none, 1 to 60; more is taken for milliseconds (R7).
+pub fn interval(seconds: Option<u64>) -> u64 {
+    match seconds {
+        None | Some(0) => 5,
+        Some(s @ 1..=60) => s,
+        Some(s) if s >= 1000 => (s / 1000).clamp(1, 60),
+        Some(_) => 60,
+    }
+}
+
+/// RFC 8628, section 3.2: a device authorization, ready to be shown and polled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceCode {
+    /// `device_code`.
+    pub device_code: Secret,
+    /// `user_code`, verbatim but for what a terminal must not be sent (R11).
+    pub user_code: String,
+    /// `verification_uri`, or `verification_url` as Google calls it (R6).
+    pub verification_uri: Address,
+    /// `verification_uri_complete` (R12).
+    pub verification_uri_complete: Option<Address>,
+    /// `interval`, in seconds.
+    pub interval: u64,
+    /// `expires_in`, in seconds; 900 if absent, an hour at most (R8).
+    pub expires_in: u64,
+}
+
+impl DeviceCode {
+    /// Reads the members, or says which one is wrong.
+    pub fn read(object: &Map<String, Value>) -> Result<Self, String> {
+        let text = |name: &str| object.get(name).and_then(Value::as_str).filter(|s| !s.is_empty());
+        let device_code = text("device_code").ok_or("its answer has no `device_code`")?;
+        let user_code =
+            text("user_code").map(clean).filter(|c| !c.is_empty()).ok_or("its answer has no `user_code`")?;
+        let uri = text("verification_uri")
+            .or_else(|| text("verification_url"))
+            .ok_or("its answer has no `verification_uri`")?;
+        let verification_uri = Address::parse(uri).map_err(|why| format!("its `verification_uri` {why}"))?;
+        Ok(Self {
+            device_code: Secret::from(device_code.to_owned()),
+            user_code,
+            verification_uri,
+            // It is a convenience: one that cannot be shown is left out.
+            verification_uri_complete: text("verification_uri_complete").and_then(|u| Address::parse(u).ok()),
+            interval: interval(object.get("interval").and_then(seconds)),
+            expires_in: object.get("expires_in").and_then(seconds).unwrap_or(900).min(3600),
+        })
+    }
+}
+
+/// RFC 6749, section 5.1, and OpenID Connect Core, section 3.1.3.3: a token answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    /// `access_token`, of any size and form (R29).
+    pub access_token: Secret,
+    /// `expires_in`, in seconds, if it said (R30).
+    pub expires_in: Option<u64>,
+    /// `refresh_token`.
+    pub refresh_token: Option<Secret>,
+    /// `id_token`.
+    pub id_token: Option<Secret>,
+    /// `scope`, if it said: what was granted (R31).
+    pub scope: Option<Vec<String>>,
+}
+
+impl Tokens {
+    /// Reads the members, or says which one is wrong.
+    pub fn read(object: &Map<String, Value>) -> Result<Self, String> {
+        let secret = |name: &str| {
+            let text = object.get(name).and_then(Value::as_str).filter(|s| !s.is_empty());
+            text.map(|t| {
+                if t.chars().any(|c| c.is_control() || c.is_whitespace()) {
+                    Err(format!("its `{name}` is not a token"))
+                } else {
+                    Ok(Secret::from(t.to_owned()))
+                }
+            })
+            .transpose()
+        };
+        // R28: compared without case; absent means Bearer. Another kind cannot be handed to any caller.
+        if let Some(kind) = object.get("token_type").and_then(Value::as_str)
+            && !kind.eq_ignore_ascii_case("bearer")
+        {
+            return Err(format!("its token is of the type {:?}, not Bearer", clean(kind)));
+        }
+        Ok(Self {
+            access_token: secret("access_token")?.ok_or("its answer has no `access_token`")?,
+            expires_in: object.get("expires_in").and_then(seconds),
+            refresh_token: secret("refresh_token")?,
+            id_token: secret("id_token")?,
+            scope: object.get("scope").and_then(scope_list),
+        })
+    }
+}
+
+/// Scopes separated by spaces, by commas (GitHub), or as an array (R31).
+fn scope_list(value: &Value) -> Option<Vec<String>> {
+    let list: Vec<String> = match value {
+        Value::String(s) => s.split([' ', ',']).filter(|s| !s.is_empty()).map(str::to_owned).collect(),
+        Value::Array(items) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => return None,
+    };
+    (!list.is_empty()).then_some(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn reply(status: u16, body: &str) -> Reply {
+        Reply { status, body: body.into(), html: false, retry_after: None, location: None }
+    }
+
+    fn object(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    fn code(status: u16, body: &str) -> String {
+        match Answer::of(&reply(status, body)) {
+            Answer::Error(e) => e.code,
+            other => panic!("{status} {body}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn r22_the_json_error_decides_whatever_the_status() {
+        for status in [200, 400, 401, 403, 404, 428, 429, 500] {
+            assert_eq!(code(status, r#"{"error":"authorization_pending"}"#), "authorization_pending", "{status}");
+            assert_eq!(code(status, r#"{"error":"slow_down","interval":10}"#), "slow_down", "{status}");
+            assert_eq!(code(status, r#"{"error":"access_denied"}"#), "access_denied", "{status}");
+        }
+    }
+
+    #[test]
+    fn r22_no_usable_json_with_429_5xx_or_html_is_transient() {
+        for (status, body) in [
+            (429, ""),
+            (429, "slow"),
+            (500, ""),
+            (502, "Bad Gateway"),
+            (503, "{}"),
+            (503, r#"{"error":"backend_down"}"#),
+            (400, "<html>proxy</html>"),
+            (200, "\u{feff} <!DOCTYPE html>"),
+            (503, r#"{"error":"temporarily_unavailable"}"#),
+            (400, r#"{"error":"server_error"}"#),
+            (408, ""),
+        ] {
+            assert!(matches!(Answer::of(&reply(status, body)), Answer::Transient(..)), "{status} {body}");
+        }
+        let asked = Reply { retry_after: Some(9), ..reply(503, "") };
+        assert_eq!(Answer::of(&asked), Answer::Transient("it answered with status 503".into(), Some(9)));
+    }
+
+    #[test]
+    fn r60_a_proxys_page_is_named_as_such() {
+        let Answer::Transient(why, _) = Answer::of(&Reply { html: true, ..reply(200, "Sign in to the hotel") }) else {
+            panic!()
+        };
+        assert_eq!(why, "it answered a web page (status 200); is a proxy or login page in between?");
+    }
+
+    #[test]
+    fn r23_a_redirect_is_an_answer_of_its_own() {
+        let to = Reply { location: Some("http://169.254.169.254/\u{1b}[2J".into()), ..reply(302, "") };
+        assert_eq!(Answer::of(&to), Answer::Redirect("it redirects to http://169.254.169.254/[2J".into()));
+    }
+
+    #[test]
+    fn r25_a_success_that_cannot_be_read() {
+        for body in ["", "null", "[]", "\"x\"", "{\"access_token\":", "\u{1}"] {
+            assert!(matches!(Answer::of(&reply(200, body)), Answer::Unreadable(_)), "{body}");
+        }
+        let deep = "[".repeat(100_000);
+        assert!(matches!(Answer::of(&reply(200, &deep)), Answer::Unreadable(_)));
+    }
+
+    #[test]
+    fn r9_an_error_in_a_200_is_an_error_and_r39_an_empty_400_is_one_too() {
+        assert_eq!(
+            code(200, r#"{"error":"device_flow_disabled","error_description":"Device Flow must be enabled"}"#),
+            "device_flow_disabled"
+        );
+        let Answer::Error(e) = Answer::of(&reply(400, "")) else { panic!() };
+        assert!(e.bodyless);
+        assert_eq!(code(403, ""), "http_403");
+        assert_eq!(code(400, r#"{"error":{"code":1}}"#), "unreadable_error");
+    }
+
+    #[test]
+    fn r59_what_a_server_says_is_cut_and_cleaned() {
+        let body = json!({"error": "bad\u{1b}[31m", "error_description": "x".repeat(1000) + "\n\u{202e}"}).to_string();
+        let Answer::Error(e) = Answer::of(&reply(400, &body)) else { panic!() };
+        assert_eq!(e.text(), format!("bad[31m: {}…", "x".repeat(300)));
+    }
+
+    #[test]
+    fn r6_verification_url_is_accepted_and_unknown_members_ignored() {
+        let read = DeviceCode::read(&object(json!({
+            "device_code": "d", "user_code": "AbC-def", "verification_url": "https://www.google.com/device", "x": [1]
+        })))
+        .unwrap();
+        assert_eq!(read.verification_uri.as_str(), "https://www.google.com/device");
+        assert_eq!((read.interval, read.expires_in), (5, 900));
+        for (broken, why) in [
+            (json!({"user_code": "u", "verification_uri": "https://a.example"}), "its answer has no `device_code`"),
+            (json!({"device_code": "d", "verification_uri": "https://a.example"}), "its answer has no `user_code`"),
+            (
+                json!({"device_code": "d", "user_code": "\u{1b}", "verification_uri": "https://a.example"}),
+                "its answer has no `user_code`",
+            ),
+            (json!({"device_code": "d", "user_code": "u"}), "its answer has no `verification_uri`"),
+            (
+                json!({"device_code": 7, "user_code": "u", "verification_uri": "https://a.example"}),
+                "its answer has no `device_code`",
+            ),
+        ] {
+            assert_eq!(DeviceCode::read(&object(broken)).unwrap_err(), why);
+        }
+    }
+
+    #[test]
+    fn r7_intervals_of_every_kind() {
+        for (written, read) in [
+            (json!(null), 5),
+            (json!(0), 5),
+            (json!(-3), 5),
+            (json!(5), 5),
+            (json!(2.5), 3),
+            (json!("7"), 7),
+            (json!("x"), 5),
+            (json!(61), 60),
+            (json!(5000), 5),
+            (json!(1e300), 5),
+            (json!([5]), 5),
+            (json!(1), 1),
+            (json!(0.2), 1),
+            (json!("NaN"), 5),
+        ] {
+            assert_eq!(interval(seconds(&written)), read, "{written}");
+        }
+    }
+
+    #[test]
+    fn r8_expiries_of_every_kind() {
+        for (written, read) in [
+            (json!(1800), 1800),
+            (json!(300.0), 300),
+            (json!("600"), 600),
+            (json!(null), 900),
+            (json!(99_999_999), 3600),
+            (json!(-1), 900),
+        ] {
+            let code = object(
+                json!({"device_code": "d", "user_code": "u", "verification_uri": "https://a.example", "expires_in": written}),
+            );
+            assert_eq!(DeviceCode::read(&code).unwrap().expires_in, read, "{written}");
+        }
+    }
+
+    #[test]
+    fn r10_only_a_safe_address_is_shown() {
+        for (uri, why) in [
+            (
+                "http://evil.example/device",
+                "its `verification_uri` is not https (plain http is allowed only on loopback)",
+            ),
+            ("https://login.example@evil.example/", "its `verification_uri` has a user name in it"),
+            ("javascript:alert(1)", "its `verification_uri` is not an absolute web address"),
+        ] {
+            let code = object(json!({"device_code": "d", "user_code": "u", "verification_uri": uri}));
+            assert_eq!(DeviceCode::read(&code).unwrap_err(), why);
+        }
+    }
+
+    #[test]
+    fn r11_the_user_code_is_verbatim_and_r12_the_complete_address_optional() {
+        let code = object(
+            json!({"device_code": "d", "user_code": "aB-Cd 12\u{1b}[2J", "verification_uri": "https://a.example",
+            "verification_uri_complete": "http://evil.example/?c=1"}),
+        );
+        let read = DeviceCode::read(&code).unwrap();
+        assert_eq!(read.user_code, "aB-Cd 12[2J");
+        assert_eq!(read.verification_uri_complete, None, "an unsafe one is left out, not fatal");
+    }
+
+    #[test]
+    fn r28_token_type_without_case_and_missing() {
+        for kind in [json!("bearer"), json!("BEARER"), json!("Bearer"), json!(null), json!(3)] {
+            Tokens::read(&object(json!({"access_token": "t", "token_type": kind}))).unwrap();
+        }
+        let error = Tokens::read(&object(json!({"access_token": "t", "token_type": "DPoP"}))).unwrap_err();
+        assert_eq!(error, "its token is of the type \"DPoP\", not Bearer");
+    }
+
+    #[test]
+    fn r29_a_token_of_any_size_but_never_with_a_line_break() {
+        let big = "t".repeat(300_000);
+        let read = Tokens::read(&object(json!({"access_token": big, "unknown": {}}))).unwrap();
+        assert_eq!(read.access_token.expose().len(), 300_000);
+        assert_eq!(
+            Tokens::read(&object(json!({"access_token": "a\nhost=evil"}))).unwrap_err(),
+            "its `access_token` is not a token"
+        );
+        assert_eq!(Tokens::read(&object(json!({"id_token": "x"}))).unwrap_err(), "its answer has no `access_token`");
+    }
+
+    #[test]
+    fn r30_an_absent_expiry_is_unknown_and_r31_scopes_in_every_form() {
+        let read = |scope: Value| Tokens::read(&object(json!({"access_token": "t", "scope": scope}))).unwrap();
+        assert_eq!(read(json!(null)).expires_in, None);
+        assert_eq!(read(json!(null)).scope, None);
+        for scope in [json!("a b"), json!("a,b"), json!(["a", "b"])] {
+            assert_eq!(read(scope).scope.unwrap(), ["a", "b"]);
+        }
+    }
+}

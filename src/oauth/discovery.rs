@@ -1,0 +1,136 @@
+//! A server's metadata: OpenID Connect Discovery 1.0 and RFC 8414.
+
+use super::answer::Answer;
+use super::http::{Http, unreachable};
+use crate::address::Address;
+use crate::cache::Metadata;
+use crate::clock::Timestamp;
+use crate::config::AuthMethod;
+use crate::failure::{Exit, Failure};
+use crate::text::clean;
+use serde_json::{Map, Value};
+
+/// Fetches what `issuer` publishes, at both well-known places if the first does not list a device endpoint (R43).
+pub fn discover(http: &Http, issuer: &Address) -> Result<Metadata, Failure> {
+    let hint = "check `issuer`; for a server without metadata set `device-authorization-endpoint` and `token-endpoint`";
+    let mut found = None;
+    let mut reasons = Vec::new();
+    for url in [issuer.openid_configuration(), issuer.authorization_server_metadata()] {
+        let reply = http.get(&url, None).map_err(|why| unreachable(&url, &why))?;
+        match Answer::of(&reply) {
+            Answer::Object(object) => match read(&object, issuer, Timestamp::now()) {
+                Ok(metadata) if metadata.device_authorization_endpoint.is_some() => return Ok(metadata),
+                Ok(metadata) => found = found.or(Some(metadata)),
+                Err(why) => {
+                    let what = format!("the metadata at {url} cannot be used: {why}");
+                    return Err(Failure::new(Exit::Failed, what)
+                        .hint("check `issuer`: it must be written exactly as the provider writes it"));
+                }
+            },
+            Answer::Transient(why, _) if reply.status == 429 || reply.status >= 500 => {
+                return Err(unreachable(&url, &why));
+            }
+            Answer::Redirect(why) => reasons.push(format!("{url}: {why}")),
+            _ => reasons.push(format!("{url}: status {}", reply.status)),
+        }
+    }
+    found.ok_or_else(|| {
+        Failure::new(Exit::Failed, format!("found no metadata of {issuer} ({})", reasons.join("; "))).hint(hint)
+    })
+}
+
+/// Reads a metadata document. The error says what is wrong with it.
+pub fn read(object: &Map<String, Value>, issuer: &Address, now: Timestamp) -> Result<Metadata, String> {
+    let said = object.get("issuer").and_then(Value::as_str).ok_or("it names no issuer")?;
+    if !same_issuer(said, issuer.as_str()) {
+        return Err(format!("it is of the issuer {:?}, not {:?}", clean(said), issuer.as_str()));
+    }
+    let endpoint = |name: &str| match object.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => match Address::parse(text) {
+            Ok(_) => Ok(Some(text.clone())),
+            Err(why) => Err(format!("its `{name}` {why}")),
+        },
+        Some(_) => Err(format!("its `{name}` is not a string")),
+    };
+    let lists = |name: &str, item: &str| Some(object.get(name)?.as_array()?.iter().any(|i| i == item));
+    Ok(Metadata {
+        fetched_at: now,
+        device_authorization_endpoint: endpoint("device_authorization_endpoint")?,
+        token_endpoint: endpoint("token_endpoint")?,
+        revocation_endpoint: endpoint("revocation_endpoint")?,
+        // RFC 8414, section 2: without a list, Basic is the method.
+        auth_method: match lists("token_endpoint_auth_methods_supported", "client_secret_basic") {
+            Some(false) if lists("token_endpoint_auth_methods_supported", "client_secret_post") == Some(true) => {
+                AuthMethod::ClientSecretPost
+            }
+            _ => AuthMethod::ClientSecretBasic,
+        },
+        s256: lists("code_challenge_methods_supported", "S256").unwrap_or(false),
+        offline_access: lists("scopes_supported", "offline_access").unwrap_or(true),
+    })
+}
+
+/// R44: identical, but for servers that write one metadata document for all their tenants with `{tenantid}` in place
+/// of one path component.
+fn same_issuer(said: &str, wanted: &str) -> bool {
+    if said == wanted {
+        return true;
+    }
+    let Some((before, after)) = said.split_once("{tenantid}") else { return false };
+    let tenant = wanted.strip_prefix(before).and_then(|w| w.strip_suffix(after));
+    before.starts_with("https://")
+        && before[8..].contains('/')
+        && tenant.is_some_and(|t| !t.is_empty() && !t.contains('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read_for(issuer: &str, value: Value) -> Result<Metadata, String> {
+        read(value.as_object().unwrap(), &Address::parse(issuer).unwrap(), Timestamp(7))
+    }
+
+    #[test]
+    fn r44_the_issuer_must_be_identical_but_for_a_tenant_template() {
+        for (said, wanted, same) in [
+            ("https://a.example", "https://a.example", true),
+            ("https://a.example/", "https://a.example", false),
+            ("https://A.example", "https://a.example", false),
+            ("https://m.example/{tenantid}/v2.0", "https://m.example/organizations/v2.0", true),
+            ("https://m.example/{tenantid}/v2.0", "https://m.example/a/b/v2.0", false),
+            ("https://m.example/{tenantid}/v2.0", "https://m.example//v2.0", false),
+            ("https://{tenantid}/v2.0", "https://evil.example/v2.0", false),
+            ("{tenantid}", "https://evil.example", false),
+        ] {
+            assert_eq!(same_issuer(said, wanted), same, "{said} {wanted}");
+        }
+        assert_eq!(
+            read_for("https://a.example", json!({"issuer": "https://b.example\u{1b}"})).unwrap_err(),
+            "it is of the issuer \"https://b.example\", not \"https://a.example\""
+        );
+    }
+
+    #[test]
+    fn endpoints_and_abilities_are_read_and_wrong_types_named() {
+        let metadata = read_for("https://a.example", json!({
+            "issuer": "https://a.example", "token_endpoint": "https://a.example/t", "device_authorization_endpoint": null,
+            "token_endpoint_auth_methods_supported": ["client_secret_post"], "code_challenge_methods_supported": ["plain", "S256"],
+            "scopes_supported": ["openid"]
+        }))
+        .unwrap();
+        assert_eq!(metadata.token_endpoint.as_deref(), Some("https://a.example/t"));
+        assert_eq!(metadata.device_authorization_endpoint, None);
+        assert_eq!(metadata.auth_method, AuthMethod::ClientSecretPost);
+        assert!(metadata.s256 && !metadata.offline_access);
+        for (endpoint, why) in [
+            (json!(3), "its `token_endpoint` is not a string"),
+            (json!("http://b.example/t"), "its `token_endpoint` is not https (plain http is allowed only on loopback)"),
+        ] {
+            let document = json!({"issuer": "https://a.example", "token_endpoint": endpoint});
+            assert_eq!(read_for("https://a.example", document).unwrap_err(), why);
+        }
+    }
+}

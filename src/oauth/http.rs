@@ -1,0 +1,173 @@
+//! One request, one raw reply: the only user of `ureq`.
+//!
+//! No redirect is followed, a reply is at most 1 MiB and 30 seconds, a connection 10 (R58). What comes back is bytes and a
+//! status; what they mean is `answer`'s business.
+
+use crate::failure::{Exit, Failure};
+use anyhow::{Context, Result};
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use ureq::Agent;
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+
+/// Longest time for one request and its reply.
+pub const LIMIT: Duration = Duration::from_secs(30);
+const CONNECT: Duration = Duration::from_secs(10);
+const LARGEST: u64 = 1 << 20;
+
+/// A server's reply, whatever it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// The body, at most 1 MiB.
+    pub body: Vec<u8>,
+    /// Whether the content type says HTML.
+    pub html: bool,
+    /// `Retry-After`, in seconds from now.
+    pub retry_after: Option<u64>,
+    /// `Location` of a redirect.
+    pub location: Option<String>,
+}
+
+/// Makes requests. Made only when one is needed: setting up TLS reads the trust store.
+pub struct Http(Agent);
+
+impl Http {
+    /// Trusts the platform's certificate authorities and those in `ca_file`.
+    pub fn new(ca_file: Option<&Path>) -> Result<Self> {
+        let roots = match ca_file {
+            None => RootCerts::PlatformVerifier,
+            Some(file) => {
+                let mut certificates = authorities(file)?;
+                let system = rustls_native_certs::load_native_certs();
+                certificates.extend(system.certs.iter().map(|c| Certificate::from_der(c).to_owned()));
+                RootCerts::new_with_certs(&certificates)
+            }
+        };
+        let tls = TlsConfig::builder()
+            .provider(TlsProvider::Rustls)
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .root_certs(roots)
+            .build();
+        let config = Agent::config_builder()
+            .tls_config(tls)
+            // OAuth errors are 400 with JSON: statuses are read, not thrown.
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_global(Some(LIMIT))
+            .timeout_connect(Some(CONNECT))
+            .user_agent(concat!("keyfob/", env!("CARGO_PKG_VERSION")))
+            .accept("application/json")
+            .build();
+        Ok(Self(config.new_agent()))
+    }
+
+    /// POSTs a form, with an `Authorization` header if given.
+    pub fn post(&self, url: &str, form: &str, authorization: Option<&str>) -> Result<Reply, String> {
+        let mut request = self.0.post(url).content_type("application/x-www-form-urlencoded");
+        if let Some(value) = authorization {
+            request = request.header("authorization", value);
+        }
+        reply(request.send(form))
+    }
+
+    /// GETs, with an `Authorization` header if given.
+    pub fn get(&self, url: &str, authorization: Option<&str>) -> Result<Reply, String> {
+        let mut request = self.0.get(url);
+        if let Some(value) = authorization {
+            request = request.header("authorization", value);
+        }
+        reply(request.call())
+    }
+}
+
+/// The certificates of a PEM file.
+fn authorities(file: &Path) -> Result<Vec<Certificate<'static>>> {
+    let wrong = |why: String| Failure::usage(why).hint("`ca-file` must name a PEM file with certificates");
+    let mut pem = Vec::new();
+    std::fs::File::open(file)
+        .and_then(|f| f.take(LARGEST).read_to_end(&mut pem))
+        .map_err(|e| wrong(e.to_string()))
+        .with_context(|| format!("could not read the certificate file {}", file.display()))?;
+    let mut certificates = Vec::new();
+    for item in ureq::tls::parse_pem(&pem) {
+        if let ureq::tls::PemItem::Certificate(certificate) =
+            item.map_err(|_| wrong(format!("{} is not a PEM file", file.display())))?
+        {
+            certificates.push(certificate);
+        }
+    }
+    if certificates.is_empty() {
+        return Err(wrong(format!("{} holds no certificate", file.display())).into());
+    }
+    Ok(certificates)
+}
+
+fn reply(result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Reply, String> {
+    let response = result.map_err(|e| described(&e))?;
+    let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
+    let html = header("content-type").is_some_and(|t| t.to_ascii_lowercase().contains("html"));
+    let retry_after = header("retry-after").and_then(seconds_from_now);
+    let location = header("location").map(str::to_owned);
+    let status = response.status().as_u16();
+    let body = response.into_body().into_with_config().limit(LARGEST).read_to_vec().map_err(|e| match e {
+        ureq::Error::BodyExceedsLimit(_) => "the answer is larger than 1 MiB".to_owned(),
+        other => described(&other),
+    })?;
+    Ok(Reply { status, body, html, retry_after, location })
+}
+
+/// RFC 9110, section 10.2.3: seconds, or a date.
+fn seconds_from_now(value: &str) -> Option<u64> {
+    value.trim().parse().ok().or_else(|| {
+        let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value.trim()).ok()?;
+        Some(crate::clock::Timestamp(date.as_second()).since(crate::clock::Timestamp::now()))
+    })
+}
+
+/// What kept a request from being answered, in words for a person. Holds no secret: none is in an address, and no
+/// header or body is quoted.
+fn described(error: &ureq::Error) -> String {
+    use std::io::ErrorKind;
+    match error {
+        ureq::Error::HostNotFound => "its host name is not known here".into(),
+        ureq::Error::Timeout(_) => "it did not answer in time".into(),
+        ureq::Error::ConnectionFailed => "the connection failed".into(),
+        ureq::Error::InvalidProxyUrl => "the proxy named in the environment is not a proxy address".into(),
+        ureq::Error::ConnectProxyFailed(_) => "the proxy refused the connection".into(),
+        ureq::Error::Rustls(rustls::Error::InvalidCertificate(why)) => {
+            format!("its certificate is not trusted ({})", crate::text::clean(&why.to_string()))
+        }
+        ureq::Error::Io(e) => match e.kind() {
+            ErrorKind::ConnectionRefused => "connection refused".into(),
+            ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe => {
+                "the connection was cut off".into()
+            }
+            ErrorKind::TimedOut => "it did not answer in time".into(),
+            _ => crate::text::clean(&e.to_string()),
+        },
+        other => crate::text::clean(&other.to_string()),
+    }
+}
+
+/// The failure of a request that got no answer.
+pub fn unreachable(url: &str, why: &str) -> Failure {
+    Failure::new(Exit::Unreachable, format!("could not reach {url}: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        assert_eq!(seconds_from_now("7"), Some(7));
+        assert_eq!(seconds_from_now("Sun, 06 Nov 1994 08:49:37 GMT"), Some(0));
+        assert_eq!(seconds_from_now("soon"), None);
+        assert_eq!(seconds_from_now("-1"), None);
+    }
+}

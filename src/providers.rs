@@ -1,0 +1,245 @@
+//! Identity providers as a table, one row each: the only file with vendor names.
+//!
+//! A provider that follows OpenID Connect Discovery needs no row (`issuer` in the profile is enough); a row is for what
+//! a server does not publish: addresses, the scope that earns a refresh token, which token its callers take.
+//! To add one, add a row to [`PRESETS`]; everything it can differ in is a column of [`Preset`].
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Which of a session's tokens a caller is handed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenKind {
+    /// The OAuth access token.
+    Access,
+    /// The OpenID Connect ID token: what a Kubernetes API server checks.
+    Id,
+}
+
+impl fmt::Display for TokenKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Access => "access",
+            Self::Id => "id",
+        })
+    }
+}
+
+/// One identity provider. In templates, `{authority}` and `{tenant}` stand for the profile's own.
+#[derive(Debug)]
+pub struct Preset {
+    /// What `provider = "…"` and `--provider` call it.
+    pub name: &'static str,
+    /// What people call it.
+    pub title: &'static str,
+    /// Where it lives, if it has one home; the profile's `authority` points elsewhere (its own installation, a
+    /// national cloud). `None`: `authority` means nothing to this provider.
+    pub authority: Option<&'static str>,
+    /// `tenant`, when the profile names none. `None`: this provider has no tenants.
+    pub tenant: Option<&'static str>,
+    /// The issuer, as a template; `{tid}` stands for whatever the ID token's `tid` says. `None`: the profile must name
+    /// its own.
+    pub issuer: Option<&'static str>,
+    /// Device authorization endpoint, as a template; `None`: from discovery.
+    pub device_authorization_endpoint: Option<&'static str>,
+    /// Token endpoint, as a template; `None`: from discovery.
+    pub token_endpoint: Option<&'static str>,
+    /// Revocation endpoint, as a template; `None`: from discovery, or there is none.
+    pub revocation_endpoint: Option<&'static str>,
+    /// Scopes asked for when the profile names none.
+    pub scopes: &'static [&'static str],
+    /// A scope that is always asked for besides, because without it there is no refresh token.
+    pub refresh_scope: Option<&'static str>,
+    /// One refresh token serves every resource: every refresh names the scopes it wants.
+    pub refresh_names_scopes: bool,
+    /// Which token `keyfob kubernetes` hands out when the profile does not say.
+    pub kubernetes_token: TokenKind,
+    /// Whether a token may be renewed while it still has minutes to live. Where a refresh kills the token that was
+    /// handed out before, it may not.
+    pub early_refresh: bool,
+    /// How long an access token lives when the server does not say and the token itself does not either, in seconds.
+    /// `None`: until it is revoked.
+    pub unstated_lifetime: Option<u64>,
+    /// Where the signed-in account's name is asked for, and the member that holds it, when there is no ID token.
+    pub account: Option<(&'static str, &'static str)>,
+    /// Hosts besides its own on which this provider's users enter their codes.
+    pub verification_hosts: &'static [&'static str],
+    /// The provider wants a client secret even from programs that cannot keep one.
+    pub needs_secret: bool,
+    /// The provider has no device grant: what to use instead. Such a row only exists to say so.
+    pub no_device_grant: Option<&'static str>,
+}
+
+/// A server that follows OpenID Connect Discovery: what rows differ from, and what a profile without `provider` uses.
+pub const OPENID: Preset = Preset {
+    name: "openid",
+    title: "OpenID Connect",
+    authority: None,
+    tenant: None,
+    issuer: None,
+    device_authorization_endpoint: None,
+    token_endpoint: None,
+    revocation_endpoint: None,
+    scopes: &["openid", "offline_access"],
+    refresh_scope: None,
+    refresh_names_scopes: false,
+    kubernetes_token: TokenKind::Id,
+    early_refresh: true,
+    unstated_lifetime: Some(3600),
+    account: None,
+    verification_hosts: &[],
+    needs_secret: false,
+    no_device_grant: None,
+};
+
+const OWN_ISSUER_WITH_EMAIL: Preset = Preset { scopes: &["openid", "email", "offline_access"], ..OPENID };
+
+/// Every provider that has a name.
+pub const PRESETS: &[Preset] = &[
+    OPENID,
+    Preset {
+        name: "entra",
+        title: "Microsoft Entra ID",
+        authority: Some("https://login.microsoftonline.com"),
+        tenant: Some("organizations"),
+        issuer: Some("{authority}/{tid}/v2.0"),
+        device_authorization_endpoint: Some("{authority}/{tenant}/oauth2/v2.0/devicecode"),
+        token_endpoint: Some("{authority}/{tenant}/oauth2/v2.0/token"),
+        refresh_scope: Some("offline_access"),
+        refresh_names_scopes: true,
+        kubernetes_token: TokenKind::Access,
+        verification_hosts: &["microsoft.com", "www.microsoft.com", "login.microsoft.com", "aka.ms"],
+        ..OPENID
+    },
+    Preset {
+        name: "github",
+        title: "GitHub",
+        authority: Some("https://github.com"),
+        device_authorization_endpoint: Some("{authority}/login/device/code"),
+        token_endpoint: Some("{authority}/login/oauth/access_token"),
+        scopes: &["repo"],
+        kubernetes_token: TokenKind::Access,
+        early_refresh: false,
+        unstated_lifetime: None,
+        account: Some(("https://api.github.com/user", "login")),
+        ..OPENID
+    },
+    Preset {
+        name: "github-enterprise",
+        title: "GitHub Enterprise Server",
+        authority: Some(""), // every installation has its own
+        device_authorization_endpoint: Some("{authority}/login/device/code"),
+        token_endpoint: Some("{authority}/login/oauth/access_token"),
+        scopes: &["repo"],
+        kubernetes_token: TokenKind::Access,
+        early_refresh: false,
+        unstated_lifetime: None,
+        account: Some(("{authority}/api/v3/user", "login")),
+        ..OPENID
+    },
+    Preset {
+        name: "gitlab",
+        title: "GitLab",
+        authority: Some("https://gitlab.com"),
+        issuer: Some("{authority}"),
+        device_authorization_endpoint: Some("{authority}/oauth/authorize_device"),
+        token_endpoint: Some("{authority}/oauth/token"),
+        revocation_endpoint: Some("{authority}/oauth/revoke"),
+        scopes: &["openid", "read_repository", "write_repository"],
+        early_refresh: false,
+        unstated_lifetime: Some(7200),
+        ..OPENID
+    },
+    Preset {
+        name: "google",
+        title: "Google",
+        issuer: Some("https://accounts.google.com"),
+        scopes: &["openid", "email"],
+        needs_secret: true,
+        verification_hosts: &["www.google.com", "google.com"],
+        ..OPENID
+    },
+    Preset { name: "okta", title: "Okta", ..OWN_ISSUER_WITH_EMAIL },
+    Preset { name: "auth0", title: "Auth0", ..OWN_ISSUER_WITH_EMAIL },
+    Preset { name: "keycloak", title: "Keycloak", ..OWN_ISSUER_WITH_EMAIL },
+    Preset { name: "dex", title: "Dex", scopes: &["openid", "email", "groups", "offline_access"], ..OPENID },
+    Preset { name: "zitadel", title: "ZITADEL", ..OWN_ISSUER_WITH_EMAIL },
+    Preset { name: "authentik", title: "authentik", ..OWN_ISSUER_WITH_EMAIL },
+    Preset { name: "authelia", title: "Authelia", ..OWN_ISSUER_WITH_EMAIL },
+    Preset { name: "hydra", title: "Ory Hydra", scopes: &["openid", "offline_access"], ..OPENID },
+    Preset {
+        name: "huggingface",
+        title: "Hugging Face",
+        issuer: Some("https://huggingface.co"),
+        scopes: &["openid", "profile"],
+        kubernetes_token: TokenKind::Access,
+        ..OPENID
+    },
+    Preset { name: "ping", title: "PingOne and PingFederate", ..OWN_ISSUER_WITH_EMAIL },
+    Preset {
+        name: "bitbucket",
+        title: "Bitbucket",
+        no_device_grant: Some("use an access token of the repository or project with git's own helpers"),
+        ..OPENID
+    },
+    Preset {
+        name: "gitea",
+        title: "Gitea",
+        no_device_grant: Some("use git-credential-oauth on a machine with a browser"),
+        ..OPENID
+    },
+    Preset {
+        name: "forgejo",
+        title: "Forgejo",
+        no_device_grant: Some("use git-credential-oauth on a machine with a browser"),
+        ..OPENID
+    },
+    Preset {
+        name: "openshift",
+        title: "OpenShift",
+        no_device_grant: Some("use `oc login --web`, or an OpenID Connect provider in front of the cluster"),
+        ..OPENID
+    },
+    Preset {
+        name: "cognito",
+        title: "Amazon Cognito",
+        no_device_grant: Some("use a provider with a device grant in front of the user pool"),
+        ..OPENID
+    },
+];
+
+/// The row of this name.
+pub fn preset(name: &str) -> Option<&'static Preset> {
+    PRESETS.iter().find(|p| p.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_templates_use_only_known_words() {
+        let mut names: Vec<_> = PRESETS.iter().map(|p| p.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), PRESETS.len());
+        for p in PRESETS {
+            let templates = [p.issuer, p.device_authorization_endpoint, p.token_endpoint, p.revocation_endpoint];
+            for template in templates.into_iter().flatten().chain(p.account.map(|a| a.0)) {
+                let bare =
+                    ["{authority}", "{tenant}", "{tid}"].iter().fold(template.to_owned(), |t, w| t.replace(w, ""));
+                assert!(!bare.contains(['{', '}']), "{}: {template}", p.name);
+                assert!(!template.contains("{authority}") || p.authority.is_some(), "{}: {template}", p.name);
+                assert!(!template.contains("{tenant}") || p.tenant.is_some(), "{}: {template}", p.name);
+                assert!(template.starts_with("https://") || template.starts_with("{authority}"), "{}", p.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_provider_that_kills_old_tokens_on_refresh_is_never_refreshed_early() {
+        let late: Vec<_> = PRESETS.iter().filter(|p| !p.early_refresh).map(|p| p.name).collect();
+        assert_eq!(late, ["github", "github-enterprise", "gitlab"]);
+    }
+}

@@ -1,0 +1,90 @@
+//! Text from outside, made safe to show: what a server, a file or a caller says never moves the cursor,
+//! changes colours, reverses the line or fills the screen.
+
+/// Longest text taken over from outside into a message, in characters.
+const LONGEST: usize = 300;
+
+/// `text` on one line: control characters, bidirectional overrides and invisible characters dropped, line breaks and
+/// tabs made spaces, cut (with `…`) at 300 characters.
+pub fn clean(text: &str) -> String {
+    let line = one_line(text);
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+/// The same without the cut.
+pub fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}') {
+            if !line.is_empty() && !line.ends_with(' ') {
+                line.push(' ');
+            }
+        } else if !is_deceptive(c) {
+            line.push(c);
+        }
+    }
+    line.truncate(line.trim_end().len());
+    line
+}
+
+/// C0 and C1 controls, DEL, and what a terminal or an eye does not see as it stands.
+fn is_deceptive(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// The word nearest to `word` among `known`, if one is near enough to be what was meant.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|k| (strsim::jaro_winkler(word, k), k))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, k)| k)
+}
+
+/// `word` as a POSIX shell reads it back: bare where it can be, in single quotes else.
+pub fn shell_quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_moves_a_cursor_or_turns_a_line_survives() {
+        assert_eq!(clean("a\u{1b}[2J\u{9b}1mb\u{7f}\0c"), "a[2J1mbc");
+        assert_eq!(clean("\u{202e}drowssap\u{200b}\u{2066}"), "drowssap");
+        assert_eq!(clean("one\r\n\ttwo\n"), "one two");
+    }
+
+    #[test]
+    fn long_text_is_cut_between_characters() {
+        assert_eq!(clean(&"é".repeat(301)), format!("{}…", "é".repeat(300)));
+        assert_eq!(clean(&"é".repeat(300)), "é".repeat(300));
+    }
+
+    #[test]
+    fn the_nearest_word_is_named_only_when_it_is_near() {
+        assert_eq!(nearest("clientid", ["client-id", "issuer"]), Some("client-id"));
+        assert_eq!(nearest("zzz", ["client-id", "issuer"]), None);
+    }
+
+    #[test]
+    fn a_shell_reads_back_what_was_quoted() {
+        assert_eq!(shell_quoted("https://id.example.com/a"), "https://id.example.com/a");
+        assert_eq!(shell_quoted("it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(shell_quoted(""), "''");
+    }
+}

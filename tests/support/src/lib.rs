@@ -1,0 +1,32 @@
+//! What keyfob's tests, benches and demo share; no part of the product.
+//!
+//! - [`provider`]: an identity provider on loopback that can be told to misbehave.
+//! - [`jwt`]: reads the tokens it signs.
+//! - [`bin`]: runs the keyfob binary in a home of its own; `Terminal` runs programs in a terminal of their own.
+//! - [`scratch`]: a folder that is gone afterwards, even after Ctrl-C.
+//! - [`skip!`](crate::skip): how a test says that the machine lacks what it needs.
+//! - [`real`]: the real programs that keyfob serves.
+
+pub mod bin;
+pub mod jwt;
+pub mod provider;
+pub mod real;
+pub mod scratch;
+
+mod form;
+mod grants;
+mod http;
+mod options;
+mod page;
+mod reply;
+mod skip;
+#[cfg(unix)]
+mod terminal;
+mod tls;
+
+pub use bin::{Keyfob, Output};
+pub use provider::{Auto, Endpoint, Options, Provider, Reply};
+pub use scratch::Scratch;
+pub use skip::skipped;
+#[cfg(unix)]
+pub use terminal::{Ended, Stream, Streams, Terminal};

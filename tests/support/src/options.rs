@@ -1,0 +1,211 @@
+//! What kind of provider to start. Servers differ in everything the standards leave open; each difference that a
+//! client has to survive is one field here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// The id of the one client of a provider started with default options.
+pub const CLIENT_ID: &str = "keyfob";
+
+/// A change made to every JSON answer that the provider's own logic gives, errors included.
+pub type Edit = Arc<dyn Fn(Endpoint, &mut Value) + Send + Sync>;
+
+/// The addresses a provider answers at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// The metadata, in either of its places.
+    Discovery,
+    /// `/device_authorization`: gives out codes.
+    Device,
+    /// `/token`: polls and refreshes.
+    Token,
+    /// `/revoke`.
+    Revoke,
+    /// `/jwks`: the key that signs.
+    Jwks,
+    /// `/userinfo`.
+    UserInfo,
+    /// `/device`: the page where a person types the code.
+    Page,
+}
+
+/// How a client authenticates; a registered client has one way and no other is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// A public client: `client_id` in the body.
+    None,
+    /// HTTP Basic with form-encoded id and secret.
+    Basic,
+    /// `client_id` and `client_secret` in the body.
+    Post,
+}
+
+/// A registered client.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Its `client_id`.
+    pub id: String,
+    /// Its secret, if it is confidential.
+    pub secret: Option<String>,
+    /// How it authenticates.
+    pub auth: ClientAuth,
+}
+
+impl Client {
+    /// A client without a secret.
+    #[must_use]
+    pub fn public(id: &str) -> Self {
+        Self { id: id.into(), secret: None, auth: ClientAuth::None }
+    }
+
+    /// A client that sends its secret by HTTP Basic.
+    #[must_use]
+    pub fn basic(id: &str, secret: &str) -> Self {
+        Self { id: id.into(), secret: Some(secret.into()), auth: ClientAuth::Basic }
+    }
+
+    /// A client that sends its secret in the body.
+    #[must_use]
+    pub fn post(id: &str, secret: &str) -> Self {
+        Self { id: id.into(), secret: Some(secret.into()), auth: ClientAuth::Post }
+    }
+}
+
+/// When an ID token is sent, `openid` being asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdToken {
+    /// At sign-in and with every refresh.
+    Always,
+    /// At sign-in.
+    First,
+    /// With a refresh.
+    Refresh,
+    /// Never.
+    Never,
+}
+
+/// What an access token looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessToken {
+    /// Random characters.
+    Opaque,
+    /// A signed JWT.
+    Jwt,
+}
+
+/// How the granted scopes are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScopeFormat {
+    /// `"openid email"`, as RFC 6749 has it.
+    Spaces,
+    /// `"openid,email"`.
+    Commas,
+    /// `["openid","email"]`.
+    Array,
+    /// Not at all: the granted scopes are the ones that were asked for.
+    Absent,
+}
+
+/// Everything about a provider that can be chosen. The default is a plain OpenID provider over http with one public
+/// client, [`CLIENT_ID`], and a polling interval of one second.
+#[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+pub struct Options {
+    /// https with a private authority instead of http.
+    pub tls: bool,
+    /// The path of the issuer, such as `/realms/lab`; empty for none.
+    pub path: String,
+    /// Who may ask.
+    pub clients: Vec<Client>,
+    /// The scopes that exist; any other is `invalid_scope`. `None` accepts all.
+    pub scopes: Option<Vec<String>>,
+    /// A refresh may ask for scopes that were never granted, as at servers where one sign-in serves every resource.
+    pub refresh_any_scope: bool,
+    /// The `interval` of the device answer, as it stands in the JSON; `None` leaves it out. Polls are held to it, to
+    /// 5 seconds where it makes no sense, and to its thousandth where it can only mean milliseconds.
+    pub interval: Option<Value>,
+    /// The `expires_in` of the device answer; `None` leaves it out. A code lives 900 seconds where it makes no sense.
+    pub expires_in: Option<Value>,
+    /// Send `verification_uri_complete` as well.
+    pub complete_uri: bool,
+    /// What access tokens look like.
+    pub access_token: AccessToken,
+    /// The `expires_in` of the token answer; `None` leaves it out. A token lives an hour where it makes no sense.
+    pub access_lifetime: Option<Value>,
+    /// When ID tokens are sent.
+    pub id_token: IdToken,
+    /// Seconds an ID token lives; below zero it is born expired.
+    pub id_token_lifetime: i64,
+    /// An object whose members replace those of each ID token; `null` removes one.
+    pub claims: Value,
+    /// No refresh token unless `offline_access` was granted.
+    pub offline_access: bool,
+    /// A new refresh token with every refresh; reuse of an old one ends the whole grant.
+    pub rotation: bool,
+    /// For how long the refresh token just replaced still works.
+    pub refresh_grace: Duration,
+    /// A refresh ends the access tokens handed out before.
+    pub refresh_kills_access: bool,
+    /// Advertise PKCE (S256) and hold clients to the challenge they sent.
+    pub pkce: bool,
+    /// Refuse requests without a challenge.
+    pub pkce_required: bool,
+    /// How long the token endpoint takes.
+    pub delay: Duration,
+    /// The status of OAuth errors; some servers say 200.
+    pub error_status: u16,
+    /// What revocation answers; anything but 200 revokes nothing.
+    pub revoke_status: u16,
+    /// Metadata after OpenID Connect Discovery, at the end of the issuer's path.
+    pub oidc_discovery: bool,
+    /// Metadata after RFC 8414, before the issuer's path.
+    pub rfc8414_discovery: bool,
+    /// Whether the metadata names the device endpoint.
+    pub device_endpoint_in_metadata: bool,
+    /// The issuer that the metadata claims, if not the real one.
+    pub issuer_override: Option<String>,
+    /// How scopes are written in token answers.
+    pub scope_format: ScopeFormat,
+    /// More paths for endpoints, such as `/login/device/code`; a `*` stands for one component.
+    pub aliases: Vec<(String, Endpoint)>,
+    /// A last change to every JSON answer. For answers that are wrong as a whole there is a script.
+    pub edit: Option<Edit>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            tls: false,
+            path: String::new(),
+            clients: vec![Client::public(CLIENT_ID)],
+            scopes: None,
+            refresh_any_scope: false,
+            interval: Some(json!(1)),
+            expires_in: Some(json!(600)),
+            complete_uri: false,
+            access_token: AccessToken::Opaque,
+            access_lifetime: Some(json!(3600)),
+            id_token: IdToken::Always,
+            id_token_lifetime: 3600,
+            claims: json!({}),
+            offline_access: true,
+            rotation: true,
+            refresh_grace: Duration::ZERO,
+            refresh_kills_access: false,
+            pkce: true,
+            pkce_required: false,
+            delay: Duration::ZERO,
+            error_status: 400,
+            revoke_status: 200,
+            oidc_discovery: true,
+            rfc8414_discovery: false,
+            device_endpoint_in_metadata: true,
+            issuer_override: None,
+            scope_format: ScopeFormat::Spaces,
+            aliases: Vec::new(),
+            edit: None,
+        }
+    }
+}
