@@ -84,7 +84,6 @@ pub struct TokenKey {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Token {
     /// What it was asked for as.
-    #[serde(flatten)]
     pub key: TokenKey,
     /// The token.
     #[serde(serialize_with = "expose")]

@@ -56,8 +56,8 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 fn clean_command(program: &Path, home: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("HOME", home).stdin(Stdio::null());
-    // Windows programs do not start without the last two.
-    for kept in ["PATH", "SystemRoot", "SystemDrive"] {
+    // Windows programs do not start without the middle two; the last is where a coverage run wants its counts.
+    for kept in ["PATH", "SystemRoot", "SystemDrive", "LLVM_PROFILE_FILE"] {
         if let Some(value) = std::env::var_os(kept) {
             command.env(kept, value);
         }
@@ -65,7 +65,7 @@ fn clean_command(program: &Path, home: &Path) -> Command {
     command
 }
 
-/// Every program of this name on the search path, first one first.
+/// The first program of this name on the search path.
 fn on_path(name: &str) -> Option<PathBuf> {
     let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
     std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(&name)).find(|file| file.is_file())
