@@ -114,6 +114,7 @@ impl Polling {
 }
 
 #[cfg(test)]
+#[expect(clippy::unnecessary_wraps, reason = "what receive takes")]
 mod tests {
     use super::*;
     use serde_json::json;

@@ -241,6 +241,7 @@ fn scope_list(value: &Value) -> Option<Vec<String>> {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "takes what json! makes")]
 mod tests {
     use super::*;
     use serde_json::json;

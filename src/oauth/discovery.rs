@@ -85,6 +85,7 @@ fn same_issuer(said: &str, wanted: &str) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "takes what json! makes")]
 mod tests {
     use super::*;
     use serde_json::json;

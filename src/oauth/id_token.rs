@@ -60,6 +60,7 @@ pub fn check(claims: &Map<String, Value>, issuer: Option<&str>, client_id: &str,
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "takes what json! makes")]
 mod tests {
     use super::*;
     use serde_json::json;
