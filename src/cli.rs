@@ -6,6 +6,7 @@
 use crate::callers::{kubernetes, token};
 use crate::commands::{login, logout, status};
 use crate::config::{KEYS, Origin, Selection, Settings, Shape};
+use crate::failure::Failure;
 use anyhow::Result;
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
@@ -94,6 +95,21 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
         Some((name, matches)) => SUBCOMMANDS.iter().find(|s| s.name == name).map_or(Ok(()), |s| (s.run)(matches)),
         None => Ok(()),
     }
+}
+
+/// A mistake on the command line as a failure of two lines; `None` for what clap prints by itself, such as help.
+pub fn mistake(error: &clap::Error) -> Option<Failure> {
+    use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    if matches!(error.kind(), DisplayHelp | DisplayHelpOnMissingArgumentOrSubcommand | DisplayVersion) {
+        return None;
+    }
+    // What is wrong comes first; then perhaps tips, then the usage, each after an empty line.
+    let text = error.to_string();
+    let mut paragraphs = text.split("\n\n").map(str::trim);
+    let what = paragraphs.next().unwrap_or_default();
+    let tip = paragraphs.find_map(|p| p.strip_prefix("tip: "));
+    let failure = Failure::usage(what.strip_prefix("error: ").unwrap_or(what));
+    Some(failure.hint(tip.unwrap_or("`keyfob --help` and `keyfob COMMAND --help` say what there is")))
 }
 
 /// The profile keys as flags, with `--profile` beside them.

@@ -53,12 +53,19 @@ pub fn main() -> ExitCode {
 
 /// Runs a command line, the program's name first. Answers on stdout; a failure is at most two lines on stderr.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    secret::no_core_dumps();
     let Err(error) = cli::run(arguments) else { return ExitCode::SUCCESS };
-    // clap's own: help and version on stdout with 0, mistakes on stderr with 2.
-    if let Some(error) = error.downcast_ref::<clap::Error>() {
-        let _ = error.print();
-        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-    }
+    // clap's own: help and version on stdout with 0, mistakes like any other failure.
+    let error = match error.downcast::<clap::Error>() {
+        Ok(error) => {
+            let Some(failure) = cli::mistake(&error) else {
+                let _ = error.print();
+                return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            };
+            failure.into()
+        }
+        Err(error) => error,
+    };
     let report = failure::report(&error);
     let _ = std::io::stderr().write_all(report.text.as_bytes());
     ExitCode::from(report.code)

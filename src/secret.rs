@@ -34,6 +34,15 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
+/// Switches core dumps off for this process: what it holds must not land in a file or with a crash reporter. Both
+/// ways, since a reporter that the kernel pipes dumps to does not heed the limit.
+pub fn no_core_dumps() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
 /// Writes a secret in clear; for `#[serde(serialize_with)]` on the fields of the cache file, nowhere else.
 pub fn expose<S: Serializer>(secret: &Secret, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(secret.expose())

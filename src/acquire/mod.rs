@@ -143,6 +143,12 @@ impl Attempt<'_> {
         wanted.min(token.lifetime.unwrap_or(u64::MAX) / 4)
     }
 
+    /// Whether something written down happened since this call began. What lies in the future was written by a clock
+    /// that has been put right since, and says nothing.
+    fn was_since(&self, at_ms: i64) -> bool {
+        (self.started_ms..=now_ms()).contains(&at_ms)
+    }
+
     /// The token just obtained, whatever life it has.
     fn obtained(&self, session: &Session) -> Result<Credential> {
         let now = Timestamp::now();

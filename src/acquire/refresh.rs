@@ -42,6 +42,10 @@ impl Attempt<'_> {
             Err(error) => return self.troubled(&locked, &mut session, error).map(Ok),
         };
         session.server = found.or(session.server);
+        // A new refresh token that cannot be saved would be lost, and the old one used up.
+        if let Err(error) = locked.try_room(&session) {
+            return self.still_living(&session).ok_or(error).map(Ok);
+        }
         while let Some(refresh_token) = session.refresh_token.clone() {
             let scopes = self.scopes_to_name(&session);
             debug(|| format!("refreshing the session of {}", self.want.profile.title()));
@@ -55,7 +59,13 @@ impl Attempt<'_> {
                         // On disk before anyone is answered, also when what came cannot be handed out.
                         locked.save(&session)?;
                         kept?;
-                        return self.obtained(&session).map(Ok);
+                        return match self.obtained(&session) {
+                            // It has sent one before, so it is only the renewal that brings none (R33).
+                            Err(_) if session.account.as_ref().is_some_and(|a| a.subject.is_some()) => {
+                                Ok(Err(SignInNeeded { because: Some("the provider renews no ID tokens".into()) }))
+                            }
+                            obtained => obtained.map(Ok),
+                        };
                     }
                     Err(why) => why,
                 },
@@ -125,7 +135,7 @@ impl Attempt<'_> {
             return Ok(Some(credential));
         }
         match &session.trouble {
-            Some(trouble) if trouble.at_ms > self.started_ms => match self.still_living(session) {
+            Some(trouble) if self.was_since(trouble.at_ms) => match self.still_living(session) {
                 Some(credential) => Ok(Some(credential)),
                 None => Err(trouble.failure().into()),
             },
@@ -143,7 +153,10 @@ impl Attempt<'_> {
     fn troubled(&self, locked: &Locked<'_>, session: &mut Session, error: anyhow::Error) -> Result<Credential> {
         debug(|| format!("{error:#}"));
         session.trouble = Some(Trouble::of(&error, now_ms()));
-        locked.save(session)?;
+        // A courtesy to others: not being able to must not cost the answer.
+        if let Err(unsaved) = locked.save(session) {
+            debug(|| format!("{unsaved:#}"));
+        }
         self.still_living(session).ok_or(error)
     }
 

@@ -47,7 +47,7 @@ impl Attempt<'_> {
             if session.refresh_token.is_some() && session.refresh_token != refresh_token {
                 return Ok(SignedIn::Elsewhere);
             }
-            if let Some(refusal) = session.refusal.as_ref().filter(|r| r.at_ms >= self.started_ms) {
+            if let Some(refusal) = session.refusal.as_ref().filter(|r| self.was_since(r.at_ms)) {
                 return Err(self.refusal(refusal));
             }
             if lock.is_some() {
@@ -284,13 +284,15 @@ fn poll_until_end(
 
 /// Passes a success on; writes a failure down for those who wait, and ends the pending sign-in.
 fn or_trouble<T>(file: &SessionFile<'_>, result: Result<T>) -> Result<T> {
-    result.or_else(|error| {
-        let trouble = Trouble::of(&error, now_ms());
-        file.update(LOCK_LIMIT, |session| {
+    result.inspect_err(|error| {
+        let trouble = Trouble::of(error, now_ms());
+        let noted = file.update(LOCK_LIMIT, |session| {
             session.pending = None;
             session.trouble = Some(trouble);
-        })?;
-        Err(error)
+        });
+        if let Err(unsaved) = noted {
+            debug(|| format!("{unsaved:#}"));
+        }
     })
 }
 

@@ -17,7 +17,7 @@ use crate::clock::{Timestamp, steady};
 use crate::config::SessionKey;
 use crate::failure::{Exit, Failure};
 use anyhow::{Context, Result};
-use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, fsync, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, fsync, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -27,8 +27,10 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Largest session file read, in bytes.
-const LARGEST: u64 = 1 << 20;
+/// Largest session file read, in bytes: several answers of the largest size.
+const LARGEST: u64 = 16 << 20;
+/// Room that a session's successor may need besides its own size, in bytes.
+const SLACK: usize = 64 << 10;
 
 /// The folder that holds the sessions.
 #[derive(Debug)]
@@ -112,6 +114,20 @@ impl Store {
         Ok(sessions)
     }
 
+    /// Every file that should hold a session and does not, with what is wrong with it.
+    pub fn damaged(&self) -> Result<Vec<(PathBuf, String)>> {
+        let mut damaged = Vec::new();
+        for entry in std::fs::read_dir(&self.path).context("could not list the cache folder")? {
+            let name = entry.context("could not list the cache folder")?.file_name();
+            let Some(stem) = name.to_str().and_then(|n| n.strip_suffix(".json")) else { continue };
+            if let Found::Damaged(why) = self.read(stem, None)? {
+                damaged.push((self.path.join(&name), why));
+            }
+        }
+        damaged.sort_unstable();
+        Ok(damaged)
+    }
+
     fn read(&self, stem: &str, key: Option<&SessionKey>) -> Result<Found> {
         let name = format!("{stem}.json");
         let path = self.path.join(&name);
@@ -129,7 +145,7 @@ impl Store {
         ours_alone(&stat, &path)?;
         let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
         if size > LARGEST {
-            return Ok(Found::Damaged("it is larger than 1 MiB".into()));
+            return Ok(Found::Damaged("it is larger than 16 MiB".into()));
         }
         let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
         File::from(file)
@@ -137,9 +153,13 @@ impl Store {
             .read_to_end(&mut bytes)
             .with_context(|| format!("could not read {}", path.display()))?;
         let found = parse(&bytes, key);
-        if let Found::Session(session) = &found
-            && session.version > VERSION
-        {
+        let newer = match &found {
+            Found::Session(session) => session.version > VERSION,
+            // Its layout may be another one.
+            Found::Damaged(_) => version(&bytes).is_some_and(|v| v > VERSION),
+            Found::Nothing => false,
+        };
+        if newer {
             let why = format!("could not use {}: a newer keyfob wrote it", path.display());
             return Err(Failure::new(Exit::Failed, why)
                 .hint("update this keyfob, or set KEYFOB_CACHE_DIR to a folder of its own")
@@ -147,6 +167,15 @@ impl Store {
         }
         Ok(found)
     }
+}
+
+/// The version that a session's file says it has, whatever else is in it.
+fn version(bytes: &[u8]) -> Option<u32> {
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    serde_json::from_slice::<Versioned>(bytes).ok().map(|v| v.version)
 }
 
 /// Reads the bytes of a session's file; with `key`, one of another session is damage.
@@ -257,9 +286,12 @@ impl Locked<'_> {
             Found::Session(session) => Ok((*session, None)),
             Found::Nothing => Ok((Session::new(&self.file.key), None)),
             Found::Damaged(why) => {
-                let (from, aside) =
-                    (format!("{}.json", self.file.stem), format!("{}.damaged-{}", self.file.stem, Timestamp::now().0));
                 let folder = &self.file.store.folder;
+                let from = format!("{}.json", self.file.stem);
+                let mut aside = format!("{}.damaged-{}", self.file.stem, Timestamp::now().0);
+                while statat(folder, &*aside, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+                    aside.push('x');
+                }
                 renameat(folder, &*from, folder, &*aside)
                     .with_context(|| format!("could not set the damaged {} aside", self.file.path().display()))?;
                 let kept = self.file.store.path.join(aside);
@@ -275,28 +307,43 @@ impl Locked<'_> {
         self.write(session).with_context(|| format!("could not write {}", self.file.path().display()))
     }
 
+    /// Makes sure that the session's successor will find room, before the provider is asked for something that exists
+    /// only once.
+    pub fn try_room(&self, session: &Session) -> Result<()> {
+        let size = serde_json::to_vec(session).map(zeroize::Zeroizing::new)?.len() + SLACK;
+        self.temporary(&vec![b' '; size])
+            .and_then(|name| Ok(unlinkat(&self.file.store.folder, &*name, AtFlags::empty())?))
+            .with_context(|| format!("could not write {}", self.file.path().display()))
+    }
+
     fn write(&self, session: &Session) -> Result<()> {
         let folder = &self.file.store.folder;
-        let (temporary, name) = (format!("{}.new", self.file.stem), format!("{}.json", self.file.stem));
-        // A file left by a killed process may be there; with O_EXCL after unlink it is surely ours and surely 0600.
-        match unlinkat(folder, &*temporary, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(e) => return Err(e.into()),
-        }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = File::from(openat(folder, &*temporary, flags, Mode::RUSR | Mode::WUSR)?);
-        let written = zeroize::Zeroizing::new(serde_json::to_vec(session)?);
-        let flushed = file.write_all(&written).and_then(|()| file.sync_all());
-        if let Err(e) = flushed {
-            let _ = unlinkat(folder, &*temporary, AtFlags::empty());
-            return Err(e.into());
-        }
-        renameat(folder, &*temporary, folder, &*name)?;
+        let temporary = self.temporary(&zeroize::Zeroizing::new(serde_json::to_vec(session)?))?;
+        renameat(folder, &*temporary, folder, &*format!("{}.json", self.file.stem))?;
         // Some file systems cannot flush a folder; the file itself is safe there as well as it can be.
         match fsync(folder) {
             Ok(()) | Err(Errno::INVAL | Errno::ROFS) => Ok(()),
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// Writes the temporary file and flushes it; its name.
+    fn temporary(&self, bytes: &[u8]) -> Result<String> {
+        let folder = &self.file.store.folder;
+        let name = format!("{}.new", self.file.stem);
+        // A file left by a killed process may be there; with O_EXCL after unlink it is surely ours and surely 0600.
+        match unlinkat(folder, &*name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(openat(folder, &*name, flags, Mode::RUSR | Mode::WUSR)?);
+        let flushed = file.write_all(bytes).and_then(|()| file.sync_all());
+        if let Err(e) = flushed {
+            let _ = unlinkat(folder, &*name, AtFlags::empty());
+            return Err(e.into());
+        }
+        Ok(name)
     }
 
     /// Removes the session and its locks.

@@ -24,6 +24,8 @@ struct Status {
     config: Option<String>,
     cache: String,
     sessions: Vec<Entry>,
+    /// Files that should hold a session.
+    damaged: Vec<Damaged>,
     /// Profiles nobody has signed in to, or that cannot be used.
     other_profiles: Vec<Other>,
 }
@@ -50,6 +52,12 @@ struct TokenEntry {
 }
 
 #[derive(Serialize)]
+struct Damaged {
+    file: String,
+    problem: String,
+}
+
+#[derive(Serialize)]
 struct Other {
     name: String,
     problem: Option<String>,
@@ -65,7 +73,11 @@ fn gather() -> Result<Status> {
     let now = Timestamp::now();
     let profiles = Profile::all()?;
     let mut sessions = Vec::new();
+    let mut damaged = Vec::new();
     if let Some(store) = Store::open()? {
+        damaged.extend(
+            store.damaged()?.into_iter().map(|(file, problem)| Damaged { file: file.display().to_string(), problem }),
+        );
         for file in store.sessions()? {
             let Some(session) = file.session()? else { continue };
             let belongs = |p: &Result<Profile, _>| p.as_ref().is_ok_and(|p| p.session == *file.key());
@@ -82,6 +94,7 @@ fn gather() -> Result<Status> {
         config: file_path().map(|p| p.display().to_string()),
         cache: Store::path()?.display().to_string(),
         sessions,
+        damaged,
         other_profiles,
     })
 }
@@ -134,6 +147,9 @@ fn text(status: &Status) -> String {
         if let Some(end) = &session.pending_code_expires_at {
             lines.push(format!("  sign-in   waiting for its code to be entered, until {end}"));
         }
+    }
+    for Damaged { file, problem } in &status.damaged {
+        lines.push(format!("{file}: damaged: {problem}"));
     }
     for other in &status.other_profiles {
         lines.push(match &other.problem {

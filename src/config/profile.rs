@@ -276,7 +276,14 @@ impl Said<'_> {
             (None, Some(token)) if endpoints.device_authorization.is_some() => token.to_string(),
             _ => return Err(self.missing("issuer", "")),
         };
-        let account_source = preset.account.map(|(template, member)| Ok((by_row(template)?, member))).transpose()?;
+        // An address that does not move with the authority is that of the provider's own home: a token of another
+        // installation has no business there.
+        let at_home = preset.authority == Some(&*home);
+        let account_source = preset
+            .account
+            .filter(|(template, _)| at_home || template.contains("{authority}"))
+            .map(|(template, member)| Ok((by_row(template)?, member)))
+            .transpose()?;
         Ok(Server { issuer, issuer_template, endpoints, account_source, authority })
     }
 

@@ -7,6 +7,9 @@ use crate::secret::Secret;
 use crate::text::clean;
 use serde_json::{Map, Value};
 
+/// Shorter secrets are not looked for in what a server says: they would be found in every word.
+const SHORTEST_HIDDEN: usize = 8;
+
 /// A reply, sorted by what a client does next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
@@ -46,14 +49,27 @@ impl OauthError {
 impl Answer {
     /// Sorts a reply.
     pub fn of(reply: &Reply) -> Self {
-        let Reply { status, body, html, retry_after, location } = reply;
+        Self::hiding(reply, &[])
+    }
+
+    /// The same; where the server repeats one of `secrets`, as some do with a token they refuse, it is left out (R59).
+    pub fn hiding(reply: &Reply, secrets: &[Secret]) -> Self {
+        let Reply { status, body, html, retry_after, location, cut } = reply;
+        // Before anything is cut off, or the beginning of a secret could be left.
+        let hidden = |text: &str| {
+            let known = secrets.iter().map(Secret::expose).filter(|s| s.len() >= SHORTEST_HIDDEN);
+            known.fold(text.to_owned(), |text, secret| text.replace(secret, "[redacted]"))
+        };
         if (300..400).contains(status) {
-            let to = location.as_deref().map(|l| format!(" to {}", clean(l))).unwrap_or_default();
-            return Self::Redirect(format!("it redirects{to}"));
+            let to = location.as_deref().map(|l| format!(" to {}", clean(&hidden(l)))).unwrap_or_default();
+            return Self::Redirect(format!("it redirects{to}; is a captive portal in between, or the address wrong?"));
+        }
+        if let Some(why) = cut {
+            return Self::Unreadable(why.clone());
         }
         match serde_json::from_slice::<Value>(body) {
             Ok(Value::Object(object)) => match object.get("error").filter(|e| !e.is_null()) {
-                Some(error) => Self::error(*status, *retry_after, error, &object),
+                Some(error) => Self::error(*status, *retry_after, error, &object, &hidden),
                 None if (200..300).contains(status) => Self::Object(object),
                 None => Self::without_error(*status, *retry_after, "an answer without an error code"),
             },
@@ -72,10 +88,16 @@ impl Answer {
         }
     }
 
-    fn error(status: u16, retry_after: Option<u64>, error: &Value, object: &Map<String, Value>) -> Self {
-        let code = error.as_str().unwrap_or("unreadable_error").to_owned();
+    fn error(
+        status: u16,
+        retry_after: Option<u64>,
+        error: &Value,
+        object: &Map<String, Value>,
+        hidden: &dyn Fn(&str) -> String,
+    ) -> Self {
+        let code = hidden(error.as_str().unwrap_or("unreadable_error"));
         let description = ["error_description", "message"].iter().find_map(|k| object.get(*k)?.as_str());
-        let description = description.map(clean).unwrap_or_default();
+        let description = description.map(|d| clean(&hidden(d))).unwrap_or_default();
         let of_the_moment = matches!(code.as_str(), "temporarily_unavailable" | "server_error");
         let polling = matches!(code.as_str(), "authorization_pending" | "slow_down");
         if of_the_moment || (!polling && !is_oauth_code(&code) && (status == 429 || status >= 500)) {
@@ -247,7 +269,7 @@ mod tests {
     use serde_json::json;
 
     fn reply(status: u16, body: &str) -> Reply {
-        Reply { status, body: body.into(), html: false, retry_after: None, location: None }
+        Reply { status, body: body.into(), html: false, retry_after: None, location: None, cut: None }
     }
 
     fn object(value: Value) -> Map<String, Value> {
@@ -302,7 +324,13 @@ mod tests {
     #[test]
     fn r23_a_redirect_is_an_answer_of_its_own() {
         let to = Reply { location: Some("http://169.254.169.254/\u{1b}[2J".into()), ..reply(302, "") };
-        assert_eq!(Answer::of(&to), Answer::Redirect("it redirects to http://169.254.169.254/[2J".into()));
+        assert_eq!(
+            Answer::of(&to),
+            Answer::Redirect(
+                "it redirects to http://169.254.169.254/[2J; is a captive portal in between, or the address wrong?"
+                    .into()
+            )
+        );
     }
 
     #[test]

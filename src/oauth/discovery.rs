@@ -30,6 +30,9 @@ pub fn discover(http: &Http, issuer: &Address) -> Result<Metadata, Failure> {
             Answer::Transient(why, _) if reply.status == 429 || reply.status >= 500 => {
                 return Err(unreachable(&url, &why));
             }
+            Answer::Unreadable(why) if reply.cut.is_some() => return Err(unreachable(&url, &why)),
+            // Most servers say "not found" with a page; any other page is somebody else's.
+            Answer::Transient(why, _) if reply.status != 404 => reasons.push(format!("{url}: {why}")),
             Answer::Redirect(why) => reasons.push(format!("{url}: {why}")),
             _ => reasons.push(format!("{url}: status {}", reply.status)),
         }

@@ -30,6 +30,8 @@ pub struct Reply {
     pub retry_after: Option<u64>,
     /// `Location` of a redirect.
     pub location: Option<String>,
+    /// What kept the body of a success from arriving whole; what it says has happened all the same.
+    pub cut: Option<String>,
 }
 
 /// Makes requests. Made only when one is needed: setting up TLS reads the trust store.
@@ -117,8 +119,13 @@ fn reply(result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Repl
     let body = response.into_body().into_with_config().limit(LARGEST).read_to_vec().map_err(|e| match e {
         ureq::Error::BodyExceedsLimit(_) => "the answer is larger than 1 MiB".to_owned(),
         other => described(&other),
-    })?;
-    Ok(Reply { status, body, html, retry_after, location })
+    });
+    let (body, cut) = match body {
+        Ok(body) => (body, None),
+        Err(why) if (200..300).contains(&status) => (Vec::new(), Some(why)),
+        Err(why) => return Err(why),
+    };
+    Ok(Reply { status, body, html, retry_after, location, cut })
 }
 
 /// RFC 9110, section 10.2.3: seconds, or a date.
@@ -133,15 +140,21 @@ fn seconds_from_now(value: &str) -> Option<u64> {
 /// header or body is quoted.
 fn described(error: &ureq::Error) -> String {
     use std::io::ErrorKind;
+    let tls = match error {
+        ureq::Error::Rustls(e) => Some(e),
+        // Where TLS fails in the middle of an exchange, ureq hands on the I/O error that holds the reason.
+        ureq::Error::Io(e) => e.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()),
+        _ => None,
+    };
+    if let Some(rustls::Error::InvalidCertificate(why)) = tls {
+        return format!("its certificate is not trusted ({})", crate::text::clean(&why.to_string()));
+    }
     match error {
         ureq::Error::HostNotFound => "its host name is not known here".into(),
         ureq::Error::Timeout(_) => "it did not answer in time".into(),
         ureq::Error::ConnectionFailed => "the connection failed".into(),
         ureq::Error::InvalidProxyUrl => "the proxy named in the environment is not a proxy address".into(),
         ureq::Error::ConnectProxyFailed(_) => "the proxy refused the connection".into(),
-        ureq::Error::Rustls(rustls::Error::InvalidCertificate(why)) => {
-            format!("its certificate is not trusted ({})", crate::text::clean(&why.to_string()))
-        }
         ureq::Error::Io(e) => match e.kind() {
             ErrorKind::ConnectionRefused => "connection refused".into(),
             ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe => {

@@ -161,7 +161,7 @@ impl<'p> Client<'p> {
         form.append_pair("token", token.expose()).append_pair("token_type_hint", hint);
         let body = Zeroizing::new(form.finish());
         let reply = self.http.post(endpoint.as_str(), &body, self.authorization().as_deref().map(String::as_str))?;
-        match Answer::of(&reply) {
+        match Answer::hiding(&reply, &secrets(&body)) {
             // The body of a success means nothing (section 2.2), and most are empty.
             _ if reply.status == 200 || reply.status == 204 => Ok(()),
             Answer::Error(error) => Err(error.text()),
@@ -232,8 +232,15 @@ impl<'p> Client<'p> {
         crate::log::debug(|| format!("POST {endpoint}"));
         let reply = self.http.post(endpoint.as_str(), &body, self.authorization().as_deref().map(String::as_str))?;
         crate::log::debug(|| format!("{endpoint} answered with status {}", reply.status));
-        Ok(Answer::of(&reply))
+        Ok(Answer::hiding(&reply, &secrets(&body)))
     }
+}
+
+/// The secrets in a form body.
+fn secrets(body: &str) -> Vec<Secret> {
+    const NAMES: [&str; 5] = ["client_secret", "device_code", "code_verifier", "refresh_token", "token"];
+    let pairs = form_urlencoded::parse(body.as_bytes());
+    pairs.filter(|(name, _)| NAMES.contains(&&**name)).map(|(_, value)| Secret::from(value.into_owned())).collect()
 }
 
 /// RFC 7636, section 4.1: 32 random octets.
