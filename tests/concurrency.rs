@@ -1,53 +1,512 @@
-//! Many callers at once share one sign-in, a refusal is remembered, and none of them says a secret.
+//! Many callers at once: `git fetch --recurse-submodules -j8` and a handful of kubectl are a dozen keyfobs within a
+//! tenth of a second. However many there are, the provider sees one refresh, a person sees one code, and everybody gets
+//! the one answer; whoever does the work may die over it.
 
-use keyfob_test_support::bin::{Keyfob, Output};
-use keyfob_test_support::provider::{Auto, Endpoint, Options, Provider, Reply};
-use std::thread;
+#![expect(clippy::unwrap_used, reason = "a test")]
 
-fn arguments(idp: &Provider) -> Vec<String> {
-    ["token", "--issuer", idp.issuer(), "--client-id", "keyfob", "--scope", "openid", "--scope", "offline_access"]
-        .map(str::to_owned)
-        .to_vec()
+mod common;
+
+use std::fs;
+
+use common::{Caller, LAB, SOON, Scene, now, token, wait_for_sleepers, wait_until};
+use keyfob_test_support::provider::{Auto, Client, Endpoint, Options, Reply};
+use keyfob_test_support::{Output, Terminal};
+use serde_json::json;
+
+fn pids(callers: &[Caller]) -> Vec<u32> {
+    callers.iter().map(Caller::pid).collect()
 }
 
-fn twelve(keyfob: &Keyfob, arguments: &[String]) -> Vec<Output> {
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let words = &words;
-    thread::scope(|scope| {
-        let running: Vec<_> = (0..12).map(|_| scope.spawn(move || keyfob.run(words))).collect();
-        running.into_iter().map(|caller| caller.join().expect("a caller ran")).collect()
-    })
+/// Waits for the end of all; their answers, which are all the same.
+#[track_caller]
+fn same_answer(callers: Vec<Caller>) -> Output {
+    let outputs: Vec<Output> = callers.into_iter().map(Caller::finish).collect();
+    let answers: Vec<_> = outputs.iter().map(|o| (o.code, &o.stdout)).collect();
+    assert!(answers.iter().all(|a| *a == answers[0]), "{outputs:#?}");
+    outputs.into_iter().next().unwrap()
+}
+
+/// The same where what they say on stderr is the same, too.
+#[track_caller]
+fn same_output(callers: Vec<Caller>) -> Output {
+    let mut outputs: Vec<Output> = callers.into_iter().map(Caller::finish).collect();
+    assert!(outputs.iter().all(|o| *o == outputs[0]), "{outputs:#?}");
+    outputs.swap_remove(0)
 }
 
 #[test]
-fn twelve_at_once_without_a_session_share_one_code_and_say_no_secret() {
-    let idp = Provider::start(Options::default());
-    idp.auto(Auto::After(1));
-    let keyfob = Keyfob::new(env!("CARGO_BIN_EXE_keyfob")).env("KEYFOB_PROMPT", "always").env("KEYFOB_LOG", "debug");
-    let answers = twelve(&keyfob, &arguments(&idp));
-    assert!(answers.iter().all(|a| a.code == Some(0) && a.stdout == answers[0].stdout), "{answers:?}");
-    assert_eq!((idp.count("device"), idp.user_codes().len()), (1, 1));
-    assert_eq!((idp.too_fast(), idp.polls_after_success()), (0, 0));
-    for secret in idp.issued() {
-        assert!(answers.iter().all(|a| !a.stderr.contains(&secret)), "a secret stands on stderr");
+fn twelve_with_an_ended_token_share_one_refresh() {
+    let scene = Scene::signed_in(Options::default());
+    let old = token(&scene.silently(["token"]));
+    scene.leave(-1);
+
+    let hold = scene.idp.hold(Endpoint::Token);
+    let callers = scene.twelve("never");
+    scene.idp.wait_for("token:refresh_token", 1, SOON);
+    wait_for_sleepers(&pids(&callers), 1);
+    drop(hold);
+
+    let answer = same_output(callers);
+    assert_eq!(answer.stderr, "");
+    let new = token(&answer);
+    assert_ne!(new, old);
+    assert!(scene.idp.accepts(&new));
+    assert_eq!(scene.idp.count("token:refresh_token"), 1);
+    scene.assert_proper();
+}
+
+#[test]
+fn twelve_that_want_two_kinds_of_token_share_one_refresh() {
+    let scene = Scene::signed_in(Options::default());
+    scene.leave(-1);
+
+    let hold = scene.idp.hold(Endpoint::Token);
+    let mut bare = scene.twelve("never");
+    let kubernetes = bare.iter().take(6).map(|_| Caller::start(&mut scene.command("never", ["kubernetes"]))).collect();
+    bare.truncate(6);
+    scene.idp.wait_for("token:refresh_token", 1, SOON);
+    drop(hold);
+
+    token(&same_output(bare));
+    let answer = same_output(kubernetes);
+    assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""));
+    assert_eq!(scene.idp.count("token:refresh_token"), 1);
+    scene.assert_proper();
+}
+
+#[test]
+fn a_refresh_under_way_delays_nobody_whose_token_is_good() {
+    let scene = Scene::signed_in(Options::default());
+    let good = token(&scene.silently(["token"]));
+
+    let hold = scene.idp.hold(Endpoint::Token);
+    let mut other = scene.start(["token", "--scope", "openid"]);
+    scene.idp.wait_for("token:refresh_token", 1, SOON);
+    // Nobody lets the provider go on before this has answered.
+    assert_eq!(token(&scene.silently(["token"])), good);
+    assert!(other.is_running());
+    drop(hold);
+
+    assert_ne!(token(&other.finish()), good);
+    scene.assert_proper();
+}
+
+/// Twelve on one terminal; they leave their answers and exit codes in `answer.1` to `answer.12`.
+const TWELVE_ON_A_TERMINAL: &str = r#"
+    for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+        { "$KEYFOB" token >"$HOME/answer.$i"; echo "exit $?" >>"$HOME/answer.$i"; } &
+    done
+    wait
+"#;
+
+#[test]
+fn twelve_without_a_session_on_one_terminal_show_one_code_once() {
+    let scene = Scene::new(Options::default());
+    let mut shell = scene.keyfob.other("sh");
+    shell.args(["-c", TWELVE_ON_A_TERMINAL]).env("KEYFOB", common::PROGRAM);
+    shell.env("KEYFOB_PROMPT", "auto").env("TERM", "xterm");
+    let terminal = Terminal::start(shell);
+
+    let code = scene.idp.wait_for_code(SOON);
+    terminal.wait_for(&code, SOON);
+    let mut callers = Vec::new();
+    wait_until("twelve callers", || {
+        callers = keyfobs_below(terminal.pid());
+        callers.len() == 12
+    });
+    wait_for_sleepers(&callers, 0);
+    scene.idp.approve(&code);
+    let ended = terminal.wait();
+
+    assert_eq!(ended.screen.matches(&code).count(), 1, "{}", ended.screen);
+    let answers: Vec<String> =
+        (1..=12).map(|i| fs::read_to_string(scene.keyfob.home().join(format!("answer.{i}"))).unwrap()).collect();
+    assert!(answers.iter().all(|a| *a == answers[0]), "{answers:#?}");
+    let answer = answers[0].strip_suffix("\nexit 0\n").unwrap_or_else(|| panic!("{answers:?}"));
+    assert!(scene.idp.accepts(answer));
+    assert_eq!((scene.idp.count("device"), scene.idp.count("token:refresh_token")), (1, 0));
+    scene.assert_proper();
+}
+
+/// The keyfobs whose ancestor is the process `above`.
+fn keyfobs_below(above: u32) -> Vec<u32> {
+    let read = |pid: &str, what: &str| fs::read_to_string(format!("/proc/{pid}/{what}")).unwrap_or_default();
+    let children = |pid: &str| -> Vec<String> {
+        read(pid, &format!("task/{pid}/children")).split_whitespace().map(str::to_owned).collect()
+    };
+    let below = children(&above.to_string());
+    let all = below.iter().flat_map(|pid| children(pid)).chain(below.iter().cloned());
+    all.filter(|pid| read(pid, "comm").trim() == "keyfob").map(|pid| pid.parse().unwrap()).collect()
+}
+
+#[test]
+fn twelve_without_a_session_on_separate_pipes_show_the_same_code_and_who_started_it() {
+    let scene = Scene::new(Options::default());
+    let callers = scene.twelve("always");
+    let codes: Vec<String> = callers.iter().map(Caller::code).collect();
+    assert!(codes.iter().all(|code| *code == codes[0]), "{codes:?}");
+    scene.idp.approve(&codes[0]);
+
+    let outputs: Vec<Output> = callers.into_iter().map(Caller::finish).collect();
+    let answers: Vec<String> = outputs.iter().map(token).collect();
+    assert!(answers.iter().all(|a| *a == answers[0]), "{answers:#?}");
+    assert!(scene.idp.accepts(&answers[0]));
+    // This test is the program that asks.
+    let who = fs::read_to_string("/proc/self/comm").unwrap();
+    let (asked, joined) = (
+        format!("A token is asked for by {}.\n", who.trim_end()),
+        format!("This sign-in was started for {}.\n", who.trim_end()),
+    );
+    let says = |what: &str| outputs.iter().filter(|o| o.stderr.contains(what)).count();
+    assert_eq!((says(&asked), says(&joined)), (1, 11), "{outputs:#?}");
+    assert_eq!((scene.idp.count("device"), scene.idp.count("discovery")), (1, 1));
+    scene.assert_proper();
+}
+
+/// Twelve that wait for the one that is at `endpoint`, which then gets this answer; what all of them say.
+#[track_caller]
+fn twelve_fail(scene: &Scene, endpoint: Endpoint, what: &str, reply: Reply) -> Output {
+    scene.idp.always(endpoint, reply);
+    let hold = scene.idp.hold(endpoint);
+    let callers = scene.twelve("always");
+    scene.idp.wait_for(what, 1, SOON);
+    wait_for_sleepers(&pids(&callers), 1);
+    drop(hold);
+    let output = same_output(callers);
+    assert_eq!(scene.idp.count(what), 1, "one request for all");
+    output
+}
+
+#[test]
+fn twelve_share_one_failed_refresh_when_the_provider_hangs_up() {
+    let scene = Scene::signed_in(Options::default());
+    scene.leave(-1);
+    let output = twelve_fail(&scene, Endpoint::Token, "token:refresh_token", Reply::Drop);
+    let url = scene.idp.url(Endpoint::Token);
+    let stderr = format!("error: could not get a token for lab: could not reach {url}: the connection was cut off\n");
+    assert_eq!(output, Output { stdout: String::new(), stderr, code: Some(5) });
+
+    scene.idp.always(Endpoint::Token, Reply::Real);
+    token(&scene.silently(["token"]));
+    scene.assert_proper();
+}
+
+#[test]
+fn twelve_share_one_failed_refresh_when_the_provider_is_down() {
+    let scene = Scene::signed_in(Options::default());
+    scene.leave(-1);
+    let output = twelve_fail(&scene, Endpoint::Token, "token:refresh_token", Reply::empty(503));
+    let url = scene.idp.url(Endpoint::Token);
+    let stderr = format!("error: could not get a token for lab: could not reach {url}: it answered with status 503\n");
+    assert_eq!(output, Output { stdout: String::new(), stderr, code: Some(5) });
+}
+
+#[test]
+fn twelve_get_the_old_token_while_it_lives_when_the_provider_is_down() {
+    let scene = Scene::signed_in(Options::default());
+    let old = token(&scene.silently(["token"]));
+    scene.leave(120);
+    let output = twelve_fail(&scene, Endpoint::Token, "token:refresh_token", Reply::empty(503));
+    assert_eq!((token(&output), output.stderr.as_str()), (old, ""));
+}
+
+#[test]
+fn twelve_share_one_sign_in_that_cannot_begin() {
+    let scene = Scene::new(Options::default());
+    let output = twelve_fail(&scene, Endpoint::Device, "device", Reply::empty(503));
+    let url = scene.idp.url(Endpoint::Device);
+    let stderr = format!("error: could not get a token for lab: could not reach {url}: it answered with status 503\n");
+    assert_eq!(output, Output { stdout: String::new(), stderr, code: Some(5) });
+}
+
+#[test]
+fn twelve_share_one_discovery_that_fails() {
+    let scene = Scene::new(Options::default());
+    let output = twelve_fail(&scene, Endpoint::Discovery, "discovery:oidc", Reply::Drop);
+    assert_eq!((output.code, output.stdout.as_str()), (Some(5), ""), "{output:?}");
+}
+
+#[test]
+fn twelve_share_one_refusal() {
+    let scene = Scene::new(Options::default());
+    let callers = scene.twelve("always");
+    let code = callers.iter().map(Caller::code).next_back().unwrap();
+    scene.idp.deny(&code);
+    let answer = same_answer(callers);
+    assert_eq!((answer.code, answer.stdout.as_str()), (Some(4), ""), "{answer:?}");
+    assert_eq!(scene.idp.count("device"), 1);
+    scene.assert_proper();
+}
+
+/// What a caller says that comes after a refusal.
+fn refusal(scene: &Scene) -> Output {
+    let (config, cache) = (scene.keyfob.config_file(), scene.keyfob.cache_dir());
+    let stderr = format!(
+        "error: could not get a token for lab: the sign-in was refused (access_denied: the user said no)\n\
+         hint: to try again: KEYFOB_CONFIG={} KEYFOB_CACHE_DIR={} {} login lab\n",
+        config.display(),
+        cache.display(),
+        common::PROGRAM
+    );
+    Output { stdout: String::new(), stderr, code: Some(4) }
+}
+
+#[test]
+fn a_refusal_is_remembered_for_half_a_minute() {
+    let scene = Scene::new(Options::default());
+    scene.idp.auto(Auto::Deny);
+    assert!(scene.prompting(["token"]).stderr.ends_with(&refusal(&scene).stderr));
+
+    // The next ones get the same message, and no code.
+    assert_eq!(scene.prompting(["token"]), refusal(&scene));
+    assert_eq!(same_output(scene.twelve("always")), refusal(&scene));
+    let answer = scene.prompting(["kubernetes"]);
+    assert_eq!(answer, refusal(&scene));
+    assert_eq!(scene.idp.count("device"), 1);
+
+    scene.change(|session| session["refusal"]["at_ms"] = json!((now() - 31) * 1000));
+    scene.idp.auto(Auto::Approve);
+    token(&scene.prompting(["token"]));
+    assert_eq!(scene.idp.count("device"), 2);
+    scene.assert_proper();
+}
+
+#[test]
+fn a_refusal_from_the_future_is_not_remembered() {
+    let scene = Scene::new(Options::default());
+    scene.idp.auto(Auto::Deny);
+    assert_eq!(scene.prompting(["token"]).code, Some(4));
+
+    // The clock was wrong, and has been put right since.
+    scene.change(|session| session["refusal"]["at_ms"] = json!((now() + 3600) * 1000));
+    scene.idp.auto(Auto::Approve);
+    token(&scene.prompting(["token"]));
+    scene.assert_proper();
+}
+
+#[test]
+fn a_failure_from_the_future_is_nobodys() {
+    let scene = Scene::signed_in(Options::default());
+    scene.leave(-1);
+    scene.idp.script(Endpoint::Token, [Reply::empty(503)]);
+    assert_eq!(scene.silently(["token"]).code, Some(5));
+
+    // The clock was wrong, and has been put right since.
+    scene.change(|session| session["trouble"]["at_ms"] = json!((now() + 3600) * 1000));
+    token(&scene.silently(["token"]));
+    scene.assert_proper();
+}
+
+#[test]
+fn login_ignores_the_memory_of_a_refusal() {
+    let scene = Scene::new(Options::default());
+    scene.idp.auto(Auto::Deny);
+    assert_eq!(scene.prompting(["token"]).code, Some(4));
+
+    scene.idp.auto(Auto::Approve);
+    let login = scene.prompting(["login"]);
+    assert_eq!(login.code, Some(0), "{login:?}");
+    assert_eq!(scene.idp.count("device"), 2);
+    // And the memory is gone.
+    token(&scene.silently(["token"]));
+    scene.assert_proper();
+}
+
+#[test]
+fn login_joins_the_sign_in_that_is_under_way() {
+    let scene = Scene::new(Options::default());
+    let first = scene.start(["token"]);
+    let code = first.code();
+    let login = scene.start(["login"]);
+    assert_eq!(login.code(), code);
+    scene.idp.approve(&code);
+    token(&first.finish());
+    let login = login.finish();
+    assert!(login.stdout.starts_with("Signed in to lab as alice@example.com; "), "{login:?}");
+    assert_eq!(scene.idp.count("device"), 1);
+    scene.assert_proper();
+}
+
+#[test]
+fn a_waiter_goes_on_with_the_same_code_when_the_poller_is_killed() {
+    let scene = Scene::new(Options::default());
+    let poller = scene.start(["token"]);
+    let code = poller.code();
+    let waiter = scene.start(["token"]);
+    assert_eq!(waiter.code(), code);
+
+    poller.kill();
+    scene.idp.approve(&code);
+    assert!(scene.idp.accepts(&token(&waiter.finish())));
+    assert_eq!(scene.idp.count("device"), 1);
+    scene.assert_proper();
+}
+
+#[test]
+fn eleven_go_on_with_the_same_code_when_the_poller_is_killed_in_the_middle_of_a_poll() {
+    let scene = Scene::new(Options::default());
+    let poller = scene.start(["token"]);
+    let code = poller.code();
+    let waiters: Vec<Caller> = (1..12).map(|_| scene.start(["token"])).collect();
+    assert!(waiters.iter().all(|waiter| waiter.code() == code));
+
+    // It dies while it waits for the provider, which has not looked at the request yet and so never will.
+    scene.idp.script(Endpoint::Token, [Reply::Drop]);
+    let hold = scene.idp.hold(Endpoint::Token);
+    scene.idp.wait_for("token:device_code", 1, SOON);
+    poller.kill();
+    drop(hold);
+    scene.idp.approve(&code);
+    let answer = same_answer(waiters);
+    assert!(scene.idp.accepts(&token(&answer)));
+    assert_eq!((scene.idp.count("device"), scene.idp.count("token:device_code")), (1, 2));
+    scene.assert_proper();
+}
+
+#[test]
+fn the_next_call_goes_on_with_the_same_code_when_the_poller_was_killed() {
+    let scene = Scene::new(Options::default());
+    let poller = scene.start(["token"]);
+    let code = poller.code();
+    poller.kill();
+
+    let next = scene.start(["token"]);
+    assert_eq!(next.code(), code);
+    scene.idp.approve(&code);
+    token(&next.finish());
+    assert_eq!(scene.idp.count("device"), 1);
+    scene.assert_proper();
+}
+
+#[test]
+fn a_code_that_was_spent_by_a_poller_that_died_means_a_new_sign_in() {
+    let scene = Scene::new(Options::default());
+    let poller = scene.start(["token"]);
+    let code = poller.code();
+    let waiter = scene.start(["token"]);
+    assert_eq!(waiter.code(), code);
+
+    // The provider has given its tokens out, but the poller does not live to see them.
+    scene.idp.script(Endpoint::Token, [Reply::RealThenWait(SOON)]);
+    scene.idp.approve(&code);
+    wait_until("the code to be spent", || scene.idp.issued().iter().any(|t| t.starts_with("refresh-")));
+    poller.kill();
+
+    scene.idp.auto(Auto::Approve);
+    let output = waiter.finish();
+    assert!(scene.idp.accepts(&token(&output)));
+    assert!(output.stderr.contains("Why now: the last sign-in was interrupted.\n"), "{output:?}");
+    assert_eq!(scene.idp.count("device"), 2);
+    assert_eq!((scene.idp.too_fast(), scene.idp.polls_after_success()), (0, 1), "there was no way to know");
+}
+
+#[test]
+fn a_waiter_refreshes_when_the_one_that_was_at_it_is_killed() {
+    let scene = Scene::signed_in(Options::default());
+    scene.leave(-1);
+    // The provider never looks at the first request.
+    scene.idp.script(Endpoint::Token, [Reply::Drop]);
+    let hold = scene.idp.hold(Endpoint::Token);
+    let first = scene.start(["token"]);
+    scene.idp.wait_for("token:refresh_token", 1, SOON);
+    let waiter = scene.start(["token"]);
+    wait_for_sleepers(&[waiter.pid()], 0);
+    first.kill();
+    scene.idp.wait_for("token:refresh_token", 2, SOON);
+    drop(hold);
+    let output = waiter.finish();
+    token(&output);
+    assert_eq!((output.stderr.as_str(), scene.idp.count("token:refresh_token")), ("", 2));
+    scene.assert_proper();
+}
+
+/// Two clients of one provider.
+fn two_profiles() -> Scene {
+    let clients = ["red", "blue"].map(Client::public).to_vec();
+    let toml = ["red", "blue"].map(|id| LAB.replace("lab", id).replace("keyfob", id)).concat();
+    Scene::with(Options { clients, ..Options::default() }, &toml)
+}
+
+#[test]
+fn two_profiles_sign_in_side_by_side() {
+    let scene = two_profiles();
+    let mut red = scene.start(["token", "-p", "red"]);
+    let red_code = red.code();
+    let blue = scene.start(["token", "-p", "blue"]);
+    let blue_code = blue.code();
+    assert_ne!(red_code, blue_code);
+    scene.idp.approve(&blue_code);
+    token(&blue.finish());
+    assert!(red.is_running());
+    scene.idp.approve(&red_code);
+    token(&red.finish());
+    scene.assert_proper();
+}
+
+#[test]
+fn two_profiles_refresh_side_by_side() {
+    let scene = two_profiles();
+    scene.idp.auto(Auto::Approve);
+    for profile in ["red", "blue"] {
+        token(&scene.prompting(["token", "-p", profile]));
     }
+    // Other scopes than the cached token's: a refresh.
+    let wanted = |profile| ["token", "-p", profile, "--scope", "openid"];
+    scene.idp.script(Endpoint::Token, [Reply::RealThenWait(SOON)]);
+    let mut red = scene.start(wanted("red"));
+    scene.idp.wait_for("token:refresh_token", 1, SOON);
+    token(&scene.silently(wanted("blue")));
+    assert!(red.is_running());
 }
 
 #[test]
-fn a_refusal_is_remembered_and_login_ignores_it() {
-    let idp = Provider::start(Options::default());
-    idp.auto(Auto::Deny);
-    let keyfob = Keyfob::new(env!("CARGO_BIN_EXE_keyfob")).env("KEYFOB_PROMPT", "always");
-    let words = arguments(&idp);
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    assert_eq!(keyfob.run(&words).code, Some(4));
-    assert_eq!(keyfob.run(&words).code, Some(4));
-    assert_eq!(idp.count("device"), 1, "the second call asks nobody");
+fn logout_waits_for_a_refresh_and_revokes_what_it_brought() {
+    let scene = Scene::signed_in(Options::default());
+    scene.leave(-1);
+    let hold = scene.idp.hold(Endpoint::Token);
+    let refresh = scene.start(["token"]);
+    scene.idp.wait_for("token:refresh_token", 1, SOON);
+    let logout = scene.start(["logout"]);
+    wait_for_sleepers(&[logout.pid()], 0);
+    drop(hold);
 
-    idp.script(Endpoint::Device, [Reply::error("unauthorized_client")]);
-    let mut login = words.clone();
-    login[0] = "login";
-    let refused = keyfob.run(&login);
-    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));
-    assert_eq!(refused.stderr.lines().count(), 2, "{}", refused.stderr);
+    let new = token(&refresh.finish());
+    let logout = logout.finish();
+    assert_eq!((logout.stdout.as_str(), logout.stderr.as_str()), ("Signed out of lab (alice@example.com).\n", ""));
+    assert!(!scene.idp.accepts(&new));
+    assert_eq!(scene.names(), Vec::<String>::new());
+    scene.assert_proper();
+}
+
+#[test]
+fn nobody_refreshes_without_the_lock() {
+    let scene = Scene::signed_in(Options::default());
+    scene.leave(-1);
+    let lock = scene.file().with_extension("lock");
+    let held = fs::File::open(&lock).unwrap();
+    fs2::FileExt::lock_exclusive(&held).unwrap();
+
+    let mut caller = scene.start(["token"]);
+    wait_for_sleepers(&[caller.pid()], 0);
+    assert!(caller.is_running());
+    assert_eq!(scene.idp.count("token:refresh_token"), 0);
+    drop(held);
+    token(&caller.finish());
+    scene.assert_proper();
+}
+
+#[test]
+fn whoever_started_before_the_time_ran_out_gets_the_same_refusal() {
+    let scene = Scene::new(Options { expires_in: Some(json!(2)), ..Options::default() });
+    let callers = scene.twelve("always");
+    for caller in &callers {
+        caller.code();
+    }
+    let answer = same_answer(callers);
+    assert_eq!((answer.code, answer.stdout.as_str()), (Some(4), ""));
+    assert!(
+        answer.stderr.contains("error: could not get a token for lab: the code has expired before it was entered\n"),
+        "{answer:?}"
+    );
+    assert_eq!(scene.idp.count("device"), 1);
 }

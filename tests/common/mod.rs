@@ -1,0 +1,244 @@
+//! What several tests of the whole program share: a provider with a keyfob that knows it, callers that can be looked at
+//! while they run, and the files that keyfob leaves behind.
+
+#![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
+
+use std::fs::{self, File};
+use std::io::{Read, Seek};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use keyfob_test_support::provider::{Auto, Options, Provider};
+use keyfob_test_support::{Keyfob, Output};
+use serde_json::{Value, json};
+
+/// Longer than anything takes; only a test that fails waits this long.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// What a plain profile says; `ISSUER` stands for the provider's address.
+pub const LAB: &str = "[profile.lab]\nissuer = 'ISSUER'\nclient-id = 'keyfob'\n";
+
+/// The program.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_keyfob");
+
+/// A provider, and a keyfob whose configuration knows it.
+pub struct Scene {
+    pub idp: Provider,
+    pub keyfob: Keyfob,
+}
+
+impl Scene {
+    /// `toml` is the configuration; `ISSUER` in it stands for the provider's.
+    pub fn with(options: Options, toml: &str) -> Self {
+        let idp = Provider::start(options);
+        let config = toml.replace("ISSUER", idp.issuer());
+        Self { idp, keyfob: Keyfob::new(PROGRAM).config(&config) }
+    }
+
+    /// With the profile `lab`.
+    pub fn new(options: Options) -> Self {
+        Self::with(options, LAB)
+    }
+
+    /// The same, and Alice has signed in. New codes are left to the test from then on.
+    pub fn signed_in(options: Options) -> Self {
+        let scene = Self::new(options);
+        scene.sign_in();
+        scene
+    }
+
+    /// Signs in to the only profile; the token.
+    pub fn sign_in(&self) -> String {
+        self.idp.auto(Auto::Approve);
+        let token = token(&self.prompting(["token"]));
+        self.idp.auto(Auto::Ignore);
+        token
+    }
+
+    /// A command with `KEYFOB_PROMPT` set.
+    pub fn command<'a>(&self, prompt: &str, args: impl IntoIterator<Item = &'a str>) -> Command {
+        let mut command = self.keyfob.command(args);
+        command.env("KEYFOB_PROMPT", prompt);
+        command
+    }
+
+    /// Runs where a sign-in cannot be shown.
+    pub fn silently<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Output {
+        Output::of(&mut self.command("never", args), b"")
+    }
+
+    /// Runs where a sign-in is shown on stderr, which is a pipe.
+    pub fn prompting<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Output {
+        Output::of(&mut self.command("always", args), b"")
+    }
+
+    /// Starts a caller that shows a sign-in on its stderr.
+    pub fn start<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Caller {
+        Caller::start(&mut self.command("always", args))
+    }
+
+    /// Starts twelve callers of `keyfob token`.
+    pub fn twelve(&self, prompt: &str) -> Vec<Caller> {
+        (0..12).map(|_| Caller::start(&mut self.command(prompt, ["token"]))).collect()
+    }
+
+    /// What is in the cache folder, sorted; nothing if there is no folder.
+    pub fn names(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.keyfob.cache_dir()) else { return Vec::new() };
+        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The one session's file.
+    pub fn file(&self) -> PathBuf {
+        let names = self.names();
+        let mut sessions = names.iter().filter(|name| name.ends_with(".json"));
+        let (Some(session), None) = (sessions.next(), sessions.next()) else { panic!("{names:?}") };
+        self.keyfob.cache_dir().join(session)
+    }
+
+    /// What the one session's file holds.
+    pub fn session(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.file()).unwrap()).unwrap()
+    }
+
+    /// Changes the session's file, as time does.
+    pub fn change(&self, change: impl FnOnce(&mut Value)) {
+        let mut session = self.session();
+        change(&mut session);
+        fs::write(self.file(), session.to_string()).unwrap();
+    }
+
+    /// From now on the cached tokens end in so many seconds; below zero they have ended.
+    pub fn leave(&self, seconds: i64) {
+        self.change(|session| {
+            for token in session["tokens"].as_array_mut().unwrap() {
+                token["expires_at"] = json!(now() + seconds);
+            }
+        });
+    }
+
+    /// Everybody polled in time, and nothing was used twice.
+    #[track_caller]
+    pub fn assert_proper(&self) {
+        let seen = (self.idp.too_fast(), self.idp.polls_after_success(), self.idp.refresh_reuses());
+        assert_eq!(seen, (0, 0, 0), "polls too fast, polls after success, refresh tokens used twice");
+    }
+}
+
+/// A program that runs; what it says goes to files, so that it can be read meanwhile. Dropping it kills it.
+pub struct Caller {
+    child: Child,
+    stdout: File,
+    stderr: File,
+}
+
+impl Caller {
+    pub fn start(command: &mut Command) -> Self {
+        let (stdout, stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        // Appending, since reading what is there moves the position that both handles share.
+        let again = |file: &File| {
+            rustix::fs::fcntl_setfl(file, rustix::fs::OFlags::APPEND).unwrap();
+            file.try_clone().unwrap()
+        };
+        command.stdout(again(&stdout)).stderr(again(&stderr));
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Self { child, stdout, stderr }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has said on stderr so far.
+    pub fn stderr(&self) -> String {
+        contents(&self.stderr)
+    }
+
+    /// Waits until it has shown a code; the code.
+    pub fn code(&self) -> String {
+        let shown = || code(&self.stderr());
+        wait_until(&format!("a code on the stderr of {}", self.pid()), || shown().is_some());
+        shown().unwrap()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Kills it, as the kernel would: nothing is cleaned up. It is gone afterwards.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        assert_eq!(self.child.wait().unwrap().signal(), Some(9), "it had ended before");
+    }
+
+    /// The same for one that may have ended meanwhile.
+    pub fn kill_anyway(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for its end.
+    pub fn finish(mut self) -> Output {
+        wait_until("the end of a caller", || !self.is_running());
+        let code = self.child.wait().unwrap().code();
+        Output { stdout: contents(&self.stdout), stderr: contents(&self.stderr), code }
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn contents(mut file: &File) -> String {
+    let mut text = String::new();
+    file.rewind().and_then(|()| file.read_to_string(&mut text)).unwrap();
+    text
+}
+
+/// The code in a prompt.
+pub fn code(prompt: &str) -> Option<String> {
+    let mut lines = prompt.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+    lines.find_map(|line| line.trim_end().strip_prefix("    Enter code  ")).map(str::to_owned)
+}
+
+/// Waits until all but `others` of these processes have been seen asleep: keyfob sleeps only to wait for another keyfob,
+/// or between two polls.
+pub fn wait_for_sleepers(pids: &[u32], others: usize) {
+    let mut awake = pids.to_vec();
+    wait_until(&format!("all but {others} of {pids:?} to wait"), || {
+        awake.retain(|pid| !fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|f| f.contains("nanosleep")));
+        awake.len() <= others
+    });
+}
+
+/// Looks again and again, until it is so.
+#[track_caller]
+pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !so() {
+        assert!(Instant::now() < deadline, "waited for {what} in vain");
+        sleep(Duration::from_millis(2));
+    }
+}
+
+/// The token on stdout, and nothing else there.
+#[track_caller]
+pub fn token(output: &Output) -> String {
+    let token = output.stdout.strip_suffix('\n').filter(|t| !t.is_empty() && !t.contains(char::is_whitespace));
+    let Some(token) = token.filter(|_| output.code == Some(0)) else { panic!("{output:?}") };
+    token.to_owned()
+}
+
+/// Seconds since 1970.
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_secs()).unwrap()
+}
