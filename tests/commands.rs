@@ -35,7 +35,8 @@ fn logout_revokes_the_refresh_token_first_and_leaves_nothing() {
     let scene = Scene::signed_in(Options::default());
     assert_eq!(said(&scene, &["logout"]), "Signed out of lab (alice@example.com).\n");
     assert_eq!(scene.names(), Vec::<String>::new());
-    let hints: Vec<_> = scene.idp.requests().iter().filter_map(|r| r.field("token_type_hint").map(str::to_owned)).collect();
+    let hints: Vec<_> =
+        scene.idp.requests().iter().filter_map(|r| r.field("token_type_hint").map(str::to_owned)).collect();
     assert_eq!(hints, ["refresh_token", "access_token"]);
     assert_eq!(said(&scene, &["logout"]), "Not signed in to lab.\n");
     assert_eq!(said(&scene, &["logout", "--all"]), "There are no sessions.\n");
@@ -58,9 +59,12 @@ fn logout_deletes_what_could_not_be_revoked_and_says_so() {
 fn status_tells_everything_but_the_secrets() {
     let scene = Scene::signed_in(Options::default());
     let text = said(&scene, &["status"]).replace(scene.idp.issuer(), "ISSUER");
-    for line in
-        ["lab: signed in as alice@example.com\n", "  provider  ISSUER\n", "  client    keyfob\n", "  renewal   renewed silently\n"]
-    {
+    for line in [
+        "lab: signed in as alice@example.com\n",
+        "  provider  ISSUER\n",
+        "  client    keyfob\n",
+        "  renewal   renewed silently\n",
+    ] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");
     }
     assert!(text.contains(" token, good for 59:") || text.contains(" token, good for 1:00:00"), "{text}");
@@ -97,7 +101,10 @@ fn a_request_comes_from_a_file_or_from_stdin_as_well_and_its_version_is_answered
     let file = scene.keyfob.home().join("request.json");
     std::fs::write(&file, request).unwrap();
     let by_file = said(&scene, &["kubernetes", "--exec-info", file.to_str().unwrap()]);
-    assert!(by_file.starts_with(r#"{"apiVersion":"client.authentication.k8s.io/v1beta1","kind":"ExecCredential","#), "{by_file}");
+    assert!(
+        by_file.starts_with(r#"{"apiVersion":"client.authentication.k8s.io/v1beta1","kind":"ExecCredential","#),
+        "{by_file}"
+    );
     assert_eq!(scene.keyfob.run_with_input(["kubectl", "--exec-info", "-"], request).stdout, by_file);
     let v1 = said(&scene, &["kubernetes"]);
     assert_eq!(v1, by_file.replace("v1beta1", "v1"));
