@@ -1595,3 +1595,19 @@ fn a_sign_in_needs_no_standard_input() {
     let mut command = scene.keyfob.command(["token"]);
     token(&Output::of(command.env("KEYFOB_PROMPT", "always").stdin(Stdio::from(stdin)), b""));
 }
+
+/// OpenID Connect Core, section 12.2: a renewal names the same `sub`.
+#[test]
+fn a_renewal_for_another_account_is_not_handed_out() {
+    let scene = Scene::signed_in(Options::default());
+    let before = scene.session();
+    let issuer = scene.idp.issuer();
+    let claims = json!({"iss": issuer, "aud": "keyfob", "sub": "user-bob", "exp": now() + 3600});
+    let answer = json!({"access_token": "of-bob", "refresh_token": "of-bob-too", "id_token": scene.idp.sign(&claims)});
+    scene.idp.script(Endpoint::Token, [Reply::json(200, &answer)]);
+    let output = scene.silently(&["login"]);
+    assert!(failure(&output, 1).contains("renewed the token for another account"), "{}", output.stderr);
+    assert_eq!(scene.session()["refresh_token"], before["refresh_token"]);
+    assert_eq!(scene.session()["tokens"], before["tokens"]);
+    assert_eq!(scene.silently(&["token"]).code, Some(0), "the old one is still there");
+}

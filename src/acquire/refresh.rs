@@ -179,6 +179,16 @@ impl Attempt<'_> {
     /// Takes a token answer into the session. Fails if it holds an ID token that may not be handed out and one is wanted.
     pub(super) fn keep(&self, session: &mut Session, tokens: &Tokens, asked: &[String], sent: Timestamp) -> Result<()> {
         let profile = self.want.profile;
+        let claims = tokens.id_token.as_ref().and_then(id_token::claims);
+        // OpenID Connect Core, section 12.2. At a sign-in the account has been checked, and replaced, before.
+        let before = session.account.as_ref().and_then(|a| a.subject.as_deref());
+        let now = claims.as_ref().and_then(|c| c.get("sub")).and_then(serde_json::Value::as_str);
+        if let (Some(before), Some(now)) = (before, now)
+            && before != now
+        {
+            let what = "the provider renewed the token for another account than the one that signed in";
+            return Err(Failure::new(Exit::Failed, what).hint(profile.command("login --force")).into());
+        }
         if let Some(new) = &tokens.refresh_token {
             session.refresh_token = Some(new.clone());
         }
@@ -201,7 +211,7 @@ impl Attempt<'_> {
         };
         session.keep(access, sent);
         let Some(token) = &tokens.id_token else { return Ok(()) };
-        let checked = id_token::claims(token).ok_or_else(|| "it is not a JWT".to_owned()).and_then(|claims| {
+        let checked = claims.ok_or_else(|| "it is not a JWT".to_owned()).and_then(|claims| {
             let issuer = profile.issuer_template.as_deref().or(profile.issuer.as_ref().map(Address::as_str));
             id_token::check(&claims, issuer, &profile.session.client_id, sent).map(|()| claims)
         });
