@@ -31,6 +31,11 @@ impl Timestamp {
     }
 }
 
+/// Now, by the wall clock, in milliseconds since the Unix epoch.
+pub fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+}
+
 /// Time since boot, suspended time included where the system can tell (Linux): deadlines are measured by it, since
 /// the wall clock steps and [`std::time::Instant`] stops while a laptop sleeps (R27).
 pub fn steady() -> Duration {

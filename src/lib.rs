@@ -9,6 +9,7 @@
 //!     ├ callers/      one file per caller protocol: its request in, our Want out; a Credential in, its bytes out
 //!     │   kubernetes  token
 //!     └ commands/     one file per thing a person does: login logout status
+//!        │  both take their profile by `arguments`: config's keys as flags
 //!          └ acquire      the story, top to bottom: cached → lock → re-read → refresh → sign in → save
 //!              ├ device       RFC 8628's polling as a pure state machine
 //!              ├ prompt       the terminal: where to show, what to show
@@ -27,6 +28,7 @@
 
 pub mod acquire;
 pub mod address;
+pub mod arguments;
 pub mod cache;
 pub mod callers;
 pub mod cli;

@@ -14,14 +14,14 @@ mod refresh;
 mod sign_in;
 
 use crate::cache::{Session, SessionFile, Store, Token, TokenKey};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, now_ms};
 use crate::config::Profile;
 use crate::failure::{Exit, Failure};
 use crate::oauth::http;
 use crate::providers::TokenKind;
 use crate::secret::Secret;
 use anyhow::{Context, Result};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Least life of a token handed out, in seconds, where neither the profile nor the caller says.
 pub const MIN_LIFE: u64 = 300;
@@ -172,9 +172,4 @@ impl Attempt<'_> {
             }
         }
     }
-}
-
-/// Milliseconds since the Unix epoch.
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }

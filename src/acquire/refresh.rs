@@ -1,9 +1,9 @@
 //! Steps 2 to 4 of the story: the session's lock, and a silent refresh under it.
 
-use super::{Attempt, Credential, Effort, LOCK_LIMIT, SignInNeeded, credential, now_ms};
+use super::{Attempt, Credential, Effort, LOCK_LIMIT, SignInNeeded, credential};
 use crate::address::Address;
 use crate::cache::{Locked, Session, SessionFile, Token, TokenKey, Trouble};
-use crate::clock::{Timestamp, steady};
+use crate::clock::{Timestamp, now_ms, steady};
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
 use crate::oauth::answer::{Answer, OauthError, Tokens};

@@ -1,9 +1,9 @@
 //! Steps 5 to 7 of the story: one sign-in, whoever waits for it, shown once per terminal and remembered when refused.
 
-use super::{Attempt, Credential, Effort, LOCK_LIMIT, SignInNeeded, SignedIn, now_ms};
+use super::{Attempt, Credential, Effort, LOCK_LIMIT, SignInNeeded, SignedIn};
 use crate::address::Address;
 use crate::cache::{Account, Metadata, Pending, Refusal, Session, SessionFile, Trouble};
-use crate::clock::{Timestamp, steady};
+use crate::clock::{Timestamp, now_ms, steady};
 use crate::config::PromptMode;
 use crate::device::{End, Polling};
 use crate::failure::{Exit, Failure};
@@ -144,10 +144,11 @@ impl Attempt<'_> {
         };
         match end {
             End::Approved(tokens) => {
+                // Some providers are asked for the name, which no lock waits for.
+                let account = account(client, &tokens);
                 let locked = file.lock(LOCK_LIMIT)?;
                 let (mut session, _) = locked.load()?;
                 session.pending = None;
-                let account = account(client, &tokens);
                 if let Err(message) = self.expected(&session, account.as_ref()) {
                     drop(locked);
                     // A grant that is not wanted is not left behind.

@@ -39,6 +39,15 @@ pub struct Store {
     folder: OwnedFd,
 }
 
+/// What the folder holds.
+#[derive(Debug, Default)]
+pub struct Contents<'s> {
+    /// Every session, and its file.
+    pub sessions: Vec<(SessionFile<'s>, Session)>,
+    /// Every file that should hold a session and does not, with what is wrong with it.
+    pub damaged: Vec<(PathBuf, String)>,
+}
+
 /// What a session's file holds.
 #[derive(Debug)]
 pub enum Found {
@@ -100,32 +109,24 @@ impl Store {
         SessionFile { store: self, key: key.clone(), stem: stem(key) }
     }
 
-    /// Every session there is a file for. Lists the folder: never on the way to an answer.
-    pub fn sessions(&self) -> Result<Vec<SessionFile<'_>>> {
-        let mut sessions = Vec::new();
+    /// Everything there is a file for. Lists the folder: never on the way to an answer.
+    pub fn contents(&self) -> Result<Contents<'_>> {
+        let mut contents = Contents::default();
         for entry in std::fs::read_dir(&self.path).context("could not list the cache folder")? {
             let name = entry.context("could not list the cache folder")?.file_name();
             let Some(stem) = name.to_str().and_then(|n| n.strip_suffix(".json")) else { continue };
-            if let Found::Session(session) = self.read(stem, None)? {
-                sessions.push(SessionFile { store: self, key: session.key(), stem: stem.to_owned() });
+            match self.read(stem, None)? {
+                Found::Nothing => {}
+                Found::Session(session) => {
+                    let file = SessionFile { store: self, key: session.key(), stem: stem.to_owned() };
+                    contents.sessions.push((file, *session));
+                }
+                Found::Damaged(why) => contents.damaged.push((self.path.join(&name), why)),
             }
         }
-        sessions.sort_by(|a, b| a.stem.cmp(&b.stem));
-        Ok(sessions)
-    }
-
-    /// Every file that should hold a session and does not, with what is wrong with it.
-    pub fn damaged(&self) -> Result<Vec<(PathBuf, String)>> {
-        let mut damaged = Vec::new();
-        for entry in std::fs::read_dir(&self.path).context("could not list the cache folder")? {
-            let name = entry.context("could not list the cache folder")?.file_name();
-            let Some(stem) = name.to_str().and_then(|n| n.strip_suffix(".json")) else { continue };
-            if let Found::Damaged(why) = self.read(stem, None)? {
-                damaged.push((self.path.join(&name), why));
-            }
-        }
-        damaged.sort_unstable();
-        Ok(damaged)
+        contents.sessions.sort_by(|(a, _), (b, _)| a.stem.cmp(&b.stem));
+        contents.damaged.sort_unstable();
+        Ok(contents)
     }
 
     fn read(&self, stem: &str, key: Option<&SessionKey>) -> Result<Found> {

@@ -5,7 +5,7 @@
 //! <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins>
 
 use crate::acquire::{Credential, Effort, MIN_LIFE, Want, acquire};
-use crate::cli::ProfileArguments;
+use crate::arguments::ProfileArguments;
 use crate::config::Profile;
 use crate::failure::{Exit, Failure};
 use crate::text::clean;

@@ -1,7 +1,7 @@
 //! The bare token, for scripts and for every tool that can run a command to get one.
 
 use crate::acquire::{Credential, Effort, MIN_LIFE, Want, acquire};
-use crate::cli::ProfileArguments;
+use crate::arguments::ProfileArguments;
 use crate::clock::Timestamp;
 use crate::config::Profile;
 use crate::providers::TokenKind;

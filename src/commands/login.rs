@@ -1,7 +1,7 @@
 //! `keyfob login`: sign in, or have the provider confirm the session that is there.
 
 use crate::acquire::{Effort, Want, acquire};
-use crate::cli::ProfileFlags;
+use crate::arguments::ProfileFlags;
 use crate::clock::Timestamp;
 use crate::config::{Profile, Selection};
 use crate::providers::TokenKind;

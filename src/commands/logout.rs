@@ -1,8 +1,8 @@
 //! `keyfob logout`: revoke at the provider, then delete here; the second happens whatever the first says.
 
 use crate::acquire::LOCK_LIMIT;
+use crate::arguments::ProfileFlags;
 use crate::cache::{Session, SessionFile, Store};
-use crate::cli::ProfileFlags;
 use crate::clock::Timestamp;
 use crate::config::{Profile, Selection};
 use crate::oauth::Client;
@@ -42,12 +42,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return sign_out(&store.session(&profile.session), Some(&profile), profile.title());
     }
     let Some(store) = Store::open()? else { return super::print("There are no sessions.\n") };
-    let files = store.sessions()?;
-    if files.is_empty() {
+    let sessions = store.contents()?.sessions;
+    if sessions.is_empty() {
         return super::print("There are no sessions.\n");
     }
     let profiles: Vec<Profile> = Profile::all()?.into_values().filter_map(Result::ok).collect();
-    for file in files {
+    for (file, _) in sessions {
         let profile = profiles.iter().find(|p| p.session == *file.key());
         sign_out(&file, profile, profile.map_or(&file.key().authority, |p| p.title()))?;
     }

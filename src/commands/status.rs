@@ -75,15 +75,14 @@ fn gather() -> Result<Status> {
     let mut sessions = Vec::new();
     let mut damaged = Vec::new();
     if let Some(store) = Store::open()? {
-        damaged.extend(
-            store.damaged()?.into_iter().map(|(file, problem)| Damaged { file: file.display().to_string(), problem }),
-        );
-        for file in store.sessions()? {
-            let Some(session) = file.session()? else { continue };
+        let contents = store.contents()?;
+        for (file, session) in &contents.sessions {
             let belongs = |p: &Result<Profile, _>| p.as_ref().is_ok_and(|p| p.session == *file.key());
             let names = profiles.iter().filter(|(_, p)| belongs(p)).map(|(name, _)| name.clone()).collect();
-            sessions.push(entry(&session, names, now));
+            sessions.push(entry(session, names, now));
         }
+        let said = |(file, problem): (std::path::PathBuf, _)| Damaged { file: file.display().to_string(), problem };
+        damaged.extend(contents.damaged.into_iter().map(said));
     }
     let other_profiles = profiles
         .iter()
