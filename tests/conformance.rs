@@ -7,17 +7,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod common;
+
 use std::fmt::Debug;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::ops::Deref;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use common::{LAB, SOON, now, token};
 use keyfob_test_support::jwt;
 use keyfob_test_support::provider::{
     AccessToken, Auto, Client, Endpoint, IdToken, Options, Provider, Reply, Request, ScopeFormat,
@@ -25,25 +28,20 @@ use keyfob_test_support::provider::{
 use keyfob_test_support::{Keyfob, Output};
 use serde_json::{Value, json};
 
-/// Longer than anything takes; only a test that fails waits this long.
-const SOON: Duration = Duration::from_secs(60);
+/// A scene that is checked at its end.
+struct Scene(common::Scene);
 
-/// What a plain profile says.
-const LAB: &str = "[profile.lab]\nissuer = 'ISSUER'\nclient-id = 'keyfob'\n";
+impl Deref for Scene {
+    type Target = common::Scene;
 
-/// A provider, and a keyfob whose configuration knows it.
-struct Scene {
-    idp: Provider,
-    keyfob: Keyfob,
+    fn deref(&self) -> &common::Scene {
+        &self.0
+    }
 }
 
 impl Scene {
-    /// `toml` is the configuration; `ISSUER` in it stands for the provider's, and its certificate is added.
     fn new(options: Options, toml: &str) -> Self {
-        let idp = Provider::start(options);
-        let ca_file = idp.ca_file().map(|file| format!("ca-file = '{}'\n", file.display())).unwrap_or_default();
-        let config = toml.replace("ISSUER", idp.issuer()) + &ca_file;
-        Self { idp, keyfob: Keyfob::new(env!("CARGO_BIN_EXE_keyfob")).config(&config) }
+        Self(common::Scene::with(options, toml))
     }
 
     fn lab(options: Options) -> Self {
@@ -57,46 +55,10 @@ impl Scene {
         scene
     }
 
-    /// Runs where a sign-in cannot be shown.
-    fn silently(&self, args: &[&str]) -> Output {
-        Output::of(self.keyfob.command(args).env("KEYFOB_PROMPT", "never"), b"")
-    }
-
-    /// Runs where a sign-in is shown on stderr.
-    fn prompting(&self, args: &[&str]) -> Output {
-        Output::of(self.keyfob.command(args).env("KEYFOB_PROMPT", "always"), b"")
-    }
-
-    /// Gets a token by a sign-in that is approved before the first poll.
+    /// Gets a token by a sign-in that is approved before the first poll; later ones are approved as well.
     fn sign_in(&self) -> String {
         self.idp.auto(Auto::Approve);
-        token(&self.prompting(&["token"]))
-    }
-
-    /// Gets a token without a word.
-    fn token(&self) -> String {
-        let output = self.silently(&["token"]);
-        assert_eq!(output.stderr, "");
-        token(&output)
-    }
-
-    /// The one session's file.
-    fn file(&self) -> PathBuf {
-        let entries = fs::read_dir(self.keyfob.cache_dir()).unwrap().map(|entry| entry.unwrap().path());
-        let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|e| e == "json")).collect();
-        assert_eq!(files.len(), 1, "{files:?}");
-        files.remove(0)
-    }
-
-    fn session(&self) -> Value {
-        serde_json::from_slice(&fs::read(self.file()).unwrap()).unwrap()
-    }
-
-    /// Changes the session's file, as time does.
-    fn change(&self, change: impl FnOnce(&mut Value)) {
-        let mut session = self.session();
-        change(&mut session);
-        fs::write(self.file(), session.to_string()).unwrap();
+        token(&self.prompting(["token"]))
     }
 
     /// From now on the cached tokens of this kind end in so many seconds; below zero they have ended.
@@ -126,19 +88,9 @@ impl Scene {
 impl Drop for Scene {
     fn drop(&mut self) {
         if !thread::panicking() {
-            assert_eq!(self.idp.too_fast(), 0, "polls came too early");
-            assert_eq!(self.idp.polls_after_success(), 0, "a code was polled after success");
-            assert_eq!(self.idp.refresh_reuses(), 0, "a refresh token was used after it was replaced");
+            self.assert_proper();
         }
     }
-}
-
-/// The token that was printed, and nothing else.
-fn token(output: &Output) -> String {
-    assert_eq!(output.code, Some(0), "{output:?}");
-    let token = output.stdout.strip_suffix('\n').unwrap_or_else(|| panic!("no line: {output:?}"));
-    assert!(!token.is_empty() && !token.contains(char::is_whitespace), "{output:?}");
-    token.to_owned()
 }
 
 /// The ExecCredential that was printed.
@@ -179,10 +131,6 @@ fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-fn now() -> i64 {
-    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
-}
-
 /// Time between the end of one answer and the next request.
 fn pause(before: &Request, after: &Request) -> Duration {
     after.received.saturating_duration_since(before.answered.unwrap_or(before.received))
@@ -213,7 +161,7 @@ fn r1_every_request_is_a_form_posted_over_tls_that_is_checked() {
     scene.sign_in();
     scene.leave("access", -1);
     scene.token();
-    assert_eq!(scene.silently(&["logout"]).code, Some(0));
+    assert_eq!(scene.silently(["logout"]).code, Some(0));
     let posts: Vec<_> = scene.idp.requests().into_iter().filter(|request| request.method == "POST").collect();
     let labels: Vec<_> = posts.iter().map(|request| request.label.as_str()).collect();
     assert_eq!(labels, ["device", "token:device_code", "token:refresh_token", "revoke", "revoke"]);
@@ -230,7 +178,7 @@ fn confidential(client: Client, more: &str) -> Scene {
     scene.sign_in();
     scene.leave("access", -1);
     scene.token();
-    assert_eq!(scene.silently(&["logout"]).stderr, "");
+    assert_eq!(scene.silently(["logout"]).stderr, "");
     let of_client = |request: &Request| request.method == "POST";
     assert_eq!(scene.idp.requests().iter().filter(|r| of_client(r)).count(), 5);
     scene
@@ -293,7 +241,7 @@ fn r4_json_is_asked_for_in_every_request() {
     let scene = Scene::signed_in(Options::default());
     scene.leave("access", -1);
     scene.token();
-    scene.silently(&["logout"]);
+    scene.silently(["logout"]);
     let requests = scene.idp.requests();
     assert_eq!(requests.len(), 6);
     for request in requests {
@@ -329,7 +277,7 @@ fn r9_an_error_in_a_200_of_the_device_endpoint_is_an_error() {
     let body = json!({"error": "device_flow_disabled", "error_description": "Device Flow must be explicitly enabled"});
     scene.idp.script(Endpoint::Device, [Reply::json(200, &body)]);
     assert_eq!(
-        failure(&scene.prompting(&["token"]), 1),
+        failure(&scene.prompting(["token"]), 1),
         "error: could not get a token for lab: the provider refused to start a sign-in: device_flow_disabled: Device \
          Flow must be explicitly enabled\n\
          hint: allow the client \"keyfob\" the device authorization grant at the provider\n"
@@ -358,7 +306,7 @@ fn r15_every_poll_waits_for_the_interval_after_an_answer_the_first_one_too() {
     let scene =
         Scene::lab(Options { interval: Some(json!(2)), delay: Duration::from_millis(700), ..Options::default() });
     scene.idp.auto(Auto::After(1));
-    token(&scene.prompting(&["token"]));
+    token(&scene.prompting(["token"]));
     let requests = [scene.of_kind("device"), scene.polls()].concat();
     assert_eq!(requests.len(), 3);
     for two in requests.windows(2) {
@@ -371,7 +319,7 @@ fn r17_slow_down_makes_every_later_pause_five_seconds_longer() {
     let scene = Scene::lab(Options::default());
     scene.idp.auto(Auto::After(1));
     scene.idp.script(Endpoint::Token, [Reply::error("slow_down")]);
-    token(&scene.prompting(&["token"]));
+    token(&scene.prompting(["token"]));
     let polls = scene.polls();
     assert_eq!(polls.len(), 3);
     assert!(polls.windows(2).all(|two| pause(&two[0], &two[1]) >= seconds(6)), "{polls:?}");
@@ -382,7 +330,7 @@ fn r17_an_interval_that_comes_with_slow_down_is_honoured() {
     let scene = Scene::lab(Options::default());
     scene.idp.auto(Auto::Approve);
     scene.idp.script(Endpoint::Token, [Reply::json(200, &json!({"error": "slow_down", "interval": 8}))]);
-    token(&scene.prompting(&["token"]));
+    token(&scene.prompting(["token"]));
     let polls = scene.polls();
     assert_eq!(polls.len(), 2);
     assert!(pause(&polls[0], &polls[1]) >= seconds(8), "{polls:?}");
@@ -393,7 +341,7 @@ fn r20_a_code_that_ran_out_or_was_denied_ends_the_sign_in_with_exit_4() {
     each([true, false], |denied| {
         let scene = Scene::lab(Options::default());
         thread::scope(|scope| {
-            let running = scope.spawn(|| scene.prompting(&["token"]));
+            let running = scope.spawn(|| scene.prompting(["token"]));
             let code = scene.idp.wait_for_code(SOON);
             if denied {
                 scene.idp.deny(&code);
@@ -423,7 +371,7 @@ fn r22_a_refusal_is_a_refusal_under_every_status() {
     each([200, 400, 401, 403, 404, 428, 429, 500, 503], |status| {
         let scene = Scene::lab(Options::default());
         scene.idp.script(Endpoint::Token, [Reply::json(status, &json!({"error": "access_denied"}))]);
-        let output = scene.prompting(&["token"]);
+        let output = scene.prompting(["token"]);
         assert!(failure(&output, 4).contains("the sign-in was refused (access_denied)"), "{output:?}");
         assert_eq!(scene.polls().len(), 1, "{status}");
     });
@@ -463,7 +411,7 @@ fn r22_trouble_at_the_device_endpoint_is_the_providers_and_leaves_nothing_behind
     each(trouble_that_passes(), |(what, reply)| {
         let scene = Scene::lab(Options::default());
         scene.idp.script(Endpoint::Device, [reply]);
-        let output = scene.prompting(&["token"]);
+        let output = scene.prompting(["token"]);
         let error =
             format!("error: could not get a token for lab: could not reach {}", scene.idp.url(Endpoint::Device));
         assert!(failure(&output, 5).starts_with(&error), "{what}: {output:?}");
@@ -495,27 +443,27 @@ fn r23_no_redirect_is_ever_followed() {
                 assert!(error.contains("captive portal"), "what it may be is not said: {error}");
             };
             scene.idp.always(Endpoint::Discovery, redirect());
-            let output = scene.prompting(&["token"]);
+            let output = scene.prompting(["token"]);
             assert!(matches!(output.code, Some(1 | 5)), "{output:?}");
             redirected(&output, output.code.unwrap());
             scene.idp.always(Endpoint::Discovery, Reply::Real);
 
             scene.idp.script(Endpoint::Device, [redirect()]);
-            redirected(&scene.prompting(&["token"]), 5);
+            redirected(&scene.prompting(["token"]), 5);
             assert_eq!(scene.polls().len(), 0);
 
             scene.idp.script(Endpoint::Token, [redirect()]);
-            redirected(&scene.prompting(&["token"]), 5);
+            redirected(&scene.prompting(["token"]), 5);
             assert_eq!(scene.polls().len(), 1, "a redirect ends the sign-in");
 
             scene.sign_in();
             scene.leave("access", -1);
             scene.idp.script(Endpoint::Token, [redirect()]);
-            redirected(&scene.silently(&["token"]), 5);
+            redirected(&scene.silently(["token"]), 5);
             scene.token();
 
             scene.idp.always(Endpoint::Revoke, redirect());
-            let output = scene.silently(&["logout"]);
+            let output = scene.silently(["logout"]);
             assert!(output.stderr.contains(&format!("it redirects to {to}")), "{output:?}");
             assert!(scene.idp.requests().iter().all(|request| request.path != "/elsewhere"));
         }
@@ -541,7 +489,7 @@ fn r25_a_success_that_cannot_be_read_ends_the_sign_in() {
         // Were it polled on, it would take as long as the code lives.
         let scene = Scene::lab(Options { expires_in: Some(json!(9)), ..Options::default() });
         scene.idp.script(Endpoint::Token, [reply]);
-        let output = scene.prompting(&["token"]);
+        let output = scene.prompting(["token"]);
         let error = failure(&output, 5);
         assert!(error.contains("the sign-in's answer") && error.contains("\nhint: sign in again: "), "{what}: {error}");
         assert_eq!(scene.polls().len(), 1, "{what}");
@@ -572,7 +520,7 @@ fn r26_ctrl_c_frees_the_locks_and_leaves_the_old_tokens_and_the_code() {
 
     // The code is still good; nobody is locked out, and nobody is asked for a second one.
     scene.idp.approve(&code);
-    let output = scene.prompting(&["login", "--force"]);
+    let output = scene.prompting(["login", "--force"]);
     assert_eq!(output.code, Some(0), "{output:?}");
     assert!(output.stderr.contains(&code), "{output:?}");
     assert_eq!(scene.idp.user_codes().len(), 2, "one for each sign-in");
@@ -589,12 +537,12 @@ fn r29_tokens_of_any_size_are_kept_and_handed_out() {
         Reply::json(200, &json!({"access_token": token, "expires_in": 3600, "refresh_token": "r", "scope": "openid"}))
     };
     scene.idp.script(Endpoint::Token, [answer(&one), answer(&two)]);
-    assert!(token(&scene.prompting(&["token"])) == one);
+    assert!(token(&scene.prompting(["token"])) == one);
     let other = ["token", "--audience", "other"];
-    assert!(token(&scene.silently(&other)) == two);
+    assert!(token(&scene.silently(other)) == two);
     // Both are in the session's file now.
     assert!(scene.token() == one);
-    assert!(token(&scene.silently(&other)) == two);
+    assert!(token(&scene.silently(other)) == two);
     assert_eq!(scene.idp.count("token"), 2);
 }
 
@@ -602,7 +550,7 @@ fn r29_tokens_of_any_size_are_kept_and_handed_out() {
 fn r30_a_lifetime_that_is_not_said_is_the_jwts_or_an_hour() {
     let expiry = |options: Options| {
         let scene = Scene::signed_in(Options { access_lifetime: None, ..options });
-        let output = scene.silently(&["token", "--format", "json"]);
+        let output = scene.silently(["token", "--format", "json"]);
         let answer: Value = serde_json::from_str(&output.stdout).unwrap();
         (answer["token"].as_str().unwrap().to_owned(), answer["expires_at_epoch"].as_i64().unwrap())
     };
@@ -631,7 +579,7 @@ fn r31_what_was_granted_is_known_however_it_is_written() {
         scene.sign_in();
         assert_eq!(scene.session()["granted"], json!(["b", "openid", "offline_access"]));
         // A narrower token is asked for by what can be had.
-        token(&scene.silently(&["token", "--scope", "openid", "--scope", "a", "--scope", "b"]));
+        token(&scene.silently(["token", "--scope", "openid", "--scope", "a", "--scope", "b"]));
         assert_eq!(scene.refreshes()[0].field("scope"), Some("openid b"));
     });
     let scene = Scene::signed_in(Options { scope_format: ScopeFormat::Absent, ..Options::default() });
@@ -651,7 +599,7 @@ fn r33_an_id_token_is_handed_out_only_if_it_is_ours_and_lives() {
         scene.idp.auto(Auto::Approve);
         let why = why.replace("ISSUER", scene.idp.issuer());
         let error = format!("error: could not get a token for lab: the provider's ID token cannot be used: {why}\n");
-        assert_eq!(failure(&scene.prompting(&["kubernetes"]), 1), error);
+        assert_eq!(failure(&scene.prompting(["kubernetes"]), 1), error);
         // Nobody has to sign in again for what an ID token is not needed for.
         scene.token();
     });
@@ -660,7 +608,7 @@ fn r33_an_id_token_is_handed_out_only_if_it_is_ours_and_lives() {
 #[test]
 fn r33_the_expiry_handed_out_is_the_id_tokens_own() {
     let scene = Scene::signed_in(Options { id_token_lifetime: 120, ..Options::default() });
-    let status = exec_credential(&scene.silently(&["kubernetes"]))["status"].clone();
+    let status = exec_credential(&scene.silently(["kubernetes"]))["status"].clone();
     let claims = jwt::claims(status["token"].as_str().unwrap()).unwrap();
     let end = keyfob::clock::Timestamp(claims["exp"].as_i64().unwrap()).rfc3339().unwrap();
     assert_eq!(status["expirationTimestamp"], end);
@@ -671,7 +619,7 @@ fn r33_the_expiry_handed_out_is_the_id_tokens_own() {
 fn r33_an_id_token_that_only_a_refresh_brings_is_fetched_at_once() {
     let scene = Scene::lab(Options { id_token: IdToken::Refresh, ..Options::default() });
     scene.idp.auto(Auto::Approve);
-    let answer = exec_credential(&scene.prompting(&["kubernetes"]));
+    let answer = exec_credential(&scene.prompting(["kubernetes"]));
     assert!(jwt::claims(answer["status"]["token"].as_str().unwrap()).is_some(), "{answer}");
     assert_eq!((scene.polls().len(), scene.refreshes().len()), (1, 1));
 }
@@ -679,11 +627,11 @@ fn r33_an_id_token_that_only_a_refresh_brings_is_fetched_at_once() {
 #[test]
 fn r33_an_id_token_that_only_a_sign_in_brings_takes_a_sign_in_when_it_has_ended() {
     let scene = Scene::signed_in(Options { id_token: IdToken::First, ..Options::default() });
-    let first = exec_credential(&scene.silently(&["kubernetes"]));
+    let first = exec_credential(&scene.silently(["kubernetes"]));
     scene.leave("id", -1);
-    let error = scene.silently(&["kubernetes"]);
+    let error = scene.silently(["kubernetes"]);
     assert!(failure(&error, 3).contains("a sign-in is needed"), "{error:?}");
-    let second = exec_credential(&scene.prompting(&["kubernetes"]));
+    let second = exec_credential(&scene.prompting(["kubernetes"]));
     assert_ne!(first["status"]["token"], second["status"]["token"]);
 }
 
@@ -693,8 +641,8 @@ fn r33_a_server_that_sends_no_id_token_is_told_apart_from_one_that_needs_a_sign_
     scene.idp.auto(Auto::Approve);
     let error = "error: could not get a token for lab: the provider sent no ID token\n\
                  hint: add `openid` to `scopes`, or set `token-kind = \"access\"`\n";
-    assert_eq!(failure(&scene.prompting(&["kubernetes"]), 1), error);
-    assert_eq!(failure(&scene.prompting(&["kubernetes"]), 1), error);
+    assert_eq!(failure(&scene.prompting(["kubernetes"]), 1), error);
+    assert_eq!(failure(&scene.prompting(["kubernetes"]), 1), error);
     assert_eq!(scene.idp.user_codes().len(), 1, "a second sign-in would bring none either");
 }
 
@@ -793,14 +741,14 @@ fn r38_a_definite_refusal_drops_the_refresh_token_and_nothing_else() {
         scene.leave("access", -1);
         let body = json!({"error": code, "error_description": "The session has ended"});
         scene.idp.script(Endpoint::Token, [Reply::json(status, &body)]);
-        let output = scene.silently(&["token"]);
+        let output = scene.silently(["token"]);
         let why = format!("a sign-in is needed: the provider ended the session ({code}: The session has ended)");
         assert!(failure(&output, 3).contains(&why), "{output:?}");
         let session = scene.session();
         assert_eq!((session.get("refresh_token"), &session["account"]["name"]), (None, &json!("alice@example.com")));
         // The ID token is no less good than before, and it is not asked for a second time.
-        exec_credential(&scene.silently(&["kubernetes"]));
-        failure(&scene.silently(&["token"]), 3);
+        exec_credential(&scene.silently(["kubernetes"]));
+        failure(&scene.silently(["token"]), 3);
         assert_eq!(scene.refreshes().len(), 1);
     });
 }
@@ -822,7 +770,7 @@ fn r39_trouble_that_passes_costs_nothing_and_the_old_token_is_answered_while_it_
         scene.idp.always(Endpoint::Token, reply);
         assert_eq!(scene.token(), old, "{what}");
         scene.leave("access", -1);
-        let output = scene.silently(&["token"]);
+        let output = scene.silently(["token"]);
         let error = format!("error: could not get a token for lab: could not reach {}", scene.idp.url(Endpoint::Token));
         assert!(failure(&output, 5).starts_with(&error), "{what}: {output:?}");
         assert_eq!(scene.refreshes().len(), 2, "{what}: it was tried each time");
@@ -846,7 +794,7 @@ fn r39_a_server_that_is_not_there_costs_nothing() {
     assert_eq!(scene.token(), old);
     scene.leave("access", -1);
     assert_eq!(
-        failure(&scene.silently(&["token"]), 5),
+        failure(&scene.silently(["token"]), 5),
         format!("error: could not get a token for lab: could not reach {dead}: connection refused\n")
     );
     scene.change(|session| session["server"]["token_endpoint"] = json!(endpoint));
@@ -858,7 +806,7 @@ fn r39_a_400_without_a_body_is_a_refusal() {
     let scene = Scene::signed_in(Options::default());
     scene.leave("access", -1);
     scene.idp.script(Endpoint::Token, [Reply::empty(400)]);
-    let output = scene.silently(&["token"]);
+    let output = scene.silently(["token"]);
     assert!(failure(&output, 3).contains("(invalid_request: status 400 without a body)"), "{output:?}");
     assert_eq!(scene.session().get("refresh_token"), None);
 }
@@ -866,10 +814,10 @@ fn r39_a_400_without_a_body_is_a_refusal() {
 #[test]
 fn r40_an_id_token_outlives_a_refresh_that_brings_none() {
     let scene = Scene::signed_in(Options { id_token: IdToken::First, ..Options::default() });
-    let before = exec_credential(&scene.silently(&["kubernetes"]));
+    let before = exec_credential(&scene.silently(["kubernetes"]));
     scene.leave("access", -1);
     scene.token();
-    assert_eq!(exec_credential(&scene.silently(&["kubernetes"])), before);
+    assert_eq!(exec_credential(&scene.silently(["kubernetes"])), before);
     assert_eq!(scene.refreshes().len(), 1);
 }
 
@@ -889,7 +837,7 @@ fn r41_an_error_of_the_request_is_reported_and_keeps_the_refresh_token() {
         scene.idp.script(Endpoint::Token, [Reply::json(status, &json!({"error": code}))]);
         let hint = if hint.is_empty() { String::new() } else { format!("hint: {hint}\n") };
         assert_eq!(
-            failure(&scene.silently(&["token"]), 1),
+            failure(&scene.silently(["token"]), 1),
             format!("error: could not get a token for lab: the provider refused to renew the token: {code}\n{hint}")
         );
         assert_eq!(scene.session()["refresh_token"], before["refresh_token"]);
@@ -900,7 +848,7 @@ fn r41_an_error_of_the_request_is_reported_and_keeps_the_refresh_token() {
 #[test]
 fn r41_a_client_that_is_not_known_is_told_before_a_code_is_shown() {
     let scene = Scene::new(Options::default(), &LAB.replace("'keyfob'", "'nobody'"));
-    let output = scene.prompting(&["token"]);
+    let output = scene.prompting(["token"]);
     assert_eq!(
         output.stderr,
         "error: could not get a token for lab: the provider refused to start a sign-in: invalid_client: no such client\n\
@@ -956,7 +904,7 @@ fn r44_metadata_of_another_issuer_is_refused() {
     let scene = Scene::lab(Options { issuer_override: Some("https://other.example".into()), ..Options::default() });
     let issuer = scene.idp.issuer();
     assert_eq!(
-        failure(&scene.prompting(&["token"]), 1),
+        failure(&scene.prompting(["token"]), 1),
         format!(
             "error: could not get a token for lab: the metadata at {issuer}/.well-known/openid-configuration cannot be \
              used: it is of the issuer \"https://other.example\", not \"{issuer}\"\n\
@@ -975,7 +923,7 @@ fn r44_a_template_for_all_tenants_is_accepted_and_the_id_token_still_checked() {
     };
     let options = Options { tls: true, path: "/contoso/v2.0".into(), edit: Some(Arc::new(edit)), ..Options::default() };
     let scene = Scene::signed_in(options);
-    let answer = exec_credential(&scene.silently(&["kubernetes"]));
+    let answer = exec_credential(&scene.silently(["kubernetes"]));
     let claims = jwt::claims(answer["status"]["token"].as_str().unwrap()).unwrap();
     assert_eq!(claims["iss"], scene.idp.issuer());
 }
@@ -985,7 +933,7 @@ fn r45_a_server_without_a_device_endpoint_is_told_so_and_takes_one_by_hand() {
     let options = || Options { device_endpoint_in_metadata: false, ..Options::default() };
     let scene = Scene::lab(options());
     assert_eq!(
-        failure(&scene.prompting(&["token"]), 1),
+        failure(&scene.prompting(["token"]), 1),
         format!(
             "error: could not get a token for lab: {} publishes no device authorization endpoint (RFC 8628)\n\
              hint: enable the device authorization grant at the provider, or set `device-authorization-endpoint` if it \
@@ -996,7 +944,7 @@ fn r45_a_server_without_a_device_endpoint_is_told_so_and_takes_one_by_hand() {
     let scene = Scene::new(options(), &format!("{LAB}device-authorization-endpoint = 'ISSUER/device_authorization'\n"));
     scene.sign_in();
     assert_eq!(scene.idp.count("discovery"), 1);
-    let answer = exec_credential(&scene.silently(&["kubernetes"]));
+    let answer = exec_credential(&scene.silently(["kubernetes"]));
     assert!(answer["status"]["token"].is_string());
 }
 
@@ -1010,7 +958,7 @@ fn r45_with_both_endpoints_by_hand_nothing_is_discovered() {
     scene.sign_in();
     scene.leave("access", -1);
     scene.token();
-    assert_eq!(scene.silently(&["logout"]).stderr, "");
+    assert_eq!(scene.silently(["logout"]).stderr, "");
     let labels: Vec<_> = scene.idp.requests().into_iter().map(|request| request.label).collect();
     assert_eq!(labels, ["device", "token:device_code", "token:refresh_token", "revoke", "revoke"]);
 }
@@ -1061,9 +1009,9 @@ fn metadata_is_believed_for_a_day_so_that_a_refresh_is_one_request() {
 fn r47_the_refresh_token_is_revoked_first_and_then_what_it_made() {
     let scene = Scene::signed_in(Options::default());
     let wide = scene.token();
-    let narrow = token(&scene.silently(&["token", "--scope", "openid"]));
+    let narrow = token(&scene.silently(["token", "--scope", "openid"]));
     let refresh = scene.session()["refresh_token"].as_str().unwrap().to_owned();
-    let output = scene.silently(&["logout"]);
+    let output = scene.silently(["logout"]);
     assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("Signed out of lab (alice@example.com).\n", ""));
     let revoked: Vec<_> = scene
         .of_kind("revoke")
@@ -1094,14 +1042,14 @@ fn r47_a_session_is_deleted_here_whatever_the_provider_says_and_that_is_said() {
     for (edit, revoke_status, reply, why) in cases {
         let scene = Scene::signed_in(Options { revoke_status, edit: Some(Arc::new(edit)), ..Options::default() });
         scene.idp.always(Endpoint::Revoke, reply);
-        let output = scene.silently(&["logout"]);
+        let output = scene.silently(["logout"]);
         assert_eq!((output.code, output.stdout.as_str()), (Some(0), "Signed out of lab (alice@example.com).\n"));
         assert_eq!(
             output.stderr,
             format!("warning: the session of lab is deleted here, but could not be revoked at the provider: {why}\n")
         );
         assert_eq!(fs::read_dir(scene.keyfob.cache_dir()).unwrap().count(), 0);
-        failure(&scene.silently(&["token"]), 3);
+        failure(&scene.silently(["token"]), 3);
     }
 }
 
@@ -1110,7 +1058,7 @@ fn r47_signing_out_needs_no_provider() {
     let scene = Scene::signed_in(Options::default());
     scene.change(|session| session["server"]["fetched_at"] = json!(0));
     scene.idp.always(Endpoint::Discovery, Reply::empty(503));
-    let output = scene.silently(&["logout"]);
+    let output = scene.silently(["logout"]);
     assert_eq!((output.code, output.stdout.as_str()), (Some(0), "Signed out of lab (alice@example.com).\n"));
     assert!(output.stderr.contains("could not be revoked at the provider: could not reach "), "{output:?}");
     assert_eq!(fs::read_dir(scene.keyfob.cache_dir()).unwrap().count(), 0);
@@ -1120,7 +1068,7 @@ fn r47_signing_out_needs_no_provider() {
 fn r47_an_unknown_token_counts_as_revoked() {
     let scene = Scene::signed_in(Options::default());
     scene.change(|session| session["refresh_token"] = json!("made-up"));
-    assert_eq!(scene.silently(&["logout"]).stderr, "");
+    assert_eq!(scene.silently(["logout"]).stderr, "");
 }
 
 // HTTP.
@@ -1130,13 +1078,13 @@ fn r58_an_answer_that_does_not_end_is_cut_off_at_a_mebibyte() {
     for endpoint in [Endpoint::Discovery, Endpoint::Device] {
         let scene = Scene::lab(Options::default());
         scene.idp.always(endpoint, Reply::endless(200));
-        let output = scene.prompting(&["token"]);
+        let output = scene.prompting(["token"]);
         assert!(failure(&output, 5).ends_with(": the answer is larger than 1 MiB\n"), "{output:?}");
     }
     let scene = Scene::signed_in(Options::default());
     scene.leave("access", -1);
     scene.idp.script(Endpoint::Token, [Reply::endless(200)]);
-    let output = scene.silently(&["token"]);
+    let output = scene.silently(["token"]);
     assert!(failure(&output, 5).ends_with(": the answer is larger than 1 MiB\n"), "{output:?}");
     scene.token();
 }
@@ -1217,7 +1165,7 @@ fn r59_what_a_server_says_is_cut_and_cleaned() {
     let body = json!({"error": "bad\u{1b}[2J", "error_description": format!("{}\r\n\u{202e}end", "x".repeat(5000))});
     scene.idp.script(Endpoint::Device, [Reply::json(400, &body)]);
     assert_eq!(
-        failure(&scene.prompting(&["token"]), 1),
+        failure(&scene.prompting(["token"]), 1),
         format!(
             "error: could not get a token for lab: the provider refused to start a sign-in: bad[2J: {}…\n",
             "x".repeat(300)
@@ -1292,9 +1240,8 @@ fn tunnel(mut client: TcpStream, to: &str) {
 fn r60_a_proxy_in_the_environment_is_used_and_exceptions_are_heeded() {
     for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"] {
         let proxy = Proxy::start(tunnel);
-        let mut scene = Scene::lab(Options { tls: true, ..Options::default() });
-        let home = std::mem::replace(&mut scene.keyfob, Keyfob::new(env!("CARGO_BIN_EXE_keyfob")));
-        scene.keyfob = home.env(variable, proxy.url());
+        let common::Scene { idp, keyfob } = common::Scene::with(Options { tls: true, ..Options::default() }, LAB);
+        let scene = Scene(common::Scene { idp, keyfob: keyfob.env(variable, proxy.url()) });
         scene.sign_in();
         let host = scene.idp.issuer().strip_prefix("https://").unwrap();
         let asked = proxy.asked();
@@ -1344,11 +1291,11 @@ fn r60_a_page_in_place_of_metadata_or_a_code_is_named() {
     let page = "it answered a web page (status 200); is a proxy or login page in between?";
     let scene = Scene::lab(Options::default());
     scene.idp.script(Endpoint::Device, [Reply::html(200, "Please sign in to the hotel")]);
-    let output = scene.prompting(&["token"]);
+    let output = scene.prompting(["token"]);
     assert!(failure(&output, 5).contains(page), "{output:?}");
     let scene = Scene::lab(Options::default());
     scene.idp.always(Endpoint::Discovery, Reply::html(200, "Please sign in to the hotel"));
-    let output = scene.prompting(&["token"]);
+    let output = scene.prompting(["token"]);
     assert!(failure(&output, output.code.unwrap()).contains(page), "{output:?}");
 }
 
@@ -1359,7 +1306,7 @@ fn only_the_profiles_account_may_sign_in_and_another_grant_is_not_left_behind() 
     let scene = Scene::new(Options::default(), &format!("{LAB}account = 'Alice@example.com'\n"));
     scene.idp.auto(Auto::Approve);
     scene.idp.set_user("bob@example.com");
-    let output = scene.prompting(&["token"]);
+    let output = scene.prompting(["token"]);
     let error = failure(&output, 4);
     assert!(error.contains("bob@example.com signed in, but this profile is for Alice@example.com"), "{error}");
     let bobs: Vec<_> = scene.idp.issued().into_iter().filter(|t| t.starts_with("access-")).collect();
@@ -1368,7 +1315,7 @@ fn only_the_profiles_account_may_sign_in_and_another_grant_is_not_left_behind() 
     assert!(!fs::read_to_string(scene.file()).unwrap().contains(&bobs[0]));
 
     scene.idp.set_user("alice@example.com");
-    let output = scene.prompting(&["login"]);
+    let output = scene.prompting(["login"]);
     assert!(output.stdout.starts_with("Signed in to lab as alice@example.com; "), "{output:?}");
 }
 
@@ -1377,7 +1324,7 @@ fn another_account_under_the_same_session_is_refused_with_both_names() {
     let scene = Scene::signed_in(Options::default());
     let (old, before) = (scene.token(), scene.session());
     scene.idp.set_user("bob@example.com");
-    let output = scene.prompting(&["login", "--force"]);
+    let output = scene.prompting(["login", "--force"]);
     let error = failure(&output, 4);
     assert!(error.contains("bob@example.com signed in, but this session belongs to alice@example.com"), "{error}");
     let issued: Vec<_> = scene.idp.issued().into_iter().filter(|t| t.starts_with("access-")).collect();
@@ -1386,10 +1333,10 @@ fn another_account_under_the_same_session_is_refused_with_both_names() {
     assert_eq!(scene.token(), old, "alice's session is untouched");
 
     // With a name of his own he has a session of his own.
-    let output = scene.prompting(&["login", "--account", "bob@example.com"]);
+    let output = scene.prompting(["login", "--account", "bob@example.com"]);
     assert!(output.stdout.starts_with("Signed in to lab as bob@example.com; "), "{output:?}");
-    assert_eq!(token(&scene.silently(&["token"])), old);
-    assert_ne!(token(&scene.silently(&["token", "--account", "bob@example.com"])), old);
+    assert_eq!(token(&scene.silently(["token"])), old);
+    assert_ne!(token(&scene.silently(["token", "--account", "bob@example.com"])), old);
 }
 
 #[test]
@@ -1403,18 +1350,18 @@ fn profiles_of_one_client_share_a_session_and_a_sign_in_is_for_all_scopes_so_far
     let toml = profile("one", "mail") + &profile("two", "files");
     let scene = Scene::new(Options::default(), &toml);
     scene.idp.auto(Auto::Approve);
-    token(&scene.prompting(&["token", "--profile", "one"]));
+    token(&scene.prompting(["token", "--profile", "one"]));
     // The scope was never granted: the server says so, and a person is asked.
-    let silent = scene.silently(&["token", "--profile", "two"]);
+    let silent = scene.silently(["token", "--profile", "two"]);
     assert!(failure(&silent, 3).contains("more scopes are needed than were granted"), "{silent:?}");
-    token(&scene.prompting(&["token", "--profile", "two"]));
+    token(&scene.prompting(["token", "--profile", "two"]));
     let asked = scene.of_kind("device").remove(1);
     assert_eq!(sorted(asked.field("scope").unwrap()), ["files", "mail", "offline_access", "openid"]);
     // And never again, for either.
-    token(&scene.silently(&["token", "--profile", "one"]));
+    token(&scene.silently(["token", "--profile", "one"]));
     let narrower = scene.refreshes().pop().unwrap();
     assert_eq!(sorted(narrower.field("scope").unwrap()), ["mail", "offline_access", "openid"]);
-    token(&scene.silently(&["token", "--profile", "two"]));
+    token(&scene.silently(["token", "--profile", "two"]));
     assert_eq!(scene.idp.user_codes().len(), 2);
 }
 
@@ -1425,7 +1372,7 @@ fn a_default_scope_that_the_server_does_not_list_is_not_asked_for() {
     assert_eq!(scene.of_kind("device")[0].field("scope"), Some("openid"));
     // One that the profile names is.
     let scene = Scene::new(Options { scopes, ..Options::default() }, &format!("{LAB}scopes = ['offline_access']\n"));
-    let output = scene.prompting(&["token"]);
+    let output = scene.prompting(["token"]);
     assert!(failure(&output, 1).contains("invalid_scope"), "{output:?}");
 }
 
@@ -1577,7 +1524,7 @@ fn entra_id_tokens_are_of_their_tenants_issuer() {
         let id_token = scene.idp.sign(&json!({"iss": issuer, "aud": "keyfob", "tid": "t-1", "exp": now() + 3600}));
         let answer = json!({"access_token": "a", "id_token": id_token, "expires_in": 3600});
         scene.idp.script(Endpoint::Token, [Reply::json(200, &answer)]);
-        let output = scene.prompting(&["kubernetes"]);
+        let output = scene.prompting(["kubernetes"]);
         if good {
             assert_eq!(exec_credential(&output)["status"]["token"], id_token);
         } else {
@@ -1605,9 +1552,9 @@ fn a_renewal_for_another_account_is_not_handed_out() {
     let claims = json!({"iss": issuer, "aud": "keyfob", "sub": "user-bob", "exp": now() + 3600});
     let answer = json!({"access_token": "of-bob", "refresh_token": "of-bob-too", "id_token": scene.idp.sign(&claims)});
     scene.idp.script(Endpoint::Token, [Reply::json(200, &answer)]);
-    let output = scene.silently(&["login"]);
+    let output = scene.silently(["login"]);
     assert!(failure(&output, 1).contains("renewed the token for another account"), "{}", output.stderr);
     assert_eq!(scene.session()["refresh_token"], before["refresh_token"]);
     assert_eq!(scene.session()["tokens"], before["tokens"]);
-    assert_eq!(scene.silently(&["token"]).code, Some(0), "the old one is still there");
+    assert_eq!(scene.silently(["token"]).code, Some(0), "the old one is still there");
 }

@@ -7,36 +7,34 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod common;
+
 use std::fs::{self, Permissions};
+use std::ops::Deref;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use common::{LAB, SOON, now, token};
 use keyfob_test_support::provider::{Auto, Endpoint, Options, Provider, Reply};
 use keyfob_test_support::{Keyfob, Output, skip};
-use serde_json::{Value, json};
+use serde_json::json;
 
-/// Longer than anything takes; only a test that fails waits this long.
-const SOON: Duration = Duration::from_secs(60);
+/// A scene whose messages are compared.
+struct Scene(common::Scene);
 
-/// What a plain profile says.
-const LAB: &str = "[profile.lab]\nissuer = 'ISSUER'\nclient-id = 'keyfob'\n";
+impl Deref for Scene {
+    type Target = common::Scene;
 
-/// A provider, and a keyfob whose configuration knows it.
-struct Scene {
-    idp: Provider,
-    keyfob: Keyfob,
+    fn deref(&self) -> &common::Scene {
+        &self.0
+    }
 }
 
 impl Scene {
-    /// `toml` is the configuration; `ISSUER` in it stands for the provider's.
     fn new(options: Options, toml: &str) -> Self {
-        let idp = Provider::start(options);
-        let config = toml.replace("ISSUER", idp.issuer());
-        Self { idp, keyfob: Keyfob::new(env!("CARGO_BIN_EXE_keyfob")).config(&config) }
+        Self(common::Scene::with(options, toml))
     }
 
     fn lab() -> Self {
@@ -48,64 +46,12 @@ impl Scene {
         Self::signed_in_with(Options::default())
     }
 
+    /// Later sign-ins are approved as well.
     fn signed_in_with(options: Options) -> Self {
         let scene = Self::new(options, LAB);
         scene.idp.auto(Auto::Approve);
-        token(&scene.prompting(&["token"]));
+        token(&scene.prompting(["token"]));
         scene
-    }
-
-    /// Runs where a sign-in cannot be shown.
-    fn silently(&self, args: &[&str]) -> Output {
-        silently(&self.keyfob, args)
-    }
-
-    /// Runs where a sign-in is shown on stderr.
-    fn prompting(&self, args: &[&str]) -> Output {
-        Output::of(self.keyfob.command(args).env("KEYFOB_PROMPT", "always"), b"")
-    }
-
-    /// Gets a token without a word.
-    fn token(&self) -> String {
-        let output = self.silently(&["token"]);
-        assert_eq!(output.stderr, "");
-        token(&output)
-    }
-
-    /// The one session's file.
-    fn file(&self) -> PathBuf {
-        let paths: Vec<_> = self.names().iter().map(|name| self.keyfob.cache_dir().join(name)).collect();
-        let mut sessions = paths.iter().filter(|path| path.extension().is_some_and(|e| e == "json"));
-        let (Some(session), None) = (sessions.next(), sessions.next()) else { panic!("{paths:?}") };
-        session.clone()
-    }
-
-    /// What is in the cache folder.
-    fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.keyfob.cache_dir()).unwrap();
-        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort_unstable();
-        names
-    }
-
-    fn session(&self) -> Value {
-        serde_json::from_slice(&fs::read(self.file()).unwrap()).unwrap()
-    }
-
-    /// Changes the session's file, as time does.
-    fn change(&self, change: impl FnOnce(&mut Value)) {
-        let mut session = self.session();
-        change(&mut session);
-        fs::write(self.file(), session.to_string()).unwrap();
-    }
-
-    /// From now on the cached tokens end in so many seconds; below zero they have ended.
-    fn leave(&self, seconds: i64) {
-        self.change(|session| {
-            for token in session["tokens"].as_array_mut().unwrap() {
-                token["expires_at"] = json!(now() + seconds);
-            }
-        });
     }
 
     /// Asserts how a run ended and what it said.
@@ -118,15 +64,6 @@ impl Scene {
 
 fn silently(keyfob: &Keyfob, args: &[&str]) -> Output {
     Output::of(keyfob.command(args).env("KEYFOB_PROMPT", "never"), b"")
-}
-
-/// The token that was printed, and nothing else.
-#[track_caller]
-fn token(output: &Output) -> String {
-    assert_eq!(output.code, Some(0), "{output:?}");
-    let token = output.stdout.strip_suffix('\n').unwrap_or_else(|| panic!("no line: {output:?}"));
-    assert!(!token.is_empty() && !token.contains(char::is_whitespace), "{output:?}");
-    token.to_owned()
 }
 
 #[track_caller]
@@ -148,10 +85,6 @@ fn stable(keyfob: &Keyfob, text: &str) -> String {
         }
         _ => text,
     }
-}
-
-fn now() -> i64 {
-    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
 }
 
 fn is_root() -> bool {
@@ -295,14 +228,14 @@ fn without_a_configuration_file_in_its_usual_place_there_is_no_profile_yet() {
 fn a_profile_that_is_not_there_is_named_with_where_it_was_asked_for() {
     let scene = Scene::lab();
     let error = "error: profile: there is no profile \"lap\"; did you mean `lab`?\n";
-    scene.assert_failed(&scene.silently(&["token", "--profile", "lap"]), 2, error);
-    scene.assert_failed(&scene.silently(&["login", "lap"]), 2, error);
+    scene.assert_failed(&scene.silently(["token", "--profile", "lap"]), 2, error);
+    scene.assert_failed(&scene.silently(["login", "lap"]), 2, error);
     let output = Output::of(scene.keyfob.command(["token"]).env("KEYFOB_PROFILE", "zzz"), b"");
     scene.assert_failed(&output, 2, "error: KEYFOB_PROFILE: there is no profile \"zzz\"; known are `lab`\n");
     let output = Output::of(scene.keyfob.command(["token"]).env("KEYFOB_PROMPT", "yes"), b"");
     let error = "error: KEYFOB_PROMPT: `prompt` cannot be \"yes\"; known are `auto`, `always`, `never`\n";
     scene.assert_failed(&output, 2, error);
-    let output = scene.silently(&["token", "--profile", "lab", "--issuer", "https://id.example.com"]);
+    let output = scene.silently(["token", "--profile", "lab", "--issuer", "https://id.example.com"]);
     let error = "error: --issuer describes a profile of its own and cannot be used with profile \"lab\"\n\
                  hint: leave out --issuer or the profile's name\n";
     scene.assert_failed(&output, 2, error);
@@ -364,11 +297,11 @@ fn a_client_secret_that_cannot_be_read_stops_before_anything_is_asked() {
     scene.keyfob.write_config(&(LAB.replace("ISSUER", scene.idp.issuer()) + &more));
     let error = "error: could not get a token for lab: could not read the client secret HOME/secret: No such file or \
                  directory (os error 2)\n";
-    scene.assert_failed(&scene.prompting(&["token"]), 2, error);
+    scene.assert_failed(&scene.prompting(["token"]), 2, error);
     for empty in ["", "\n", "\r\n"] {
         fs::write(&file, empty).unwrap();
         let error = "error: could not get a token for lab: the client secret file HOME/secret is empty\n";
-        scene.assert_failed(&scene.prompting(&["token"]), 2, error);
+        scene.assert_failed(&scene.prompting(["token"]), 2, error);
     }
     assert_eq!((scene.idp.count("device"), scene.idp.count("token")), (0, 0));
 }
@@ -383,7 +316,7 @@ fn a_ca_file_without_certificates_is_named() {
         let error = format!(
             "error: could not get a token for lab: {why}\nhint: `ca-file` must name a PEM file with certificates\n"
         );
-        scene.assert_failed(&scene.prompting(&["token"]), 2, &error);
+        scene.assert_failed(&scene.prompting(["token"]), 2, &error);
     };
     fails("could not read the certificate file HOME/ca.pem: No such file or directory (os error 2)");
     fs::write(&file, "").unwrap();
@@ -529,7 +462,7 @@ fn set_aside(damage: Damage, why: &str) {
     let damaged = damage(fs::read(&file).unwrap());
     fs::write(&file, &damaged).unwrap();
 
-    let output = scene.silently(&["token"]);
+    let output = scene.silently(["token"]);
     let asides: Vec<_> = scene.names().into_iter().filter(|name| name.contains(".damaged-")).collect();
     let [aside] = &asides[..] else { panic!("{asides:?}") };
     let kept = scene.keyfob.cache_dir().join(aside);
@@ -545,7 +478,7 @@ fn set_aside(damage: Damage, why: &str) {
     assert!(fs::read(&kept).unwrap() == damaged, "{why}");
     assert_eq!(mode(&kept), 0o600);
 
-    let prompted = scene.prompting(&["token"]);
+    let prompted = scene.prompting(["token"]);
     let new = token(&prompted);
     assert_eq!(scene.token(), new);
     assert!(kept.exists());
@@ -559,7 +492,7 @@ fn what_was_set_aside_before_is_not_written_over() {
         fs::write(path, "earlier").unwrap();
     }
     fs::write(scene.file(), "{").unwrap();
-    let output = scene.silently(&["token"]);
+    let output = scene.silently(["token"]);
     assert_eq!(output.code, Some(3), "{output:?}");
     assert!(earlier.iter().all(|path| fs::read(path).unwrap() == b"earlier"));
     assert_eq!(scene.names().iter().filter(|name| name.contains(".damaged-")).count(), 61);
@@ -570,13 +503,13 @@ fn a_damaged_session_is_told_to_whoever_looks_and_signing_out_works() {
     let scene = Scene::signed_in();
     let file = scene.file();
     fs::write(&file, "{").unwrap();
-    let status = scene.silently(&["status"]);
+    let status = scene.silently(["status"]);
     assert_eq!(status.code, Some(0), "{status:?}");
     let said = stable(&scene.keyfob, &(status.stdout + &status.stderr));
     assert!(said.contains("HOME/cache/SESSION.json") && said.contains("damaged"), "{said}");
     assert_eq!(fs::read(&file).unwrap(), b"{", "looking changes nothing");
 
-    let output = scene.silently(&["logout"]);
+    let output = scene.silently(["logout"]);
     assert_eq!((output.code, output.stdout.as_str()), (Some(0), "Not signed in to lab.\n"));
     assert!(output.stderr.starts_with("warning: the session file was damaged (it is not a session"), "{output:?}");
 }
@@ -593,7 +526,7 @@ fn a_session_of_a_newer_version_is_left_alone() {
     for command in ["token", "kubernetes", "login", "logout", "status"] {
         let context = if matches!(command, "login") { "could not get a token for lab: " } else { "" };
         scene.assert_failed(
-            &scene.silently(&[command]),
+            &scene.silently([command]),
             1,
             &format!(
                 "error: {context}could not use HOME/cache/SESSION.json: a newer keyfob wrote it\n\
@@ -616,7 +549,7 @@ fn a_session_that_others_can_read_is_refused_and_the_hint_mends_it() {
         (folder, "", 0o750, 0o700),
     ] {
         set_mode(&path, open);
-        let output = scene.silently(&["token"]);
+        let output = scene.silently(["token"]);
         scene.assert_failed(
             &output,
             1,
@@ -648,7 +581,7 @@ fn a_session_of_another_user_is_refused() {
         chown(&path, Some(54_321), None).unwrap();
         for command in ["token", "logout"] {
             scene.assert_failed(
-                &scene.silently(&[command]),
+                &scene.silently([command]),
                 1,
                 &format!(
                     "error: could not use HOME/cache{name}: it belongs to another user (uid 54321)\n\
@@ -672,7 +605,7 @@ fn a_symbolic_link_is_followed_nowhere() {
     symlink(&real, &file).unwrap();
     let error = "error: could not use HOME/cache/SESSION.json: it is a symbolic link\n\
                  hint: remove it and sign in again\n";
-    scene.assert_failed(&scene.silently(&["token"]), 1, error);
+    scene.assert_failed(&scene.silently(["token"]), 1, error);
     fs::rename(&real, &file).unwrap();
     assert_eq!(scene.token(), old);
 
@@ -680,7 +613,7 @@ fn a_symbolic_link_is_followed_nowhere() {
     symlink(&real, &folder).unwrap();
     let error = "error: could not use the cache folder HOME/cache: it is a file or a link, not a folder\n\
                  hint: remove it, or set KEYFOB_CACHE_DIR\n";
-    scene.assert_failed(&scene.silently(&["token"]), 1, error);
+    scene.assert_failed(&scene.silently(["token"]), 1, error);
     fs::remove_file(&folder).unwrap();
     fs::rename(&real, &folder).unwrap();
     assert_eq!(scene.token(), old);
@@ -698,7 +631,7 @@ fn nothing_is_written_through_a_link_in_place_of_a_lock_or_a_temporary_file() {
     symlink(&victim, &lock).unwrap();
     let error = "error: could not get a token for lab: could not open the lock SESSION.lock: Too many levels of symbolic \
                  links (os error 40)\n";
-    scene.assert_failed(&scene.silently(&["token"]), 1, error);
+    scene.assert_failed(&scene.silently(["token"]), 1, error);
     fs::remove_file(&lock).unwrap();
 
     symlink(&victim, scene.file().with_extension("new")).unwrap();
@@ -714,7 +647,7 @@ fn a_cache_folder_that_is_no_folder_or_cannot_be_made_is_named() {
     for command in ["token", "login", "logout", "status"] {
         let error = "error: could not use the cache folder HOME/cache: it is a file or a link, not a folder\n\
                      hint: remove it, or set KEYFOB_CACHE_DIR\n";
-        scene.assert_failed(&scene.silently(&[command]), 1, error);
+        scene.assert_failed(&scene.silently([command]), 1, error);
     }
     assert_eq!(fs::read_to_string(&folder).unwrap(), "precious");
     // Below a file there can be none.
@@ -744,7 +677,7 @@ fn a_token_that_cannot_be_saved_is_not_handed_out_and_the_old_session_stays_whol
     let in_the_way = scene.file().with_extension("new");
     let hold = scene.idp.hold(Endpoint::Token);
     let output = thread::scope(|scope| {
-        let running = scope.spawn(|| scene.silently(&["token"]));
+        let running = scope.spawn(|| scene.silently(["token"]));
         scene.idp.wait_for("token:refresh_token", 1, SOON);
         fs::create_dir(&in_the_way).unwrap();
         drop(hold);
@@ -796,7 +729,7 @@ fn trouble_that_cannot_be_noted_does_not_hide_a_token_that_still_lives() {
         let in_the_way = scene.file().with_extension("new");
         let hold = scene.idp.hold(Endpoint::Token);
         let output = thread::scope(|scope| {
-            let running = scope.spawn(|| scene.silently(&["token"]));
+            let running = scope.spawn(|| scene.silently(["token"]));
             scene.idp.wait_for("token:refresh_token", count, SOON);
             fs::create_dir(&in_the_way).unwrap();
             drop(hold);
@@ -914,7 +847,7 @@ fn what_is_wrong_with_metadata_is_named() {
         let scene = Scene::lab();
         scene.idp.always(Endpoint::Discovery, document(scene.idp.issuer().to_owned()));
         scene.assert_failed(
-            &scene.prompting(&["token"]),
+            &scene.prompting(["token"]),
             1,
             &format!(
                 "error: could not get a token for lab: the metadata at ISSUER/.well-known/openid-configuration cannot \
@@ -928,7 +861,7 @@ fn what_is_wrong_with_metadata_is_named() {
                  status 404)\n\
                  hint: check `issuer`; for a server without metadata set `device-authorization-endpoint` and \
                  `token-endpoint`\n";
-    scene.assert_failed(&scene.prompting(&["token"]), 1, error);
+    scene.assert_failed(&scene.prompting(["token"]), 1, error);
 }
 
 #[test]
@@ -945,7 +878,7 @@ fn what_is_wrong_with_a_device_answer_is_named() {
         let scene = Scene::lab();
         scene.idp.script(Endpoint::Device, [Reply::json(200, &answer)]);
         let error = format!("error: could not get a token for lab: ISSUER/device_authorization: {why}\n");
-        scene.assert_failed(&scene.prompting(&["token"]), 1, &error);
+        scene.assert_failed(&scene.prompting(["token"]), 1, &error);
     }
 }
 
@@ -986,7 +919,7 @@ fn a_sign_in_that_nobody_can_see_is_exit_3_with_the_command_that_shows_it() {
     let scene = Scene::lab();
     let error = "error: could not get a token for lab: a sign-in is needed, and prompting is switched off\n\
                  hint: LOGIN lab\n";
-    scene.assert_failed(&scene.silently(&["token"]), 3, error);
+    scene.assert_failed(&scene.silently(["token"]), 3, error);
     let mut command = scene.keyfob.command(["kubernetes"]);
     // In the background, whatever terminal this test is run in.
     let output = Output::of(command.process_group(0), b"");
@@ -995,13 +928,13 @@ fn a_sign_in_that_nobody_can_see_is_exit_3_with_the_command_that_shows_it() {
     scene.assert_failed(&output, 3, error);
 
     // A profile made of flags is named by them, quoted for a shell.
-    let output = scene.silently(&["token", "--issuer", scene.idp.issuer(), "--client-id", "it's mine"]);
+    let output = scene.silently(["token", "--issuer", scene.idp.issuer(), "--client-id", "it's mine"]);
     let error = "error: could not get a token for ISSUER: a sign-in is needed, and prompting is switched off\n\
                  hint: LOGIN --issuer ISSUER --client-id 'it'\\''s mine'\n";
     scene.assert_failed(&output, 3, error);
     // The command in the hint works as it stands.
     scene.idp.auto(Auto::Approve);
-    let hint = scene.silently(&["token"]).stderr.lines().nth(1).unwrap().strip_prefix("hint: ").unwrap().to_owned();
+    let hint = scene.silently(["token"]).stderr.lines().nth(1).unwrap().strip_prefix("hint: ").unwrap().to_owned();
     let mut shell = scene.keyfob.other("sh");
     shell.args(["-c", &hint]).env("KEYFOB_PROMPT", "always");
     let output = Output::of(shell.env_remove("KEYFOB_CONFIG").env_remove("KEYFOB_CACHE_DIR"), b"");
@@ -1017,7 +950,7 @@ fn a_refused_or_expired_sign_in_is_exit_4_and_remembered_for_whoever_asks_at_onc
     ] {
         let scene = Scene::lab();
         let output = thread::scope(|scope| {
-            let running = scope.spawn(|| scene.prompting(&["token"]));
+            let running = scope.spawn(|| scene.prompting(["token"]));
             let code = scene.idp.wait_for_code(SOON);
             if denied {
                 scene.idp.deny(&code);
@@ -1037,7 +970,7 @@ fn a_refused_or_expired_sign_in_is_exit_4_and_remembered_for_whoever_asks_at_onc
         }
         assert_eq!(scene.idp.user_codes().len(), 1);
         scene.idp.auto(Auto::Approve);
-        assert_eq!(scene.prompting(&["login"]).code, Some(0), "`login` ignores the memory");
+        assert_eq!(scene.prompting(["login"]).code, Some(0), "`login` ignores the memory");
         scene.token();
     }
 }
@@ -1063,7 +996,7 @@ fn no_control_character_of_the_server_reaches_a_stream() {
         Reply::json(200, &json!({"device_code": evil, "user_code": evil, "verification_uri": evil})),
     ] {
         scene.idp.script(Endpoint::Device, [reply]);
-        outputs.push(scene.prompting(&["token"]));
+        outputs.push(scene.prompting(["token"]));
     }
     let code = json!({
         "device_code": "d", "user_code": format!("AB{evil}CD"), "verification_uri": "https://portal.example/device",
@@ -1072,24 +1005,24 @@ fn no_control_character_of_the_server_reaches_a_stream() {
     });
     scene.idp.script(Endpoint::Device, [Reply::json(200, &code)]);
     scene.idp.script(Endpoint::Token, [error(400)]);
-    outputs.push(scene.prompting(&["token"]));
+    outputs.push(scene.prompting(["token"]));
     assert!(outputs[4].stderr.contains("Enter code  AB[2J31m xCD\n"), "{:?}", outputs[4]);
 
     scene.idp.auto(Auto::Approve);
-    outputs.push(scene.prompting(&["login"]));
+    outputs.push(scene.prompting(["login"]));
     assert_eq!(outputs[5].code, Some(0));
-    outputs.push(scene.silently(&["status"]));
-    outputs.push(scene.silently(&["status", "--json"]));
-    outputs.push(scene.silently(&["token", "--format", "json"]));
+    outputs.push(scene.silently(["status"]));
+    outputs.push(scene.silently(["status", "--json"]));
+    outputs.push(scene.silently(["token", "--format", "json"]));
     scene.leave(-1);
     scene.idp.script(Endpoint::Token, [error(400), error(503)]);
-    outputs.push(scene.silently(&["token"]));
+    outputs.push(scene.silently(["token"]));
     outputs.push(Output::of(
         scene.keyfob.command(["token"]).env("KEYFOB_LOG", "debug").env("KEYFOB_PROMPT", "never"),
         b"",
     ));
     scene.idp.script(Endpoint::Revoke, [error(400)]);
-    outputs.push(scene.silently(&["logout"]));
+    outputs.push(scene.silently(["logout"]));
     assert!(outputs[11].stderr.starts_with("warning: "), "{:?}", outputs[11]);
 
     for output in outputs {

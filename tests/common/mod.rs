@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read, Seek};
 use std::os::unix::process::ExitStatusExt;
@@ -31,10 +32,11 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// `toml` is the configuration; `ISSUER` in it stands for the provider's.
+    /// `toml` is the configuration; `ISSUER` in it stands for the provider's, and its certificate is added.
     pub fn with(options: Options, toml: &str) -> Self {
         let idp = Provider::start(options);
-        let config = toml.replace("ISSUER", idp.issuer());
+        let ca_file = idp.ca_file().map(|file| format!("ca-file = '{}'\n", file.display())).unwrap_or_default();
+        let config = toml.replace("ISSUER", idp.issuer()) + &ca_file;
         Self { idp, keyfob: Keyfob::new(PROGRAM).config(&config) }
     }
 
@@ -59,24 +61,24 @@ impl Scene {
     }
 
     /// A command with `KEYFOB_PROMPT` set.
-    pub fn command<'a>(&self, prompt: &str, args: impl IntoIterator<Item = &'a str>) -> Command {
+    pub fn command(&self, prompt: &str, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
         let mut command = self.keyfob.command(args);
         command.env("KEYFOB_PROMPT", prompt);
         command
     }
 
     /// Runs where a sign-in cannot be shown.
-    pub fn silently<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Output {
+    pub fn silently(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
         Output::of(&mut self.command("never", args), b"")
     }
 
     /// Runs where a sign-in is shown on stderr, which is a pipe.
-    pub fn prompting<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Output {
+    pub fn prompting(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
         Output::of(&mut self.command("always", args), b"")
     }
 
     /// Starts a caller that shows a sign-in on its stderr.
-    pub fn start<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Caller {
+    pub fn start(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Caller {
         Caller::start(&mut self.command("always", args))
     }
 
@@ -91,6 +93,14 @@ impl Scene {
         let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort_unstable();
         names
+    }
+
+    /// Gets a token without a word.
+    #[track_caller]
+    pub fn token(&self) -> String {
+        let output = self.silently(["token"]);
+        assert_eq!(output.stderr, "");
+        token(&output)
     }
 
     /// The one session's file.

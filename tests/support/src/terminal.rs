@@ -4,6 +4,7 @@
 //! foreground. Only a real pseudo-terminal with a session of its own answers that.
 
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 use pty_process::Size;
 use pty_process::blocking::{Command as PtyCommand, Pty, open};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::ptsname;
 
 use crate::bin::{PATIENCE, wait};
 use crate::http::lock;
@@ -66,6 +69,9 @@ struct Screen {
 pub struct Terminal {
     child: Child,
     pty: Option<Arc<Pty>>,
+    /// The program's end, held open until it has exited: a program whose streams all lead elsewhere opens its
+    /// terminal later, and a terminal that nobody has open reads as one that everybody has left.
+    held: Option<OwnedFd>,
     screen: Arc<(Mutex<Screen>, Condvar)>,
     closing: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
@@ -83,6 +89,9 @@ impl Terminal {
     pub fn start_with(command: Command, streams: Streams) -> Self {
         let (pty, pts) = open().expect("a pseudo-terminal");
         pty.resize(Size::new(24, 80)).expect("a terminal that has a size");
+        let name = ptsname(&pty, Vec::new()).expect("the terminal's name");
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let held = Some(rustix::fs::open(name, flags, Mode::empty()).expect("the terminal"));
         let shown = format!("{command:?}");
         let mut command = PtyCommand::from(command);
         let (stdin, _) = stdio(streams.stdin);
@@ -110,7 +119,7 @@ impl Terminal {
                 screen.1.notify_all();
             })
         };
-        Self { child, pty: Some(pty), screen, closing, reader: Some(reader), stdout, stderr }
+        Self { child, pty: Some(pty), held, screen, closing, reader: Some(reader), stdout, stderr }
     }
 
     /// Everything shown so far, as it came: lines end in `\r\n`.
@@ -147,6 +156,7 @@ impl Terminal {
             let _ = reader.join();
         }
         self.pty = None;
+        self.held = None;
     }
 
     /// The process that was started.
@@ -164,6 +174,7 @@ impl Terminal {
         let Some(status) = wait(&mut self.child, Instant::now() + PATIENCE) else {
             panic!("it did not end within {PATIENCE:?}; the screen:\n{}", self.screen());
         };
+        self.held = None;
         // What it wrote last may still be on its way to the screen.
         let (mutex, changed) = &*self.screen;
         drop(changed.wait_timeout_while(lock(mutex), Duration::from_secs(5), |screen| !screen.ended));
