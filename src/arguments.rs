@@ -1,34 +1,165 @@
-//! The keys of a profile as command-line arguments, made from the table in `config`: every caller and command takes
-//! them, and none defines one itself.
+//! Arguments as data: a caller's flags are rows of a table, and a profile's keys are among them.
+//!
+//! The same rows are read in two ways. On a caller's way to a cached answer [`Arguments::read`] takes them straight from
+//! the command line, since building clap's definitions costs a fifth of the whole answer. Whatever it does not
+//! understand at once, `--help` and mistakes above all, is clap's, from [`define`]: so there is one syntax, and one place
+//! for help, errors, completions and the man page.
 
-use crate::config::{KEYS, Origin, Selection, Settings, Shape};
+use crate::config::{KEYS, Key, Origin, Selection, Settings, Shape};
+use crate::failure::Failure;
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use std::ffi::OsString;
 
-/// The profile keys as flags, with `--profile` beside them.
-#[derive(Clone, Debug, Default)]
-pub struct ProfileArguments(pub Selection);
+/// What follows a caller's flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// Nothing.
+    Nothing,
+    /// One word: its name and what it is, for help.
+    Word(&'static str, &'static str),
+}
+
+/// What a caller accepts on its command line.
+#[derive(Clone, Copy, Debug)]
+pub struct Grammar {
+    /// Tables of flags.
+    pub flags: &'static [&'static [Key]],
+    /// What follows them.
+    pub rest: Rest,
+}
+
+/// The name under which clap keeps what follows the flags.
+const REST: &str = "rest";
+
+/// `--profile`, for callers that take any.
+pub const PROFILE: &[Key] = &[Key {
+    name: "profile",
+    flag: Some("profile"),
+    short: Some('p'),
+    value: "NAME",
+    shape: Shape::Text,
+    help: "Profile to use [default: KEYFOB_PROFILE, default-profile, or the only one]",
+}];
+
+impl Grammar {
+    fn keys(&self) -> impl Iterator<Item = &'static Key> + use<> {
+        self.flags.iter().flat_map(|table| table.iter())
+    }
+}
+
+/// What a caller was given.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Arguments {
+    flags: Vec<(&'static Key, Vec<String>)>,
+    rest: Option<String>,
+}
+
+impl Arguments {
+    /// Reads the words behind a caller's name. `None`: not plainly what the grammar says; ask clap.
+    pub fn read(grammar: &Grammar, words: &[OsString]) -> Option<Self> {
+        let mut read = Self::default();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let word = word.to_str()?;
+            let (key, value) = if let Some(flag) = word.strip_prefix("--") {
+                let (flag, value) = flag.split_once('=').map_or((flag, None), |(flag, value)| (flag, Some(value)));
+                (grammar.keys().find(|key| key.flag == Some(flag))?, value)
+            } else if let Some(short) = word.strip_prefix('-') {
+                let key = grammar.keys().find(|key| key.short.is_some_and(|c| short.chars().eq([c])))?;
+                (key, None)
+            } else if grammar.rest != Rest::Nothing && read.rest.is_none() {
+                read.rest = Some(word.to_owned());
+                continue;
+            } else {
+                return None;
+            };
+            let value = match value {
+                Some(value) => value,
+                None => words.next()?.to_str().filter(|value| *value == "-" || !value.starts_with('-'))?,
+            };
+            if value.is_empty() || matches!(key.shape, Shape::Word(known) if !known.contains(&value)) {
+                return None;
+            }
+            match read.flags.iter_mut().find(|(known, _)| known.name == key.name) {
+                Some((_, values)) if matches!(key.shape, Shape::List | Shape::Pairs) => values.push(value.to_owned()),
+                Some(_) => return None,
+                None => read.flags.push((key, vec![value.to_owned()])),
+            }
+        }
+        (grammar.rest == Rest::Nothing || read.rest.is_some()).then_some(read)
+    }
+
+    /// Takes over what clap has read by [`define`].
+    pub fn of(grammar: &Grammar, matches: &ArgMatches) -> Self {
+        let values = |key: &'static Key| Some((key, matches.get_many::<String>(key.name)?.cloned().collect()));
+        Self {
+            flags: grammar.keys().filter(|key| key.flag.is_some()).filter_map(values).collect(),
+            rest: (grammar.rest != Rest::Nothing).then(|| matches.get_one::<String>(REST).cloned()).flatten(),
+        }
+    }
+
+    /// The value of a flag, by its key's name.
+    pub fn one(&self, name: &str) -> Option<&str> {
+        self.flags.iter().find(|(key, _)| key.name == name).and_then(|(_, values)| values.first()).map(String::as_str)
+    }
+
+    /// What followed the flags.
+    pub fn rest(&self) -> Option<&str> {
+        self.rest.as_deref()
+    }
+
+    /// Which profile to use, by `--profile` and the profile keys among the flags.
+    pub fn selection(&self) -> Result<Selection, Failure> {
+        let mut flags = Settings::default();
+        for (key, values) in &self.flags {
+            if let Some(flag) = key.flag.filter(|_| is_profile_key(key)) {
+                flags.set(key, values.clone(), Origin::Flag(flag)).map_err(Failure::usage)?;
+            }
+        }
+        Ok(Selection { profile: self.one("profile").map(str::to_owned), flags })
+    }
+}
+
+/// A grammar as clap sees it.
+pub fn define(grammar: &Grammar, command: Command) -> Command {
+    let command = command.args(grammar.keys().filter_map(argument));
+    match grammar.rest {
+        Rest::Nothing => command,
+        Rest::Word(name, help) => command.arg(Arg::new(REST).value_name(name).help(help).required(true)),
+    }
+}
+
+fn is_profile_key(key: &Key) -> bool {
+    KEYS.iter().any(|k| k.name == key.name)
+}
+
+fn argument(key: &'static Key) -> Option<Arg> {
+    let mut arg = Arg::new(key.name).long(key.flag?).value_name(key.value).help(key.help);
+    if let Some(short) = key.short {
+        arg = arg.short(short);
+    }
+    if is_profile_key(key) {
+        let common = matches!(key.name, "issuer" | "client-id" | "scopes" | "provider");
+        arg = arg.help_heading("Profile keys (over those in config.toml)").hide_short_help(!common);
+    }
+    Some(match key.shape {
+        Shape::Text | Shape::Seconds => arg,
+        Shape::Word(words) => arg.value_parser(PossibleValuesParser::new(words)),
+        Shape::List | Shape::Pairs => arg.action(ArgAction::Append),
+    })
+}
 
 /// The profile keys as flags, for commands that take the profile's name as an argument.
 #[derive(Clone, Debug, Default)]
 pub struct ProfileFlags(pub Settings);
 
+const PROFILE_KEYS: Grammar = Grammar { flags: &[KEYS], rest: Rest::Nothing };
+
 impl Args for ProfileFlags {
     fn augment_args(command: Command) -> Command {
-        command.args(KEYS.iter().filter_map(|key| {
-            let arg = Arg::new(key.name)
-                .long(key.flag?)
-                .value_name(key.value)
-                .help(key.help)
-                .help_heading("Profile keys (over those in config.toml)")
-                .hide_short_help(!matches!(key.name, "issuer" | "client-id" | "scopes" | "provider"));
-            Some(match key.shape {
-                Shape::Text | Shape::Seconds => arg,
-                Shape::Word(words) => arg.value_parser(PossibleValuesParser::new(words)),
-                Shape::List | Shape::Pairs => arg.action(ArgAction::Append),
-            })
-        }))
+        define(&PROFILE_KEYS, command)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -38,49 +169,67 @@ impl Args for ProfileFlags {
 
 impl FromArgMatches for ProfileFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut flags = Self::default();
-        flags.update_from_arg_matches(matches)?;
-        Ok(flags)
+        let selection = Arguments::of(&PROFILE_KEYS, matches).selection();
+        let flags = selection.map_err(|why| clap::Error::raw(ErrorKind::ValueValidation, why.message + "\n"))?;
+        Ok(Self(flags.flags))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        for key in KEYS {
-            let Some(flag) = key.flag else { continue };
-            if let Some(values) = matches.get_many::<String>(key.name) {
-                self.0
-                    .set(key, values.cloned().collect(), Origin::Flag(flag))
-                    .map_err(|why| clap::Error::raw(ErrorKind::ValueValidation, why + "\n"))?;
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::callers::CALLERS;
+    use proptest::prelude::*;
+
+    /// What clap makes of the same words, in the order of the table.
+    fn by_clap(grammar: &Grammar, words: &[OsString]) -> Option<Arguments> {
+        let command = define(grammar, Command::new("keyfob").no_binary_name(true).disable_version_flag(true));
+        Some(Arguments::of(grammar, &command.try_get_matches_from(words).ok()?))
+    }
+
+    fn sorted(mut arguments: Arguments) -> Arguments {
+        arguments.flags.sort_by_key(|(key, _)| key.name);
+        arguments
+    }
+
+    fn words(words: &[&str]) -> Vec<OsString> {
+        words.iter().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn what_callers_write_is_read_without_clap() {
+        let kubernetes = CALLERS.iter().find(|caller| caller.name == "kubernetes").unwrap();
+        let given = words(&["--issuer=https://a.example", "--scope", "a", "--scope=b", "-p", "x", "--exec-info", "-"]);
+        let read = Arguments::read(&kubernetes.grammar, &given).unwrap();
+        assert_eq!((read.one("issuer"), read.one("profile")), (Some("https://a.example"), Some("x")));
+        assert_eq!((read.one("exec-info"), read.rest()), (Some("-"), None));
+        assert_eq!(read.selection().unwrap().flags.all("scopes"), ["a", "b"]);
+    }
+
+    proptest! {
+        /// Whatever is read without clap, clap reads the same.
+        #[test]
+        fn the_two_readers_agree(
+            caller in 0..CALLERS.len(),
+            given in prop::collection::vec(
+                prop_oneof![
+                    "--(profile|issuer|scope|extra|format|api-version|exec-info|host|client-secret|nonsense)(=(v1|raw|x=y|-|--|)?)?",
+                    "-(p|px|p=x|h|-|)",
+                    "(get|v1|json|x=y|a b|)",
+                ],
+                0..6,
+            ),
+        ) {
+            let grammar = &CALLERS[caller].grammar;
+            let given: Vec<OsString> = given.into_iter().map(OsString::from).collect();
+            if let Some(read) = Arguments::read(grammar, &given) {
+                prop_assert_eq!(Some(sorted(read)), by_clap(grammar, &given).map(sorted));
             }
         }
-        Ok(())
-    }
-}
-
-impl Args for ProfileArguments {
-    fn augment_args(command: Command) -> Command {
-        let profile = Arg::new("profile")
-            .long("profile")
-            .short('p')
-            .value_name("NAME")
-            .help("Profile to use [default: KEYFOB_PROFILE, default-profile, or the only one]");
-        ProfileFlags::augment_args(command.arg(profile))
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        Self::augment_args(command)
-    }
-}
-
-impl FromArgMatches for ProfileArguments {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut arguments = Self::default();
-        arguments.update_from_arg_matches(matches)?;
-        Ok(arguments)
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        self.0.profile = matches.get_one::<String>("profile").cloned();
-        self.0.flags = ProfileFlags::from_arg_matches(matches)?.0;
-        Ok(())
     }
 }

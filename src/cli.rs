@@ -1,9 +1,10 @@
 //! The command line: clap definitions, nothing else. Help, errors, completions and the man page all come from here.
 //!
-//! A subcommand is defined only once it is known to be the one that was asked for (`defer`), since a process that
-//! answers from the cache spends its time starting.
+//! A subcommand is defined only once it is known to be the one that was asked for (`defer`), and a caller's plain command
+//! line does not get here: a process that answers from the cache spends its time starting.
 
-use crate::callers::{kubernetes, token};
+use crate::arguments::{Arguments, define};
+use crate::callers::CALLERS;
 use crate::commands::{login, logout, status};
 use crate::failure::Failure;
 use anyhow::Result;
@@ -11,48 +12,30 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use std::ffi::OsString;
 
-/// One subcommand: its name, what it is for, its arguments, and the function that runs it.
+/// A thing that a person does: its name, what it is for, its arguments, and the function that runs it.
 struct Subcommand {
     name: &'static str,
-    alias: Option<&'static str>,
     about: &'static str,
     define: fn(Command) -> Command,
     run: fn(&ArgMatches) -> Result<()>,
 }
 
-/// Every subcommand; a new caller or command is one line here.
-const SUBCOMMANDS: &[Subcommand] = &[
-    Subcommand {
-        name: "kubernetes",
-        alias: Some("kubectl"),
-        about: "Answer kubectl and other Kubernetes clients (ExecCredential)",
-        define: kubernetes::Arguments::augment_args,
-        run: |m| kubernetes::run(&kubernetes::Arguments::from_arg_matches(m)?),
-    },
-    Subcommand {
-        name: "token",
-        alias: None,
-        about: "Print a token, for scripts and tools with a token command",
-        define: token::Arguments::augment_args,
-        run: |m| token::run(&token::Arguments::from_arg_matches(m)?),
-    },
+/// Every subcommand that is not a caller's; a new one is one line here.
+const COMMANDS: &[Subcommand] = &[
     Subcommand {
         name: "login",
-        alias: None,
         about: "Sign in, or confirm that the session is good",
         define: login::Arguments::augment_args,
         run: |m| login::run(&login::Arguments::from_arg_matches(m)?),
     },
     Subcommand {
         name: "logout",
-        alias: None,
         about: "Revoke a session at the provider and delete it here",
         define: logout::Arguments::augment_args,
         run: |m| logout::run(&logout::Arguments::from_arg_matches(m)?),
     },
     Subcommand {
         name: "status",
-        alias: None,
         about: "Show the sessions there are; never a secret",
         define: status::Arguments::augment_args,
         run: |m| status::run(&status::Arguments::from_arg_matches(m)?),
@@ -72,10 +55,16 @@ Exit codes: 0 answered, 1 failed, 2 usage or configuration, 3 sign-in needed and
 
 /// The whole command line.
 pub fn command() -> Command {
-    let subcommands = SUBCOMMANDS.iter().map(|s| {
-        let command = Command::new(s.name).about(s.about).defer(s.define);
-        if let Some(alias) = s.alias { command.visible_alias(alias) } else { command }
+    let callers = CALLERS.iter().map(|caller| {
+        let command = Command::new(caller.name).about(caller.about);
+        let command = command.defer(|command| {
+            let caller = CALLERS.iter().find(|caller| caller.name == command.get_name());
+            let caller = caller.expect("a subcommand of this table");
+            define(&caller.grammar, command).after_help(caller.after_help)
+        });
+        if let Some(alias) = caller.alias { command.visible_alias(alias) } else { command }
     });
+    let commands = COMMANDS.iter().map(|s| Command::new(s.name).about(s.about).defer(s.define));
     Command::new("keyfob")
         .version(env!("CARGO_PKG_VERSION"))
         .about("OAuth tokens for kubectl and scripts: one sign-in, one cache, no browser needed here")
@@ -83,15 +72,25 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .infer_long_args(false)
-        .subcommands(subcommands)
+        .subcommands(callers)
+        .subcommands(commands)
 }
 
-/// Parses a command line, the program's name first, and runs what it asks for.
+/// Reads a command line, the program's name first, and runs what it asks for.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
-    let matches = command().try_get_matches_from(arguments)?;
-    match matches.subcommand() {
-        Some((name, matches)) => SUBCOMMANDS.iter().find(|s| s.name == name).map_or(Ok(()), |s| (s.run)(matches)),
-        None => Ok(()),
+    let words: Vec<OsString> = arguments.into_iter().collect();
+    let asked = words.get(1).and_then(|word| word.to_str());
+    if let Some(caller) = CALLERS.iter().find(|c| asked.is_some_and(|a| a == c.name || Some(a) == c.alias))
+        && let Some(arguments) = Arguments::read(&caller.grammar, &words[2..])
+    {
+        return (caller.run)(&arguments);
+    }
+    let matches = command().try_get_matches_from(words)?;
+    let Some((name, matches)) = matches.subcommand() else { return Ok(()) };
+    match (CALLERS.iter().find(|c| c.name == name), COMMANDS.iter().find(|c| c.name == name)) {
+        (Some(caller), _) => (caller.run)(&Arguments::of(&caller.grammar, matches)),
+        (None, Some(command)) => (command.run)(matches),
+        (None, None) => Ok(()),
     }
 }
 

@@ -5,12 +5,12 @@
 //! <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins>
 
 use crate::acquire::{Credential, Effort, MIN_LIFE, Want, acquire};
-use crate::arguments::ProfileArguments;
-use crate::config::Profile;
+use crate::arguments::{Arguments, Grammar, PROFILE, Rest};
+use crate::callers::Caller;
+use crate::config::{KEYS, Key, Profile, text, word};
 use crate::failure::{Exit, Failure};
 use crate::text::clean;
 use anyhow::{Context, Result};
-use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 use serde_json::Value;
 use std::io::Read;
@@ -22,8 +22,12 @@ const REQUEST: &str = "KUBERNETES_EXEC_INFO";
 const LARGEST: u64 = 1 << 20;
 
 /// `keyfob kubernetes`
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
+pub const CALLER: Caller = Caller {
+    name: "kubernetes",
+    alias: Some("kubectl"),
+    about: "Answer kubectl and other Kubernetes clients (ExecCredential)",
+    grammar: Grammar { flags: &[PROFILE, KEYS, FLAGS], rest: Rest::Nothing },
+    after_help: "\
 Examples:
   In a kubeconfig:
     users:
@@ -35,23 +39,20 @@ Examples:
           args: [kubernetes, --profile, lab]
           interactiveMode: IfAvailable
   In a script:
-    keyfob kubernetes --profile lab | jq -r .status.token")]
-pub struct Arguments {
-    #[command(flatten)]
-    profile: ProfileArguments,
-    /// Read the request from FILE (`-`: stdin) instead of `KUBERNETES_EXEC_INFO`
-    #[arg(long, value_name = "FILE")]
-    exec_info: Option<String>,
-    /// Version to answer in when the request names none
-    #[arg(long, value_name = "VERSION", value_parser = PossibleValuesParser::new(VERSIONS), default_value = "v1")]
-    api_version: String,
-}
+    keyfob kubernetes --profile lab | jq -r .status.token",
+    run,
+};
+
+const FLAGS: &[Key] = &[
+    text("exec-info", "FILE", "Read the request from FILE (`-`: stdin) instead of KUBERNETES_EXEC_INFO"),
+    word("api-version", &VERSIONS, "Version to answer in when the request names none [default: v1]"),
+];
 
 /// Answers a Kubernetes client.
-pub fn run(arguments: &Arguments) -> Result<()> {
+fn run(arguments: &Arguments) -> Result<()> {
     let request = request(arguments).context("could not read the ExecCredential request")?;
-    let asked = Request::parse(&request, &arguments.api_version)?;
-    let profile = Profile::select(&arguments.profile.0)?;
+    let asked = Request::parse(&request, arguments.one("api-version").unwrap_or(VERSIONS[0]))?;
+    let profile = Profile::select(&arguments.selection()?)?;
     let credential = acquire(&Want {
         profile: &profile,
         kind: profile.token_kind.unwrap_or(profile.preset.kubernetes_token),
@@ -66,7 +67,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 /// The bytes of the request; empty if there is none.
 fn request(arguments: &Arguments) -> Result<String> {
     let mut text = String::new();
-    match arguments.exec_info.as_deref() {
+    match arguments.one("exec-info") {
         None => match std::env::var(REQUEST) {
             Ok(value) => text = value,
             Err(std::env::VarError::NotPresent) => {}

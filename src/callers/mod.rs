@@ -1,13 +1,34 @@
 //! One file per caller protocol: its request in, our [`Want`](crate::acquire::Want) out; a
 //! [`Credential`](crate::acquire::Credential) in, its bytes out. A new caller is one new file here and one line in
-//! `cli`'s table.
+//! [`CALLERS`].
 
 pub mod kubernetes;
 pub mod token;
 
+use crate::arguments::{Arguments, Grammar};
 use anyhow::{Context, Result};
 use std::io::{ErrorKind, Write};
 use zeroize::Zeroizing;
+
+/// A caller protocol, as the command line knows it.
+#[derive(Debug)]
+pub struct Caller {
+    /// The subcommand.
+    pub name: &'static str,
+    /// Another name for it.
+    pub alias: Option<&'static str>,
+    /// One line of help.
+    pub about: &'static str,
+    /// What it accepts.
+    pub grammar: Grammar,
+    /// Help below the flags: examples.
+    pub after_help: &'static str,
+    /// Answers.
+    pub run: fn(&Arguments) -> Result<()>,
+}
+
+/// Every caller protocol.
+pub const CALLERS: &[Caller] = &[kubernetes::CALLER, token::CALLER];
 
 /// Writes a caller's answer to stdout, whole. A caller that has gone away is no failure.
 fn answer(text: String) -> Result<()> {

@@ -1,42 +1,38 @@
 //! The bare token, for scripts and for every tool that can run a command to get one.
 
 use crate::acquire::{Credential, Effort, MIN_LIFE, Want, acquire};
-use crate::arguments::ProfileArguments;
+use crate::arguments::{Arguments, Grammar, PROFILE, Rest};
+use crate::callers::Caller;
 use crate::clock::Timestamp;
-use crate::config::Profile;
+use crate::config::{KEYS, Key, Profile, word};
 use crate::providers::TokenKind;
 use anyhow::Result;
 use serde::Serialize;
 
 /// `keyfob token`
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
+pub const CALLER: Caller = Caller {
+    name: "token",
+    alias: None,
+    about: "Print a token, for scripts and tools with a token command",
+    grammar: Grammar { flags: &[PROFILE, KEYS, FLAGS], rest: Rest::Nothing },
+    after_help: "\
+Formats, one line each:
+  raw      the token alone
+  header   `Authorization: Bearer TOKEN`
+  json     token, kind, expiry, account and profile
+
 Examples:
   curl -H \"$(keyfob token -p lab --format header)\" https://api.example.com/
   export TOKEN=$(keyfob token -p lab)
-  keyfob token -p lab --format json | jq -r .expires_at")]
-pub struct Arguments {
-    #[command(flatten)]
-    profile: ProfileArguments,
-    /// How to print it
-    #[arg(long, value_enum, default_value_t = Format::Raw)]
-    format: Format,
-}
+  keyfob token -p lab --format json | jq -r .expires_at",
+    run,
+};
 
-/// What is printed; one line in every case.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub enum Format {
-    /// The token alone
-    Raw,
-    /// `Authorization: Bearer TOKEN`
-    Header,
-    /// Token, kind, expiry, account and profile
-    Json,
-}
+const FLAGS: &[Key] = &[word("format", &["raw", "header", "json"], "How to print it [default: raw]")];
 
 /// Prints a token.
-pub fn run(arguments: &Arguments) -> Result<()> {
-    let profile = Profile::select(&arguments.profile.0)?;
+fn run(arguments: &Arguments) -> Result<()> {
+    let profile = Profile::select(&arguments.selection()?)?;
     let credential = acquire(&Want {
         profile: &profile,
         kind: profile.token_kind.unwrap_or(TokenKind::Access),
@@ -45,7 +41,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         purpose: None,
         effort: Effort::Least,
     })?;
-    super::answer(answer(arguments.format, &profile, &credential))
+    super::answer(answer(arguments.one("format"), &profile, &credential))
 }
 
 #[derive(Serialize)]
@@ -58,12 +54,11 @@ struct Json<'a> {
     profile: &'a str,
 }
 
-fn answer(format: Format, profile: &Profile, credential: &Credential) -> String {
+fn answer(format: Option<&str>, profile: &Profile, credential: &Credential) -> String {
     let token = credential.token.expose();
     match format {
-        Format::Raw => format!("{token}\n"),
-        Format::Header => format!("Authorization: Bearer {token}\n"),
-        Format::Json => {
+        Some("header") => format!("Authorization: Bearer {token}\n"),
+        Some("json") => {
             let json = Json {
                 token,
                 token_kind: credential.kind,
@@ -74,5 +69,6 @@ fn answer(format: Format, profile: &Profile, credential: &Credential) -> String 
             };
             serde_json::to_string(&json).expect("strings and numbers always serialize") + "\n"
         }
+        _ => format!("{token}\n"),
     }
 }

@@ -1,4 +1,5 @@
 //! The keys of a profile, as a table: one row is a key of `[profile.NAME]`, a command-line flag and a line of help.
+//! A caller's own flags are rows of the same kind.
 
 /// What the value of a key looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,13 +16,15 @@ pub enum Shape {
     Pairs,
 }
 
-/// One key of a profile.
-#[derive(Debug)]
+/// One key of a profile, or a caller's own flag.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Key {
     /// As written in `config.toml`.
     pub name: &'static str,
     /// As written on the command line, without the dashes. `None`: a secret, which must not stand there.
     pub flag: Option<&'static str>,
+    /// A letter for the same flag.
+    pub short: Option<char>,
     /// What stands for the value in help.
     pub value: &'static str,
     /// What values look like.
@@ -30,12 +33,14 @@ pub struct Key {
     pub help: &'static str,
 }
 
-const fn text(name: &'static str, value: &'static str, help: &'static str) -> Key {
-    Key { name, flag: Some(name), value, shape: Shape::Text, help }
+/// A key and flag of the same name that take a string.
+pub const fn text(name: &'static str, value: &'static str, help: &'static str) -> Key {
+    Key { name, flag: Some(name), short: None, value, shape: Shape::Text, help }
 }
 
-const fn word(name: &'static str, words: &'static [&'static str], help: &'static str) -> Key {
-    Key { name, flag: Some(name), value: "WORD", shape: Shape::Word(words), help }
+/// A key and flag of the same name that take one of these words.
+pub const fn word(name: &'static str, words: &'static [&'static str], help: &'static str) -> Key {
+    Key { name, flag: Some(name), short: None, value: "WORD", shape: Shape::Word(words), help }
 }
 
 /// Every key, in the order in which help shows them.
@@ -43,11 +48,19 @@ pub const KEYS: &[Key] = &[
     text("provider", "NAME", "A provider that keyfob knows, e.g. entra, github, google"),
     text("issuer", "URL", "OpenID Connect issuer; its endpoints are discovered"),
     text("client-id", "ID", "Client (application) id registered at the provider"),
-    Key { name: "client-secret", flag: None, value: "SECRET", shape: Shape::Text, help: "Client secret" },
+    Key {
+        name: "client-secret",
+        flag: None,
+        short: None,
+        value: "SECRET",
+        shape: Shape::Text,
+        help: "Client secret",
+    },
     text("client-secret-file", "FILE", "File that holds the client secret"),
     Key {
         name: "scopes",
         flag: Some("scope"),
+        short: None,
         value: "SCOPE",
         shape: Shape::List,
         help: "Scope to ask for; repeat for more",
@@ -61,6 +74,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "extra",
         flag: Some("extra"),
+        short: None,
         value: "NAME=VALUE",
         shape: Shape::Pairs,
         help: "Another parameter for the device authorization request; repeat for more",
@@ -68,6 +82,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "min-ttl",
         flag: Some("min-ttl"),
+        short: None,
         value: "SECONDS",
         shape: Shape::Seconds,
         help: "Least life a cached token must have left",

@@ -9,7 +9,7 @@ mod profile;
 mod settings;
 
 pub use file::path as file_path;
-pub use keys::{KEYS, Key, Shape};
+pub use keys::{KEYS, Key, Shape, text, word};
 pub use profile::{AuthMethod, Endpoints, Profile, PromptMode, SessionKey};
 pub use settings::{Origin, Settings};
 
