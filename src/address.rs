@@ -77,7 +77,7 @@ impl fmt::Display for Address {
 }
 
 /// `localhost` (and names below it) and the loopback addresses.
-fn is_loopback(host: &str) -> bool {
+pub fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
         || host.to_ascii_lowercase().ends_with(".localhost")

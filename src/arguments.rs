@@ -19,6 +19,8 @@ pub enum Rest {
     Nothing,
     /// One word: its name and what it is, for help.
     Word(&'static str, &'static str),
+    /// Another program's whole command line, its own flags included: its name and what it is, for help.
+    Line(&'static str, &'static str),
 }
 
 /// What a caller accepts on its command line.
@@ -53,7 +55,7 @@ impl Grammar {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Arguments {
     flags: Vec<(&'static Key, Vec<String>)>,
-    rest: Option<String>,
+    rest: Vec<String>,
 }
 
 impl Arguments {
@@ -63,17 +65,26 @@ impl Arguments {
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let word = word.to_str()?;
-            let (key, value) = if let Some(flag) = word.strip_prefix("--") {
-                let (flag, value) = flag.split_once('=').map_or((flag, None), |(flag, value)| (flag, Some(value)));
-                (grammar.keys().find(|key| key.flag == Some(flag))?, value)
-            } else if let Some(short) = word.strip_prefix('-') {
-                let key = grammar.keys().find(|key| key.short.is_some_and(|c| short.chars().eq([c])))?;
-                (key, None)
-            } else if grammar.rest != Rest::Nothing && read.rest.is_none() {
-                read.rest = Some(word.to_owned());
+            let (flag, value) = word.split_once('=').map_or((word, None), |(flag, value)| (flag, Some(value)));
+            let named = |key: &&Key| match flag.strip_prefix("--") {
+                Some(long) => key.flag == Some(long),
+                None => {
+                    value.is_none()
+                        && flag.strip_prefix('-').is_some_and(|c| key.short.is_some_and(|s| c.chars().eq([s])))
+                }
+            };
+            let Some(key) = grammar.keys().find(named) else {
+                match grammar.rest {
+                    Rest::Word(..) if !word.starts_with('-') && read.rest.is_empty() => read.rest.push(word.to_owned()),
+                    Rest::Line(..) if !matches!(word, "--" | "-h" | "--help") => {
+                        read.rest.push(word.to_owned());
+                        for word in words.by_ref() {
+                            read.rest.push(word.to_str()?.to_owned());
+                        }
+                    }
+                    _ => return None,
+                }
                 continue;
-            } else {
-                return None;
             };
             let value = match value {
                 Some(value) => value,
@@ -88,7 +99,7 @@ impl Arguments {
                 None => read.flags.push((key, vec![value.to_owned()])),
             }
         }
-        (grammar.rest == Rest::Nothing || read.rest.is_some()).then_some(read)
+        (!matches!(grammar.rest, Rest::Word(..)) || !read.rest.is_empty()).then_some(read)
     }
 
     /// Takes over what clap has read by [`define`].
@@ -96,7 +107,11 @@ impl Arguments {
         let values = |key: &'static Key| Some((key, matches.get_many::<String>(key.name)?.cloned().collect()));
         Self {
             flags: grammar.keys().filter(|key| key.flag.is_some()).filter_map(values).collect(),
-            rest: (grammar.rest != Rest::Nothing).then(|| matches.get_one::<String>(REST).cloned()).flatten(),
+            rest: if grammar.rest == Rest::Nothing {
+                Vec::new()
+            } else {
+                matches.get_many::<String>(REST).into_iter().flatten().cloned().collect()
+            },
         }
     }
 
@@ -106,8 +121,8 @@ impl Arguments {
     }
 
     /// What followed the flags.
-    pub fn rest(&self) -> Option<&str> {
-        self.rest.as_deref()
+    pub fn rest(&self) -> &[String] {
+        &self.rest
     }
 
     /// Which profile to use, by `--profile` and the profile keys among the flags.
@@ -128,6 +143,10 @@ pub fn define(grammar: &Grammar, command: Command) -> Command {
     match grammar.rest {
         Rest::Nothing => command,
         Rest::Word(name, help) => command.arg(Arg::new(REST).value_name(name).help(help).required(true)),
+        Rest::Line(name, help) => {
+            let words = Arg::new(REST).value_name(name).help(help).num_args(0..);
+            command.arg(words.trailing_var_arg(true).allow_hyphen_values(true))
+        }
     }
 }
 
@@ -207,7 +226,7 @@ mod tests {
         let given = words(&["--issuer=https://a.example", "--scope", "a", "--scope=b", "-p", "x", "--exec-info", "-"]);
         let read = Arguments::read(&kubernetes.grammar, &given).unwrap();
         assert_eq!((read.one("issuer"), read.one("profile")), (Some("https://a.example"), Some("x")));
-        assert_eq!((read.one("exec-info"), read.rest()), (Some("-"), None));
+        assert_eq!((read.one("exec-info"), read.rest()), (Some("-"), &[][..]));
         assert_eq!(read.selection().unwrap().flags.all("scopes"), ["a", "b"]);
     }
 

@@ -57,10 +57,9 @@ Exit codes: 0 answered, 1 failed, 2 usage or configuration, 3 sign-in needed and
 pub fn command() -> Command {
     let callers = CALLERS.iter().map(|caller| {
         let command = Command::new(caller.name).about(caller.about);
-        let command = command.defer(|command| {
-            let caller = CALLERS.iter().find(|caller| caller.name == command.get_name());
-            let caller = caller.expect("a subcommand of this table");
-            define(&caller.grammar, command).after_help(caller.after_help)
+        let command = command.defer(|command| match CALLERS.iter().find(|caller| caller.name == command.get_name()) {
+            Some(caller) => define(&caller.grammar, command).after_help(caller.after_help),
+            None => command,
         });
         if let Some(alias) = caller.alias { command.visible_alias(alias) } else { command }
     });

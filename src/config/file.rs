@@ -1,5 +1,6 @@
 //! `config.toml`: read by position, so that whatever is wrong in it is named with its line and the nearest right word.
 
+use super::hosts::{HostAuth, HostPattern, HostRule};
 use super::keys::{KEYS, Shape, key};
 use super::settings::{Origin, Settings, meant};
 use crate::failure::Failure;
@@ -8,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
 /// Largest configuration file read, in bytes.
 const LARGEST: u64 = 1 << 20;
@@ -20,6 +21,19 @@ pub(super) struct File {
     pub(super) default_profile: Option<String>,
     /// `[profile.NAME]`, by name.
     pub(super) profiles: BTreeMap<String, Settings>,
+    /// `[hosts]`.
+    pub(super) hosts: Vec<HostRule>,
+    /// `[az]`.
+    pub(super) az: Az,
+}
+
+/// `[az]`: what the stand-in for the Azure CLI answers with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Az {
+    /// The profile, where the command line names none.
+    pub profile: Option<String>,
+    /// The subscription that `az account show` reports.
+    pub subscription: Option<String>,
 }
 
 /// `KEYFOB_CONFIG`, else `keyfob/config.toml` in the user's configuration folder; `None` without a home.
@@ -63,18 +77,31 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<File, String> {
                     file.profiles.insert(name.get_ref().to_string(), settings);
                 }
             }
-            unknown => {
-                let meant = meant(unknown, ["default-profile", "profile"]);
-                return Err(reader.error(name.span().start, &format!("unknown key `{unknown}`; {meant}")));
+            "hosts" => {
+                for (pattern, value) in reader.table("hosts", value)? {
+                    let rule = reader.host(pattern, value)?;
+                    if file.hosts.iter().any(|other| other.pattern == rule.pattern) {
+                        let what = format!("`hosts`: {:?} is there twice", pattern.get_ref());
+                        return Err(reader.error(pattern.span().start, &what));
+                    }
+                    file.hosts.push(rule);
+                }
             }
+            "az" => file.az = reader.az(value)?,
+            unknown => return Err(reader.unknown(name, unknown, &["default-profile", "profile", "hosts", "az"])),
         }
     }
-    if let Some(default) = &file.default_profile
-        && !file.profiles.contains_key(default)
-    {
-        let at = table.get_ref().get("default-profile").map_or(0, |v| v.span().start);
-        let meant = meant(default, file.profiles.keys().map(String::as_str));
-        return Err(reader.error(at, &format!("`default-profile`: there is no profile {default:?}; {meant}")));
+    let top = table.get_ref();
+    let named =
+        top.get("default-profile").zip(file.default_profile.as_ref()).map(|(at, name)| ("default-profile", at, name));
+    let az = top.get("az").zip(file.az.profile.as_ref()).map(|(at, name)| ("az.profile", at, name));
+    let hosts = top.get("hosts").and_then(|v| v.get_ref().as_table()).into_iter().flatten();
+    let hosts = hosts.zip(&file.hosts).map(|((pattern, at), rule)| (pattern.get_ref().as_ref(), at, &rule.profile));
+    for (what, at, name) in named.into_iter().chain(az).chain(hosts) {
+        if !file.profiles.contains_key(name) {
+            let meant = meant(name, file.profiles.keys().map(String::as_str));
+            return Err(reader.error(at.span().start, &format!("`{what}`: there is no profile {name:?}; {meant}")));
+        }
     }
     Ok(file)
 }
@@ -105,13 +132,76 @@ impl Reader<'_> {
         value.get_ref().as_table().ok_or_else(|| self.wrong(name, value, "a table"))
     }
 
+    /// One line of `[hosts]`: a profile's name, or a table.
+    fn host(&self, pattern: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>) -> Result<HostRule, String> {
+        let text = pattern.get_ref().as_ref();
+        let wrong = |why: &str| self.error(pattern.span().start, &format!("`hosts`: {text:?} {why}"));
+        let mut rule = HostRule {
+            pattern: HostPattern::parse(text).map_err(wrong)?,
+            profile: String::new(),
+            auth: None,
+            username: None,
+        };
+        if let Some(profile) = value.get_ref().as_str() {
+            profile.clone_into(&mut rule.profile);
+            return Ok(rule);
+        }
+        let said = value.get_ref().as_table().ok_or_else(|| self.wrong(text, value, "a profile's name or a table"))?;
+        for (name, value) in said {
+            match name.get_ref().as_ref() {
+                "profile" => rule.profile = self.string("profile", value)?,
+                "username" => rule.username = Some(self.user_name(value)?),
+                "auth" => {
+                    rule.auth = Some(match self.string("auth", value)?.as_str() {
+                        "bearer" => HostAuth::Bearer,
+                        "basic" => HostAuth::Basic,
+                        other => {
+                            let meant = meant(other, ["bearer", "basic"]);
+                            return Err(self.error(value.span().start, &format!("`auth` cannot be {other:?}; {meant}")));
+                        }
+                    });
+                }
+                unknown => return Err(self.unknown(name, unknown, &["profile", "auth", "username"])),
+            }
+        }
+        if rule.profile.is_empty() {
+            return Err(wrong("names no `profile`"));
+        }
+        Ok(rule)
+    }
+
+    /// A user name, which is to stand before a colon (RFC 7617, section 2).
+    fn user_name(&self, value: &Spanned<DeValue<'_>>) -> Result<String, String> {
+        let name = self.string("username", value)?;
+        if name.is_empty() || name.contains(|c: char| c.is_control() || c == ':') {
+            return Err(self.error(value.span().start, "`username` is empty, or holds a colon or a control character"));
+        }
+        Ok(name)
+    }
+
+    fn az(&self, value: &Spanned<DeValue<'_>>) -> Result<Az, String> {
+        let mut az = Az::default();
+        for (name, value) in self.table("az", value)? {
+            match name.get_ref().as_ref() {
+                "profile" => az.profile = Some(self.string("profile", value)?),
+                "subscription" => az.subscription = Some(self.string("subscription", value)?),
+                unknown => return Err(self.unknown(name, unknown, &["profile", "subscription"])),
+            }
+        }
+        Ok(az)
+    }
+
+    fn unknown(&self, name: &Spanned<DeString<'_>>, word: &str, known: &[&str]) -> String {
+        let meant = meant(word, known.iter().copied());
+        self.error(name.span().start, &format!("unknown key `{word}`; {meant}"))
+    }
+
     fn profile(&self, value: &Spanned<DeValue<'_>>) -> Result<Settings, String> {
         let mut settings = Settings::default();
         for (name, value) in self.table("profile", value)? {
             let word = name.get_ref().as_ref();
             let Some(key) = key(word) else {
-                let meant = meant(word, KEYS.iter().map(|k| k.name));
-                return Err(self.error(name.span().start, &format!("unknown key `{word}`; {meant}")));
+                return Err(self.unknown(name, word, &KEYS.iter().map(|k| k.name).collect::<Vec<_>>()));
             };
             let items = match key.shape {
                 Shape::Text | Shape::Word(_) => vec![self.string(word, value)?],
@@ -177,6 +267,24 @@ mod tests {
     }
 
     #[test]
+    fn hosts_and_az() {
+        let file = parsed(
+            "[profile.lab]\n[profile.gh]\n[hosts]\n'https://github.com' = 'gh'\n\
+             'https://git.lab:8443/team' = { profile = 'lab', auth = 'basic', username = 'oauth2' }\n\
+             [az]\nprofile = 'lab'\nsubscription = 's'\n",
+        )
+        .unwrap();
+        let said: Vec<_> = file
+            .hosts
+            .iter()
+            .map(|h| (h.pattern.canonical(), h.profile.as_str(), h.auth, h.username.as_deref()))
+            .collect();
+        let team = ("https://git.lab:8443/team".to_owned(), "lab", Some(HostAuth::Basic), Some("oauth2"));
+        assert_eq!(said, [team, ("https://github.com".to_owned(), "gh", None, None)]);
+        assert_eq!(file.az, Az { profile: Some("lab".into()), subscription: Some("s".into()) });
+    }
+
+    #[test]
     fn whatever_is_wrong_is_named_with_its_line_and_the_nearest_word() {
         for (text, error) in [
             ("[profile.lab]\nclientid = 'x'\n", "config.toml:2: unknown key `clientid`; did you mean `client-id`?"),
@@ -196,6 +304,37 @@ mod tests {
                 "config.toml:1: `default-profile`: there is no profile \"lap\"; did you mean `lab`?",
             ),
             ("profile = 3\n", "config.toml:1: `profile` must be a table, not a number"),
+            (
+                "[hosts]\n'github.com' = 'gh'\n",
+                "config.toml:2: `hosts`: \"github.com\" is not an address such as https://git.example.com",
+            ),
+            (
+                "[profile.gh]\n[hosts]\n'https://github.com' = 'hg'\n",
+                "config.toml:3: `https://github.com`: there is no profile \"hg\"; known are `gh`",
+            ),
+            (
+                "[hosts]\n'https://a.example' = { profile = 'p', auth = 'bearerer' }\n",
+                "config.toml:2: `auth` cannot be \"bearerer\"; did you mean `bearer`?",
+            ),
+            (
+                "[hosts]\n'https://a.example' = { user = 'p' }\n",
+                "config.toml:2: unknown key `user`; did you mean `username`?",
+            ),
+            ("[hosts]\n'https://a.example' = {}\n", "config.toml:2: `hosts`: \"https://a.example\" names no `profile`"),
+            (
+                "[hosts]\n'https://a.example' = 3\n",
+                "config.toml:2: `https://a.example` must be a profile's name or a table, not a number",
+            ),
+            (
+                "[hosts]\n'https://a.example' = { username = 'a:b' }\n",
+                "config.toml:2: `username` is empty, or holds a colon or a control character",
+            ),
+            ("[az]\nsub = 's'\n", "config.toml:2: unknown key `sub`; did you mean `subscription`?"),
+            ("[az]\nprofile = 'p'\n", "config.toml:1: `az.profile`: there is no profile \"p\"; there are none"),
+            (
+                "[profile.gh]\n[hosts]\n'https://a.example' = 'gh'\n'https://A.example:443/' = 'gh'\n",
+                "config.toml:3: `hosts`: \"https://a.example\" is there twice",
+            ),
         ] {
             assert_eq!(parsed(text).unwrap_err(), error);
         }

@@ -48,14 +48,7 @@ pub const KEYS: &[Key] = &[
     text("provider", "NAME", "A provider that keyfob knows, e.g. entra, github, google"),
     text("issuer", "URL", "OpenID Connect issuer; its endpoints are discovered"),
     text("client-id", "ID", "Client (application) id registered at the provider"),
-    Key {
-        name: "client-secret",
-        flag: None,
-        short: None,
-        value: "SECRET",
-        shape: Shape::Text,
-        help: "Client secret",
-    },
+    Key { name: "client-secret", flag: None, short: None, value: "SECRET", shape: Shape::Text, help: "Client secret" },
     text("client-secret-file", "FILE", "File that holds the client secret"),
     Key {
         name: "scopes",

@@ -4,11 +4,13 @@
 //! the profile, and `profile` turns its settings into checked values.
 
 mod file;
+pub mod hosts;
 mod keys;
 mod profile;
 mod settings;
 
-pub use file::path as file_path;
+pub use file::{Az, path as file_path};
+pub use hosts::{HostAuth, HostPattern, HostRule, Target};
 pub use keys::{KEYS, Key, Shape, text, word};
 pub use profile::{AuthMethod, Endpoints, Profile, PromptMode, SessionKey};
 pub use settings::{Origin, Settings};
@@ -50,28 +52,18 @@ impl Profile {
             return Ok(Self::resolve(None, Settings::default(), flags.clone())?);
         }
         let file = file::load()?;
-        let named = |origin: &str, name: &str| {
-            file.profiles.get(name).map(|s| (name.to_owned(), s.clone())).ok_or_else(|| {
-                let names = file.profiles.keys().map(String::as_str);
-                let failure = Failure::usage(format!(
-                    "{origin}: there is no profile {name:?}; {}",
-                    if file.profiles.is_empty() { "none is configured".into() } else { meant(name, names) }
-                ));
-                if file.profiles.is_empty() { failure.hint(no_profile_hint()) } else { failure }
-            })
-        };
         let environment = std::env::var("KEYFOB_PROFILE").ok().filter(|n| !n.is_empty());
-        let (name, settings) = if let Some(name) = profile {
-            named("profile", name)?
-        } else if let Some(name) = environment {
-            named("KEYFOB_PROFILE", &name)?
+        let name: &str = if let Some(name) = profile {
+            file.named("profile", name)?
+        } else if let Some(name) = &environment {
+            file.named("KEYFOB_PROFILE", name)?
         } else if let Some(name) = &file.default_profile {
-            named("default-profile", name)?
+            name
         } else {
-            let mut profiles = file.profiles.iter();
-            match (profiles.next(), profiles.next()) {
+            let mut names = file.profiles.keys();
+            match (names.next(), names.next()) {
                 (None, _) => return Err(Failure::usage("no profile is configured").hint(no_profile_hint()).into()),
-                (Some((name, settings)), None) => (name.clone(), settings.clone()),
+                (Some(name), None) => name,
                 _ => {
                     let all = file.profiles.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
                     return Err(Failure::usage(format!("which profile? There are {all}"))
@@ -80,7 +72,29 @@ impl Profile {
                 }
             }
         };
-        Ok(Self::resolve(Some(name), settings, flags.clone())?)
+        Ok(Self::resolve(Some(name.to_owned()), file.profiles[name].clone(), flags.clone())?)
+    }
+
+    /// The profile whose token a host gets, and the rule that says so; `None` for a host that gets none. Neither the
+    /// environment nor a default ever chooses. `given` is a profile and a pattern from the command line, which then
+    /// stand for the whole of `[hosts]`.
+    pub fn for_host(target: &Target, given: Option<(&str, HostPattern)>) -> Result<Option<(Self, HostRule)>> {
+        if given.as_ref().is_some_and(|(_, pattern)| !pattern.matches(target)) {
+            return Ok(None);
+        }
+        let file = file::load()?;
+        let rule = match given {
+            Some((name, pattern)) => {
+                let profile = file.named("--profile", name)?.to_owned();
+                HostRule { pattern, profile, auth: None, username: None }
+            }
+            None => match hosts::find(&file.hosts, target) {
+                Some(rule) => rule.clone(),
+                None => return Ok(None),
+            },
+        };
+        let settings = file.profiles[&rule.profile].clone();
+        Ok(Some((Self::resolve(Some(rule.profile.clone()), settings, Settings::default())?, rule)))
     }
 
     /// Every profile of the file, by name, or what is wrong with it.
@@ -88,6 +102,18 @@ impl Profile {
         let file = file::load()?;
         let resolve = |(name, s): (String, Settings)| (name.clone(), Self::resolve(Some(name), s, Settings::default()));
         Ok(file.profiles.into_iter().map(resolve).collect())
+    }
+}
+
+impl file::File {
+    /// The name of a profile that there is. `origin` is where it was named, for the error.
+    fn named<'n>(&self, origin: &str, name: &'n str) -> Result<&'n str, Failure> {
+        if self.profiles.contains_key(name) {
+            return Ok(name);
+        }
+        let there = meant(name, self.profiles.keys().map(String::as_str));
+        let failure = Failure::usage(format!("{origin}: there is no profile {name:?}; {there}"));
+        Err(if self.profiles.is_empty() { failure.hint(no_profile_hint()) } else { failure })
     }
 }
 
