@@ -2,6 +2,7 @@
 //!
 //! A subcommand is defined only once it is known to be the one that was asked for (`defer`), and a caller's plain command
 //! line does not get here: a process that answers from the cache spends its time starting.
+//! A link with a caller's own name (`git-credential-keyfob`) is that subcommand.
 
 use crate::arguments::{Arguments, define};
 use crate::callers::CALLERS;
@@ -11,6 +12,7 @@ use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use std::ffi::OsString;
+use std::path::Path;
 
 /// A thing that a person does: its name, what it is for, its arguments, and the function that runs it.
 struct Subcommand {
@@ -47,6 +49,7 @@ Examples:
   keyfob login lab                        sign in to the profile `lab`
   keyfob token --profile lab              print its access token
   kubectl --user lab get pods             a kubeconfig user whose exec command is `keyfob kubernetes`
+  git config --global credential.https://github.com.helper 'keyfob git'
 
 Profiles are read from keyfob/config.toml in your configuration folder; every key is also a flag.
 
@@ -66,7 +69,7 @@ pub fn command() -> Command {
     let commands = COMMANDS.iter().map(|s| Command::new(s.name).about(s.about).defer(s.define));
     Command::new("keyfob")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("OAuth tokens for kubectl and scripts: one sign-in, one cache, no browser needed here")
+        .about("OAuth tokens for kubectl, git and scripts: one sign-in, one cache, no browser needed here")
         .after_help(AFTER_HELP)
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -77,7 +80,11 @@ pub fn command() -> Command {
 
 /// Reads a command line, the program's name first, and runs what it asks for.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
-    let words: Vec<OsString> = arguments.into_iter().collect();
+    let mut words: Vec<OsString> = arguments.into_iter().collect();
+    let program = words.first().and_then(|word| Path::new(word).file_stem());
+    if let Some(caller) = CALLERS.iter().find(|c| c.program.is_some_and(|name| program == Some(name.as_ref()))) {
+        words.insert(1, caller.name.into());
+    }
     let asked = words.get(1).and_then(|word| word.to_str());
     if let Some(caller) = CALLERS.iter().find(|c| asked.is_some_and(|a| a == c.name || Some(a) == c.alias))
         && let Some(arguments) = Arguments::read(&caller.grammar, &words[2..])

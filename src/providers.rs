@@ -7,6 +7,15 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// How a token is shown to a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostAuth {
+    /// `Authorization: Bearer` (RFC 6750).
+    Bearer,
+    /// As the password of HTTP Basic (RFC 7617).
+    Basic,
+}
+
 /// Which of a session's tokens a caller is handed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -65,6 +74,10 @@ pub struct Preset {
     pub account: Option<(&'static str, &'static str)>,
     /// Hosts besides its own on which this provider's users enter their codes.
     pub verification_hosts: &'static [&'static str],
+    /// How its git servers take a token, when `[hosts]` does not say.
+    pub host_auth: HostAuth,
+    /// The user name that stands beside a token in HTTP Basic.
+    pub basic_username: &'static str,
     /// The provider wants a client secret even from programs that cannot keep one.
     pub needs_secret: bool,
     /// The provider has no device grant: what to use instead. Such a row only exists to say so.
@@ -89,6 +102,8 @@ pub const OPENID: Preset = Preset {
     unstated_lifetime: Some(3600),
     account: None,
     verification_hosts: &[],
+    host_auth: HostAuth::Bearer,
+    basic_username: "x-access-token",
     needs_secret: false,
     no_device_grant: None,
 };
@@ -123,6 +138,7 @@ pub const PRESETS: &[Preset] = &[
         early_refresh: false,
         unstated_lifetime: None,
         account: Some(("https://api.github.com/user", "login")),
+        host_auth: HostAuth::Basic,
         ..OPENID
     },
     Preset {
@@ -136,6 +152,7 @@ pub const PRESETS: &[Preset] = &[
         early_refresh: false,
         unstated_lifetime: None,
         account: Some(("{authority}/api/v3/user", "login")),
+        host_auth: HostAuth::Basic,
         ..OPENID
     },
     Preset {
@@ -149,6 +166,8 @@ pub const PRESETS: &[Preset] = &[
         scopes: &["openid", "read_repository", "write_repository"],
         early_refresh: false,
         unstated_lifetime: Some(7200),
+        host_auth: HostAuth::Basic,
+        basic_username: "oauth2",
         ..OPENID
     },
     Preset {

@@ -1,6 +1,7 @@
 //! Tokens, codes and client secrets that cannot be printed by accident.
 
 use serde::{Deserialize, Deserializer, Serializer};
+use sha2::{Digest, Sha256};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -13,6 +14,31 @@ impl Secret {
     /// The secret itself, for the wire, the cache file or the caller's protocol.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+/// Tells one secret from another without giving anything of it away: the first half of its SHA-256, in hex. Only for
+/// secrets that cannot be guessed, such as tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// The fingerprint of `secret`.
+    pub fn of(secret: &Secret) -> Self {
+        let digest = Sha256::digest(secret.expose());
+        Self(crate::text::hex(&digest[..16]))
+    }
+
+    /// Takes a fingerprint back from text; `None` if it cannot be one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        (text.len() == 32 && text.bytes().all(hex)).then(|| Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -59,6 +85,15 @@ pub fn expose_option<S: Serializer>(secret: &Option<Secret>, to: S) -> Result<S:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fingerprint_is_half_a_digest_and_reads_back() {
+        let fingerprint = Fingerprint::of(&Secret::from("abc".to_owned()));
+        assert_eq!(fingerprint.to_string(), "ba7816bf8f01cfea414140de5dae2223");
+        assert_eq!(Fingerprint::parse("ba7816bf8f01cfea414140de5dae2223"), Some(fingerprint));
+        assert_eq!(Fingerprint::parse("BA7816BF8F01CFEA414140DE5DAE2223"), None);
+        assert_eq!(Fingerprint::parse(""), None);
+    }
 
     #[test]
     fn debug_prints_no_secret() {

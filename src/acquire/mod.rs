@@ -18,13 +18,14 @@ use crate::clock::{Timestamp, now_ms};
 use crate::config::Profile;
 use crate::failure::{Exit, Failure};
 use crate::oauth::http;
+use crate::prompt::Screen;
 use crate::providers::TokenKind;
-use crate::secret::Secret;
+use crate::secret::{Fingerprint, Secret};
 use anyhow::{Context, Result};
 use std::time::Duration;
 
 /// Least life of a token handed out, in seconds, where neither the profile nor the caller says.
-pub const MIN_LIFE: u64 = 300;
+const MIN_LIFE: u64 = 300;
 /// The same where a refresh kills the token handed out before.
 const MIN_LIFE_LATE: u64 = 30;
 /// Give up on a lock after this long: its holder makes one request.
@@ -39,12 +40,35 @@ pub struct Want<'p> {
     pub kind: TokenKind,
     /// Least life it must have left, in seconds, unless the profile says.
     pub min_life: u64,
-    /// What kind of program asks, for the prompt; `None` when the person does.
-    pub caller: Option<&'static str>,
+    /// Who asks, for the prompt.
+    pub asker: Asker,
     /// What it asks for, e.g. the cluster's address.
     pub purpose: Option<String>,
     /// How much of what is there will do.
     pub effort: Effort,
+    /// Why this caller may not prompt, whatever the profile says, as `…` in "a sign-in is needed, and …".
+    pub no_prompt: Option<&'static str>,
+    /// A token that was handed out before and did not work: anything but this one.
+    pub refused: Option<Fingerprint>,
+}
+
+impl<'p> Want<'p> {
+    /// What most callers ask for: anything that is good, without a purpose to name.
+    pub fn of(profile: &'p Profile, kind: TokenKind, asker: Asker) -> Self {
+        let effort = Effort::Least;
+        Self { profile, kind, min_life: MIN_LIFE, asker, purpose: None, effort, no_prompt: None, refused: None }
+    }
+}
+
+/// Who asks for a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// The person at the keyboard.
+    Person,
+    /// The program that runs keyfob: by its own name where the system tells it, else by this one.
+    Parent(&'static str),
+    /// This program, whatever runs keyfob for it.
+    Program(&'static str),
 }
 
 /// How much of what is there will do.
@@ -128,9 +152,22 @@ enum SignedIn {
 }
 
 impl Attempt<'_> {
+    /// Where something may be shown now, if anywhere.
+    fn screen(&self) -> Option<Screen> {
+        if self.want.no_prompt.is_some() { None } else { Screen::find(self.want.profile.prompt) }
+    }
+
+    /// The cached token, unless it is the one that did not work.
+    fn cached<'s>(&self, session: &'s Session) -> Option<&'s Token> {
+        let refused = |token: &&Token| {
+            self.want.refused.as_ref().is_some_and(|refused| *refused == Fingerprint::of(&token.token))
+        };
+        session.token(&self.key).filter(|token| !refused(token))
+    }
+
     /// The cached token, if it will do.
     fn answer(&self, session: &Session) -> Option<Credential> {
-        let token = session.token(&self.key)?;
+        let token = self.cached(session)?;
         token.lives(Timestamp::now(), self.enough(token)).then(|| credential(session, token))
     }
 

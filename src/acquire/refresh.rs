@@ -118,7 +118,7 @@ impl Attempt<'_> {
                 return Err(file.lock_is_held(waited).into());
             }
             if waited > PATIENCE {
-                let screen: &mut Option<Screen> = screen.get_or_insert_with(|| Screen::find(self.want.profile.prompt));
+                let screen: &mut Option<Screen> = screen.get_or_insert_with(|| self.screen());
                 if let Some(screen) = screen {
                     screen.status("keyfob: waiting for another process to renew the token. Ctrl-C stops.");
                 }
@@ -145,7 +145,7 @@ impl Attempt<'_> {
 
     /// The old token, when it cannot be renewed right now.
     fn still_living(&self, session: &Session) -> Option<Credential> {
-        let token = session.token(&self.key).filter(|t| t.lives(Timestamp::now(), 1))?;
+        let token = self.cached(session).filter(|t| t.lives(Timestamp::now(), 1))?;
         (self.want.effort == Effort::Least).then(|| credential(session, token))
     }
 

@@ -1,6 +1,6 @@
 //! Steps 5 to 7 of the story: one sign-in, whoever waits for it, shown once per terminal and remembered when refused.
 
-use super::{Attempt, Credential, Effort, LOCK_LIMIT, SignInNeeded, SignedIn};
+use super::{Asker, Attempt, Credential, Effort, LOCK_LIMIT, SignInNeeded, SignedIn};
 use crate::address::Address;
 use crate::cache::{Account, Metadata, Pending, Refusal, Session, SessionFile, Trouble};
 use crate::clock::{Timestamp, now_ms, steady};
@@ -32,7 +32,7 @@ impl Attempt<'_> {
         {
             return Err(self.refusal(refusal));
         }
-        let Some(screen) = Screen::find(self.want.profile.prompt) else {
+        let Some(screen) = self.screen() else {
             return Err(self.nobody_to_ask(&needed).into());
         };
         let refresh_token = before.and_then(|s| s.refresh_token);
@@ -216,8 +216,11 @@ impl Attempt<'_> {
 
     /// Who asks and what for; `None` when the person does.
     fn asked_by(&self) -> Option<String> {
-        let who = parent().or_else(|| self.want.caller.map(str::to_owned));
-        let who = self.want.caller.and(who)?;
+        let who = match self.want.asker {
+            Asker::Person => return None,
+            Asker::Parent(otherwise) => parent().unwrap_or_else(|| otherwise.to_owned()),
+            Asker::Program(name) => name.to_owned(),
+        };
         Some(match &self.want.purpose {
             Some(purpose) => format!("{who} for {purpose}"),
             None => who,
@@ -226,9 +229,10 @@ impl Attempt<'_> {
 
     fn nobody_to_ask(&self, needed: &SignInNeeded) -> Failure {
         let because = needed.because.as_ref().map(|b| format!(": {b}")).unwrap_or_default();
-        let nowhere = match self.want.profile.prompt {
-            PromptMode::Never => "prompting is switched off",
-            _ => "there is no terminal to show a sign-in on",
+        let nowhere = match (self.want.no_prompt, self.want.profile.prompt) {
+            (Some(why), _) => why,
+            (None, PromptMode::Never) => "prompting is switched off",
+            (None, _) => "there is no terminal to show a sign-in on",
         };
         Failure::new(Exit::SignInNeeded, format!("a sign-in is needed{because}, and {nowhere}")).hint(self.login())
     }

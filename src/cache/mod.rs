@@ -16,6 +16,7 @@ pub use session::{Account, Metadata, Pending, Refusal, Session, Token, TokenKey,
 use crate::clock::{Timestamp, steady};
 use crate::config::SessionKey;
 use crate::failure::{Exit, Failure};
+use crate::text::hex;
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, fsync, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
@@ -363,8 +364,6 @@ impl Locked<'_> {
 
 /// A session's file name without its ending: the authority's host for people, a digest of the whole key for certainty.
 fn stem(key: &SessionKey) -> String {
-    use std::fmt::Write;
-
     let mut digest = Sha256::new();
     for part in [&key.authority, &key.client_id, &key.label] {
         digest.update((part.len() as u64).to_le_bytes());
@@ -372,11 +371,7 @@ fn stem(key: &SessionKey) -> String {
     }
     let host = key.authority.split("://").nth(1).unwrap_or_default().split(['/', ':']).next().unwrap_or_default();
     let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || "-.".contains(*c)).take(64).collect();
-    let mut stem = format!("{}-", host.trim_start_matches('.'));
-    for byte in &digest.finalize()[..12] {
-        let _ = write!(stem, "{byte:02x}");
-    }
-    stem
+    format!("{}-{}", host.trim_start_matches('.'), hex(&digest.finalize()[..12]))
 }
 
 /// Refuses what another user owns, or could read.

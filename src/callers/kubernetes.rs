@@ -4,7 +4,7 @@
 //! `spec.interactive` speaks of stdin, which is never read here, so it does not forbid the device flow.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins>
 
-use crate::acquire::{Credential, Effort, MIN_LIFE, Want, acquire};
+use crate::acquire::{Asker, Credential, Want, acquire};
 use crate::arguments::{Arguments, Grammar, PROFILE, Rest};
 use crate::callers::Caller;
 use crate::config::{KEYS, Key, Profile, text, word};
@@ -25,6 +25,7 @@ const LARGEST: u64 = 1 << 20;
 pub const CALLER: Caller = Caller {
     name: "kubernetes",
     alias: Some("kubectl"),
+    program: None,
     about: "Answer kubectl and other Kubernetes clients (ExecCredential)",
     grammar: Grammar { flags: &[PROFILE, KEYS, FLAGS], rest: Rest::Nothing },
     after_help: "\
@@ -53,14 +54,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     let request = request(arguments).context("could not read the ExecCredential request")?;
     let asked = Request::parse(&request, arguments.one("api-version").unwrap_or(VERSIONS[0]))?;
     let profile = Profile::select(&arguments.selection()?)?;
-    let credential = acquire(&Want {
-        profile: &profile,
-        kind: profile.token_kind.unwrap_or(profile.preset.kubernetes_token),
-        min_life: MIN_LIFE,
-        caller: Some("a Kubernetes client"),
-        purpose: asked.server,
-        effort: Effort::Least,
-    })?;
+    let kind = profile.token_kind.unwrap_or(profile.preset.kubernetes_token);
+    let want = Want::of(&profile, kind, Asker::Parent("a Kubernetes client"));
+    let credential = acquire(&Want { purpose: asked.server, ..want })?;
     super::answer(answer(&asked.api_version, &credential))
 }
 

@@ -2,6 +2,7 @@
 //! [`Credential`](crate::acquire::Credential) in, its bytes out. A new caller is one new file here and one line in
 //! [`CALLERS`].
 
+pub mod git;
 pub mod kubernetes;
 pub mod token;
 
@@ -17,6 +18,8 @@ pub struct Caller {
     pub name: &'static str,
     /// Another name for it.
     pub alias: Option<&'static str>,
+    /// The name of a link to keyfob that stands for this subcommand.
+    pub program: Option<&'static str>,
     /// One line of help.
     pub about: &'static str,
     /// What it accepts.
@@ -28,7 +31,7 @@ pub struct Caller {
 }
 
 /// Every caller protocol.
-pub const CALLERS: &[Caller] = &[kubernetes::CALLER, token::CALLER];
+pub const CALLERS: &[Caller] = &[kubernetes::CALLER, git::CALLER, token::CALLER];
 
 /// Writes a caller's answer to stdout, whole. A caller that has gone away is no failure.
 fn answer(text: String) -> Result<()> {

@@ -1,6 +1,6 @@
 //! The bare token, for scripts and for every tool that can run a command to get one.
 
-use crate::acquire::{Credential, Effort, MIN_LIFE, Want, acquire};
+use crate::acquire::{Asker, Credential, Want, acquire};
 use crate::arguments::{Arguments, Grammar, PROFILE, Rest};
 use crate::callers::Caller;
 use crate::clock::Timestamp;
@@ -13,6 +13,7 @@ use serde::Serialize;
 pub const CALLER: Caller = Caller {
     name: "token",
     alias: None,
+    program: None,
     about: "Print a token, for scripts and tools with a token command",
     grammar: Grammar { flags: &[PROFILE, KEYS, FLAGS], rest: Rest::Nothing },
     after_help: "\
@@ -33,14 +34,8 @@ const FLAGS: &[Key] = &[word("format", &["raw", "header", "json"], "How to print
 /// Prints a token.
 fn run(arguments: &Arguments) -> Result<()> {
     let profile = Profile::select(&arguments.selection()?)?;
-    let credential = acquire(&Want {
-        profile: &profile,
-        kind: profile.token_kind.unwrap_or(TokenKind::Access),
-        min_life: MIN_LIFE,
-        caller: Some("keyfob token"),
-        purpose: None,
-        effort: Effort::Least,
-    })?;
+    let kind = profile.token_kind.unwrap_or(TokenKind::Access);
+    let credential = acquire(&Want::of(&profile, kind, Asker::Parent("keyfob token")))?;
     super::answer(answer(arguments.one("format"), &profile, &credential))
 }
 

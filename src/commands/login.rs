@@ -1,6 +1,6 @@
 //! `keyfob login`: sign in, or have the provider confirm the session that is there.
 
-use crate::acquire::{Effort, Want, acquire};
+use crate::acquire::{Asker, Effort, Want, acquire};
 use crate::arguments::ProfileFlags;
 use crate::clock::Timestamp;
 use crate::config::{Profile, Selection};
@@ -34,9 +34,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         profile: &profile,
         kind: profile.token_kind.unwrap_or(TokenKind::Access),
         min_life: 0,
-        caller: None,
+        asker: Asker::Person,
         purpose: None,
         effort: if arguments.force { Effort::SignIn } else { Effort::Confirm },
+        no_prompt: None,
+        refused: None,
     })?;
     let who = credential.account.as_deref().map(|a| format!(" as {a}")).unwrap_or_default();
     let until = credential.expires_at.and_then(Timestamp::rfc3339);

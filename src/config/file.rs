@@ -1,9 +1,10 @@
 //! `config.toml`: read by position, so that whatever is wrong in it is named with its line and the nearest right word.
 
-use super::hosts::{HostAuth, HostPattern, HostRule};
+use super::hosts::{HostPattern, HostRule};
 use super::keys::{KEYS, Shape, key};
 use super::settings::{Origin, Settings, meant};
 use crate::failure::Failure;
+use crate::providers::HostAuth;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::io::Read;

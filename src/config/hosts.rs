@@ -8,16 +8,8 @@
 //! nothing, however close it looks.
 
 use crate::address::is_loopback;
+use crate::providers::HostAuth;
 use std::cmp::Reverse;
-
-/// How a token is shown to a host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HostAuth {
-    /// `Authorization: Bearer` (RFC 6750).
-    Bearer,
-    /// As the password of HTTP Basic.
-    Basic,
-}
 
 /// One line of `[hosts]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

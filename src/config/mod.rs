@@ -10,7 +10,7 @@ mod profile;
 mod settings;
 
 pub use file::{Az, path as file_path};
-pub use hosts::{HostAuth, HostPattern, HostRule, Target};
+pub use hosts::{HostPattern, HostRule, Target};
 pub use keys::{KEYS, Key, Shape, text, word};
 pub use profile::{AuthMethod, Endpoints, Profile, PromptMode, SessionKey};
 pub use settings::{Origin, Settings};
