@@ -6,7 +6,7 @@
 
 use crate::arguments::{Arguments, define};
 use crate::callers::CALLERS;
-use crate::commands::{login, logout, status};
+use crate::commands::{login, logout, setup, status};
 use crate::failure::Failure;
 use anyhow::Result;
 use clap::error::ErrorKind;
@@ -42,6 +42,12 @@ const COMMANDS: &[Subcommand] = &[
         define: status::Arguments::augment_args,
         run: |m| status::run(&status::Arguments::from_arg_matches(m)?),
     },
+    Subcommand {
+        name: "setup",
+        about: "Connect a tool to a profile, or disconnect it",
+        define: setup::Arguments::augment_args,
+        run: |m| setup::set_up(&setup::Arguments::from_arg_matches(m)?),
+    },
 ];
 
 const AFTER_HELP: &str = "\
@@ -49,7 +55,7 @@ Examples:
   keyfob login lab                        sign in to the profile `lab`
   keyfob token --profile lab              print its access token
   kubectl --user lab get pods             a kubeconfig user whose exec command is `keyfob kubernetes`
-  git config --global credential.https://github.com.helper 'keyfob git'
+  git config --global credential.https://github.com.helper '!keyfob git'
 
 Profiles are read from keyfob/config.toml in your configuration folder; every key is also a flag.
 

@@ -32,7 +32,7 @@ pub const CALLER: Caller = Caller {
     grammar: Grammar { flags: &[FLAGS], rest: Rest::Word("OPERATION", "get, store, erase or capability") },
     after_help: "\
 git runs this; to have it do so for one host:
-  git config --global credential.https://github.com.helper 'keyfob git'
+  git config --global credential.https://github.com.helper '!keyfob git'
 
 Which profile's token a host gets is said in config.toml:
   [hosts]
@@ -40,7 +40,7 @@ Which profile's token a host gets is said in config.toml:
   \"https://*.visualstudio.com\" = \"work\"
   \"https://git.lab:8443/team\" = { profile = \"lab\", auth = \"basic\", username = \"oauth2\" }
 or in git's own configuration:
-  git config --global credential.https://github.com.helper 'keyfob git --profile gh --host https://github.com'
+  git config --global credential.https://github.com.helper '!keyfob git --profile gh --host https://github.com'
 
 Try what git gets:
   printf 'protocol=https\\nhost=github.com\\n' | keyfob git get",

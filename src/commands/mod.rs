@@ -2,6 +2,7 @@
 
 pub mod login;
 pub mod logout;
+pub mod setup;
 pub mod status;
 
 use anyhow::{Context, Result};

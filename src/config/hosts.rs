@@ -92,6 +92,25 @@ impl HostPattern {
         !self.path.is_empty()
     }
 
+    /// Whether an address as other programs write it, which may be the beginning of one, is about this pattern's host.
+    pub fn overlaps(&self, url: &str) -> bool {
+        let origin = |url: &str| {
+            let (scheme, rest) = url.split_once("://")?;
+            let authority = rest.split('/').next().unwrap_or_default();
+            let host = authority.rsplit('@').next().unwrap_or_default();
+            Target::parse(scheme, host.strip_prefix("*.").unwrap_or(host), None, None)
+        };
+        origin(url).is_some_and(|other| {
+            let below = self.wildcard && other.host.strip_suffix(&self.host).is_some_and(|label| label.ends_with('.'));
+            self.https == other.https && self.port == other.port && (self.host == other.host || below)
+        })
+    }
+
+    /// Whether it stands for many hosts.
+    pub fn is_wildcard(&self) -> bool {
+        self.wildcard
+    }
+
     /// The pattern written in one way.
     pub fn canonical(&self) -> String {
         let name = self.username.as_ref().map(|name| format!("{name}@")).unwrap_or_default();

@@ -3,6 +3,7 @@
 //! `keys` is the table of what a profile can say, `settings` what was said and where, `file` the TOML; this file picks
 //! the profile, and `profile` turns its settings into checked values.
 
+pub mod edit;
 mod file;
 pub mod hosts;
 mod keys;
@@ -115,6 +116,12 @@ impl file::File {
         let failure = Failure::usage(format!("{origin}: there is no profile {name:?}; {there}"));
         Err(if self.profiles.is_empty() { failure.hint(no_profile_hint()) } else { failure })
     }
+}
+
+/// The profile that a pattern of `[hosts]` is mapped to, if it is there as it stands.
+pub fn profile_of_host(pattern: &HostPattern) -> Result<Option<String>> {
+    let hosts = file::load()?.hosts;
+    Ok(hosts.into_iter().find(|rule| rule.pattern == *pattern).map(|rule| rule.profile))
 }
 
 fn file_name() -> String {

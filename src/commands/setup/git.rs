@@ -1,0 +1,241 @@
+//! `keyfob setup git`: a line in `[hosts]`, and git's `credential.URL.helper`, through `git config` itself.
+
+use super::{Consent, Outcome, Plan, Ran, own_command, run as ran};
+use crate::commands::print;
+use crate::config::{self, HostPattern, Profile, Selection, edit};
+use crate::failure::{Exit, Failure};
+use crate::text::{clean, shell_quoted};
+use anyhow::{Context, Result};
+use std::path::PathBuf;
+
+/// `keyfob setup git`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Other helpers are switched off for the host, since git hands to every helper what one of them answered.
+
+Examples:
+  keyfob setup git --profile gh https://github.com
+  keyfob setup git --profile lab https://git.lab:8443/team
+  keyfob setup git --undo https://github.com")]
+pub(super) struct Arguments {
+    /// Hosts whose token git is to get from keyfob: `https://HOST[:PORT][/PATH]`
+    #[arg(required = true, value_name = "URL")]
+    hosts: Vec<String>,
+    /// Profile that signs in there [default: `KEYFOB_PROFILE`, default-profile, or the only one]
+    #[arg(long, short, value_name = "NAME")]
+    profile: Option<String>,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+/// Connects git with a profile, or disconnects it.
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    let pattern = |text: &String| HostPattern::parse(text).map_err(|why| Failure::usage(format!("{text:?} {why}")));
+    let hosts: Vec<HostPattern> = arguments.hosts.iter().map(pattern).collect::<Result<_, _>>()?;
+    let urls = hosts.iter().map(HostPattern::canonical).collect::<Vec<_>>().join(", ");
+    if arguments.consent.undo {
+        let title = format!("Disconnect git from keyfob for {urls}");
+        if undoing(&hosts)?.carry_out(&title, &arguments.consent)? == Outcome::Done {
+            print(&format!("git no longer asks keyfob for {urls}.\n"))?;
+        }
+        return Ok(());
+    }
+    let profile = Profile::select(&Selection { profile: arguments.profile.clone(), ..Selection::default() })?;
+    let title = format!("Connect git with the profile {} for {urls}", profile.title());
+    if connecting(&hosts, profile.title())?.carry_out(&title, &arguments.consent)? != Outcome::Declined {
+        for host in &hosts {
+            print(&checked(host, &profile)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn connecting(hosts: &[HostPattern], profile: &str) -> Result<Plan> {
+    let mut plan = Plan::default();
+    let (path, before) = config_file()?;
+    let mut after = before.clone();
+    for host in hosts {
+        match config::profile_of_host(host)? {
+            Some(other) if other != profile => {
+                let url = host.canonical();
+                return Err(Failure::usage(format!("{url} has the token of profile {other:?} already"))
+                    .hint(format!("first: keyfob setup git --undo {}", shell_quoted(&url)))
+                    .into());
+            }
+            Some(_) => {}
+            None => after = edit::with_host(&after, host, profile).context("could not change config.toml")?,
+        }
+    }
+    plan.edit(&path, &before, after);
+    let helper = format!("!{} git", own_command()?);
+    for host in hosts {
+        let url = host.canonical();
+        let key = format!("credential.{url}.helper");
+        let there = values(&key)?;
+        if there.is_empty() {
+            plan.run(["git", "config", "--global", "--add", &key, ""]);
+            plan.run(["git", "config", "--global", "--add", &key, &helper]);
+        } else if there != ["", &helper] {
+            let other = there.iter().find(|value| !value.is_empty() && **value != helper);
+            let other = clean(other.map_or("", String::as_str));
+            return Err(Failure::usage(format!("git has another helper for {url} already: {other:?}"))
+                .hint(format!("first: git config --global --unset-all {}", shell_quoted(&key)))
+                .into());
+        }
+        if host.has_path() && values(&by_path(&url))?.is_empty() {
+            plan.run(["git", "config", "--global", &by_path(&url), "true"]);
+        }
+        plan.notes.extend(interfering(host)?);
+    }
+    plan.notes.dedup();
+    Ok(plan)
+}
+
+fn undoing(hosts: &[HostPattern]) -> Result<Plan> {
+    let mut plan = Plan::default();
+    let (path, before) = config_file()?;
+    let mut after = before.clone();
+    for host in hosts {
+        after = edit::without_host(&after, host).context("could not change config.toml")?;
+    }
+    plan.edit(&path, &before, after);
+    let mut files = Vec::new();
+    for host in hosts {
+        let url = host.canonical();
+        let key = format!("credential.{url}.helper");
+        let there = values(&key)?;
+        let Some(line) = there.iter().find(|value| is_ours(value)) else { continue };
+        files.extend(file_of(&key)?);
+        if there.iter().all(|value| value.is_empty() || is_ours(value)) {
+            plan.run(["git", "config", "--global", "--unset-all", &key]);
+        } else {
+            plan.run(["git", "config", "--global", "--fixed-value", "--unset", &key, line]);
+            plan.notes.push(format!("other helpers for {url} are left as they are"));
+        }
+        if host.has_path() && values(&by_path(&url))? == ["true"] {
+            plan.run(["git", "config", "--global", "--unset", &by_path(&url)]);
+        }
+    }
+    files.dedup();
+    for file in files {
+        plan.remove_if_empty(file);
+    }
+    Ok(plan)
+}
+
+/// What keyfob itself writes as a helper, wherever it was then.
+fn is_ours(helper: &str) -> bool {
+    let program = helper.strip_prefix('!').and_then(|helper| helper.strip_suffix(" git")).unwrap_or_default();
+    program.trim_matches('\'').rsplit('/').next() == Some("keyfob")
+}
+
+/// git passes the path on only where it is told to.
+fn by_path(url: &str) -> String {
+    format!("credential.{url}.useHttpPath")
+}
+
+/// `config.toml` and its text.
+fn config_file() -> Result<(PathBuf, String)> {
+    let path = config::file_path().context("there is no home directory to find config.toml in")?;
+    let text = std::fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
+    Ok((path, text))
+}
+
+/// Runs git, which asks nobody anything.
+fn git(words: &[&str], input: &str) -> Result<Ran> {
+    let words: Vec<String> = std::iter::once("git").chain(words.iter().copied()).map(str::to_owned).collect();
+    let quiet = [("GIT_TERMINAL_PROMPT", "0"), ("GIT_ASKPASS", ""), ("SSH_ASKPASS", ""), ("KEYFOB_PROMPT", "never")];
+    ran(&words, &quiet, input)
+}
+
+/// The values of a key in the user's own configuration.
+fn values(key: &str) -> Result<Vec<String>> {
+    let found = git(&["config", "--global", "--null", "--get-all", key], "")?;
+    Ok(found.stdout.split_terminator('\0').map(str::to_owned).collect())
+}
+
+/// The file that a key of the user's own configuration stands in.
+fn file_of(key: &str) -> Result<Option<PathBuf>> {
+    let found = git(&["config", "--global", "--null", "--show-origin", "--get-all", key], "")?;
+    Ok(found.stdout.split('\0').next().and_then(|origin| origin.strip_prefix("file:")).map(PathBuf::from))
+}
+
+/// What else in git's configuration would come between keyfob and this host.
+fn interfering(host: &HostPattern) -> Result<Vec<String>> {
+    let mut notes = Vec::new();
+    let list = git(&["config", "--null", "--show-scope", "--show-origin", "--list"], "")?.stdout;
+    let fields: Vec<&str> = list.split_terminator('\0').collect();
+    for line in fields.chunks_exact(3) {
+        let (scope, origin, (key, value)) = (line[0], line[1], line[2].split_once('\n').unwrap_or((line[2], "")));
+        let Some((section, name)) = key.rsplit_once('.') else { continue };
+        let (section, url) = section.split_once('.').map_or((section, None), |(section, url)| (section, Some(url)));
+        let concerns = url.is_none_or(|url| host.overlaps(url));
+        let place = format!("{} in {}", clean(key), clean(origin.strip_prefix("file:").unwrap_or(origin)));
+        match (section, name) {
+            // What the system and the user have for every host comes before keyfob's line, which resets it.
+            ("credential", "helper")
+                if concerns
+                    && (url.is_some() || !matches!(scope, "system" | "global"))
+                    && !value.is_empty()
+                    && !is_ours(value) =>
+            {
+                notes.push(format!(
+                    "{place} is another helper for this host ({}): git hands it the token",
+                    clean(value)
+                ));
+            }
+            ("credential", "username") if concerns => {
+                notes.push(format!("{place} makes git ask for that user name"));
+            }
+            ("http", "extraheader") if concerns && value.to_ascii_lowercase().starts_with("authorization") => {
+                notes.push(format!("{place} sends a credential of its own, which goes before keyfob's"));
+            }
+            ("url", "insteadof" | "pushinsteadof") if host.overlaps(value) => {
+                let target = clean(url.unwrap_or_default());
+                notes.push(format!("{place} sends git to {target} instead, where keyfob may not be asked"));
+            }
+            ("remote", "url" | "pushurl") if host.overlaps(value) && value.contains('@') => {
+                notes.push(format!("{place} has a user name in it, which git sends along"));
+            }
+            _ => {}
+        }
+    }
+    Ok(notes)
+}
+
+/// Has git ask for the host's credential, as a fetch would, and says what came of it.
+fn checked(host: &HostPattern, profile: &Profile) -> Result<String> {
+    let url = host.canonical();
+    if host.is_wildcard() {
+        return Ok(format!("git asks keyfob for {url}.\n"));
+    }
+    let answer = git(&["credential", "fill"], &format!("url={url}\n"))?;
+    if answer.ok && answer.stdout.lines().any(|line| line.starts_with("password=")) {
+        return Ok(format!("git asks keyfob for {url}, and is answered.\n"));
+    }
+    if answer.stderr.contains("a sign-in is needed") {
+        let login = profile.command("login");
+        return Ok(format!("git asks keyfob for {url}. It will ask you to sign in, or do so now: {login}\n"));
+    }
+    let what = format!("git is set up for {url}, but was not answered: {}", clean(&answer.stderr));
+    Err(Failure::new(Exit::Failed, what)
+        .hint("the helpers that git runs: git config --show-origin --get-all credential.helper")
+        .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_ours;
+
+    #[test]
+    fn only_keyfobs_own_line_is_ours() {
+        for ours in ["!/usr/local/bin/keyfob git", "!'/home/a b/keyfob' git", "!keyfob git"] {
+            assert!(is_ours(ours), "{ours}");
+        }
+        for other in
+            ["", "store", "!gh auth git-credential", "!keyfob git --profile a --host https://a", "/x/notkeyfob git"]
+        {
+            assert!(!is_ours(other), "{other}");
+        }
+    }
+}

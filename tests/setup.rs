@@ -1,0 +1,218 @@
+//! `keyfob setup`, as a person runs it: shown first, asked for, done by the tool's own means, and undone byte for byte.
+
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use common::{PROGRAM, SOON};
+use keyfob_test_support::{Keyfob, Output, Terminal};
+
+const CONFIG: &str = "# mine\n[profile.gh]  # ours\nprovider = 'github'\nclient-id = 'x'\n\n[profile.lab]\nissuer = 'https://id.example.com'\nclient-id = 'k'\n";
+
+/// A person's home, with a configuration of keyfob and perhaps one of git.
+struct Home(Keyfob);
+
+impl Home {
+    fn new(git: Option<&str>) -> Self {
+        let home = Self(Keyfob::new(PROGRAM).config(CONFIG));
+        if let Some(git) = git {
+            fs::write(home.gitconfig(), git).unwrap();
+        }
+        home
+    }
+
+    fn gitconfig(&self) -> PathBuf {
+        self.0.home().join(".gitconfig")
+    }
+
+    /// Both files as they stand; nothing for one that is not there.
+    fn files(&self) -> (String, Option<String>) {
+        (fs::read_to_string(self.0.config_file()).unwrap(), fs::read_to_string(self.gitconfig()).ok())
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.0.command(args);
+        command.env("GIT_CONFIG_NOSYSTEM", "1").current_dir(self.0.home());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        Output::of(&mut self.command(args), b"")
+    }
+}
+
+#[test]
+fn git_is_connected_and_disconnected_byte_for_byte() {
+    for before in
+        [None, Some("[user]\n\tname = Ada # me\n"), Some("[credential]\n\thelper = store\n[user]\n\tname = Ada\n")]
+    {
+        let home = Home::new(before);
+        let untouched = home.files();
+
+        let shown = home.run(&["setup", "git", "--profile", "gh", "https://GitHub.com/"]);
+        assert_eq!(shown.code, Some(2), "{shown:?}");
+        assert_eq!(
+            shown.stderr,
+            "error: nothing was changed: there is no terminal to ask on\nhint: add --yes to make the change shown\n"
+        );
+        assert_eq!(home.files(), untouched);
+
+        let done = home.run(&["setup", "git", "--profile", "gh", "--yes", "https://GitHub.com/"]);
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
+        assert!(done.stdout.starts_with(&shown.stdout), "what was shown is what is done");
+        assert!(done.stdout.contains("\n  + \"https://github.com\" = \"gh\"\n"), "{done:?}");
+        let (config, git) = home.files();
+        assert_eq!(config, format!("{CONFIG}\n[hosts]\n\"https://github.com\" = \"gh\"\n"));
+        let lines = format!("[credential \"https://github.com\"]\n\thelper = \n\thelper = !{PROGRAM} git\n");
+        assert_eq!(git.unwrap(), format!("{}{lines}", before.unwrap_or_default()));
+
+        let again = home.run(&["setup", "git", "--profile", "gh", "https://github.com"]);
+        assert_eq!((again.code, again.stderr.as_str()), (Some(0), ""), "{again:?}");
+        assert!(again.stdout.contains(": nothing to do.\n"), "{again:?}");
+
+        let undone = home.run(&["setup", "git", "--undo", "--yes", "https://github.com"]);
+        assert_eq!((undone.code, undone.stderr.as_str()), (Some(0), ""), "{undone:?}");
+        assert_eq!(home.files(), untouched);
+    }
+}
+
+#[test]
+fn a_host_by_path_has_git_pass_the_path_on() {
+    let home = Home::new(None);
+    let untouched = home.files();
+    let done = home.run(&["setup", "git", "--profile", "lab", "--yes", "https://git.lab:8443/team"]);
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
+    assert!(home.files().1.unwrap().contains("[credential \"https://git.lab:8443/team\"]"), "{:?}", home.files());
+    assert!(home.files().1.unwrap().contains("\tuseHttpPath = true\n"), "{:?}", home.files());
+    let undone = home.run(&["setup", "git", "--undo", "--yes", "https://git.lab:8443/team"]);
+    assert_eq!(undone.code, Some(0), "{undone:?}");
+    assert_eq!(home.files(), untouched);
+}
+
+#[test]
+fn on_a_terminal_the_person_is_asked() {
+    let home = Home::new(None);
+    let untouched = home.files();
+    let ask = || Terminal::start(home.command(&["setup", "git", "--profile", "gh", "https://github.com"]));
+    let terminal = ask();
+    terminal.wait_for("Go on? [y/N] ", SOON);
+    terminal.send("\r");
+    let ended = terminal.wait();
+    assert!(ended.code == Some(0) && ended.screen.ends_with("Nothing was changed.\r\n"), "{ended:?}");
+    assert_eq!(home.files(), untouched);
+
+    let terminal = ask();
+    terminal.wait_for("Go on? [y/N] ", SOON);
+    terminal.send("y\r");
+    let ended = terminal.wait();
+    assert!(ended.code == Some(0) && ended.screen.contains("git asks keyfob for https://github.com."), "{ended:?}");
+    assert_ne!(home.files(), untouched);
+}
+
+#[test]
+fn what_stands_in_the_way_is_named_and_nothing_is_changed() {
+    let other = "[credential \"https://github.com\"]\n\thelper = !gh auth git-credential\n";
+    for (git, args, error, hint) in [
+        (
+            other,
+            &["--profile", "gh", "https://github.com"][..],
+            "git has another helper for https://github.com already: \"!gh auth git-credential\"",
+            "first: git config --global --unset-all credential.https://github.com.helper",
+        ),
+        (
+            "",
+            &["--profile", "hg", "https://github.com"],
+            "profile: there is no profile \"hg\"; known are `gh`, `lab`",
+            "",
+        ),
+        (
+            "",
+            &["--profile", "gh", "github.com"],
+            "\"github.com\" is not an address such as https://git.example.com",
+            "",
+        ),
+        (
+            "",
+            &["--profile", "gh", "http://github.com"],
+            "\"http://github.com\" is not https (plain http is allowed only on loopback)",
+            "",
+        ),
+    ] {
+        let home = Home::new(Some(git));
+        let untouched = home.files();
+        let refused = home.run(&[&["setup", "git", "--yes"], args].concat());
+        let hint = if hint.is_empty() { String::new() } else { format!("hint: {hint}\n") };
+        assert_eq!((refused.code, refused.stderr), (Some(2), format!("error: {error}\n{hint}")), "{args:?}");
+        assert_eq!(home.files(), untouched);
+    }
+
+    let home = Home::new(None);
+    assert_eq!(home.run(&["setup", "git", "--yes", "--profile", "lab", "https://github.com"]).code, Some(0));
+    let other = home.run(&["setup", "git", "--yes", "--profile", "gh", "https://github.com"]);
+    assert_eq!(
+        other.stderr,
+        "error: https://github.com has the token of profile \"lab\" already\n\
+         hint: first: keyfob setup git --undo https://github.com\n"
+    );
+}
+
+#[test]
+fn what_would_interfere_is_noted() {
+    for (git, note) in [
+        (
+            "[http]\n\textraHeader = Authorization: Basic eA==\n",
+            "http.extraheader in GITCONFIG sends a credential of its own, which goes before keyfob's",
+        ),
+        (
+            "[http \"https://github.com/\"]\n\textraHeader = AUTHORIZATION: bearer x\n",
+            "http.https://github.com/.extraheader in GITCONFIG sends a credential of its own, which goes before keyfob's",
+        ),
+        (
+            "[url \"git@github.com:\"]\n\tinsteadOf = https://github.com/\n",
+            "url.git@github.com:.insteadof in GITCONFIG sends git to git@github.com: instead, where keyfob may not be asked",
+        ),
+        (
+            "[credential \"https://github.com\"]\n\tusername = ada\n",
+            "credential.https://github.com.username in GITCONFIG makes git ask for that user name",
+        ),
+        (
+            "[remote \"origin\"]\n\turl = https://ada@github.com/a/b\n",
+            "remote.origin.url in GITCONFIG has a user name in it, which git sends along",
+        ),
+        (
+            "[credential \"https://github.com/team\"]\n\thelper = store\n",
+            "credential.https://github.com/team.helper in GITCONFIG is another helper for this host (store): git hands it the token",
+        ),
+    ] {
+        let home = Home::new(Some(git));
+        let shown = home.run(&["setup", "git", "--profile", "gh", "https://github.com"]);
+        let note = note.replace("GITCONFIG", &home.gitconfig().display().to_string().replace("//", "/"));
+        let stdout = shown.stdout.replace("//.gitconfig", "/.gitconfig");
+        assert!(stdout.contains(&format!("Note: {note}\n")), "{git}\n{shown:?}");
+    }
+    for harmless in [
+        "[http]\n\textraHeader = X-Trace: 1\n",
+        "[http \"https://gitlab.com/\"]\n\textraHeader = Authorization: x\n",
+        "[credential]\n\thelper = store\n",
+    ] {
+        let shown = Home::new(Some(harmless)).run(&["setup", "git", "--profile", "gh", "https://github.com"]);
+        assert!(!shown.stdout.contains("Note:"), "{harmless}\n{shown:?}");
+    }
+
+    let home = Home::new(None);
+    let git = |args: &[&str]| {
+        let done = home.0.other("git").args(args).current_dir(home.0.home()).status().unwrap();
+        assert!(done.success(), "{args:?}");
+    };
+    git(&["init", "-q"]);
+    git(&["config", "credential.helper", "store"]);
+    let shown = home.run(&["setup", "git", "--profile", "gh", "https://github.com"]);
+    assert!(
+        shown.stdout.contains("credential.helper in .git/config is another helper for this host (store)"),
+        "{shown:?}"
+    );
+}
