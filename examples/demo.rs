@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     let words: Vec<_> = arguments.iter().map(|argument| argument.to_str().unwrap_or_default()).collect();
     match words[..] {
         // The demo starts itself as `demo keyfob …`, since cargo builds no keyfob binary for an example.
-        ["keyfob", ..] => keyfob::run(arguments),
+        ["keyfob", ..] => ExitCode::from(keyfob::run(arguments)),
         [] => report(demo(false)),
         ["--approve"] => report(demo(true)),
         ["--help" | "-h"] => {

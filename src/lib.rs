@@ -39,6 +39,7 @@ pub mod device;
 pub mod failure;
 pub mod log;
 pub mod oauth;
+pub mod process;
 pub mod prompt;
 pub mod providers;
 pub mod secret;
@@ -46,23 +47,22 @@ pub mod text;
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::process::ExitCode;
 
 /// The command: this process's arguments in, its exit code out.
-pub fn main() -> ExitCode {
+pub fn main() -> u8 {
     run(std::env::args_os())
 }
 
 /// Runs a command line, the program's name first. Answers on stdout; a failure is at most two lines on stderr.
-pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    secret::no_core_dumps();
-    let Err(error) = cli::run(arguments) else { return ExitCode::SUCCESS };
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    process::prepare();
+    let Err(error) = cli::run(arguments) else { return 0 };
     // clap's own: help and version on stdout with 0, mistakes like any other failure.
     let error = match error.downcast::<clap::Error>() {
         Ok(error) => {
             let Some(failure) = cli::mistake(&error) else {
                 let _ = error.print();
-                return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+                return u8::try_from(error.exit_code()).unwrap_or(2);
             };
             failure.into()
         }
@@ -70,5 +70,5 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let report = failure::report(&error);
     let _ = std::io::stderr().write_all(report.text.as_bytes());
-    ExitCode::from(report.code)
+    report.code
 }

@@ -13,14 +13,14 @@
 mod refresh;
 mod sign_in;
 
-use crate::cache::{Session, SessionFile, Store, Token, TokenKey};
+use crate::cache::{Serial, Session, SessionFile, Store, Token, TokenKey};
 use crate::clock::{Timestamp, now_ms};
 use crate::config::Profile;
 use crate::failure::{Exit, Failure};
 use crate::oauth::http;
 use crate::prompt::Screen;
 use crate::providers::TokenKind;
-use crate::secret::{Fingerprint, Secret};
+use crate::secret::Secret;
 use anyhow::{Context, Result};
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ pub struct Want<'p> {
     /// Why this caller may not prompt, whatever the profile says, as `…` in "a sign-in is needed, and …".
     pub no_prompt: Option<&'static str>,
     /// A token that was handed out before and did not work: anything but this one.
-    pub refused: Option<Fingerprint>,
+    pub refused: Option<Serial>,
 }
 
 impl<'p> Want<'p> {
@@ -87,6 +87,8 @@ pub enum Effort {
 pub struct Credential {
     /// The token.
     pub token: Secret,
+    /// What it is known by where it must not be shown itself.
+    pub serial: Serial,
     /// Which kind it is.
     pub kind: TokenKind,
     /// When it ends; `None` if only revocation ends it.
@@ -126,6 +128,7 @@ fn token_key(want: &Want<'_>) -> TokenKey {
 fn credential(session: &Session, token: &Token) -> Credential {
     Credential {
         token: token.token.clone(),
+        serial: token.serial,
         kind: token.key.kind,
         expires_at: token.expires_at,
         account: session.account.as_ref().map(|a| a.name.clone()),
@@ -159,10 +162,7 @@ impl Attempt<'_> {
 
     /// The cached token, unless it is the one that did not work.
     fn cached<'s>(&self, session: &'s Session) -> Option<&'s Token> {
-        let refused = |token: &&Token| {
-            self.want.refused.as_ref().is_some_and(|refused| *refused == Fingerprint::of(&token.token))
-        };
-        session.token(&self.key).filter(|token| !refused(token))
+        session.token(&self.key).filter(|token| self.want.refused != Some(token.serial))
     }
 
     /// The cached token, if it will do.

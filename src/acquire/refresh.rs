@@ -2,7 +2,7 @@
 
 use super::{Attempt, Credential, Effort, LOCK_LIMIT, SignInNeeded, credential};
 use crate::address::Address;
-use crate::cache::{Locked, Session, SessionFile, Token, TokenKey, Trouble};
+use crate::cache::{Locked, Serial, Session, SessionFile, Token, TokenKey, Trouble};
 use crate::clock::{Timestamp, now_ms, steady};
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
@@ -205,6 +205,7 @@ impl Attempt<'_> {
         let access = Token {
             key: TokenKey { kind: TokenKind::Access, ..self.key.clone() },
             token: tokens.access_token.clone(),
+            serial: Serial::draw(),
             received_at: sent,
             expires_at,
             lifetime: expires_at.map(|end| end.since(sent)),
@@ -222,6 +223,7 @@ impl Attempt<'_> {
                 let token = Token {
                     key: TokenKey { kind: TokenKind::Id, ..self.key.clone() },
                     token: token.clone(),
+                    serial: Serial::draw(),
                     received_at: sent,
                     expires_at,
                     lifetime: expires_at.map(|end| end.since(issued_at)),

@@ -11,7 +11,7 @@ mod lock;
 mod session;
 
 pub use lock::Lock;
-pub use session::{Account, Metadata, Pending, Refusal, Session, Token, TokenKey, Trouble, VERSION};
+pub use session::{Account, Metadata, Pending, Refusal, Serial, Session, Token, TokenKey, Trouble, VERSION};
 
 use crate::clock::{Timestamp, steady};
 use crate::config::SessionKey;
@@ -20,13 +20,15 @@ use crate::text::hex;
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, fsync, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
-use sha2::{Digest, Sha256};
+use siphasher::sip128::{Hasher128, SipHasher13};
 use std::fs::File;
+use std::hash::Hasher;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// Largest session file read, in bytes: several answers of the largest size.
 const LARGEST: u64 = 16 << 20;
@@ -149,7 +151,7 @@ impl Store {
         if size > LARGEST {
             return Ok(Found::Damaged("it is larger than 16 MiB".into()));
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1));
         File::from(file)
             .take(LARGEST)
             .read_to_end(&mut bytes)
@@ -312,7 +314,7 @@ impl Locked<'_> {
     /// Makes sure that the session's successor will find room, before the provider is asked for something that exists
     /// only once.
     pub fn try_room(&self, session: &Session) -> Result<()> {
-        let size = serde_json::to_vec(session).map(zeroize::Zeroizing::new)?.len() + SLACK;
+        let size = serde_json::to_vec(session).map(Zeroizing::new)?.len() + SLACK;
         self.temporary(&vec![b' '; size])
             .and_then(|name| Ok(unlinkat(&self.file.store.folder, &*name, AtFlags::empty())?))
             .with_context(|| format!("could not write {}", self.file.path().display()))
@@ -320,7 +322,7 @@ impl Locked<'_> {
 
     fn write(&self, session: &Session) -> Result<()> {
         let folder = &self.file.store.folder;
-        let temporary = self.temporary(&zeroize::Zeroizing::new(serde_json::to_vec(session)?))?;
+        let temporary = self.temporary(&Zeroizing::new(serde_json::to_vec(session)?))?;
         renameat(folder, &*temporary, folder, &*format!("{}.json", self.file.stem))?;
         // Some file systems cannot flush a folder; the file itself is safe there as well as it can be.
         match fsync(folder) {
@@ -364,14 +366,14 @@ impl Locked<'_> {
 
 /// A session's file name without its ending: the authority's host for people, a digest of the whole key for certainty.
 fn stem(key: &SessionKey) -> String {
-    let mut digest = Sha256::new();
+    let mut digest = SipHasher13::new();
     for part in [&key.authority, &key.client_id, &key.label] {
-        digest.update((part.len() as u64).to_le_bytes());
-        digest.update(part.as_bytes());
+        digest.write(&(part.len() as u64).to_le_bytes());
+        digest.write(part.as_bytes());
     }
     let host = key.authority.split("://").nth(1).unwrap_or_default().split(['/', ':']).next().unwrap_or_default();
     let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || "-.".contains(*c)).take(64).collect();
-    format!("{}-{}", host.trim_start_matches('.'), hex(&digest.finalize()[..12]))
+    format!("{}-{}", host.trim_start_matches('.'), hex(&digest.finish128().as_bytes()[..12]))
 }
 
 /// Refuses what another user owns, or could read.

@@ -6,6 +6,7 @@ use crate::failure::{Exit, Failure};
 use crate::providers::TokenKind;
 use crate::secret::{Secret, expose, expose_option};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// The layout this program reads and writes. A file with a higher number is left alone.
 pub const VERSION: u32 = 1;
@@ -80,6 +81,30 @@ pub struct TokenKey {
     pub resource: Option<String>,
 }
 
+/// Tells a token from every other, without giving anything of it away: a number drawn when the token came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Serial(u64);
+
+impl Serial {
+    /// A new one. Without randomness, which no system lacks, all are alike: no token is then known to have failed.
+    pub fn draw() -> Self {
+        Self(getrandom::u64().unwrap_or_default())
+    }
+
+    /// Takes a serial back from text; `None` if it cannot be one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let plain = text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        plain.then(|| u64::from_str_radix(text, 16).ok().map(Self)).flatten()
+    }
+}
+
+impl fmt::Display for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
 /// A token and its life.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Token {
@@ -88,6 +113,9 @@ pub struct Token {
     /// The token.
     #[serde(serialize_with = "expose")]
     pub token: Secret,
+    /// What it is known by where the token itself must not be.
+    #[serde(default)]
+    pub serial: Serial,
     /// When it came, by this machine's clock.
     pub received_at: Timestamp,
     /// When it ends, by this machine's clock; `None` if only revocation ends it.

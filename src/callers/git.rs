@@ -6,18 +6,18 @@
 //! - A token goes only to a host in `[hosts]`, and a request that is not plainly one gets nothing, with exit 0.
 //! - What `wwwauth[]` says chooses between Bearer and Basic, nothing else: no address is taken from it.
 //! - `host` and `oauth_refresh_token` are never answered: git adopts the one, and hands the other to every helper.
-//! - git that knows `state[]` gets the token's fingerprint with it, and brings it back after a 401: then that token is
+//! - git that knows `state[]` gets the token's serial with it, and brings it back after a 401: then that token is
 //!   replaced, once, within the same git command. Others send `erase`, and the next command gets a new one.
 
 use crate::acquire::{Asker, Credential, LOCK_LIMIT, Want, acquire};
 use crate::arguments::{Arguments, Grammar, Rest};
-use crate::cache::{Store, Token};
+use crate::cache::{Serial, Store, Token};
 use crate::callers::Caller;
 use crate::config::{HostPattern, HostRule, Key, Profile, Target, text};
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
 use crate::providers::{HostAuth, TokenKind};
-use crate::secret::{Fingerprint, Secret};
+use crate::secret::Secret;
 use anyhow::Result;
 use std::fmt::Write;
 use std::io::Read;
@@ -96,7 +96,7 @@ fn get(given: Option<(&str, HostPattern)>) -> Result<()> {
     let want = Want {
         purpose: Some(request.target.origin()),
         no_prompt: no_prompt().then_some("GIT_TERMINAL_PROMPT forbids to ask for one"),
-        refused: request.refused.clone(),
+        refused: request.refused,
         ..Want::of(&profile, profile.token_kind.unwrap_or(TokenKind::Access), Asker::Program("git"))
     };
     let lines = acquire(&want).and_then(|credential| answer(&request, &profile, &rule, &credential));
@@ -150,7 +150,7 @@ pub struct Request {
     /// git keeps `state[]` and brings it back.
     pub state: bool,
     /// The token handed out before in this command, which the server did not take.
-    pub refused: Option<Fingerprint>,
+    pub refused: Option<Serial>,
     /// The server's challenges name these schemes; `None` if git passed none on.
     pub schemes: Option<Vec<String>>,
     /// With `erase`: the token that failed.
@@ -178,7 +178,7 @@ impl Request {
                     authtype |= value == "authtype";
                     state |= value == "state";
                 }
-                "state[]" => refused = value.strip_prefix(STATE).and_then(Fingerprint::parse).or(refused),
+                "state[]" => refused = value.strip_prefix(STATE).and_then(Serial::parse).or(refused),
                 "wwwauth[]" => {
                     let scheme = value.split([' ', ',']).next().unwrap_or_default();
                     schemes.get_or_insert_default().push(scheme.to_ascii_lowercase());
@@ -235,8 +235,8 @@ fn answer(request: &Request, profile: &Profile, rule: &HostRule, credential: &Cr
         let _ = writeln!(lines, "password_expiry_utc={}", end.0);
     }
     if request.state && request.refused.is_none() {
-        let fingerprint = Fingerprint::of(&credential.token);
-        let _ = write!(lines, "capability[]=state\nstate[]={STATE}{fingerprint}\ncontinue=1\n");
+        let serial = credential.serial;
+        let _ = write!(lines, "capability[]=state\nstate[]={STATE}{serial}\ncontinue=1\n");
     }
     Ok(lines)
 }
@@ -256,12 +256,12 @@ mod tests {
         let request = parsed(
             "capability[]=authtype\ncapability[]=state\nprotocol=https\nhost=github.com\npath=team/repo.git\n\
              wwwauth[]=Basic realm=\"GitHub\"\nwwwauth[]=Bearer\nstate[]=other:x\n\
-             state[]=keyfob:ba7816bf8f01cfea414140de5dae2223\n",
+             state[]=keyfob:00000000deadbeef\n",
         )
         .unwrap();
         assert_eq!(request.target, Target::parse("https", "github.com", Some("team/repo.git"), None).unwrap());
         assert!(request.authtype && request.state);
-        assert_eq!(request.refused, Some(Fingerprint::of(&Secret::from("abc".to_owned()))));
+        assert_eq!(request.refused, Serial::parse("00000000deadbeef"));
         assert_eq!(request.schemes, Some(vec!["basic".to_owned(), "bearer".to_owned()]));
 
         let old = parsed("protocol=http\nhost=127.0.0.1:8080\nusername=ada\npassword=t\n\nhost=ignored\n").unwrap();
@@ -330,6 +330,7 @@ mod tests {
         let profile = Profile::select(&Selection { profile: None, flags }).unwrap();
         let credential = Credential {
             token: Secret::from("abc".to_owned()),
+            serial: Serial::parse("00000000deadbeef").unwrap(),
             kind: TokenKind::Access,
             expires_at: Some(Timestamp(1_795_384_800)),
             account: None,
@@ -349,9 +350,9 @@ mod tests {
         let bearer = "capability[]=authtype\nauthtype=Bearer\ncredential=abc\npassword_expiry_utc=1795384800\n";
         assert_eq!(said("capability[]=authtype\n", None), bearer);
         let both = "capability[]=authtype\ncapability[]=state\n";
-        let state = "capability[]=state\nstate[]=keyfob:ba7816bf8f01cfea414140de5dae2223\ncontinue=1\n";
+        let state = "capability[]=state\nstate[]=keyfob:00000000deadbeef\ncontinue=1\n";
         assert_eq!(said(both, None), format!("{bearer}{state}"));
-        let again = format!("{both}state[]=keyfob:00000000000000000000000000000000\n");
+        let again = format!("{both}state[]=keyfob:0000000000000000\n");
         assert_eq!(said(&again, None), bearer, "the second answer is the last");
     }
 }

@@ -152,6 +152,7 @@ fn answer(api_version: &str, credential: &Credential) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::Serial;
     use crate::clock::Timestamp;
     use crate::providers::TokenKind;
     use crate::secret::Secret;
@@ -164,6 +165,7 @@ mod tests {
     fn the_answer_is_literally_this() {
         let credential = Credential {
             token: Secret::from("t0k\"en".to_owned()),
+            serial: Serial::default(),
             kind: TokenKind::Id,
             expires_at: Some(Timestamp(1_795_384_800)),
             account: None,

@@ -48,7 +48,8 @@ pub fn path() -> Option<PathBuf> {
 /// Reads the file at [`path`]. A file that is not there is an empty one, unless `KEYFOB_CONFIG` names it.
 pub(super) fn load() -> Result<File> {
     let Some(path) = path() else { return Ok(File::default()) };
-    let mut text = String::new();
+    // Room for any usual file: one read instead of several.
+    let mut text = String::with_capacity(4096);
     let read = std::fs::File::open(&path).and_then(|f| f.take(LARGEST + 1).read_to_string(&mut text));
     match read {
         Ok(_) if text.len() as u64 > LARGEST => {
