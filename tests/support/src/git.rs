@@ -17,6 +17,9 @@ use crate::http::{Answer, Body, Connection, Incoming, Server, Stop, header, lock
 use crate::real::{Git, Missing};
 use crate::tls::Authority;
 
+/// The branch that every repository has.
+const MAIN: &str = "refs/heads/main";
+
 /// A way to show a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
@@ -151,13 +154,13 @@ impl GitServer {
     pub fn repository(&self, name: &str) {
         let folder = self.shared.repository(name);
         self.shared.git(["init", "--quiet", "--bare", "--initial-branch=main"], &folder, b"");
-        self.commit(name, "README", b"one\n");
-        self.commit(name, "README", b"two\n");
+        let [one, two] = ["one\n", "two\n"].map(|text| Entry::File("README", text.as_bytes()));
+        self.import(name, &[&[one], &[two]]);
     }
 
     /// Adds a commit that gives a file of a repository new content.
     pub fn commit(&self, name: &str, file: &str, content: &[u8]) {
-        self.import(name, &[(file, Entry::File(content))]);
+        self.import(name, &[&[Entry::File(file, content)]]);
     }
 
     /// Makes a repository with so many submodules, `NAME-1` and so on, each a repository beside it. Their addresses are
@@ -165,22 +168,21 @@ impl GitServer {
     pub fn superproject(&self, name: &str, submodules: usize) {
         self.repository(name);
         let modules: Vec<_> = (1..=submodules).map(|number| format!("{name}-{number}")).collect();
-        let mut gitmodules = String::new();
-        let mut heads = Vec::new();
+        let section = |module| format!("[submodule \"{module}\"]\n\tpath = {module}\n\turl = ../{module}.git\n");
+        let sections: String = modules.iter().map(section).collect();
         for module in &modules {
             self.repository(module);
-            gitmodules += &format!("[submodule \"{module}\"]\n\tpath = {module}\n\turl = ../{module}.git\n");
-            heads.push(self.head(module));
         }
-        let mut entries = vec![(".gitmodules", Entry::File(gitmodules.as_bytes()))];
-        entries.extend(modules.iter().zip(&heads).map(|(module, head)| (module.as_str(), Entry::Submodule(head))));
-        self.import(name, &entries);
+        let heads: Vec<_> = modules.iter().map(|module| self.head(module)).collect();
+        let mut entries = vec![Entry::File(".gitmodules", sections.as_bytes())];
+        entries.extend(modules.iter().zip(&heads).map(|(module, head)| Entry::Submodule(module, head)));
+        self.import(name, &[&entries]);
     }
 
     /// The commit that `main` of a repository is at.
     pub fn head(&self, name: &str) -> String {
-        let folder = self.shared.repository(name);
-        String::from_utf8(self.shared.git(["rev-parse", "main"], &folder, b"")).expect("hex").trim().to_owned()
+        let file = self.shared.repository(name).join(MAIN);
+        std::fs::read_to_string(file).expect("a branch").trim().to_owned()
     }
 
     // What it does.
@@ -203,22 +205,29 @@ impl GitServer {
         self.take_requests().iter().map(GitRequest::line).collect()
     }
 
-    fn import(&self, name: &str, entries: &[(&str, Entry<'_>)]) {
+    /// Adds commits to `main`, each of these entries.
+    fn import(&self, name: &str, commits: &[&[Entry<'_>]]) {
         let folder = self.shared.repository(name);
-        let mut stream = b"commit refs/heads/main\ncommitter Ada <ada@example.com> 1700000000 +0000\ndata 0\n".to_vec();
-        if folder.join("refs/heads/main").exists() {
-            stream.extend_from_slice(b"from refs/heads/main^0\n");
-        }
-        for (path, entry) in entries {
-            let head = match entry {
-                Entry::File(content) => format!("M 100644 inline {path}\ndata {}\n", content.len()),
-                Entry::Submodule(commit) => format!("M 160000 {commit} {path}"),
-            };
+        let mut stream = Vec::new();
+        let mut parent = folder.join(MAIN).exists().then(|| format!("from {MAIN}^0\n"));
+        for entries in commits {
+            let head = format!("commit {MAIN}\ncommitter Ada <ada@example.com> 1700000000 +0000\ndata 0\n");
             stream.extend_from_slice(head.as_bytes());
-            if let Entry::File(content) = entry {
-                stream.extend_from_slice(content);
+            // Within one stream a commit follows the one before it by itself.
+            stream.extend_from_slice(parent.take().unwrap_or_default().as_bytes());
+            for entry in *entries {
+                match entry {
+                    Entry::File(path, content) => {
+                        let head = format!("M 100644 inline {path}\ndata {}\n", content.len());
+                        stream.extend_from_slice(head.as_bytes());
+                        stream.extend_from_slice(content);
+                        stream.push(b'\n');
+                    }
+                    Entry::Submodule(path, commit) => {
+                        stream.extend_from_slice(format!("M 160000 {commit} {path}\n").as_bytes());
+                    }
+                }
             }
-            stream.push(b'\n');
         }
         self.shared.git(["fast-import", "--quiet"], &folder, &stream);
     }
@@ -226,8 +235,8 @@ impl GitServer {
 
 /// What a commit puts at a path.
 enum Entry<'e> {
-    File(&'e [u8]),
-    Submodule(&'e str),
+    File(&'e str, &'e [u8]),
+    Submodule(&'e str, &'e str),
 }
 
 impl Shared {
@@ -367,7 +376,7 @@ fn basic(credentials: &str) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Output, skip};
+    use crate::{Output, need};
 
     /// Someone with a git and a helper of two lines, who knows a token.
     struct Person {
@@ -400,11 +409,8 @@ mod tests {
 
     #[test]
     fn a_token_opens_it_and_nothing_else_does() {
-        if let Err(missing) = Git::any() {
-            skip!("{missing}");
-        }
         let options = GitOptions { username: Some("ada".into()), ..GitOptions::default() };
-        let server = GitServer::start(options, |token| token == "good").unwrap();
+        let server = need!(GitServer::start(options, |token| token == "good"));
         server.repository("a");
         let person = Person::new(&server, HELPER);
         assert_eq!(person.run(["clone", "-q", &server.url("a")]).code, Some(0));
@@ -422,11 +428,8 @@ mod tests {
 
     #[test]
     fn a_large_push_arrives_in_pieces_and_a_compressed_request_as_it_is() {
-        if let Err(missing) = Git::any() {
-            skip!("{missing}");
-        }
         let server =
-            GitServer::start(GitOptions { tls: true, ..GitOptions::default() }, |token| token == "good").unwrap();
+            need!(GitServer::start(GitOptions { tls: true, ..GitOptions::default() }, |token| token == "good"));
         server.repository("a");
         // Random bytes do not shrink: more than `http.postBuffer` is left of them.
         let large = || (0..50).flat_map(|_| crate::jwt::random_bytes::<60_000>()).collect::<Vec<u8>>();
@@ -454,11 +457,8 @@ mod tests {
 
     #[test]
     fn submodules_are_beside_their_superproject() {
-        if let Err(missing) = Git::any() {
-            skip!("{missing}");
-        }
         let server =
-            GitServer::start(GitOptions { public: vec!["s".into()], ..GitOptions::default() }, |_| false).unwrap();
+            need!(GitServer::start(GitOptions { public: vec!["s".into()], ..GitOptions::default() }, |_| false));
         server.superproject("s", 2);
         let person = Person::new(&server, "true");
         assert_eq!(person.run(["clone", "-q", &server.url("s")]).code, Some(0));
@@ -473,11 +473,8 @@ mod tests {
 
     #[test]
     fn it_sends_elsewhere_who_it_is_told_to() {
-        if let Err(missing) = Git::any() {
-            skip!("{missing}");
-        }
-        let start = || GitServer::start(GitOptions::default(), |token| token == "good").unwrap();
-        let (here, there) = (start(), start());
+        let start = || GitServer::start(GitOptions::default(), |token| token == "good");
+        let (here, there) = (need!(start()), need!(start()));
         there.repository("a");
         here.redirect(there.origin(), true);
         // Nobody takes a credential along, and git asks for one only once.

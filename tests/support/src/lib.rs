@@ -5,7 +5,7 @@
 //! - [`jwt`]: reads the tokens it signs.
 //! - [`bin`]: runs the keyfob binary in a home of its own; `Terminal` runs programs in a terminal of their own.
 //! - [`scratch`]: a folder that is gone afterwards, even after Ctrl-C.
-//! - [`skip!`](crate::skip): how a test says that the machine lacks what it needs.
+//! - [`skip!`](crate::skip), [`need!`](crate::need): how a test says that the machine lacks what it needs.
 //! - [`real`]: the real programs that keyfob serves.
 
 pub mod bin;
