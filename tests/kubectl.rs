@@ -6,17 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use keyfob_test_support::real::{
     ApiServer, ExecPlugin, KubeHome, Kubectl, Lifetimes, Missing, OidcProvider, Request, Running, Transport, wait_for,
 };
-use keyfob_test_support::{Keyfob, Output, skip};
-
-/// Takes what the machine has; skips the test, by the tool's name, where it hasn't.
-macro_rules! need {
-    ($what:expr) => {
-        match $what {
-            Ok(found) => found,
-            Err(missing) => skip!("{missing}"),
-        }
-    };
-}
+use keyfob_test_support::{Keyfob, Output, need};
 
 /// What `get pods` prints.
 const PODS: &str = "NAME    STATUS\nweb-0   Running\nweb-1   Running\n";

@@ -10,17 +10,7 @@ use std::fs;
 use std::thread;
 
 use keyfob_test_support::real::{Client, Lifetimes, Missing, OidcProvider, Request, Running, Transport, wait_for};
-use keyfob_test_support::{Keyfob, Output, skip};
-
-/// Takes what the machine has; skips the test, by the tool's name, where it hasn't.
-macro_rules! need {
-    ($what:expr) => {
-        match $what {
-            Ok(found) => found,
-            Err(missing) => skip!("{missing}"),
-        }
-    };
-}
+use keyfob_test_support::{Keyfob, Output, need};
 
 /// Seconds that tokens live where a test waits for their end.
 const SHORT: u32 = 3;

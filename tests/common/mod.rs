@@ -3,6 +3,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
+pub mod git;
+
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read, Seek};

@@ -279,17 +279,44 @@ fn exchange<S: Write, R: BufRead>(
         stream(reader).write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         stream(reader).flush()?;
     }
-    let length = header(&incoming.headers, "content-length").and_then(|value| value.trim().parse().ok()).unwrap_or(0);
-    if length > BODY_LIMIT {
-        return Err(invalid("a body over the limit"));
-    }
-    reader.take(length).read_to_end(&mut incoming.body)?;
-    if incoming.body.len() as u64 != length {
-        return Err(invalid("a body cut short"));
+    if header(&incoming.headers, "transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
+        read_chunks(reader, &mut incoming.body)?;
+    } else {
+        let length = header(&incoming.headers, "content-length").and_then(|value| value.trim().parse().ok());
+        read_part(reader, length.unwrap_or(0), &mut incoming.body)?;
     }
     let mut connection = Connection { stream: stream(reader), stop };
     handler(incoming, &mut connection);
     Ok(())
+}
+
+/// A body of pieces, each with its length in front (RFC 9112 section 7.1), up to and with the empty one.
+fn read_chunks(reader: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<()> {
+    loop {
+        let mut line = String::new();
+        reader.take(HEAD_LIMIT).read_line(&mut line)?;
+        let length = line.split(';').next().unwrap_or_default().trim();
+        let length = u64::from_str_radix(length, 16).map_err(|_| invalid("not the length of a chunk"))?;
+        read_part(reader, length, body)?;
+        let mut end = String::new();
+        reader.take(HEAD_LIMIT).read_line(&mut end)?;
+        if end != "\r\n" {
+            return Err(invalid("a chunk without an end, or a trailer"));
+        }
+        if length == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// So many bytes more.
+fn read_part(reader: &mut impl BufRead, length: u64, body: &mut Vec<u8>) -> io::Result<()> {
+    let before = body.len() as u64;
+    if length > BODY_LIMIT || before + length > BODY_LIMIT {
+        return Err(invalid("a body over the limit"));
+    }
+    reader.take(length).read_to_end(body)?;
+    if body.len() as u64 - before == length { Ok(()) } else { Err(invalid("a body cut short")) }
 }
 
 fn read_head(reader: &mut impl BufRead) -> io::Result<Incoming> {

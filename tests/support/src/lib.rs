@@ -1,13 +1,15 @@
 //! What keyfob's tests, benches and demo share; no part of the product.
 //!
 //! - [`provider`]: an identity provider on loopback that can be told to misbehave.
+//! - [`git`]: a git server that asks for that provider's tokens.
 //! - [`jwt`]: reads the tokens it signs.
 //! - [`bin`]: runs the keyfob binary in a home of its own; `Terminal` runs programs in a terminal of their own.
 //! - [`scratch`]: a folder that is gone afterwards, even after Ctrl-C.
-//! - [`skip!`](crate::skip): how a test says that the machine lacks what it needs.
+//! - [`skip!`](crate::skip), [`need!`](crate::need): how a test says that the machine lacks what it needs.
 //! - [`real`]: the real programs that keyfob serves.
 
 pub mod bin;
+pub mod git;
 pub mod jwt;
 pub mod provider;
 pub mod real;
@@ -25,6 +27,7 @@ mod terminal;
 mod tls;
 
 pub use bin::{Keyfob, Output};
+pub use git::GitServer;
 pub use provider::{Auto, Endpoint, Options, Provider, Reply};
 pub use scratch::Scratch;
 pub use skip::skipped;

@@ -244,6 +244,12 @@ impl Provider {
         self.with(|state| state.ledger.accepts(access_token))
     }
 
+    /// The same question, for a server that takes this provider's tokens.
+    pub fn judge(&self) -> impl Fn(&str) -> bool + Send + Sync + use<> {
+        let shared = Arc::clone(&self.shared);
+        move |access_token| shared.with(|state| state.ledger.accepts(access_token))
+    }
+
     /// Polls that came before their time, the first one of a code included.
     pub fn too_fast(&self) -> usize {
         self.with(|state| state.ledger.too_fast)

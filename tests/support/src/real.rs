@@ -1,4 +1,4 @@
-//! The real programs: kubectl, and a certified OpenID provider, both unmodified.
+//! The real programs: kubectl, git, and a certified OpenID provider, all unmodified.
 //!
 //! What they need from a package registry is pinned in `tests/real` and fetched on first use into the target folder,
 //! once; after that no network is needed. What is not there and cannot be had is [`Missing`], for the test to say so.
@@ -7,6 +7,7 @@
 //! test is killed; the programs when they are dropped.
 
 mod child;
+mod git;
 mod kubectl;
 mod node;
 mod store;
@@ -18,6 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use child::{Prompt, Running};
+pub use git::Git;
 pub use kubectl::{ExecPlugin, KubeHome, Kubectl};
 pub use node::{ApiRequest, ApiServer, Client, Lifetimes, OidcProvider, Request, Token, Transport};
 

@@ -12,6 +12,17 @@ macro_rules! skip {
     }};
 }
 
+/// Takes what the machine has out of a result; where it hasn't, [skips](crate::skip) the test and says what is missing.
+#[macro_export]
+macro_rules! need {
+    ($what:expr) => {
+        match $what {
+            Ok(found) => found,
+            Err(missing) => $crate::skip!("{missing}"),
+        }
+    };
+}
+
 /// What [`skip!`](crate::skip) says; for a test that cannot simply return.
 pub fn skipped(what: &str) {
     let thread = std::thread::current();
