@@ -22,7 +22,7 @@ const OAUTH2: &str = "username=oauth2\npassword=abc\npassword_expiry_utc=4102444
 /// What git gets that takes any scheme.
 const BEARER: &str = "capability[]=authtype\nauthtype=Bearer\ncredential=abc\npassword_expiry_utc=4102444800\n";
 /// What is added for git that will ask again; the middle is half of the token's SHA-256.
-const STATE: &str = "capability[]=state\nstate[]=keyfob:ba7816bf8f01cfea414140de5dae2223\ncontinue=1\n";
+const STATE: &str = "capability[]=state\nstate[]=keyfob:00000000deadbeef\ncontinue=1\n";
 
 /// Asserts that this was the whole answer, and all was well.
 #[track_caller]
@@ -77,9 +77,9 @@ fn a_request_for_a_mapped_host_gets_the_token() {
             format!("{OAUTH2}{STATE}"),
         ),
         // Asked again: another token than this one was refused, so this one is good; and it is the last answer.
-        (&format!("{all}state[]=keyfob:00000000000000000000000000000000\n"), BEARER.to_owned()),
+        (&format!("{all}state[]=keyfob:0000000000000000\n"), BEARER.to_owned()),
         (&format!("{all}authtype=Bearer\n"), format!("{BEARER}{STATE}")),
-        (&format!("{all}state[]=other:ba7816bf8f01cfea414140de5dae2223\n"), format!("{BEARER}{STATE}")),
+        (&format!("{all}state[]=other:00000000deadbeef\n"), format!("{BEARER}{STATE}")),
     ] {
         assert_says(&ask(&scene, "get", request), &answer, request.as_bytes());
     }
@@ -316,7 +316,7 @@ fn without_a_session_git_is_told_to_stop_and_the_person_what_to_do() {
 fn a_refused_token_is_replaced_once_and_for_everybody() {
     let scene = scene();
     let again = "capability[]=authtype\ncapability[]=state\nauthtype=Bearer\nprotocol=https\nhost=github.com\n\
-                 state[]=keyfob:ba7816bf8f01cfea414140de5dae2223\n";
+                 state[]=keyfob:00000000deadbeef\n";
     let first = ask(&scene, "get", again);
     let [token] = access_tokens(&scene).try_into().unwrap();
     assert_ne!(token, "abc");

@@ -39,6 +39,7 @@ pub fn scene() -> Scene {
         let tokens = session["tokens"].as_array_mut().unwrap();
         let access = tokens.iter_mut().find(|token| token["key"]["kind"] == "access").unwrap();
         access["token"] = json!("abc");
+        access["serial"] = json!(0xdead_beef_u64);
         access["expires_at"] = json!(4_102_444_800_i64);
     });
     scene
