@@ -9,6 +9,8 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod common;
+#[path = "../benches/faults/kills.rs"]
+mod kills;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -18,7 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use common::{Caller, Scene, token, wait_until};
+use common::{Caller, Scene, refresh_token, token};
 use fs2::FileExt;
 use keyfob_test_support::provider::{Auto, Options};
 use keyfob_test_support::{Output, skip};
@@ -138,16 +140,6 @@ fn has_temporary_file(scene: &Scene) -> bool {
     scene.names().iter().any(|name| name.ends_with(".new"))
 }
 
-/// What a process wrote and did not live to rename; `None` if it had not written all of it.
-fn temporary_file(scene: &Scene) -> Option<Value> {
-    let name = scene.names().into_iter().find(|name| name.ends_with(".new"))?;
-    serde_json::from_slice(&fs::read(scene.keyfob.cache_dir().join(name)).ok()?).ok()
-}
-
-fn refresh_token(session: &Value) -> String {
-    session["refresh_token"].as_str().expect("a refresh token").to_owned()
-}
-
 /// Moments from the start on, evenly spread; afterwards some more at random.
 fn times(whole: Duration) -> Vec<Moment> {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
@@ -194,18 +186,6 @@ fn scenes(options: &Options) -> Vec<Scene> {
 
 fn options(rotation: bool) -> Options {
     Options { rotation, ..Options::default() }
-}
-
-/// Waits until the provider has dealt with everything that was sent to it, by the dead as well.
-fn settle(scene: &Scene) {
-    let port: u16 = scene.idp.issuer().rsplit(':').next().unwrap().parse().unwrap();
-    let local = format!("0100007F:{port:04X}");
-    wait_until("the provider's connections to end", || {
-        let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
-        // Number, local address, remote address, state; listening and time-wait are no connections.
-        let mut rows = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        !rows.any(|row| row.len() > 3 && row[1] == local && !["0A", "06"].contains(&row[3]))
-    });
 }
 
 /// Refreshes are killed where the refresh token stays; how many.
@@ -260,11 +240,11 @@ fn rotations_survive(scenes: &[Scene], moments: &[Moment]) -> (usize, usize) {
         scene.leave(-1);
         let (before, requests) = (refresh_token(&scene.session()), scene.idp.count("token:refresh_token"));
         let killed = when.kill(&mut scene.command("never", ["token"]));
-        settle(scene);
+        scene.settle();
         check_folder(scene, when);
         let reached = scene.idp.count("token:refresh_token") - requests;
         let kept = refresh_token(&scene.session()) != before
-            || temporary_file(scene).is_some_and(|session| refresh_token(&session) != before);
+            || scene.unrenamed().is_some_and(|session| refresh_token(&session) != before);
 
         let output = undisturbed(scene, when, "never");
         if (reached, kept) == (1, false) {
@@ -319,10 +299,10 @@ fn sign_ins_survive(moments: &[Moment]) -> usize {
         let scene = Scene::new(options(false));
         scene.idp.auto(Auto::Approve);
         let killed = when.kill(&mut scene.command("always", ["token"]));
-        settle(&scene);
+        scene.settle();
         check_folder(&scene, when);
         let codes = scene.idp.user_codes().len();
-        let written = scene.names().iter().any(|name| name.ends_with(".json")) || temporary_file(&scene).is_some();
+        let written = scene.names().iter().any(|name| name.ends_with(".json")) || scene.unrenamed().is_some();
         let spent = scene.idp.issued().iter().any(|secret| secret.starts_with("refresh-"));
 
         let output = undisturbed(&scene, when, "always");
@@ -428,4 +408,17 @@ fn what_was_not_wholly_written_or_is_not_ours_is_not_taken_for_a_session() {
         assert!(!temporary.exists());
     }
     scene.assert_proper();
+}
+
+/// A small part of what `cargo bench --bench faults` does.
+#[test]
+fn forty_kills_at_random_moments_lose_no_session() {
+    let seed = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
+    println!("seed: {seed}");
+    let rows = kills::run(40, seed);
+    println!("{rows:#?}");
+    assert_eq!(rows.iter().map(|row| row.kills).sum::<usize>(), 40);
+    for row in rows {
+        assert_eq!(row.lost, Vec::<String>::new(), "{} (seed {seed})", row.name);
+    }
 }
