@@ -244,7 +244,7 @@ impl Victim {
         self.scene = Self::scene(self.deed, self.rotation);
         self.scene.idp.auto(Auto::Approve);
         let command = self.scene.command("always", ["token"]);
-        let killed = self.shoot(command, &["device", "token"], Duration::from_millis(1400));
+        let killed = self.shoot(command, &["device", "token:device_code"], Duration::from_millis(1400));
         let (when, told) = killed?;
         let codes = self.scene.idp.user_codes().len();
         let written = self.scene.names().iter().any(|name| name.ends_with(".json")) || self.scene.unrenamed().is_some();
@@ -265,8 +265,9 @@ impl Victim {
 
     fn kill_sign_in_again(&mut self) -> Option<(bool, Fate)> {
         self.scene.idp.auto(Auto::Approve);
+        // It may go on with the code of the one that was killed before, and then asks for none.
         let command = self.scene.command("always", ["login", "--force"]);
-        let killed = self.shoot(command, &["device", "token"], Duration::from_millis(1400));
+        let killed = self.shoot(command, &["token:device_code"], Duration::from_millis(1400));
         self.scene.leave(-1);
         let output = self.scene.silently(["token"]);
         let (_, told) = killed?;
