@@ -2,6 +2,7 @@
 //! reads them all leniently, and decides by the JSON `error` whatever the status (R22).
 
 use super::http::Reply;
+use super::json;
 use crate::address::Address;
 use crate::secret::Secret;
 use crate::text::clean;
@@ -67,8 +68,8 @@ impl Answer {
         if let Some(why) = cut {
             return Self::Unreadable(why.clone());
         }
-        match serde_json::from_slice::<Value>(body) {
-            Ok(Value::Object(object)) => match object.get("error").filter(|e| !e.is_null()) {
+        match json::object(body) {
+            Some(object) => match object.get("error").filter(|e| !e.is_null()) {
                 Some(error) => Self::error(*status, *retry_after, error, &object, &hidden),
                 None if (200..300).contains(status) => Self::Object(object),
                 None => Self::without_error(*status, *retry_after, "an answer without an error code"),

@@ -5,6 +5,7 @@
 
 use crate::failure::{Exit, Failure};
 use anyhow::{Context, Result};
+use rustls::CertificateError;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -147,13 +148,15 @@ fn described(error: &ureq::Error) -> String {
         _ => None,
     };
     if let Some(rustls::Error::InvalidCertificate(why)) = tls {
-        return format!("its certificate is not trusted ({})", crate::text::clean(&why.to_string()));
+        return format!("its certificate is not trusted ({})", untrusted(why));
     }
     match error {
         ureq::Error::HostNotFound => "its host name is not known here".into(),
         ureq::Error::Timeout(_) => "it did not answer in time".into(),
         ureq::Error::ConnectionFailed => "the connection failed".into(),
         ureq::Error::InvalidProxyUrl => "the proxy named in the environment is not a proxy address".into(),
+        ureq::Error::LargeResponseHeader(..) => "the head of its answer is larger than 64 KiB".into(),
+        ureq::Error::Protocol(why) => format!("its answer is not HTTP ({})", crate::text::clean(&why.to_string())),
         ureq::Error::ConnectProxyFailed(_) => "the proxy refused the connection".into(),
         ureq::Error::Io(e) => match e.kind() {
             ErrorKind::ConnectionRefused => "connection refused".into(),
@@ -163,6 +166,21 @@ fn described(error: &ureq::Error) -> String {
             ErrorKind::TimedOut => "it did not answer in time".into(),
             _ => crate::text::clean(&e.to_string()),
         },
+        other => crate::text::clean(&other.to_string()),
+    }
+}
+
+/// What is wrong with a certificate, in words for a person.
+fn untrusted(why: &CertificateError) -> String {
+    use CertificateError::{
+        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet, NotValidYetContext,
+        UnknownIssuer,
+    };
+    match why {
+        Expired | ExpiredContext { .. } => "it has expired; is this machine's clock right?".into(),
+        NotValidYet | NotValidYetContext { .. } => "it is not valid yet; is this machine's clock right?".into(),
+        NotValidForName | NotValidForNameContext { .. } => "it is for another host".into(),
+        UnknownIssuer => "its authority is not known here; `ca-file` names one".into(),
         other => crate::text::clean(&other.to_string()),
     }
 }

@@ -14,10 +14,7 @@ pub fn claims(token: &Secret) -> Option<Map<String, Value>> {
     let mut parts = token.expose().split('.');
     let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
     let bytes = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
-    match serde_json::from_slice(&bytes) {
-        Ok(Value::Object(claims)) => Some(claims),
-        _ => None,
-    }
+    super::json::object(&bytes)
 }
 
 /// A claim that is a time in seconds since the epoch.

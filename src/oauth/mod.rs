@@ -1,12 +1,13 @@
 //! The OAuth wire: RFC 6749, 7009, 7636, 8414, 8628 and OpenID Connect, as far as a device-flow client needs them.
 //!
-//! `http` moves bytes, `answer` says what they mean, `discovery` and `id_token` read two special documents. This file
-//! puts requests together: a [`Client`] is one profile at one server.
+//! `http` moves bytes, `answer` says what they mean, `discovery` and `id_token` read two special documents, all by way of
+//! `json`. This file puts requests together: a [`Client`] is one profile at one server.
 
 pub mod answer;
 pub mod discovery;
 pub mod http;
 pub mod id_token;
+pub mod json;
 
 use crate::address::Address;
 use crate::cache::{Metadata, Pending};

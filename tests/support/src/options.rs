@@ -86,6 +86,21 @@ pub enum IdToken {
     Never,
 }
 
+/// What a certificate is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certificate {
+    /// As it should be.
+    Good,
+    /// For another host.
+    OtherHost,
+    /// Its time is over.
+    Expired,
+    /// Its time has not come.
+    NotYet,
+    /// Signed by itself, while the authority has signed nothing.
+    SelfSigned,
+}
+
 /// What an access token looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessToken {
@@ -115,6 +130,8 @@ pub enum ScopeFormat {
 pub struct Options {
     /// https with a private authority instead of http.
     pub tls: bool,
+    /// With which certificate.
+    pub certificate: Certificate,
     /// The path of the issuer, such as `/realms/lab`; empty for none.
     pub path: String,
     /// Who may ask.
@@ -178,6 +195,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             tls: false,
+            certificate: Certificate::Good,
             path: String::new(),
             clients: vec![Client::public(CLIENT_ID)],
             scopes: None,

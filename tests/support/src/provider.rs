@@ -18,7 +18,9 @@ use crate::{form, page};
 
 pub use crate::grants::Auto;
 pub use crate::http::{Answer, Body};
-pub use crate::options::{AccessToken, CLIENT_ID, Client, ClientAuth, Edit, Endpoint, IdToken, Options, ScopeFormat};
+pub use crate::options::{
+    AccessToken, CLIENT_ID, Certificate, Client, ClientAuth, Edit, Endpoint, IdToken, Options, ScopeFormat,
+};
 pub use crate::reply::Reply;
 
 /// One request that reached the provider.
@@ -100,7 +102,7 @@ impl Provider {
     pub fn start(options: Options) -> Self {
         let listener = Server::bind();
         let port = listener.local_addr().expect("the address of a bound socket").port();
-        let authority = options.tls.then(Authority::new);
+        let authority = options.tls.then(|| Authority::new(options.certificate));
         let origin = if options.tls { format!("https://localhost:{port}") } else { format!("http://127.0.0.1:{port}") };
         let issuer = format!("{origin}{}", options.path);
         let stop = Arc::new(Stop::default());
