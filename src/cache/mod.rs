@@ -294,7 +294,7 @@ pub struct Locked<'f> {
 impl Locked<'_> {
     /// The session as it stands, or a new one. A damaged file is moved aside with its bytes; the second value says so.
     pub fn load(&self) -> Result<(Session, Option<String>)> {
-        self.finish_what_was_killed();
+        self.finish().with_context(|| format!("could not write {}", self.file.path().display()))?;
         match self.file.read()? {
             Found::Session(session) => Ok((*session, None)),
             Found::Nothing => Ok((Session::new(&self.file.key), None)),
@@ -313,19 +313,19 @@ impl Locked<'_> {
         }
     }
 
-    /// Renames the temporary file of a process that died before it could, if it had written all of it.
-    fn finish_what_was_killed(&self) {
+    /// Renames the temporary file of a process that died, or failed, before it could, if it had written all of it.
+    /// Where that fails again nothing goes on, since the next write would destroy it.
+    fn finish(&self) -> Result<()> {
         let SessionFile { store, key, .. } = self.file;
         let name = self.file.temporary_name();
         // What cannot be read is nothing that was written here, and is dealt with by the next write.
         if let Ok(Found::Session(_)) = store.read(&name, Some(key)) {
+            debug(|| format!("finishing {}", self.file.path().display()));
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let flushed = openat(&store.folder, &*name, flags, Mode::empty()).and_then(fsync);
-            match flushed.and_then(|()| self.rename()) {
-                Ok(()) => debug(|| format!("finished writing {}", self.file.path().display())),
-                Err(e) => debug(|| format!("could not finish writing {}: {e}", self.file.path().display())),
-            }
+            fsync(openat(&store.folder, &*name, flags, Mode::empty())?)?;
+            self.rename()?;
         }
+        Ok(())
     }
 
     /// Replaces the file by `session`: a temporary file, flushed to the disk, renamed, the folder flushed. When this
@@ -338,9 +338,9 @@ impl Locked<'_> {
     /// only once.
     pub fn try_room(&self, session: &Session) -> Result<()> {
         let size = serde_json::to_vec(session).map(zeroize::Zeroizing::new)?.len() + SLACK;
-        self.temporary(&vec![b' '; size])
-            .and_then(|()| Ok(unlinkat(&self.file.store.folder, &*self.file.temporary_name(), AtFlags::empty())?))
-            .with_context(|| format!("could not write {}", self.file.path().display()))
+        let tried = self.temporary(&vec![b' '; size]);
+        let removed = unlinkat(&self.file.store.folder, &*self.file.temporary_name(), AtFlags::empty());
+        tried.and_then(|()| Ok(removed?)).with_context(|| format!("could not write {}", self.file.path().display()))
     }
 
     fn write(&self, session: &Session) -> Result<()> {
@@ -359,7 +359,7 @@ impl Locked<'_> {
         }
     }
 
-    /// Writes the temporary file and flushes it.
+    /// Writes the temporary file and flushes it. What was written and cannot be flushed stays, for the next who tries.
     fn temporary(&self, bytes: &[u8]) -> Result<()> {
         let folder = &self.file.store.folder;
         let name = self.file.temporary_name();
@@ -370,12 +370,11 @@ impl Locked<'_> {
         }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(openat(folder, &*name, flags, Mode::RUSR | Mode::WUSR)?);
-        let flushed = file.write_all(bytes).and_then(|()| file.sync_all());
-        if let Err(e) = flushed {
+        if let Err(e) = file.write_all(bytes) {
             let _ = unlinkat(folder, &*name, AtFlags::empty());
             return Err(e.into());
         }
-        Ok(())
+        Ok(file.sync_all()?)
     }
 
     /// Removes the session and its locks.
