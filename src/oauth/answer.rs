@@ -55,7 +55,7 @@ impl Answer {
 
     /// The same; where the server repeats one of `secrets`, as some do with a token they refuse, it is left out (R59).
     pub fn hiding(reply: &Reply, secrets: &[Secret]) -> Self {
-        let Reply { status, body, html, retry_after, location, cut } = reply;
+        let Reply { status, body, html, retry_after, location, cut, .. } = reply;
         // Before anything is cut off, or the beginning of a secret could be left.
         let hidden = |text: &str| {
             let known = secrets.iter().map(Secret::expose).filter(|s| s.len() >= SHORTEST_HIDDEN);
@@ -267,10 +267,12 @@ fn scope_list(value: &Value) -> Option<Vec<String>> {
 #[expect(clippy::needless_pass_by_value, reason = "takes what json! makes")]
 mod tests {
     use super::*;
+    use crate::clock::Skew;
     use serde_json::json;
 
     fn reply(status: u16, body: &str) -> Reply {
-        Reply { status, body: body.into(), html: false, retry_after: None, location: None, cut: None }
+        let (body, skew) = (body.into(), Skew::default());
+        Reply { status, body, html: false, retry_after: None, location: None, skew, cut: None }
     }
 
     fn object(value: Value) -> Map<String, Value> {

@@ -3,6 +3,7 @@
 //! No redirect is followed, a reply is at most 1 MiB and 30 seconds, a connection 10 (R58). What comes back is bytes and a
 //! status; what they mean is `answer`'s business.
 
+use crate::clock::{Skew, Timestamp};
 use crate::failure::{Exit, Failure};
 use anyhow::{Context, Result};
 use rustls::CertificateError;
@@ -31,6 +32,8 @@ pub struct Reply {
     pub retry_after: Option<u64>,
     /// `Location` of a redirect.
     pub location: Option<String>,
+    /// How the server's clock differs, by its `Date`.
+    pub skew: Skew,
     /// What kept the body of a success from arriving whole; what it says has happened all the same.
     pub cut: Option<String>,
 }
@@ -114,7 +117,9 @@ fn reply(result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Repl
     let response = result.map_err(|e| described(&e))?;
     let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
     let html = header("content-type").is_some_and(|t| t.to_ascii_lowercase().contains("html"));
-    let retry_after = header("retry-after").and_then(seconds_from_now);
+    let now = Timestamp::now();
+    let skew = header("date").and_then(date).map_or(Skew::default(), |date| Skew::measured(date, now));
+    let retry_after = header("retry-after").and_then(|value| seconds_from(value, skew.there(now)));
     let location = header("location").map(str::to_owned);
     let status = response.status().as_u16();
     let body = response.into_body().into_with_config().limit(LARGEST).read_to_vec().map_err(|e| match e {
@@ -126,15 +131,18 @@ fn reply(result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Repl
         Err(why) if (200..300).contains(&status) => (Vec::new(), Some(why)),
         Err(why) => return Err(why),
     };
-    Ok(Reply { status, body, html, retry_after, location, cut })
+    Ok(Reply { status, body, html, retry_after, location, skew, cut })
 }
 
-/// RFC 9110, section 10.2.3: seconds, or a date.
-fn seconds_from_now(value: &str) -> Option<u64> {
-    value.trim().parse().ok().or_else(|| {
-        let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value.trim()).ok()?;
-        Some(crate::clock::Timestamp(date.as_second()).since(crate::clock::Timestamp::now()))
-    })
+/// RFC 9110, section 10.2.3: seconds, or a date, in seconds from `now` by the server's clock.
+fn seconds_from(value: &str, now: Timestamp) -> Option<u64> {
+    value.trim().parse().ok().or_else(|| date(value).map(|date| date.since(now)))
+}
+
+/// RFC 9110, section 5.6.7: a date.
+fn date(value: &str) -> Option<Timestamp> {
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value.trim()).ok()?;
+    Some(Timestamp(date.as_second()))
 }
 
 /// What kept a request from being answered, in words for a person. Holds no secret: none is in an address, and no
@@ -196,9 +204,11 @@ mod tests {
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
-        assert_eq!(seconds_from_now("7"), Some(7));
-        assert_eq!(seconds_from_now("Sun, 06 Nov 1994 08:49:37 GMT"), Some(0));
-        assert_eq!(seconds_from_now("soon"), None);
-        assert_eq!(seconds_from_now("-1"), None);
+        let seconds = |value| seconds_from(value, Timestamp(784_111_770));
+        assert_eq!(seconds("7"), Some(7));
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:49:37 GMT"), Some(7));
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:49:20 GMT"), Some(0));
+        assert_eq!(seconds("soon"), None);
+        assert_eq!(seconds("-1"), None);
     }
 }

@@ -187,6 +187,10 @@ pub struct Options {
     pub scope_format: ScopeFormat,
     /// More paths for endpoints, such as `/login/device/code`; a `*` stands for one component.
     pub aliases: Vec<(String, Endpoint)>,
+    /// Seconds that its clock is ahead; what it signs is dated by it.
+    pub clock: i64,
+    /// Every answer has a `Date` header.
+    pub date: bool,
     /// A last change to every JSON answer. For answers that are wrong as a whole there is a script.
     pub edit: Option<Edit>,
 }
@@ -223,6 +227,8 @@ impl Default for Options {
             issuer_override: None,
             scope_format: ScopeFormat::Spaces,
             aliases: Vec::new(),
+            clock: 0,
+            date: true,
             edit: None,
         }
     }

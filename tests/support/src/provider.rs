@@ -373,6 +373,7 @@ impl Shared {
                 });
             };
             note(answer.status);
+            let answer = &self.dated(answer);
             if connection.send(answer).is_ok() && matches!(answer.body, Body::Trickled(..)) {
                 note(answer.status);
             }
@@ -396,6 +397,18 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// The same answer with the time by the provider's clock, unless it has one.
+    fn dated(&self, answer: &Answer) -> Answer {
+        let answer = answer.clone();
+        if !self.options.date || header(&answer.headers, "date").is_some() {
+            return answer;
+        }
+        let now =
+            jiff::Timestamp::from_second(self.with(|state| state.ledger.now())).expect("a time before the year 9999");
+        let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now).expect("a date");
+        answer.header("Date", &date)
     }
 
     /// Which endpoint a path is, and how requests to it are labelled.
