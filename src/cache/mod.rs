@@ -30,6 +30,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// Largest session file read, in bytes: several answers of the largest size.
 const LARGEST: u64 = 16 << 20;
@@ -151,7 +152,7 @@ impl Store {
         if size > LARGEST {
             return Ok(Found::Damaged("it is larger than 16 MiB".into()));
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1));
         File::from(file)
             .take(LARGEST)
             .read_to_end(&mut bytes)
@@ -337,14 +338,14 @@ impl Locked<'_> {
     /// Makes sure that the session's successor will find room, before the provider is asked for something that exists
     /// only once.
     pub fn try_room(&self, session: &Session) -> Result<()> {
-        let size = serde_json::to_vec(session).map(zeroize::Zeroizing::new)?.len() + SLACK;
+        let size = serde_json::to_vec(session).map(Zeroizing::new)?.len() + SLACK;
         let tried = self.temporary(&vec![b' '; size]);
         let removed = unlinkat(&self.file.store.folder, &*self.file.temporary_name(), AtFlags::empty());
         tried.and_then(|()| Ok(removed?)).with_context(|| format!("could not write {}", self.file.path().display()))
     }
 
     fn write(&self, session: &Session) -> Result<()> {
-        self.temporary(&zeroize::Zeroizing::new(serde_json::to_vec(session)?))?;
+        self.temporary(&Zeroizing::new(serde_json::to_vec(session)?))?;
         Ok(self.rename()?)
     }
 

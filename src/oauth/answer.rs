@@ -271,7 +271,7 @@ mod tests {
     use serde_json::json;
 
     fn reply(status: u16, body: &str) -> Reply {
-        let (body, skew) = (body.into(), Skew::default());
+        let (body, skew) = (body.as_bytes().to_vec().into(), Skew::default());
         Reply { status, body, html: false, retry_after: None, location: None, skew, cut: None }
     }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+use zeroize::Zeroizing;
 
 /// Longest time for one request and its reply.
 pub const LIMIT: Duration = Duration::from_secs(30);
@@ -25,7 +26,7 @@ pub struct Reply {
     /// HTTP status.
     pub status: u16,
     /// The body, at most 1 MiB.
-    pub body: Vec<u8>,
+    pub body: Zeroizing<Vec<u8>>,
     /// Whether the content type says HTML.
     pub html: bool,
     /// `Retry-After`, in seconds from now.
@@ -127,8 +128,8 @@ fn reply(result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Repl
         other => described(&other),
     });
     let (body, cut) = match body {
-        Ok(body) => (body, None),
-        Err(why) if (200..300).contains(&status) => (Vec::new(), Some(why)),
+        Ok(body) => (Zeroizing::new(body), None),
+        Err(why) if (200..300).contains(&status) => (Zeroizing::default(), Some(why)),
         Err(why) => return Err(why),
     };
     Ok(Reply { status, body, html, retry_after, location, skew, cut })
@@ -140,7 +141,7 @@ fn seconds_from(value: &str, now: Timestamp) -> Option<u64> {
 }
 
 /// RFC 9110, section 5.6.7: a date.
-fn date(value: &str) -> Option<Timestamp> {
+pub fn date(value: &str) -> Option<Timestamp> {
     let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value.trim()).ok()?;
     Some(Timestamp(date.as_second()))
 }
