@@ -3,8 +3,11 @@
 use http::Uri;
 use std::fmt;
 
+/// Longest address, in bytes: one that fills the screen hides what stands above it.
+const LONGEST: usize = 2000;
+
 /// An absolute address that was checked: https (http only on loopback), a host, no user information, no fragment,
-/// no control characters or spaces. Kept as written, since issuers are compared byte by byte.
+/// no control characters or spaces, nothing but ASCII. Kept as written, since issuers are compared byte by byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     text: String,
@@ -19,6 +22,13 @@ impl Address {
         }
         if text.contains('#') {
             return Err("has a fragment (`#…`)");
+        }
+        if text.len() > LONGEST {
+            return Err("is too long");
+        }
+        // `Uri` takes any character above them in a path, such as one that turns the text around.
+        if !text.is_ascii() {
+            return Err("is not a web address");
         }
         let uri: Uri = text.parse().map_err(|_| "is not a web address")?;
         let authority = uri.authority().ok_or("is not an absolute web address")?;
@@ -104,6 +114,8 @@ mod tests {
             ("https://id.example.com/#x", "has a fragment (`#…`)"),
             ("https://id.example.com/a b", "is not a web address"),
             ("https://id.example.com/\u{1b}[2J", "is not a web address"),
+            ("https://id.example.com/\u{202e}", "is not a web address"),
+            (&format!("https://id.example.com/{}", "x".repeat(LONGEST)), "is too long"),
             ("", "is not an absolute web address"),
         ] {
             assert_eq!(Address::parse(bad).unwrap_err(), why, "{bad}");

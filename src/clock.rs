@@ -31,6 +31,37 @@ impl Timestamp {
     }
 }
 
+/// How far a server's clock is ahead of this machine's, as far as the server says. Tokens end by the server's clock, but
+/// everything here, and every caller, looks at this machine's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Skew(Option<i64>);
+
+impl Skew {
+    /// Up to so many seconds are the network's, or whole seconds', doing.
+    const NONE: i64 = 60;
+
+    /// The server says it is `there` when it is `here` here.
+    pub fn measured(there: Timestamp, here: Timestamp) -> Self {
+        let ahead = there.0.saturating_sub(here.0);
+        Self(Some(if (-Self::NONE..=Self::NONE).contains(&ahead) { 0 } else { ahead }))
+    }
+
+    /// Seconds that the server's clock is ahead, less than zero where it is behind; `None` if it has not said.
+    pub fn seconds(self) -> Option<i64> {
+        self.0
+    }
+
+    /// What the server's clock says when it is `here` here.
+    pub fn there(self, here: Timestamp) -> Timestamp {
+        Timestamp(here.0.saturating_add(self.0.unwrap_or(0)))
+    }
+
+    /// What this machine's clock says when it is `there` at the server.
+    pub fn here(self, there: Timestamp) -> Timestamp {
+        Timestamp(there.0.saturating_sub(self.0.unwrap_or(0)))
+    }
+}
+
 /// Now, by the wall clock, in milliseconds since the Unix epoch.
 pub fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
@@ -68,6 +99,18 @@ mod tests {
         assert_eq!(Timestamp(1).plus(u64::MAX), Timestamp(i64::MAX));
         assert_eq!(Timestamp(1).since(Timestamp(5)), 0);
         assert_eq!(Timestamp(i64::MAX).since(Timestamp(i64::MIN)), i64::MAX.cast_unsigned());
+    }
+
+    #[test]
+    fn a_servers_clock_counts_from_a_minute_on() {
+        let skew = |there| Skew::measured(Timestamp(there), Timestamp(1000));
+        assert_eq!([skew(940), skew(1060), skew(939), skew(1061)].map(Skew::seconds), [0, 0, -61, 61].map(Some));
+        assert_eq!(
+            (skew(8200).there(Timestamp(1005)), skew(8200).here(Timestamp(8205))),
+            (Timestamp(8205), Timestamp(1005))
+        );
+        assert_eq!((Skew::default().seconds(), Skew::default().there(Timestamp(7))), (None, Timestamp(7)));
+        assert_eq!(skew(i64::MAX).there(Timestamp(i64::MAX)), Timestamp(i64::MAX));
     }
 
     #[test]

@@ -591,7 +591,7 @@ fn r33_an_id_token_is_handed_out_only_if_it_is_ours_and_lives() {
     let cases = [
         (json!({"iss": "https://evil.example"}), "its issuer is \"https://evil.example\", not \"ISSUER\""),
         (json!({"aud": "another-client"}), "it is not meant for the client \"keyfob\""),
-        (json!({"exp": 1_000_000_000}), "it has already expired; is this machine's clock right?"),
+        (json!({"exp": 1_000_000_000}), "it has already expired"),
         (json!({"exp": null}), "it does not say when it expires"),
     ];
     each(cases, |(claims, why)| {

@@ -2,24 +2,29 @@
 //!
 //! The moments are swept in two ways: by the clock, as they happen to people, and by the system calls that change
 //! something, one after the other, so that no moment in between is left out. The one moment nobody can do anything about
-//! lies between a server's answer and the rename that keeps it, where the server forgets the old refresh token at once
-//! (rotation) and ends the session if it sees it again; those are counted apart.
+//! lies between a server's answer and the end of the write that keeps it, where the server forgets the old refresh token
+//! at once (rotation) and ends the session if it sees it again; those are counted apart. What was written and not yet
+//! renamed, the next call finds.
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod common;
+#[path = "../benches/faults/kills.rs"]
+mod kills;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use common::{Caller, Scene, token, wait_until};
+use common::{Caller, Scene, refresh_token, token};
 use fs2::FileExt;
 use keyfob_test_support::provider::{Auto, Options};
 use keyfob_test_support::{Output, skip};
+use serde_json::Value;
 
 /// How many run at once; what they mostly do is wait.
 const WORKERS: usize = 12;
@@ -115,7 +120,7 @@ fn check_folder(scene: &Scene, when: &Moment) {
     for name in &names {
         let path = scene.keyfob.cache_dir().join(name);
         if name.ends_with(".json") {
-            let session: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            let session: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
             assert_eq!(session["version"], 1, "{when:?}: {session}");
         }
         if name.ends_with(".lock") {
@@ -133,10 +138,6 @@ fn undisturbed(scene: &Scene, when: &Moment, prompt: &str) -> Output {
 
 fn has_temporary_file(scene: &Scene) -> bool {
     scene.names().iter().any(|name| name.ends_with(".new"))
-}
-
-fn refresh_token(scene: &Scene) -> String {
-    scene.session()["refresh_token"].as_str().expect("a refresh token").to_owned()
 }
 
 /// Moments from the start on, evenly spread; afterwards some more at random.
@@ -185,18 +186,6 @@ fn scenes(options: &Options) -> Vec<Scene> {
 
 fn options(rotation: bool) -> Options {
     Options { rotation, ..Options::default() }
-}
-
-/// Waits until the provider has dealt with everything that was sent to it, by the dead as well.
-fn settle(scene: &Scene) {
-    let port: u16 = scene.idp.issuer().rsplit(':').next().unwrap().parse().unwrap();
-    let local = format!("0100007F:{port:04X}");
-    wait_until("the provider's connections to end", || {
-        let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
-        // Number, local address, remote address, state; listening and time-wait are no connections.
-        let mut rows = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        !rows.any(|row| row.len() > 3 && row[1] == local && !["0A", "06"].contains(&row[3]))
-    });
 }
 
 /// Refreshes are killed where the refresh token stays; how many.
@@ -249,12 +238,13 @@ fn rotations_survive(scenes: &[Scene], moments: &[Moment]) -> (usize, usize) {
     let killed = sweep(moments, |worker, when| {
         let scene = &scenes[worker];
         scene.leave(-1);
-        let (before, requests) = (refresh_token(scene), scene.idp.count("token:refresh_token"));
+        let (before, requests) = (refresh_token(&scene.session()), scene.idp.count("token:refresh_token"));
         let killed = when.kill(&mut scene.command("never", ["token"]));
-        settle(scene);
+        scene.settle();
         check_folder(scene, when);
         let reached = scene.idp.count("token:refresh_token") - requests;
-        let kept = refresh_token(scene) != before;
+        let kept = refresh_token(&scene.session()) != before
+            || scene.unrenamed().is_some_and(|session| refresh_token(&session) != before);
 
         let output = undisturbed(scene, when, "never");
         if (reached, kept) == (1, false) {
@@ -276,17 +266,19 @@ fn rotations_survive(scenes: &[Scene], moments: &[Moment]) -> (usize, usize) {
 }
 
 #[test]
-fn a_rotating_refresh_killed_at_any_time_is_lost_only_between_answer_and_rename() {
+fn a_rotating_refresh_killed_at_any_time_is_lost_only_before_its_answer_is_written() {
     let scenes = scenes(&options(true));
     scenes[0].leave(-1);
     let whole = measured(&mut scenes[0].command("never", ["token"]));
     let (killed, lost) = rotations_survive(&scenes, &times(whole * 2));
-    println!("{killed} refreshes of {whole:?} were killed; {lost} of them between the server's answer and the rename");
+    println!(
+        "{killed} refreshes of {whole:?} were killed; {lost} of them between the server's answer and the end of the write"
+    );
     assert!(killed > lost);
 }
 
 #[test]
-fn a_rotating_refresh_killed_before_any_system_call_is_lost_only_between_answer_and_rename() {
+fn a_rotating_refresh_killed_before_any_system_call_is_lost_only_before_its_answer_is_written() {
     if !has_strace() {
         skip!("strace is not here");
     }
@@ -296,7 +288,7 @@ fn a_rotating_refresh_killed_before_any_system_call_is_lost_only_between_answer_
     let (killed, lost) = rotations_survive(&scenes, &moments);
     println!(
         "a refresh was killed before each of {killed} system calls; \
-         {lost} of them lie between the server's answer and the rename"
+         {lost} of them lie between the server's answer and the end of the write"
     );
     assert!(killed > 20 && lost > 0 && lost < killed / 2, "{lost} of {killed} cannot be");
 }
@@ -307,10 +299,10 @@ fn sign_ins_survive(moments: &[Moment]) -> usize {
         let scene = Scene::new(options(false));
         scene.idp.auto(Auto::Approve);
         let killed = when.kill(&mut scene.command("always", ["token"]));
-        settle(&scene);
+        scene.settle();
         check_folder(&scene, when);
         let codes = scene.idp.user_codes().len();
-        let written = scene.names().iter().any(|name| name.ends_with(".json"));
+        let written = scene.names().iter().any(|name| name.ends_with(".json")) || scene.unrenamed().is_some();
         let spent = scene.idp.issued().iter().any(|secret| secret.starts_with("refresh-"));
 
         let output = undisturbed(&scene, when, "always");
@@ -371,4 +363,62 @@ fn a_logout_killed_before_any_system_call_can_be_finished() {
     });
     println!("a logout was killed before each of {killed} system calls");
     assert!(killed > 20, "{killed} system calls cannot be all");
+}
+
+/// The provider knows only the token that a killed process had written and not yet renamed.
+#[test]
+fn what_was_written_and_not_renamed_is_found_by_the_next_call() {
+    let scene = Scene::signed_in(options(true));
+    scene.leave(-1);
+    let (file, old) = (scene.file(), fs::read(scene.file()).unwrap());
+    let newest = scene.token();
+    fs::copy(&file, file.with_extension("new")).unwrap();
+    fs::write(&file, old).unwrap();
+
+    assert_eq!(scene.token(), newest);
+    assert!(!has_temporary_file(&scene));
+    assert_eq!((scene.idp.count("token:refresh_token"), scene.idp.refresh_reuses()), (1, 0));
+}
+
+#[test]
+fn what_was_not_wholly_written_or_is_not_ours_is_not_taken_for_a_session() {
+    let scene = Scene::signed_in(options(true));
+    let session = scene.session();
+    let changed = |name: &str, value: Value| {
+        let mut other = session.clone();
+        other[name] = value;
+        other["refresh_token"] = "of another".into();
+        other.to_string().into_bytes()
+    };
+    let whole = changed("label", "".into());
+    let cases = [
+        (whole[..whole.len() - 1].to_vec(), 0o600),
+        (Vec::new(), 0o600),
+        (b" ".repeat(70_000), 0o600),
+        (changed("client_id", "another".into()), 0o600),
+        (changed("version", 2.into()), 0o600),
+        (whole, 0o644),
+    ];
+    for (bytes, mode) in cases {
+        scene.leave(-1);
+        let temporary = scene.file().with_extension("new");
+        fs::write(&temporary, &bytes).unwrap();
+        fs::set_permissions(&temporary, fs::Permissions::from_mode(mode)).unwrap();
+        assert!(scene.idp.accepts(&scene.token()), "{bytes:?} {mode:o}");
+        assert!(!temporary.exists());
+    }
+    scene.assert_proper();
+}
+
+/// A small part of what `cargo bench --bench faults` does.
+#[test]
+fn forty_kills_at_random_moments_lose_no_session() {
+    let seed = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
+    println!("seed: {seed}");
+    let rows = kills::run(40, seed);
+    println!("{rows:#?}");
+    assert_eq!(rows.iter().map(|row| row.kills).sum::<usize>(), 40);
+    for row in rows {
+        assert_eq!(row.lost, Vec::<String>::new(), "{} (seed {seed})", row.name);
+    }
 }

@@ -3,7 +3,7 @@
 use super::{Attempt, Credential, Effort, LOCK_LIMIT, SignInNeeded, credential};
 use crate::address::Address;
 use crate::cache::{Locked, Serial, Session, SessionFile, Token, TokenKey, Trouble};
-use crate::clock::{Timestamp, now_ms, steady};
+use crate::clock::{Skew, Timestamp, now_ms, steady};
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
 use crate::oauth::answer::{Answer, OauthError, Tokens};
@@ -54,7 +54,7 @@ impl Attempt<'_> {
                 Ok(Answer::Object(object)) => match Tokens::read(&object) {
                     Ok(tokens) => {
                         let asked = session.asked.clone();
-                        let kept = self.keep(&mut session, &tokens, &asked, sent);
+                        let kept = self.keep(&mut session, &tokens, &asked, sent, client.skew());
                         session.trouble = None;
                         // On disk before anyone is answered, also when what came cannot be handed out.
                         locked.save(&session)?;
@@ -177,9 +177,23 @@ impl Attempt<'_> {
     }
 
     /// Takes a token answer into the session. Fails if it holds an ID token that may not be handed out and one is wanted.
-    pub(super) fn keep(&self, session: &mut Session, tokens: &Tokens, asked: &[String], sent: Timestamp) -> Result<()> {
+    /// `sent` is when it was asked for, `skew` what the server's clock said when it answered.
+    pub(super) fn keep(
+        &self,
+        session: &mut Session,
+        tokens: &Tokens,
+        asked: &[String],
+        sent: Timestamp,
+        skew: Skew,
+    ) -> Result<()> {
         let profile = self.want.profile;
         let claims = tokens.id_token.as_ref().and_then(id_token::claims);
+        // A server that does not say what time it is says when it made the token: that was no later than now.
+        let made = claims.as_ref().and_then(|c| id_token::time(c, "iat")).filter(|made| *made > sent);
+        let skew = match (skew.seconds(), made) {
+            (None, Some(made)) => Skew::measured(made, sent),
+            _ => skew,
+        };
         // OpenID Connect Core, section 12.2. At a sign-in the account has been checked, and replaced, before.
         let before = session.account.as_ref().and_then(|a| a.subject.as_deref());
         let now = claims.as_ref().and_then(|c| c.get("sub")).and_then(serde_json::Value::as_str);
@@ -197,7 +211,10 @@ impl Attempt<'_> {
                 session.granted.push(scope.clone());
             }
         }
-        let jwt_exp = || id_token::claims(&tokens.access_token).and_then(|c| id_token::time(&c, "exp"));
+        let jwt_exp = || {
+            let claims = id_token::claims(&tokens.access_token)?;
+            id_token::time(&claims, "exp").map(|end| skew.here(end))
+        };
         let expires_at = match tokens.expires_in {
             Some(seconds) => Some(sent.plus(seconds)),
             None => jwt_exp().or_else(|| profile.preset.unstated_lifetime.map(|seconds| sent.plus(seconds))),
@@ -212,14 +229,15 @@ impl Attempt<'_> {
         };
         session.keep(access, sent);
         let Some(token) = &tokens.id_token else { return Ok(()) };
+        let ended = claims.as_ref().and_then(|c| id_token::time(c, "exp")).is_some_and(|end| end <= sent);
         let checked = claims.ok_or_else(|| "it is not a JWT".to_owned()).and_then(|claims| {
             let issuer = profile.issuer_template.as_deref().or(profile.issuer.as_ref().map(Address::as_str));
-            id_token::check(&claims, issuer, &profile.session.client_id, sent).map(|()| claims)
+            id_token::check(&claims, issuer, &profile.session.client_id, skew.there(sent)).map(|()| claims)
         });
         match checked {
             Ok(claims) => {
-                let expires_at = id_token::time(&claims, "exp");
-                let issued_at = id_token::time(&claims, "iat").unwrap_or(sent);
+                let expires_at = id_token::time(&claims, "exp").map(|end| skew.here(end));
+                let issued_at = id_token::time(&claims, "iat").map_or(sent, |made| skew.here(made));
                 let token = Token {
                     key: TokenKey { kind: TokenKind::Id, ..self.key.clone() },
                     token: token.clone(),
@@ -232,7 +250,9 @@ impl Attempt<'_> {
                 Ok(())
             }
             Err(why) if self.want.kind == TokenKind::Id => {
-                Err(Failure::new(Exit::Failed, format!("the provider's ID token cannot be used: {why}")).into())
+                let failure = Failure::new(Exit::Failed, format!("the provider's ID token cannot be used: {why}"));
+                let hint = "if this machine's clock is wrong, set it: the provider does not say what time it is";
+                Err(if ended && skew.seconds().is_none() { failure.hint(hint) } else { failure }.into())
             }
             Err(why) => {
                 debug(|| format!("ignoring the provider's ID token: {why}"));

@@ -169,7 +169,7 @@ impl Attempt<'_> {
                 session.refresh_token = None;
                 session.refusal = None;
                 session.trouble = None;
-                let kept = self.keep(&mut session, &tokens, scopes, sent);
+                let kept = self.keep(&mut session, &tokens, scopes, sent, client.skew());
                 locked.save(&session)?;
                 drop(locked);
                 kept?;

@@ -2,8 +2,10 @@
 //! apart from the configuration's own path.
 //!
 //! Reading takes no lock: a file is replaced by rename, so a reader sees a whole old or a whole new one. Writing takes
-//! the session's lock, which makes the writer the only user of the temporary file beside it; one that a killed
-//! process left behind is overwritten by the next write. Locks are taken in one order: sign-in, then session.
+//! the session's lock, which makes the writer the only user of the temporary file beside it. Whoever takes the lock next
+//! finishes what a killed process had wholly written there and not yet renamed: it may hold the only refresh token that
+//! the provider still knows. Anything less is overwritten by the next write. Locks are taken in one order: sign-in,
+//! then session.
 //!
 //! Nothing here follows a symbolic link below the folder, and nothing is read that another user owns or could read.
 
@@ -16,6 +18,7 @@ pub use session::{Account, Metadata, Pending, Refusal, Serial, Session, Token, T
 use crate::clock::{Timestamp, steady};
 use crate::config::SessionKey;
 use crate::failure::{Exit, Failure};
+use crate::log::debug;
 use crate::text::hex;
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, fsync, openat, renameat, statat, unlinkat};
@@ -118,7 +121,7 @@ impl Store {
         for entry in std::fs::read_dir(&self.path).context("could not list the cache folder")? {
             let name = entry.context("could not list the cache folder")?.file_name();
             let Some(stem) = name.to_str().and_then(|n| n.strip_suffix(".json")) else { continue };
-            match self.read(stem, None)? {
+            match self.read(&format!("{stem}.json"), None)? {
                 Found::Nothing => {}
                 Found::Session(session) => {
                     let file = SessionFile { store: self, key: session.key(), stem: stem.to_owned() };
@@ -132,11 +135,10 @@ impl Store {
         Ok(contents)
     }
 
-    fn read(&self, stem: &str, key: Option<&SessionKey>) -> Result<Found> {
-        let name = format!("{stem}.json");
-        let path = self.path.join(&name);
+    fn read(&self, name: &str, key: Option<&SessionKey>) -> Result<Found> {
+        let path = self.path.join(name);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match openat(&self.folder, &*name, flags, Mode::empty()) {
+        let file = match openat(&self.folder, name, flags, Mode::empty()) {
             Ok(file) => file,
             Err(Errno::NOENT) => return Ok(Found::Nothing),
             Err(Errno::LOOP) => {
@@ -210,7 +212,7 @@ impl SessionFile<'_> {
 
     /// What the file holds now. Takes no lock and writes nothing.
     pub fn read(&self) -> Result<Found> {
-        self.store.read(&self.stem, Some(&self.key))
+        self.store.read(&self.name(), Some(&self.key))
     }
 
     /// The session, if the file holds one that can be read.
@@ -223,7 +225,7 @@ impl SessionFile<'_> {
 
     /// Where the file is, for messages.
     pub fn path(&self) -> PathBuf {
-        self.store.path.join(format!("{}.json", self.stem))
+        self.store.path.join(self.name())
     }
 
     /// Takes the lock that every write needs, if nobody holds it.
@@ -267,6 +269,14 @@ impl SessionFile<'_> {
         Lock::attempt(&self.store.folder, &self.sign_in_lock_name())
     }
 
+    fn name(&self) -> String {
+        format!("{}.json", self.stem)
+    }
+
+    fn temporary_name(&self) -> String {
+        format!("{}.new", self.stem)
+    }
+
     fn lock_name(&self) -> String {
         format!("{}.lock", self.stem)
     }
@@ -286,23 +296,38 @@ pub struct Locked<'f> {
 impl Locked<'_> {
     /// The session as it stands, or a new one. A damaged file is moved aside with its bytes; the second value says so.
     pub fn load(&self) -> Result<(Session, Option<String>)> {
+        self.finish().with_context(|| format!("could not write {}", self.file.path().display()))?;
         match self.file.read()? {
             Found::Session(session) => Ok((*session, None)),
             Found::Nothing => Ok((Session::new(&self.file.key), None)),
             Found::Damaged(why) => {
                 let folder = &self.file.store.folder;
-                let from = format!("{}.json", self.file.stem);
                 let mut aside = format!("{}.damaged-{}", self.file.stem, Timestamp::now().0);
                 while statat(folder, &*aside, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
                     aside.push('x');
                 }
-                renameat(folder, &*from, folder, &*aside)
+                renameat(folder, &*self.file.name(), folder, &*aside)
                     .with_context(|| format!("could not set the damaged {} aside", self.file.path().display()))?;
                 let kept = self.file.store.path.join(aside);
                 let notice = format!("the session file was damaged ({why}) and is kept as {}", kept.display());
                 Ok((Session::new(&self.file.key), Some(notice)))
             }
         }
+    }
+
+    /// Renames the temporary file of a process that died, or failed, before it could, if it had written all of it.
+    /// Where that fails again nothing goes on, since the next write would destroy it.
+    fn finish(&self) -> Result<()> {
+        let SessionFile { store, key, .. } = self.file;
+        let name = self.file.temporary_name();
+        // What cannot be read is nothing that was written here, and is dealt with by the next write.
+        if let Ok(Found::Session(_)) = store.read(&name, Some(key)) {
+            debug(|| format!("finishing {}", self.file.path().display()));
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            fsync(openat(&store.folder, &*name, flags, Mode::empty())?)?;
+            self.rename()?;
+        }
+        Ok(())
     }
 
     /// Replaces the file by `session`: a temporary file, flushed to the disk, renamed, the folder flushed. When this
@@ -315,26 +340,31 @@ impl Locked<'_> {
     /// only once.
     pub fn try_room(&self, session: &Session) -> Result<()> {
         let size = serde_json::to_vec(session).map(Zeroizing::new)?.len() + SLACK;
-        self.temporary(&vec![b' '; size])
-            .and_then(|name| Ok(unlinkat(&self.file.store.folder, &*name, AtFlags::empty())?))
-            .with_context(|| format!("could not write {}", self.file.path().display()))
+        let tried = self.temporary(&vec![b' '; size]);
+        let removed = unlinkat(&self.file.store.folder, &*self.file.temporary_name(), AtFlags::empty());
+        tried.and_then(|()| Ok(removed?)).with_context(|| format!("could not write {}", self.file.path().display()))
     }
 
     fn write(&self, session: &Session) -> Result<()> {
+        self.temporary(&Zeroizing::new(serde_json::to_vec(session)?))?;
+        Ok(self.rename()?)
+    }
+
+    /// Puts the temporary file in the place of the session's file.
+    fn rename(&self) -> Result<(), Errno> {
         let folder = &self.file.store.folder;
-        let temporary = self.temporary(&Zeroizing::new(serde_json::to_vec(session)?))?;
-        renameat(folder, &*temporary, folder, &*format!("{}.json", self.file.stem))?;
+        renameat(folder, &*self.file.temporary_name(), folder, &*self.file.name())?;
         // Some file systems cannot flush a folder; the file itself is safe there as well as it can be.
         match fsync(folder) {
             Ok(()) | Err(Errno::INVAL | Errno::ROFS) => Ok(()),
-            Err(e) => Err(e.into()),
+            Err(e) => Err(e),
         }
     }
 
-    /// Writes the temporary file and flushes it; its name.
-    fn temporary(&self, bytes: &[u8]) -> Result<String> {
+    /// Writes the temporary file and flushes it. What was written and cannot be flushed stays, for the next who tries.
+    fn temporary(&self, bytes: &[u8]) -> Result<()> {
         let folder = &self.file.store.folder;
-        let name = format!("{}.new", self.file.stem);
+        let name = self.file.temporary_name();
         // A file left by a killed process may be there; with O_EXCL after unlink it is surely ours and surely 0600.
         match unlinkat(folder, &*name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
@@ -342,12 +372,11 @@ impl Locked<'_> {
         }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(openat(folder, &*name, flags, Mode::RUSR | Mode::WUSR)?);
-        let flushed = file.write_all(bytes).and_then(|()| file.sync_all());
-        if let Err(e) = flushed {
+        if let Err(e) = file.write_all(bytes) {
             let _ = unlinkat(folder, &*name, AtFlags::empty());
             return Err(e.into());
         }
-        Ok(name)
+        Ok(file.sync_all()?)
     }
 
     /// Removes the session and its locks.

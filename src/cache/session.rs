@@ -11,6 +11,9 @@ use std::fmt;
 /// The layout this program reads and writes. A file with a higher number is left alone.
 pub const VERSION: u32 = 1;
 
+/// Clocks are set back by so many seconds at most without a token's life being in doubt.
+const CLOCK_STEP: u64 = 60;
+
 /// One session's file. A session that has never signed in may exist: it then holds a pending sign-in, or the memory
 /// of a refused one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -127,9 +130,11 @@ pub struct Token {
 }
 
 impl Token {
-    /// Whether it lives at `now` for `seconds` more.
+    /// Whether it lives at `now` for `seconds` more. One that came in the future does not: the clock has been set back
+    /// since, and nobody knows by how much it was wrong.
     pub fn lives(&self, now: Timestamp, seconds: u64) -> bool {
-        self.expires_at.is_none_or(|end| end > now && end.since(now) >= seconds)
+        let came = self.received_at <= now.plus(CLOCK_STEP);
+        self.expires_at.is_none_or(|end| came && end > now && end.since(now) >= seconds)
     }
 }
 

@@ -20,6 +20,7 @@ use crate::failure::Failure;
 use anyhow::Result;
 use settings::meant;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// What the command line says about the profile to use.
 #[derive(Clone, Debug, Default)]
@@ -100,9 +101,17 @@ impl Profile {
 
     /// Every profile of the file, by name, or what is wrong with it.
     pub fn all() -> Result<BTreeMap<String, Result<Self, Failure>>> {
-        let file = file::load()?;
+        Ok(Self::all_of(file::load()?))
+    }
+
+    /// The same for the text of a file at `path`. The error is one line: `FILE:LINE: what is wrong`.
+    pub fn all_in(path: &Path, text: &str) -> Result<BTreeMap<String, Result<Self, Failure>>, String> {
+        file::parse(path, text).map(Self::all_of)
+    }
+
+    fn all_of(file: file::File) -> BTreeMap<String, Result<Self, Failure>> {
         let resolve = |(name, s): (String, Settings)| (name.clone(), Self::resolve(Some(name), s, Settings::default()));
-        Ok(file.profiles.into_iter().map(resolve).collect())
+        file.profiles.into_iter().map(resolve).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 //! reads them all leniently, and decides by the JSON `error` whatever the status (R22).
 
 use super::http::Reply;
+use super::json;
 use crate::address::Address;
 use crate::secret::Secret;
 use crate::text::clean;
@@ -54,7 +55,7 @@ impl Answer {
 
     /// The same; where the server repeats one of `secrets`, as some do with a token they refuse, it is left out (R59).
     pub fn hiding(reply: &Reply, secrets: &[Secret]) -> Self {
-        let Reply { status, body, html, retry_after, location, cut } = reply;
+        let Reply { status, body, html, retry_after, location, cut, .. } = reply;
         // Before anything is cut off, or the beginning of a secret could be left.
         let hidden = |text: &str| {
             let known = secrets.iter().map(Secret::expose).filter(|s| s.len() >= SHORTEST_HIDDEN);
@@ -67,8 +68,8 @@ impl Answer {
         if let Some(why) = cut {
             return Self::Unreadable(why.clone());
         }
-        match serde_json::from_slice::<Value>(body) {
-            Ok(Value::Object(object)) => match object.get("error").filter(|e| !e.is_null()) {
+        match json::object(body) {
+            Some(object) => match object.get("error").filter(|e| !e.is_null()) {
                 Some(error) => Self::error(*status, *retry_after, error, &object, &hidden),
                 None if (200..300).contains(status) => Self::Object(object),
                 None => Self::without_error(*status, *retry_after, "an answer without an error code"),
@@ -266,10 +267,12 @@ fn scope_list(value: &Value) -> Option<Vec<String>> {
 #[expect(clippy::needless_pass_by_value, reason = "takes what json! makes")]
 mod tests {
     use super::*;
+    use crate::clock::Skew;
     use serde_json::json;
 
     fn reply(status: u16, body: &str) -> Reply {
-        Reply { status, body: body.into(), html: false, retry_after: None, location: None, cut: None }
+        let (body, skew) = (body.as_bytes().to_vec().into(), Skew::default());
+        Reply { status, body, html: false, retry_after: None, location: None, skew, cut: None }
     }
 
     fn object(value: Value) -> Map<String, Value> {

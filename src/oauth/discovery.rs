@@ -33,7 +33,10 @@ pub fn discover(http: &Http, issuer: &Address) -> Result<Metadata, Failure> {
             Answer::Unreadable(why) if reply.cut.is_some() => return Err(unreachable(&url, &why)),
             // Most servers say "not found" with a page; any other page is somebody else's.
             Answer::Transient(why, _) if reply.status != 404 => reasons.push(format!("{url}: {why}")),
-            Answer::Redirect(why) => reasons.push(format!("{url}: {why}")),
+            Answer::Redirect(why) | Answer::Unreadable(why) => reasons.push(format!("{url}: {why}")),
+            Answer::Error(error) if !error.code.starts_with("http_") => {
+                reasons.push(format!("{url}: {}", error.text()));
+            }
             _ => reasons.push(format!("{url}: status {}", reply.status)),
         }
     }

@@ -3,14 +3,17 @@
 //! No redirect is followed, a reply is at most 1 MiB and 30 seconds, a connection 10 (R58). What comes back is bytes and a
 //! status; what they mean is `answer`'s business.
 
+use crate::clock::{Skew, Timestamp};
 use crate::failure::{Exit, Failure};
 use anyhow::{Context, Result};
+use rustls::CertificateError;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+use zeroize::Zeroizing;
 
 /// Longest time for one request and its reply.
 pub const LIMIT: Duration = Duration::from_secs(30);
@@ -23,13 +26,15 @@ pub struct Reply {
     /// HTTP status.
     pub status: u16,
     /// The body, at most 1 MiB.
-    pub body: Vec<u8>,
+    pub body: Zeroizing<Vec<u8>>,
     /// Whether the content type says HTML.
     pub html: bool,
     /// `Retry-After`, in seconds from now.
     pub retry_after: Option<u64>,
     /// `Location` of a redirect.
     pub location: Option<String>,
+    /// How the server's clock differs, by its `Date`.
+    pub skew: Skew,
     /// What kept the body of a success from arriving whole; what it says has happened all the same.
     pub cut: Option<String>,
 }
@@ -113,7 +118,9 @@ fn reply(result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Repl
     let response = result.map_err(|e| described(&e))?;
     let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
     let html = header("content-type").is_some_and(|t| t.to_ascii_lowercase().contains("html"));
-    let retry_after = header("retry-after").and_then(seconds_from_now);
+    let now = Timestamp::now();
+    let skew = header("date").and_then(date).map_or(Skew::default(), |date| Skew::measured(date, now));
+    let retry_after = header("retry-after").and_then(|value| seconds_from(value, skew.there(now)));
     let location = header("location").map(str::to_owned);
     let status = response.status().as_u16();
     let body = response.into_body().into_with_config().limit(LARGEST).read_to_vec().map_err(|e| match e {
@@ -121,19 +128,22 @@ fn reply(result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Repl
         other => described(&other),
     });
     let (body, cut) = match body {
-        Ok(body) => (body, None),
-        Err(why) if (200..300).contains(&status) => (Vec::new(), Some(why)),
+        Ok(body) => (Zeroizing::new(body), None),
+        Err(why) if (200..300).contains(&status) => (Zeroizing::default(), Some(why)),
         Err(why) => return Err(why),
     };
-    Ok(Reply { status, body, html, retry_after, location, cut })
+    Ok(Reply { status, body, html, retry_after, location, skew, cut })
 }
 
-/// RFC 9110, section 10.2.3: seconds, or a date.
-fn seconds_from_now(value: &str) -> Option<u64> {
-    value.trim().parse().ok().or_else(|| {
-        let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value.trim()).ok()?;
-        Some(crate::clock::Timestamp(date.as_second()).since(crate::clock::Timestamp::now()))
-    })
+/// RFC 9110, section 10.2.3: seconds, or a date, in seconds from `now` by the server's clock.
+fn seconds_from(value: &str, now: Timestamp) -> Option<u64> {
+    value.trim().parse().ok().or_else(|| date(value).map(|date| date.since(now)))
+}
+
+/// RFC 9110, section 5.6.7: a date.
+pub fn date(value: &str) -> Option<Timestamp> {
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value.trim()).ok()?;
+    Some(Timestamp(date.as_second()))
 }
 
 /// What kept a request from being answered, in words for a person. Holds no secret: none is in an address, and no
@@ -147,13 +157,15 @@ fn described(error: &ureq::Error) -> String {
         _ => None,
     };
     if let Some(rustls::Error::InvalidCertificate(why)) = tls {
-        return format!("its certificate is not trusted ({})", crate::text::clean(&why.to_string()));
+        return format!("its certificate is not trusted ({})", untrusted(why));
     }
     match error {
         ureq::Error::HostNotFound => "its host name is not known here".into(),
         ureq::Error::Timeout(_) => "it did not answer in time".into(),
         ureq::Error::ConnectionFailed => "the connection failed".into(),
         ureq::Error::InvalidProxyUrl => "the proxy named in the environment is not a proxy address".into(),
+        ureq::Error::LargeResponseHeader(..) => "the head of its answer is larger than 64 KiB".into(),
+        ureq::Error::Protocol(why) => format!("its answer is not HTTP ({})", crate::text::clean(&why.to_string())),
         ureq::Error::ConnectProxyFailed(_) => "the proxy refused the connection".into(),
         ureq::Error::Io(e) => match e.kind() {
             ErrorKind::ConnectionRefused => "connection refused".into(),
@@ -163,6 +175,21 @@ fn described(error: &ureq::Error) -> String {
             ErrorKind::TimedOut => "it did not answer in time".into(),
             _ => crate::text::clean(&e.to_string()),
         },
+        other => crate::text::clean(&other.to_string()),
+    }
+}
+
+/// What is wrong with a certificate, in words for a person.
+fn untrusted(why: &CertificateError) -> String {
+    use CertificateError::{
+        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet, NotValidYetContext,
+        UnknownIssuer,
+    };
+    match why {
+        Expired | ExpiredContext { .. } => "it has expired; is this machine's clock right?".into(),
+        NotValidYet | NotValidYetContext { .. } => "it is not valid yet; is this machine's clock right?".into(),
+        NotValidForName | NotValidForNameContext { .. } => "it is for another host".into(),
+        UnknownIssuer => "its authority is not known here; `ca-file` names one".into(),
         other => crate::text::clean(&other.to_string()),
     }
 }
@@ -178,9 +205,11 @@ mod tests {
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
-        assert_eq!(seconds_from_now("7"), Some(7));
-        assert_eq!(seconds_from_now("Sun, 06 Nov 1994 08:49:37 GMT"), Some(0));
-        assert_eq!(seconds_from_now("soon"), None);
-        assert_eq!(seconds_from_now("-1"), None);
+        let seconds = |value| seconds_from(value, Timestamp(784_111_770));
+        assert_eq!(seconds("7"), Some(7));
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:49:37 GMT"), Some(7));
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:49:20 GMT"), Some(0));
+        assert_eq!(seconds("soon"), None);
+        assert_eq!(seconds("-1"), None);
     }
 }

@@ -1,16 +1,17 @@
 //! The OAuth wire: RFC 6749, 7009, 7636, 8414, 8628 and OpenID Connect, as far as a device-flow client needs them.
 //!
-//! `http` moves bytes, `answer` says what they mean, `discovery` and `id_token` read two special documents. This file
-//! puts requests together: a [`Client`] is one profile at one server.
+//! `http` moves bytes, `answer` says what they mean, `discovery` and `id_token` read two special documents, all by way of
+//! `json`. This file puts requests together: a [`Client`] is one profile at one server.
 
 pub mod answer;
 pub mod discovery;
 pub mod http;
 pub mod id_token;
+pub mod json;
 
 use crate::address::Address;
 use crate::cache::{Metadata, Pending};
-use crate::clock::Timestamp;
+use crate::clock::{Skew, Timestamp};
 use crate::config::{AuthMethod, Profile};
 use crate::failure::{Exit, Failure};
 use crate::secret::Secret;
@@ -21,6 +22,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use form_urlencoded::Serializer;
 use http::{Http, unreachable};
 use sha2::{Digest, Sha256};
+use std::cell::Cell;
 use zeroize::Zeroizing;
 
 /// How long a server's metadata is believed, in seconds.
@@ -40,6 +42,7 @@ pub struct Client<'p> {
     revocation: Option<Address>,
     s256: bool,
     offline_access: bool,
+    skew: Cell<Skew>,
 }
 
 impl<'p> Client<'p> {
@@ -74,6 +77,7 @@ impl<'p> Client<'p> {
             auth: profile.auth_method.or(metadata.map(|m| m.auth_method)).unwrap_or(AuthMethod::ClientSecretBasic),
             s256: metadata.is_some_and(|m| m.s256),
             offline_access: metadata.is_none_or(|m| m.offline_access),
+            skew: Cell::default(),
             http,
             profile,
         };
@@ -83,6 +87,11 @@ impl<'p> Client<'p> {
     /// Where tokens come from; for messages.
     pub fn token_endpoint(&self) -> &str {
         self.token.as_str()
+    }
+
+    /// How the server's clock differed from this machine's when it last answered.
+    pub fn skew(&self) -> Skew {
+        self.skew.get()
     }
 
     /// The scopes a sign-in asks for: those of the profile, less an `offline_access` that was only a default and that
@@ -232,6 +241,10 @@ impl<'p> Client<'p> {
         crate::log::debug(|| format!("POST {endpoint}"));
         let reply = self.http.post(endpoint.as_str(), &body, self.authorization().as_deref().map(String::as_str))?;
         crate::log::debug(|| format!("{endpoint} answered with status {}", reply.status));
+        if let Some(seconds) = reply.skew.seconds().filter(|s| *s != 0) {
+            crate::log::debug(|| format!("its clock is {seconds} s ahead of this machine's"));
+        }
+        self.skew.set(reply.skew);
         Ok(Answer::hiding(&reply, &secrets(&body)))
     }
 }

@@ -134,6 +134,24 @@ impl Scene {
         });
     }
 
+    /// What a process wrote and did not live to rename; `None` if it had not written all of it.
+    pub fn unrenamed(&self) -> Option<Value> {
+        let name = self.names().into_iter().find(|name| name.ends_with(".new"))?;
+        serde_json::from_slice(&fs::read(self.keyfob.cache_dir().join(name)).ok()?).ok()
+    }
+
+    /// Waits until the provider has dealt with everything that was sent to it, by the dead as well.
+    pub fn settle(&self) {
+        let port: u16 = self.idp.issuer().rsplit(':').next().unwrap().parse().unwrap();
+        let local = format!("0100007F:{port:04X}");
+        wait_until("the provider's connections to end", || {
+            let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
+            // Number, local address, remote address, state; listening and time-wait are no connections.
+            let mut rows = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+            !rows.any(|row| row.len() > 3 && row[1] == local && !["0A", "06"].contains(&row[3]))
+        });
+    }
+
     /// Everybody polled in time, and nothing was used twice.
     #[track_caller]
     pub fn assert_proper(&self) {
@@ -247,6 +265,11 @@ pub fn token(output: &Output) -> String {
     let token = output.stdout.strip_suffix('\n').filter(|t| !t.is_empty() && !t.contains(char::is_whitespace));
     let Some(token) = token.filter(|_| output.code == Some(0)) else { panic!("{output:?}") };
     token.to_owned()
+}
+
+/// The refresh token of a session.
+pub fn refresh_token(session: &Value) -> String {
+    session["refresh_token"].as_str().expect("a refresh token").to_owned()
 }
 
 /// Seconds since 1970.

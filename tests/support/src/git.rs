@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
 
 use crate::http::{Answer, Body, Connection, Incoming, Server, Stop, header, lock};
+use crate::options::Certificate;
 use crate::real::{Git, Missing};
 use crate::tls::Authority;
 
@@ -108,7 +109,7 @@ impl GitServer {
         let git = Git::any()?;
         let listener = Server::bind();
         let address = listener.local_addr().expect("the address of a bound socket");
-        let authority = options.tls.then(Authority::new);
+        let authority = options.tls.then(|| Authority::new(Certificate::Good));
         let origin = format!("{}://{address}", if options.tls { "https" } else { "http" });
         let shared = Arc::new(Shared {
             options,

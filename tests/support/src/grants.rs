@@ -444,10 +444,10 @@ impl Ledger {
                 claims.insert("aud".into(), audience.unwrap_or(client).into());
                 claims.insert("client_id".into(), client.clone().into());
                 claims.insert("scope".into(), scope.join(" ").into());
-                claims.insert("iat".into(), unix_now().into());
+                claims.insert("iat".into(), self.now().into());
                 claims.insert(
                     "exp".into(),
-                    (unix_now() + i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX / 2)).into(),
+                    (self.now() + i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX / 2)).into(),
                 );
                 claims.insert("jti".into(), random_secret("").into());
                 self.signer.sign("at+jwt", &Value::Object(claims))
@@ -482,12 +482,17 @@ impl Ledger {
         answer
     }
 
+    /// Seconds since 1970, by the provider's clock.
+    pub(crate) fn now(&self) -> i64 {
+        unix_now() + self.options.clock
+    }
+
     fn id_token(&self, client: &str, user: &str) -> String {
         let mut claims = user_claims(user);
         claims.insert("iss".into(), self.issuer.clone().into());
         claims.insert("aud".into(), client.into());
-        claims.insert("iat".into(), unix_now().into());
-        claims.insert("exp".into(), (unix_now() + self.options.id_token_lifetime).into());
+        claims.insert("iat".into(), self.now().into());
+        claims.insert("exp".into(), (self.now() + self.options.id_token_lifetime).into());
         for (name, value) in self.options.claims.as_object().into_iter().flatten() {
             if value.is_null() {
                 claims.remove(name);

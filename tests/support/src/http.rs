@@ -48,6 +48,8 @@ pub enum Body {
     Bytes(Vec<u8>),
     /// These bytes one at a time, with a pause before each.
     Trickled(Vec<u8>, Duration),
+    /// These bytes so many times, however much that is.
+    Repeated(Vec<u8>, usize),
     /// Spaces without end, until the client hangs up.
     Endless,
 }
@@ -75,6 +77,7 @@ impl Answer {
         }
         let length = match &self.body {
             Body::Bytes(bytes) | Body::Trickled(bytes, _) => Some(bytes.len()),
+            Body::Repeated(bytes, times) => Some(bytes.len() * times),
             Body::Endless => None,
         };
         let given = self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
@@ -135,6 +138,15 @@ impl Connection<'_> {
                     self.send_raw(&[*byte])?;
                 }
                 Ok(())
+            }
+            Body::Repeated(unit, times) => {
+                self.send_raw(&bytes)?;
+                let at_once = (64 * 1024 / unit.len()).clamp(1, *times);
+                let many = unit.repeat(at_once);
+                for _ in 0..times / at_once {
+                    self.send_raw(&many)?;
+                }
+                self.send_raw(&unit.repeat(times % at_once))
             }
             Body::Endless => {
                 while !self.stop.is_set() {

@@ -86,6 +86,21 @@ pub enum IdToken {
     Never,
 }
 
+/// What a certificate is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certificate {
+    /// As it should be.
+    Good,
+    /// For another host.
+    OtherHost,
+    /// Its time is over.
+    Expired,
+    /// Its time has not come.
+    NotYet,
+    /// Signed by itself, while the authority has signed nothing.
+    SelfSigned,
+}
+
 /// What an access token looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessToken {
@@ -115,6 +130,8 @@ pub enum ScopeFormat {
 pub struct Options {
     /// https with a private authority instead of http.
     pub tls: bool,
+    /// With which certificate.
+    pub certificate: Certificate,
     /// The path of the issuer, such as `/realms/lab`; empty for none.
     pub path: String,
     /// Who may ask.
@@ -170,6 +187,10 @@ pub struct Options {
     pub scope_format: ScopeFormat,
     /// More paths for endpoints, such as `/login/device/code`; a `*` stands for one component.
     pub aliases: Vec<(String, Endpoint)>,
+    /// Seconds that its clock is ahead; what it signs is dated by it.
+    pub clock: i64,
+    /// Every answer has a `Date` header.
+    pub date: bool,
     /// A last change to every JSON answer. For answers that are wrong as a whole there is a script.
     pub edit: Option<Edit>,
 }
@@ -178,6 +199,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             tls: false,
+            certificate: Certificate::Good,
             path: String::new(),
             clients: vec![Client::public(CLIENT_ID)],
             scopes: None,
@@ -205,6 +227,8 @@ impl Default for Options {
             issuer_override: None,
             scope_format: ScopeFormat::Spaces,
             aliases: Vec::new(),
+            clock: 0,
+            date: true,
             edit: None,
         }
     }

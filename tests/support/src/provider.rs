@@ -18,7 +18,9 @@ use crate::{form, page};
 
 pub use crate::grants::Auto;
 pub use crate::http::{Answer, Body};
-pub use crate::options::{AccessToken, CLIENT_ID, Client, ClientAuth, Edit, Endpoint, IdToken, Options, ScopeFormat};
+pub use crate::options::{
+    AccessToken, CLIENT_ID, Certificate, Client, ClientAuth, Edit, Endpoint, IdToken, Options, ScopeFormat,
+};
 pub use crate::reply::Reply;
 
 /// One request that reached the provider.
@@ -100,7 +102,7 @@ impl Provider {
     pub fn start(options: Options) -> Self {
         let listener = Server::bind();
         let port = listener.local_addr().expect("the address of a bound socket").port();
-        let authority = options.tls.then(Authority::new);
+        let authority = options.tls.then(|| Authority::new(options.certificate));
         let origin = if options.tls { format!("https://localhost:{port}") } else { format!("http://127.0.0.1:{port}") };
         let issuer = format!("{origin}{}", options.path);
         let stop = Arc::new(Stop::default());
@@ -377,6 +379,7 @@ impl Shared {
                 });
             };
             note(answer.status);
+            let answer = &self.dated(answer);
             if connection.send(answer).is_ok() && matches!(answer.body, Body::Trickled(..)) {
                 note(answer.status);
             }
@@ -400,6 +403,18 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// The same answer with the time by the provider's clock, unless it has one.
+    fn dated(&self, answer: &Answer) -> Answer {
+        let answer = answer.clone();
+        if !self.options.date || header(&answer.headers, "date").is_some() {
+            return answer;
+        }
+        let now =
+            jiff::Timestamp::from_second(self.with(|state| state.ledger.now())).expect("a time before the year 9999");
+        let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now).expect("a date");
+        answer.header("Date", &date)
     }
 
     /// Which endpoint a path is, and how requests to it are labelled.

@@ -69,6 +69,13 @@ impl Reply {
         Self::Answer(Answer { status, headers, body: Body::Endless })
     }
 
+    /// A JSON body of these bytes so many times, which nobody has to hold.
+    #[must_use]
+    pub fn repeated(status: u16, bytes: impl Into<Vec<u8>>, times: usize) -> Self {
+        let headers = vec![("Content-Type".into(), "application/json".into())];
+        Self::Answer(Answer { status, headers, body: Body::Repeated(bytes.into(), times) })
+    }
+
     /// The same with one more header; only an answer has headers.
     #[must_use]
     pub fn header(self, name: &str, value: &str) -> Self {

@@ -9,11 +9,14 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    date_time_ymd,
 };
 use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::PrivateKeyDer;
 use tempfile::TempDir;
+
+use crate::options::Certificate;
 
 /// A certificate authority and the server certificate it signed.
 pub(crate) struct Authority {
@@ -22,7 +25,7 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(kind: Certificate) -> Self {
         let ca_key = KeyPair::generate().expect("a key for the authority");
         let mut ca = CertificateParams::default();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -32,12 +35,24 @@ impl Authority {
 
         let key = KeyPair::generate().expect("a key for the server");
         // An address among the names becomes an IP entry of the certificate.
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let names = match kind {
+            Certificate::OtherHost => vec!["elsewhere.example".to_owned()],
+            _ => vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
+        };
         let mut leaf = CertificateParams::new(names).expect("the server's names");
-        leaf.distinguished_name.push(DnType::CommonName, "localhost");
+        leaf.distinguished_name.push(DnType::CommonName, "keyfob test server");
         leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         leaf.use_authority_key_identifier_extension = true;
-        let certificate = leaf.signed_by(&key, &Issuer::new(ca, ca_key)).expect("the server's certificate");
+        match kind {
+            Certificate::Expired => leaf.not_after = date_time_ymd(2020, 1, 1),
+            Certificate::NotYet => leaf.not_before = date_time_ymd(3000, 1, 1),
+            _ => {}
+        }
+        let certificate = match kind {
+            Certificate::SelfSigned => leaf.self_signed(&key),
+            _ => leaf.signed_by(&key, &Issuer::new(ca, ca_key)),
+        };
+        let certificate = certificate.expect("the server's certificate");
 
         let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
         // Named rather than taken from the process: a test binary may hold another TLS library's default.
