@@ -242,9 +242,19 @@ pub fn code(prompt: &str) -> Option<String> {
 /// Waits until all but `others` of these processes have been seen asleep: keyfob sleeps only to wait for another keyfob,
 /// or between two polls.
 pub fn wait_for_sleepers(pids: &[u32], others: usize) {
-    let mut awake = pids.to_vec();
+    let mut awake: Vec<(u32, usize)> = pids.iter().map(|pid| (*pid, 0)).collect();
     wait_until(&format!("all but {others} of {pids:?} to wait"), || {
-        awake.retain(|pid| !fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|f| f.contains("nanosleep")));
+        awake.retain_mut(|(pid, looks)| {
+            let read = |what: &str| fs::read_to_string(format!("/proc/{pid}/{what}")).unwrap_or_default();
+            match read("wchan").as_str() {
+                // Only root is told where it sleeps, since keyfob cannot be traced; others see that it does, again and again.
+                "0" | "" => {
+                    *looks += usize::from(read("stat").rsplit(") ").next().is_some_and(|rest| rest.starts_with('S')));
+                    *looks < 100
+                }
+                function => !function.contains("nanosleep"),
+            }
+        });
         awake.len() <= others
     });
 }
