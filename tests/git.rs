@@ -8,6 +8,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -363,6 +364,58 @@ fn nine_fetches_without_a_session_prompt_once_while_they_run() {
             assert_eq!(setting.scene.idp.user_codes().len(), before + 1);
             setting.scene.assert_proper();
         }
+    }
+}
+
+// `keyfob setup git`, as README says it.
+
+#[test]
+fn set_up_by_keyfob_git_clones_after_one_sign_in_and_undone_everything_is_as_before() {
+    for git in [Git::with_capabilities(), Git::without_capabilities()] {
+        let setting = need!(Setting::signed_out(git, GitOptions::default()));
+        setting.server.repository("a");
+        setting.scene.keyfob.write_config(&LAB.replace("ISSUER", setting.scene.idp.issuer()));
+        let plain = "[user]\n\tname = Ada\n";
+        fs::write(setting.home(".gitconfig"), plain).unwrap();
+        let config = fs::read_to_string(setting.scene.keyfob.config_file()).unwrap();
+
+        // keyfob runs the git that is first on PATH.
+        let folder = setting.home("bin");
+        fs::create_dir(&folder).unwrap();
+        symlink(&setting.git.path, folder.join("git")).unwrap();
+        let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+        let keyfob = |args: &[&str]| {
+            let mut command = setting.scene.command("never", args);
+            command
+                .env("PATH", &path)
+                .env("GIT_CONFIG_NOSYSTEM", "1")
+                .env("GIT_CONFIG_GLOBAL", setting.home(".gitconfig"));
+            let output = Output::of(&mut command, b"");
+            assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{args:?} {output:?}");
+            output.stdout
+        };
+        let said = keyfob(&["setup", "git", "--profile", "lab", "--yes", setting.server.origin()]);
+        let login =
+            format!("keyfob asks you to sign in when git first needs a token; or now: {}", setting.environment());
+        assert!(said.contains(&login), "{said}");
+
+        let clone = setting.in_terminal(&["clone", &setting.server.url("a")]);
+        let code = setting.scene.idp.wait_for_code(SOON);
+        clone.wait_for(&code, SOON);
+        setting.scene.idp.approve(&code);
+        let ended = clone.wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.screen);
+        setting.git(&["-C", "a", "fetch", "-q"]);
+        let again = keyfob(&["setup", "git", "--profile", "lab", setting.server.origin()]);
+        assert!(
+            again.ends_with(&format!("git asks keyfob for {}, and is answered.\n", setting.server.origin())),
+            "{again}"
+        );
+
+        keyfob(&["setup", "git", "--undo", "--yes", setting.server.origin()]);
+        assert_eq!(fs::read_to_string(setting.home(".gitconfig")).unwrap(), plain);
+        assert_eq!(fs::read_to_string(setting.scene.keyfob.config_file()).unwrap(), config);
+        assert_ne!(setting.run(&["-C", "a", "fetch", "-q"]).code, Some(0), "nobody is asked any more");
     }
 }
 

@@ -215,7 +215,8 @@ fn checked(host: &HostPattern, profile: &Profile) -> Result<String> {
     }
     if answer.stderr.contains("a sign-in is needed") {
         let login = profile.command("login");
-        return Ok(format!("git asks keyfob for {url}. It will ask you to sign in, or do so now: {login}\n"));
+        let first = "keyfob asks you to sign in when git first needs a token";
+        return Ok(format!("git asks keyfob for {url}.\n{first}; or now: {login}\n"));
     }
     let what = format!("git is set up for {url}, but was not answered: {}", clean(&answer.stderr));
     Err(Failure::new(Exit::Failed, what)
