@@ -11,6 +11,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Mutex;
 
 use common::{LAB, PROGRAM, SOON, Scene, code};
 use keyfob_test_support::git::{GitOptions, GitServer, Scheme};
@@ -432,6 +433,7 @@ fn a_revoked_token_is_replaced_within_the_command() {
         setting.scene.idp.expire_access_tokens();
         setting.git(&["-C", "a", "fetch", "-q"]);
         let mut lines = Terms { unasked: 1, scheme }.exchange("a", "git-upload-pack", 1);
+        // Asked, shown the dead one, shown another.
         lines.insert(1, format!("GET /a.git/info/refs {scheme} 401"));
         assert_eq!(setting.server.take_lines(), lines);
         assert_eq!(setting.refreshes(), 1);
@@ -452,6 +454,31 @@ fn a_revoked_token_is_replaced_once_for_eight_fetches() {
     setting.assert_modules_fetched();
     assert_eq!(setting.refreshes(), 1);
     setting.scene.assert_proper();
+}
+
+#[test]
+fn a_token_that_is_revoked_halfway_is_replaced_within_the_command() {
+    for schemes in [vec![Scheme::Bearer], vec![Scheme::Basic]] {
+        let scheme = if schemes == [Scheme::Bearer] { "Bearer" } else { "Basic" };
+        let mut setting = need!(Setting::new(Git::with_capabilities(), GitOptions::default()));
+        let judge = setting.scene.idp.judge();
+        let shown = Mutex::new(Vec::<String>::new());
+        // The first token is good for one request.
+        let takes = move |token: &str| {
+            let mut shown = shown.lock().unwrap();
+            shown.push(token.to_owned());
+            judge(token) && (shown.len() == 1 || shown[0] != token)
+        };
+        setting.server = need!(GitServer::start(GitOptions { schemes, ..GitOptions::default() }, takes));
+        setting.map("'lab'");
+        setting.server.repository("a");
+        setting.git(&["clone", "-q", &setting.server.url("a")]);
+        let mut lines = Terms { unasked: 1, scheme }.exchange("a", "git-upload-pack", 2);
+        // After a POST git first asks without its state, which names no token, and so for the one it has.
+        lines.splice(2..2, vec![format!("POST /a.git/git-upload-pack {scheme} 401"); 2]);
+        assert_eq!(setting.server.take_lines(), lines);
+        assert_eq!(setting.refreshes(), 1);
+    }
 }
 
 #[test]

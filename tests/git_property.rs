@@ -22,6 +22,7 @@ const SEEDS: &[&str] = &[
     "capability[]=authtype\ncapability[]=state\nprotocol=https\nhost=github.com:443\nwwwauth[]=Bearer\n",
     "protocol=https\nhost=one.visualstudio.com\nusername=ada\n",
     "protocol=https\nhost=git.lab:8443\npath=team/repo.git\n",
+    "protocol=https\nhost=git.lab:8443\npath=team/..b/.c/repo.git\n",
     "capability[]=authtype\nprotocol=https\nhost=corp.example\nusername=ada\nwwwauth[]=Basic realm=\"x\"\n",
     "protocol=http\nhost=127.0.0.1:8080\nwwwauth[]=Basic\n",
 ];
