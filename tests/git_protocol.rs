@@ -21,7 +21,7 @@ const BASIC: &str = "username=x-access-token\npassword=abc\npassword_expiry_utc=
 const OAUTH2: &str = "username=oauth2\npassword=abc\npassword_expiry_utc=4102444800\n";
 /// What git gets that takes any scheme.
 const BEARER: &str = "capability[]=authtype\nauthtype=Bearer\ncredential=abc\npassword_expiry_utc=4102444800\n";
-/// What is added for git that will ask again; the middle is half of the token's SHA-256.
+/// What is added for git that will ask again; the middle is the token's serial number.
 const STATE: &str = "capability[]=state\nstate[]=keyfob:00000000deadbeef\ncontinue=1\n";
 
 /// Asserts that this was the whole answer, and all was well.
