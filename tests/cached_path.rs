@@ -52,11 +52,17 @@ impl Call {
 
 /// Runs keyfob and watches it; its answer, and what it did from its first instruction on.
 fn watched(scene: &Scene, args: &[&str]) -> (Output, Vec<Call>) {
+    watched_with(scene, args, &[])
+}
+
+/// The same with more in the environment.
+fn watched_with(scene: &Scene, args: &[&str], environment: &[(&str, &str)]) -> (Output, Vec<Call>) {
     let log = scene.keyfob.home().join("strace.log");
     let mut strace = scene.keyfob.other("strace");
     // No signals; file descriptors with their paths; strings long enough for a path.
     strace.args(["-f", "-y", "-s", "4096", "-e", "signal=none", "-o"]).arg(&log);
     strace.arg(common::PROGRAM).args(args).env("KEYFOB_PROMPT", "never");
+    strace.envs(environment.iter().copied());
     let output = Caller::start(&mut strace).finish();
     let calls = fs::read_to_string(&log).unwrap().lines().filter_map(Call::read).collect();
     (output, calls)
@@ -200,6 +206,25 @@ fn kubernetes_by_config_reads_the_config_and_the_session() {
     let watched = watched(&scene, &["kubernetes", "--profile", "lab"]);
     // Besides: the profile.
     assert_only_read(&scene, watched, &["config.toml", "cache", "cache/SESSION.json"]);
+}
+
+#[test]
+fn kubernetes_asked_by_a_client_leaves_one_line_in_memory() {
+    need_strace!();
+    let scene = Scene::signed_in(Options::default());
+    let request = r#"{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","spec":{}}"#;
+    let (output, mut calls) = watched_with(&scene, &["kubernetes"], &[("KUBERNETES_EXEC_INFO", request)]);
+    // The one thing that is written, and the folder for it, made once.
+    let about_it = |call: &Call| {
+        let path = call.arguments.contains("/.run/keyfob");
+        path && matches!(call.name.as_str(), "mkdirat" | "pwrite64") || call.arguments.contains("\"handed-")
+    };
+    let (its, others): (Vec<Call>, Vec<Call>) = calls.drain(..).partition(about_it);
+    let names: Vec<_> = its.iter().map(|call| call.name.as_str()).collect();
+    assert_eq!(names, ["mkdirat", "openat", "pwrite64"], "{its:#?}");
+    // Besides: the folder in memory, before it is made and after.
+    let files = ["config.toml", ".run/keyfob", ".run/keyfob", "cache", "cache/SESSION.json"];
+    assert_only_read(&scene, (output, others), &files);
 }
 
 #[test]

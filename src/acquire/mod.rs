@@ -49,7 +49,16 @@ pub struct Want<'p> {
     /// Why this caller may not prompt, whatever the profile says, as `…` in "a sign-in is needed, and …".
     pub no_prompt: Option<&'static str>,
     /// A token that was handed out before and did not work: anything but this one.
-    pub refused: Option<Serial>,
+    pub refused: Option<Refused>,
+}
+
+/// A token that was handed out before, and did not work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The caller says so.
+    Surely(Serial),
+    /// It looks that way. If there is no other to be had right now, this one will do.
+    Perhaps(Serial),
 }
 
 impl<'p> Want<'p> {
@@ -162,7 +171,10 @@ impl Attempt<'_> {
 
     /// The cached token, unless it is the one that did not work.
     fn cached<'s>(&self, session: &'s Session) -> Option<&'s Token> {
-        session.token(&self.key).filter(|token| self.want.refused != Some(token.serial))
+        let Some(Refused::Surely(refused) | Refused::Perhaps(refused)) = self.want.refused else {
+            return session.token(&self.key);
+        };
+        session.token(&self.key).filter(|token| token.serial != refused)
     }
 
     /// The cached token, if it will do.

@@ -1,6 +1,6 @@
 //! Steps 2 to 4 of the story: the session's lock, and a silent refresh under it.
 
-use super::{Attempt, Credential, Effort, LOCK_LIMIT, SignInNeeded, credential};
+use super::{Attempt, Credential, Effort, LOCK_LIMIT, Refused, SignInNeeded, credential};
 use crate::address::Address;
 use crate::cache::{Locked, Serial, Session, SessionFile, Token, TokenKey, Trouble};
 use crate::clock::{Skew, Timestamp, now_ms, steady};
@@ -32,6 +32,9 @@ impl Attempt<'_> {
             return Ok(Err(SignInNeeded { because: None }));
         }
         if session.refresh_token.is_none() {
+            if let (Some(Refused::Perhaps(_)), Some(credential)) = (self.want.refused, self.still_living(&session)) {
+                return Ok(Ok(credential));
+            }
             let ended = !session.tokens.is_empty();
             let because =
                 notice.or_else(|| ended.then(|| "the last token has ended and there is none to renew it with".into()));
@@ -145,7 +148,11 @@ impl Attempt<'_> {
 
     /// The old token, when it cannot be renewed right now.
     fn still_living(&self, session: &Session) -> Option<Credential> {
-        let token = self.cached(session).filter(|t| t.lives(Timestamp::now(), 1))?;
+        let token = match self.want.refused {
+            Some(Refused::Perhaps(_)) => session.token(&self.key),
+            _ => self.cached(session),
+        }
+        .filter(|t| t.lives(Timestamp::now(), 1))?;
         (self.want.effort == Effort::Least).then(|| credential(session, token))
     }
 

@@ -9,9 +9,11 @@
 //!
 //! Nothing here follows a symbolic link below the folder, and nothing is read that another user owns or could read.
 
+mod handed;
 mod lock;
 mod session;
 
+pub use handed::Handed;
 pub use lock::Lock;
 pub use session::{Account, Metadata, Pending, Refusal, Serial, Session, Token, TokenKey, Trouble, VERSION};
 

@@ -9,7 +9,7 @@
 //! - git that knows `state[]` gets the token's serial with it, and brings it back after a 401: then that token is
 //!   replaced, once, within the same git command. Others send `erase`, and the next command gets a new one.
 
-use crate::acquire::{Asker, Credential, LOCK_LIMIT, Want, acquire};
+use crate::acquire::{Asker, Credential, LOCK_LIMIT, Refused, Want, acquire};
 use crate::arguments::{Arguments, Grammar, Rest};
 use crate::cache::{Serial, Store, Token};
 use crate::callers::Caller;
@@ -96,7 +96,7 @@ fn get(given: Option<(&str, HostPattern)>) -> Result<()> {
     let want = Want {
         purpose: Some(request.target.origin()),
         no_prompt: no_prompt().then_some("GIT_TERMINAL_PROMPT forbids to ask for one"),
-        refused: request.refused,
+        refused: request.refused.map(Refused::Surely),
         ..Want::of(&profile, profile.token_kind.unwrap_or(TokenKind::Access), Asker::Program("git"))
     };
     let lines = acquire(&want).and_then(|credential| answer(&request, &profile, &rule, &credential));
@@ -164,11 +164,20 @@ impl Request {
         if bytes.len() as u64 > LARGEST {
             return None;
         }
-        let text = std::str::from_utf8(bytes).ok()?;
         let mut single: Vec<(&str, &str)> = Vec::new();
         let (mut authtype, mut state, mut refused) = (false, false, None);
         let mut schemes: Option<Vec<String>> = None;
-        for line in text.split('\n').take_while(|line| !line.is_empty()) {
+        for line in bytes.split(|byte| *byte == b'\n').take_while(|line| !line.is_empty()) {
+            if let Some(challenge) = line.strip_prefix(b"wwwauth[]=")
+                && !challenge.contains(&b'\r')
+                && !challenge.contains(&b'\0')
+            {
+                // A server's own words, which may hold any letters and tabs. Only the first word counts.
+                let scheme = challenge.split(|byte| b" \t,".contains(byte)).next().unwrap_or_default();
+                schemes.get_or_insert_default().push(String::from_utf8_lossy(scheme).to_ascii_lowercase());
+                continue;
+            }
+            let line = std::str::from_utf8(line).ok()?;
             let (key, value) = line.split_once('=')?;
             if key.is_empty() || line.contains(char::is_control) {
                 return None;
@@ -179,10 +188,6 @@ impl Request {
                     state |= value == "state";
                 }
                 "state[]" => refused = value.strip_prefix(STATE).and_then(Serial::parse).or(refused),
-                "wwwauth[]" => {
-                    let scheme = value.split([' ', ',']).next().unwrap_or_default();
-                    schemes.get_or_insert_default().push(scheme.to_ascii_lowercase());
-                }
                 // A whole address in one value is for git itself; beside the parts it could say something else.
                 "url" => return None,
                 list if list.ends_with("[]") => {}
@@ -293,6 +298,9 @@ mod tests {
             assert_eq!(parsed(text), None, "{text:?}");
         }
         assert_eq!(Request::parse(b"protocol=https\nhost=github.com\npath=\xff\n"), None);
+        let odd = b"protocol=https\nhost=github.com\nwwwauth[]=Basic\trealm=\"B\xfcro\"\n";
+        assert_eq!(Request::parse(odd).unwrap().schemes, Some(vec!["basic".to_owned()]));
+        assert_eq!(Request::parse(b"protocol=https\nhost=github.com\nwwwauth[]=Basic\r\n"), None);
     }
 
     #[test]

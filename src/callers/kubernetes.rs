@@ -2,10 +2,12 @@
 //!
 //! The request is in `KUBERNETES_EXEC_INFO`, the answer an `ExecCredential` on stdout with the same `apiVersion`.
 //! `spec.interactive` speaks of stdin, which is never read here, so it does not forbid the device flow.
+//! A client that asks again for the token it was just given has had it refused; see `cache::Handed`.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins>
 
-use crate::acquire::{Asker, Credential, Want, acquire};
+use crate::acquire::{Asker, Credential, Refused, Want, acquire};
 use crate::arguments::{Arguments, Grammar, PROFILE, Rest};
+use crate::cache::Handed;
 use crate::callers::Caller;
 use crate::config::{KEYS, Key, Profile, text, word};
 use crate::failure::{Exit, Failure};
@@ -13,7 +15,7 @@ use crate::text::clean;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::Value;
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 
 const GROUP: &str = "client.authentication.k8s.io/";
 const VERSIONS: [&str; 2] = ["v1", "v1beta1"];
@@ -56,7 +58,16 @@ fn run(arguments: &Arguments) -> Result<()> {
     let profile = Profile::select(&arguments.selection()?)?;
     let kind = profile.token_kind.unwrap_or(profile.preset.kubernetes_token);
     let want = Want::of(&profile, kind, Asker::Parent("a Kubernetes client"));
-    let credential = acquire(&Want { purpose: asked.server, ..want })?;
+    // Only clients that say what they ask for keep what they are given; and a client that claims a terminal it does not
+    // have asks several times.
+    let keeps = std::env::var_os(REQUEST).is_some_and(|value| !value.is_empty());
+    let keeps = keeps && (!asked.interactive || std::io::stdin().is_terminal());
+    let handed = if keeps { Handed::look(&profile.session, &request) } else { None };
+    let refused = handed.as_ref().and_then(Handed::before);
+    let credential = acquire(&Want { purpose: asked.server, refused: refused.map(Refused::Perhaps), ..want })?;
+    if let Some(handed) = handed {
+        handed.note(credential.serial, refused.is_some());
+    }
     super::answer(answer(&asked.api_version, &credential))
 }
 
@@ -85,6 +96,8 @@ fn request(arguments: &Arguments) -> Result<String> {
 pub struct Request {
     /// The version to answer in, with its group.
     pub api_version: String,
+    /// The client says that a person can answer on stdin.
+    pub interactive: bool,
     /// The cluster's address, where the kubeconfig says `provideClusterInfo`.
     pub server: Option<String>,
 }
@@ -94,7 +107,7 @@ impl Request {
     pub fn parse(text: &str, default: &str) -> Result<Self, Failure> {
         let failed =
             |why: String| Failure::new(Exit::Failed, format!("could not answer the ExecCredential request: {why}"));
-        let mut request = Self { api_version: format!("{GROUP}{default}"), server: None };
+        let mut request = Self { api_version: format!("{GROUP}{default}"), interactive: false, server: None };
         if text.trim().is_empty() {
             return Ok(request);
         }
@@ -114,6 +127,7 @@ impl Request {
             }
             said.clone_into(&mut request.api_version);
         }
+        request.interactive = value.pointer("/spec/interactive").and_then(Value::as_bool).unwrap_or_default();
         request.server =
             value.pointer("/spec/cluster/server").and_then(Value::as_str).map(clean).filter(|s| !s.is_empty());
         Ok(request)

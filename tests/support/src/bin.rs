@@ -39,6 +39,8 @@ impl Keyfob {
     /// A fresh home for the program; tests pass `env!("CARGO_BIN_EXE_keyfob")`.
     pub fn new(program: impl Into<PathBuf>) -> Self {
         let home = TempDir::with_prefix("keyfob-test-home-").expect("a temporary folder");
+        // The session's own folder in memory, which the system makes for whoever logs in.
+        fs::create_dir(home.path().join(".run")).expect("a folder in the home folder");
         let keyfob = Self { program: program.into(), home, variables: Vec::new() };
         keyfob.config("")
     }
@@ -95,6 +97,7 @@ impl Keyfob {
             ("XDG_CACHE_HOME", ".cache"),
             ("XDG_DATA_HOME", ".local/share"),
             ("XDG_STATE_HOME", ".local/state"),
+            ("XDG_RUNTIME_DIR", ".run"),
             ("USERPROFILE", ""),
             ("APPDATA", "AppData/Roaming"),
             ("LOCALAPPDATA", "AppData/Local"),
