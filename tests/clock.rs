@@ -7,7 +7,7 @@ mod common;
 
 use common::{Scene, now, token};
 use keyfob_test_support::Output;
-use keyfob_test_support::provider::{AccessToken, Auto, Options};
+use keyfob_test_support::provider::{AccessToken, Auto, Endpoint, Options, Reply};
 use serde_json::{Value, json};
 
 /// Three hours.
@@ -50,6 +50,20 @@ fn an_id_token_of_a_provider_whose_clock_is_behind_lives_as_long_as_it_should() 
 #[test]
 fn a_provider_that_does_not_say_the_time_has_said_it_in_the_token() {
     lives_an_hour(Options { clock: FAR, date: false, ..Options::default() });
+}
+
+/// What sends the `Date` need not be what signs.
+#[test]
+fn a_date_that_is_off_does_not_end_a_token_that_was_made_just_now() {
+    let scene = Scene::signed_in(Options::default());
+    scene.leave(-1);
+    let claims = json!({
+        "iss": scene.idp.issuer(), "aud": "keyfob", "sub": "user-alice", "iat": now(), "exp": now() + 3600,
+    });
+    let answer = json!({"access_token": "t", "id_token": scene.idp.sign(&claims)});
+    let reply = Reply::json(200, &answer).header("Date", "Sun, 06 Nov 2044 08:49:37 GMT");
+    scene.idp.script(Endpoint::Token, [reply]);
+    assert!((3540..=3600).contains(&left(&scene.silently(["kubernetes"]))));
 }
 
 #[test]

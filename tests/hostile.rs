@@ -529,6 +529,18 @@ fn answers_that_come_too_slowly_end_in_half_a_minute() {
                 scope.spawn(move || assert_clear(stage, attack, &Victim::new().meets(stage, &attack.reply)));
             }
         }
+        // It is not asked to revoke every token there is, one half minute after the other.
+        scope.spawn(|| {
+            let scene = Scene::signed_in(Options::default());
+            token(&scene.silently(["token", "--scope", "openid"]));
+            scene.idp.always(Endpoint::Revoke, Reply::Drop.after(Duration::from_secs(50)));
+            let output = bounded(&scene, "never", &["logout"]);
+            assert!(
+                output.stderr.ends_with("could not be revoked at the provider: it did not answer in time\n"),
+                "{output:?}"
+            );
+            assert_eq!((output.code, scene.idp.count("revoke"), scene.names().len()), (Some(0), 1, 0));
+        });
         // It takes a connection, and says no word of TLS.
         scope.spawn(|| {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();

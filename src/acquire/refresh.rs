@@ -195,10 +195,12 @@ impl Attempt<'_> {
     ) -> Result<()> {
         let profile = self.want.profile;
         let claims = tokens.id_token.as_ref().and_then(id_token::claims);
-        // A server that does not say what time it is says when it made the token: that was no later than now.
-        let made = claims.as_ref().and_then(|c| id_token::time(c, "iat")).filter(|made| *made > sent);
-        let skew = match (skew.seconds(), made) {
-            (None, Some(made)) => Skew::measured(made, sent),
+        // Who signs knows best what time it is; a front end that sends `Date` may not. A token is made no later than now.
+        let made =
+            claims.as_ref().and_then(|c| id_token::time(c, "iat")).map(|made| (made, Skew::measured(made, sent)));
+        let skew = match made {
+            Some((_, signer)) if signer.seconds() == Some(0) => signer,
+            Some((made, signer)) if skew.seconds().is_none() && made > sent => signer,
             _ => skew,
         };
         // OpenID Connect Core, section 12.2. At a sign-in the account has been checked, and replaced, before.

@@ -3,9 +3,9 @@
 use crate::acquire::LOCK_LIMIT;
 use crate::arguments::ProfileFlags;
 use crate::cache::{Session, SessionFile, Store};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, steady};
 use crate::config::{Profile, Selection};
-use crate::oauth::Client;
+use crate::oauth::{Client, http};
 use crate::providers::TokenKind;
 use crate::secret::Secret;
 use crate::text::one_line;
@@ -88,10 +88,19 @@ fn revoke(session: &Session, profile: Option<&Profile>) -> Result<(), String> {
         .map(|t| (&t.token, "access_token"));
     let tokens: Vec<(&Secret, &str)> =
         session.refresh_token.iter().map(|t| (t, "refresh_token")).chain(access).collect();
-    let problems: Vec<String> =
-        tokens.into_iter().filter_map(|(token, hint)| client.revoke(token, hint).err()).collect();
-    // The first concerns the refresh token, if there is one; the rest repeat it.
-    problems.into_iter().next().map_or(Ok(()), Err)
+    // The first problem concerns the refresh token, if there is one; the rest repeat it.
+    let (began, mut problem) = (steady(), None);
+    for (token, hint) in tokens {
+        // A provider that does not answer would take its time over each.
+        if steady().saturating_sub(began) >= http::LIMIT {
+            problem.get_or_insert_with(|| "it answers too slowly".to_owned());
+            break;
+        }
+        if let Err(why) = client.revoke(token, hint) {
+            problem.get_or_insert(why);
+        }
+    }
+    problem.map_or(Ok(()), Err)
 }
 
 fn warn(text: &str) {
