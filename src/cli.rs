@@ -6,7 +6,7 @@
 
 use crate::arguments::{Arguments, define};
 use crate::callers::CALLERS;
-use crate::commands::{login, logout, setup, status};
+use crate::commands::{completions, login, logout, setup, status};
 use crate::failure::Failure;
 use anyhow::Result;
 use clap::error::ErrorKind;
@@ -48,6 +48,12 @@ const COMMANDS: &[Subcommand] = &[
         define: setup::Arguments::augment_args,
         run: |m| setup::set_up(&setup::Arguments::from_arg_matches(m)?),
     },
+    Subcommand {
+        name: "completions",
+        about: "Make a shell complete commands, flags and profiles",
+        define: completions::Arguments::augment_args,
+        run: |m| completions::run(&completions::Arguments::from_arg_matches(m)?, command()),
+    },
 ];
 
 const AFTER_HELP: &str = "\
@@ -72,7 +78,15 @@ pub fn command() -> Command {
         });
         if let Some(alias) = caller.alias { command.visible_alias(alias) } else { command }
     });
-    let commands = COMMANDS.iter().map(|s| Command::new(s.name).about(s.about).defer(s.define));
+    let commands = COMMANDS.iter().map(|subcommand| {
+        Command::new(subcommand.name).about(subcommand.about).defer(|command| {
+            match COMMANDS.iter().find(|subcommand| subcommand.name == command.get_name()) {
+                // Once more: clap takes the arguments' own documentation for it.
+                Some(subcommand) => (subcommand.define)(command).about(subcommand.about),
+                None => command,
+            }
+        })
+    });
     Command::new("keyfob")
         .version(env!("CARGO_PKG_VERSION"))
         .about("OAuth tokens for kubectl, git and scripts: one sign-in, one cache, no browser needed here")
@@ -123,8 +137,20 @@ pub fn mistake(error: &clap::Error) -> Option<Failure> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn the_definition_is_sound_down_to_every_subcommand() {
-        super::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn a_subcommand_says_of_itself_what_the_list_says_of_it() {
+        let mut command = command();
+        command.build();
+        for subcommand in COMMANDS {
+            let about = command.find_subcommand(subcommand.name).and_then(Command::get_about).unwrap();
+            assert_eq!(about.to_string(), subcommand.about);
+        }
     }
 }

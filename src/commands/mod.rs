@@ -1,5 +1,6 @@
 //! One file per thing a person does. Unlike a caller's answer, what these print is for people.
 
+pub mod completions;
 pub mod login;
 pub mod logout;
 pub mod setup;
