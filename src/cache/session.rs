@@ -127,6 +127,12 @@ pub struct Token {
     /// How long it lives from issue to expiry, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<u64>,
+    /// From when on the provider would rather have it renewed, though it lives on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_at: Option<Timestamp>,
+    /// The id of the tenant it came from, where the provider has tenants and said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
 }
 
 impl Token {
@@ -173,11 +179,17 @@ pub struct Pending {
     /// The same with the code in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification_uri_complete: Option<String>,
+    /// The provider's own words for the person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
     /// PKCE verifier.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "expose_option")]
     pub code_verifier: Option<Secret>,
     /// Scopes asked for.
     pub scopes: Vec<String>,
+    /// See [`TokenKey`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// When the code ends.
     pub expires_at: Timestamp,
     /// Seconds between polls, as far as it has grown.
@@ -196,6 +208,9 @@ pub struct Refusal {
     pub at_ms: i64,
     /// What was said then.
     pub message: String,
+    /// What mends it, besides another try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 /// A refresh, or the start of a sign-in, that has just failed: those who waited for it need not try themselves.
