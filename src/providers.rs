@@ -51,6 +51,8 @@ pub struct Preset {
     pub authority: Option<&'static str>,
     /// `tenant`, when the profile names none. `None`: this provider has no tenants.
     pub tenant: Option<&'static str>,
+    /// Words for `tenant` that stand for many tenants.
+    pub tenant_groups: &'static [&'static str],
     /// The issuer, as a template; `{tid}` stands for whatever the ID token's `tid` says. `None`: the profile must name
     /// its own.
     pub issuer: Option<&'static str>,
@@ -98,6 +100,7 @@ pub const OPENID: Preset = Preset {
     title: "OpenID Connect",
     authority: None,
     tenant: None,
+    tenant_groups: &[],
     issuer: None,
     device_authorization_endpoint: None,
     token_endpoint: None,
@@ -127,6 +130,7 @@ pub const PRESETS: &[Preset] = &[
         title: "Microsoft Entra ID",
         authority: Some("https://login.microsoftonline.com"),
         tenant: Some("organizations"),
+        tenant_groups: &["organizations", "common", "consumers"],
         issuer: Some("{authority}/{tid}/v2.0"),
         device_authorization_endpoint: Some("{authority}/{tenant}/oauth2/v2.0/devicecode"),
         token_endpoint: Some("{authority}/{tenant}/oauth2/v2.0/token"),

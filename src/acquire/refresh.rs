@@ -2,7 +2,7 @@
 
 use super::{Attempt, Credential, EARLY_LIMIT, Effort, LOCK_LIMIT, SignInNeeded, credential};
 use crate::address::Address;
-use crate::cache::{Locked, Serial, Session, SessionFile, Token, TokenKey, Trouble};
+use crate::cache::{Account, Locked, Serial, Session, SessionFile, Token, TokenKey, Trouble};
 use crate::clock::{Skew, Timestamp, now_ms, steady};
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
@@ -210,8 +210,12 @@ impl Attempt<'_> {
             _ => skew,
         };
         // OpenID Connect Core, section 12.2. At a sign-in the account has been checked, and replaced, before.
-        let before = session.account.as_ref().and_then(|a| a.subject.as_deref());
-        let now = claims.as_ref().and_then(|c| c.get("sub")).and_then(serde_json::Value::as_str);
+        let claim = |name: &str| claims.as_ref().and_then(|c| c.get(name)).and_then(serde_json::Value::as_str);
+        let tenant = claim("tid").filter(|_| profile.preset.tenant.is_some()).map(crate::text::clean);
+        // One account has another subject in every tenant.
+        let same_tenant = |a: &&Account| profile.preset.tenant.is_none() || a.tenant == tenant;
+        let before = session.account.as_ref().filter(same_tenant).and_then(|a| a.subject.as_deref());
+        let now = claim("sub");
         if let (Some(before), Some(now)) = (before, now)
             && before != now
         {
@@ -234,8 +238,6 @@ impl Attempt<'_> {
             Some(seconds) => Some(sent.plus(seconds)),
             None => jwt_exp().or_else(|| profile.preset.unstated_lifetime.map(|seconds| sent.plus(seconds))),
         };
-        let tenant = claims.as_ref().filter(|_| profile.preset.tenant.is_some());
-        let tenant = tenant.and_then(|c| c.get("tid")?.as_str()).map(crate::text::clean);
         let access = Token {
             key: TokenKey { kind: TokenKind::Access, ..self.key.clone() },
             token: tokens.access_token.clone(),

@@ -28,6 +28,8 @@ impl Attempt<'_> {
         let before = file.session()?;
         if let Some(refusal) = before.as_ref().and_then(|s| s.refusal.as_ref())
             && self.want.effort == Effort::Least
+            // Who may not ask anyway is told what to run.
+            && self.want.no_prompt.is_none()
             && (0..REFUSAL_MEMORY_MS).contains(&(self.started_ms - refusal.at_ms))
         {
             return Err(self.refusal(refusal));
@@ -373,8 +375,9 @@ fn account(client: &Client<'_>, tokens: &Tokens) -> Option<Account> {
     match claims {
         Some(claims) => {
             let subject = claims.get("sub").and_then(serde_json::Value::as_str).map(str::to_owned);
-            id_token::account(&claims).map(|name| Account { name, subject })
+            let tenant = claims.get("tid").and_then(serde_json::Value::as_str).map(crate::text::clean);
+            id_token::account(&claims).map(|name| Account { name, subject, tenant })
         }
-        None => client.account_name(&tokens.access_token).map(|name| Account { name, subject: None }),
+        None => client.account_name(&tokens.access_token).map(|name| Account { name, subject: None, tenant: None }),
     }
 }

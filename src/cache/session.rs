@@ -57,13 +57,16 @@ pub struct Session {
 }
 
 /// Who signed in, in the provider's words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// What a person knows the account by.
     pub name: String,
     /// The ID token's `sub`, which never changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
+    /// The id of the tenant it signed in to, where the provider has tenants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
 }
 
 /// What tells one session's tokens apart.

@@ -190,6 +190,11 @@ impl Profile {
         self.name.as_deref().unwrap_or(&self.session.authority)
     }
 
+    /// The tenant, if the profile names one that is no group of tenants.
+    pub fn tenant(&self) -> Option<&str> {
+        self.settings.one("tenant").filter(|tenant| !self.preset.tenant_groups.contains(tenant))
+    }
+
     /// Whether the profile itself names this scope, rather than a default.
     pub fn asks_for(&self, scope: &str) -> bool {
         self.settings.all("scopes").iter().any(|s| s == scope)
