@@ -84,6 +84,8 @@ impl Polling {
                     self.wait(self.interval, now);
                 }
                 "access_denied" | "authorization_declined" => return Some(End::Refused(error)),
+                // A policy, not the code.
+                "invalid_grant" if error.is_about_this_resource() => return Some(End::Refused(error)),
                 "expired_token" | "token_expired" => return Some(End::Expired),
                 "bad_verification_code" | "invalid_grant" if self.ended(now) => return Some(End::Expired),
                 "bad_verification_code" | "invalid_grant" => return Some(End::Spent(error)),
@@ -183,6 +185,17 @@ mod tests {
         for code in ["access_denied", "authorization_declined"] {
             assert!(matches!(Polling::new(5, s(900), s(0)).receive(said(code), s(6)), Some(End::Refused(_))), "{code}");
         }
+    }
+
+    #[test]
+    fn r19_a_policy_refuses_by_an_invalid_grant_of_a_kind() {
+        let said = |suberror: &str| {
+            let suberror = Some(suberror.to_owned());
+            Ok(Answer::Error(OauthError { code: "invalid_grant".into(), suberror, ..OauthError::default() }))
+        };
+        let end = |suberror| Polling::new(5, s(900), s(0)).receive(said(suberror), s(6));
+        assert!(matches!(end("message_only"), Some(End::Refused(_))));
+        assert!(matches!(end("bad_token"), Some(End::Spent(_))));
     }
 
     #[test]

@@ -60,8 +60,9 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// A failure as the person sees it: at most two lines, and the code to exit with.
-#[derive(Debug, PartialEq, Eq)]
+/// A failure as the person sees it: at most two lines, and the code to exit with. As an error it is the last word: a
+/// caller whose protocol prescribes how failures read and end fails with its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// `error: …` and perhaps `hint: …`, each ended by a newline.
     pub text: String,
@@ -69,8 +70,19 @@ pub struct Report {
     pub code: u8,
 }
 
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Report {}
+
 /// Turns any error into its report. The one place where a failure becomes text and exit code.
 pub fn report(error: &anyhow::Error) -> Report {
+    if let Some(report) = error.downcast_ref::<Report>() {
+        return report.clone();
+    }
     let failure = error.downcast_ref::<Failure>();
     // One line whatever the causes hold: some of them quote files and servers.
     let mut text = format!("error: {}\n", crate::text::one_line(&format!("{error:#}")));
@@ -101,6 +113,12 @@ mod tests {
                 code: 5
             }
         );
+    }
+
+    #[test]
+    fn a_report_is_the_last_word() {
+        let said = Report { text: "ERROR: Please run 'az login'\nand more\n".into(), code: 1 };
+        assert_eq!(report(&said.clone().into()), said);
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub struct SignIn<'a> {
     pub joined: bool,
     /// What happened before, if it explains why a sign-in is needed.
     pub because: Option<&'a str>,
+    /// The provider's own words, in the person's language perhaps.
+    pub message: Option<&'a str>,
     /// Where the code is entered.
     pub verification_uri: &'a str,
     /// The same with the code in it.
@@ -83,6 +85,10 @@ impl SignIn<'_> {
             lines.push(format!("Why now: {because}."));
         }
         lines.push(String::new());
+        if let Some(message) = self.message {
+            lines.push(message.to_owned());
+            lines.push(String::new());
+        }
         lines.push(format!("    Open        {}", self.verification_uri));
         lines.push(format!("    Enter code  {}", self.user_code));
         if let Some(complete) = self.verification_uri_complete {
@@ -239,6 +245,7 @@ mod tests {
             asked_by: Some("kubectl for https://10.0.0.1:6443"),
             joined: false,
             because: None,
+            message: None,
             verification_uri: "https://id.example.com/device",
             verification_uri_complete: None,
             foreign_host: None,

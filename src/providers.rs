@@ -1,11 +1,15 @@
-//! Identity providers as a table, one row each: the only file with vendor names.
+//! Identity providers as a table, one row each: the only place with vendor names.
 //!
 //! A provider that follows OpenID Connect Discovery needs no row (`issuer` in the profile is enough); a row is for what
 //! a server does not publish: addresses, the scope that earns a refresh token, which token its callers take.
-//! To add one, add a row to [`PRESETS`]; everything it can differ in is a column of [`Preset`].
+//! To add one, add a row to [`PRESETS`]; everything it can differ in is a column of [`Preset`]. A column too long for the
+//! row is a table in a file of the provider's name.
+
+mod entra;
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::ops::RangeInclusive;
 
 /// How a token is shown to a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +51,8 @@ pub struct Preset {
     pub authority: Option<&'static str>,
     /// `tenant`, when the profile names none. `None`: this provider has no tenants.
     pub tenant: Option<&'static str>,
+    /// Words for `tenant` that stand for many tenants.
+    pub tenant_groups: &'static [&'static str],
     /// The issuer, as a template; `{tid}` stands for whatever the ID token's `tid` says. `None`: the profile must name
     /// its own.
     pub issuer: Option<&'static str>,
@@ -58,10 +64,12 @@ pub struct Preset {
     pub revocation_endpoint: Option<&'static str>,
     /// Scopes asked for when the profile names none.
     pub scopes: &'static [&'static str],
-    /// A scope that is always asked for besides, because without it there is no refresh token.
-    pub refresh_scope: Option<&'static str>,
-    /// One refresh token serves every resource: every refresh names the scopes it wants.
-    pub refresh_names_scopes: bool,
+    /// Scopes that are always asked for besides, because without them there is no refresh token, or no name of the
+    /// account.
+    pub scopes_besides: &'static [&'static str],
+    /// One refresh token serves every resource and tenant: every refresh names the scopes it wants, and so may a caller.
+    /// One sign-in is for one resource only.
+    pub every_resource: bool,
     /// Which token `keyfob kubernetes` hands out when the profile does not say.
     pub kubernetes_token: TokenKind,
     /// Whether a token may be renewed while it still has minutes to live. Where a refresh kills the token that was
@@ -80,6 +88,8 @@ pub struct Preset {
     pub basic_username: &'static str,
     /// The provider wants a client secret even from programs that cannot keep one.
     pub needs_secret: bool,
+    /// What to do about the numbers that its errors carry.
+    pub advice: &'static [(RangeInclusive<u32>, &'static str)],
     /// The provider has no device grant: what to use instead. Such a row only exists to say so.
     pub no_device_grant: Option<&'static str>,
 }
@@ -90,13 +100,14 @@ pub const OPENID: Preset = Preset {
     title: "OpenID Connect",
     authority: None,
     tenant: None,
+    tenant_groups: &[],
     issuer: None,
     device_authorization_endpoint: None,
     token_endpoint: None,
     revocation_endpoint: None,
     scopes: &["openid", "offline_access"],
-    refresh_scope: None,
-    refresh_names_scopes: false,
+    scopes_besides: &[],
+    every_resource: false,
     kubernetes_token: TokenKind::Id,
     early_refresh: true,
     unstated_lifetime: Some(3600),
@@ -105,6 +116,7 @@ pub const OPENID: Preset = Preset {
     host_auth: HostAuth::Bearer,
     basic_username: "x-access-token",
     needs_secret: false,
+    advice: &[],
     no_device_grant: None,
 };
 
@@ -118,13 +130,17 @@ pub const PRESETS: &[Preset] = &[
         title: "Microsoft Entra ID",
         authority: Some("https://login.microsoftonline.com"),
         tenant: Some("organizations"),
+        tenant_groups: &["organizations", "common", "consumers"],
         issuer: Some("{authority}/{tid}/v2.0"),
         device_authorization_endpoint: Some("{authority}/{tenant}/oauth2/v2.0/devicecode"),
         token_endpoint: Some("{authority}/{tenant}/oauth2/v2.0/token"),
-        refresh_scope: Some("offline_access"),
-        refresh_names_scopes: true,
+        scopes: &["openid", "profile", "offline_access"],
+        // `profile` brings the account's name.
+        scopes_besides: &["openid", "profile", "offline_access"],
+        every_resource: true,
         kubernetes_token: TokenKind::Access,
         verification_hosts: &["microsoft.com", "www.microsoft.com", "login.microsoft.com", "aka.ms"],
+        advice: entra::ADVICE,
         ..OPENID
     },
     Preset {
@@ -228,6 +244,14 @@ pub const PRESETS: &[Preset] = &[
     },
 ];
 
+impl Preset {
+    /// What to do about an error, by its numbers (`error_codes`), else by those that its description names.
+    pub fn advice(&self, numbers: &[u32], description: &str) -> Option<&'static str> {
+        let advice = |number: u32| self.advice.iter().find(|(of, _)| of.contains(&number)).map(|(_, what)| *what);
+        numbers.iter().copied().find_map(advice).or_else(|| entra::numbers_in(description).find_map(advice))
+    }
+}
+
 /// The row of this name.
 pub fn preset(name: &str) -> Option<&'static Preset> {
     PRESETS.iter().find(|p| p.name == name)
@@ -260,5 +284,35 @@ mod tests {
     fn a_provider_that_kills_old_tokens_on_refresh_is_never_refreshed_early() {
         let late: Vec<_> = PRESETS.iter().filter(|p| !p.early_refresh).map(|p| p.name).collect();
         assert_eq!(late, ["github", "github-enterprise", "gitlab"]);
+    }
+
+    #[test]
+    fn every_number_of_entras_has_its_advice() {
+        let entra = preset("entra").unwrap();
+        for (numbers, words) in [
+            (&[50059][..], "set `tenant`"),
+            (&[90133], "no device flow"),
+            (&[90002], "typing error"),
+            (&[700_016], "does not know the application"),
+            (&[7_000_218], "allow public client flows"),
+            (&[65001], "must consent"),
+            (&[50076, 50079], "multi-factor"),
+            (&[50173, 70043, 700_082, 70008], "expired or was revoked"),
+            (&[53000, 53001, 53003, 53011, 50097, 50199], "Conditional Access"),
+            (&[50196], "wait"),
+            (&[500_011, 500_014], "check the scope"),
+            (&[9_002_313], "check `client-id` and `scopes`"),
+        ] {
+            for number in numbers {
+                let by_number = entra.advice(&[*number], "").unwrap();
+                assert!(by_number.contains(words), "{number}: {by_number}");
+                let said = format!("AADSTS{number}: What it says. Trace ID: 0 AADSTS1");
+                assert_eq!(entra.advice(&[], &said), Some(by_number), "{number}");
+                assert_eq!(preset("okta").unwrap().advice(&[*number], &said), None);
+            }
+        }
+        assert_eq!(entra.advice(&[70016, 1], "AADSTS70016: pending, AADSTS, AADSTS99999999999"), None);
+        // The number member comes first; what else is quoted in the text does not count against it.
+        assert_eq!(entra.advice(&[50196], "AADSTS65001"), entra.advice(&[50196], ""));
     }
 }

@@ -28,6 +28,10 @@ use std::time::Duration;
 const MIN_LIFE: u64 = 300;
 /// The same where a refresh kills the token handed out before.
 const MIN_LIFE_LATE: u64 = 30;
+/// How long an early renewal that failed is not tried again, in milliseconds.
+const TROUBLE_MEMORY_MS: i64 = 60_000;
+/// Longest time for the request of an early renewal: its caller has a token, and may have no patience.
+const EARLY_LIMIT: Duration = Duration::from_secs(4);
 /// Give up on a lock after this long: its holder makes one request.
 pub const LOCK_LIMIT: Duration = http::LIMIT.saturating_add(Duration::from_secs(10));
 
@@ -50,6 +54,9 @@ pub struct Want<'p> {
     pub no_prompt: Option<&'static str>,
     /// A token that was handed out before and did not work: anything but this one.
     pub refused: Option<Refused>,
+    /// What a resource wants the token to say that the cached one does not (the `claims` parameter of OpenID Connect Core,
+    /// section 5.5, as JSON): only a new one will do.
+    pub claims: Option<&'p str>,
 }
 
 /// A token that was handed out before, and did not work.
@@ -65,7 +72,17 @@ impl<'p> Want<'p> {
     /// What most callers ask for: anything that is good, without a purpose to name.
     pub fn of(profile: &'p Profile, kind: TokenKind, asker: Asker) -> Self {
         let effort = Effort::Least;
-        Self { profile, kind, min_life: MIN_LIFE, asker, purpose: None, effort, no_prompt: None, refused: None }
+        Self {
+            profile,
+            kind,
+            min_life: MIN_LIFE,
+            asker,
+            purpose: None,
+            effort,
+            no_prompt: None,
+            refused: None,
+            claims: None,
+        }
     }
 }
 
@@ -104,19 +121,26 @@ pub struct Credential {
     pub expires_at: Option<Timestamp>,
     /// Who signed in.
     pub account: Option<String>,
+    /// The id of the tenant it came from, where the provider has tenants.
+    pub tenant: Option<String>,
 }
 
 /// Gets a token. Fails with exit 3 if a person must sign in and cannot be asked, 4 if they refused, 5 if the provider is
 /// out of reach.
 pub fn acquire(want: &Want<'_>) -> Result<Credential> {
-    let attempt = Attempt { want, key: token_key(want), started_ms: now_ms() };
+    let mut attempt = Attempt { want, key: token_key(want), started_ms: now_ms(), spare: None };
     // 1. The way nearly every call ends.
     if want.effort == Effort::Least
         && let Some(store) = Store::open()?
         && let Some(session) = store.session(&want.profile.session).session()?
-        && let Some(credential) = attempt.answer(&session)
     {
-        return Ok(credential);
+        if let Some(credential) = attempt.answer(&session) {
+            return Ok(credential);
+        }
+        match attempt.spare(&session) {
+            Some(spare) if attempt.failed_lately(&session) => return Ok(spare),
+            spare => attempt.spare = spare,
+        }
     }
     let store = Store::open_or_make()?;
     let file = store.session(&want.profile.session);
@@ -141,6 +165,7 @@ fn credential(session: &Session, token: &Token) -> Credential {
         kind: token.key.kind,
         expires_at: token.expires_at,
         account: session.account.as_ref().map(|a| a.name.clone()),
+        tenant: token.tenant.clone(),
     }
 }
 
@@ -149,12 +174,18 @@ struct Attempt<'w> {
     want: &'w Want<'w>,
     key: TokenKey,
     started_ms: i64,
+    /// A token that would do, but that the provider would rather have renewed by now: nobody waits for that, and nothing
+    /// that goes wrong with it is this call's trouble.
+    spare: Option<Credential>,
 }
 
 /// How a refresh ended, if not with a token or a failure.
+#[derive(Default)]
 struct SignInNeeded {
     /// Why, for the person.
     because: Option<String>,
+    /// It is needed for just what this caller asks, not for the session as a whole.
+    for_this: bool,
 }
 
 enum SignedIn {
@@ -169,18 +200,31 @@ impl Attempt<'_> {
         if self.want.no_prompt.is_some() { None } else { Screen::find(self.want.profile.prompt) }
     }
 
-    /// The cached token, unless it is the one that did not work.
+    /// The cached token, unless it is known not to work.
     fn cached<'s>(&self, session: &'s Session) -> Option<&'s Token> {
-        let Some(Refused::Surely(refused) | Refused::Perhaps(refused)) = self.want.refused else {
-            return session.token(&self.key);
-        };
-        session.token(&self.key).filter(|token| token.serial != refused)
+        let token = session.token(&self.key).filter(|_| self.want.claims.is_none());
+        let Some(Refused::Surely(refused) | Refused::Perhaps(refused)) = self.want.refused else { return token };
+        token.filter(|token| token.serial != refused)
     }
 
-    /// The cached token, if it will do.
+    /// The cached token, if it will do and need not be renewed yet.
     fn answer(&self, session: &Session) -> Option<Credential> {
         let token = self.cached(session)?;
+        let now = Timestamp::now();
+        let due = session.refresh_token.is_some() && token.refresh_at.is_some_and(|at| at <= now);
+        (!due && token.lives(now, self.enough(token))).then(|| credential(session, token))
+    }
+
+    /// The cached token, if it will do, due or not.
+    fn spare(&self, session: &Session) -> Option<Credential> {
+        let token = self.cached(session)?;
         token.lives(Timestamp::now(), self.enough(token)).then(|| credential(session, token))
+    }
+
+    /// Whether a refresh failed a moment ago.
+    fn failed_lately(&self, session: &Session) -> bool {
+        let passed = session.trouble.as_ref().map(|trouble| self.started_ms - trouble.at_ms);
+        passed.is_some_and(|ms| (0..TROUBLE_MEMORY_MS).contains(&ms))
     }
 
     /// Seconds that a token must have left: never more than a quarter of its life, or short-lived ones would be
@@ -211,9 +255,11 @@ impl Attempt<'_> {
     /// Everything past the cached answer.
     fn work(&self, file: &SessionFile<'_>) -> Result<Credential> {
         loop {
-            let needed = match self.refresh(file)? {
-                Ok(credential) => return Ok(credential),
-                Err(needed) => needed,
+            let needed = match (self.refresh(file), &self.spare) {
+                (Ok(Ok(credential)), _) => return Ok(credential),
+                (Ok(Err(_)) | Err(_), Some(spare)) => return Ok(spare.clone()),
+                (Ok(Err(needed)), None) => needed,
+                (Err(error), None) => return Err(error),
             };
             match self.sign_in(file, needed)? {
                 SignedIn::Here(credential) => return Ok(credential),

@@ -1,8 +1,8 @@
 //! Steps 2 to 4 of the story: the session's lock, and a silent refresh under it.
 
-use super::{Attempt, Credential, Effort, LOCK_LIMIT, Refused, SignInNeeded, credential};
+use super::{Attempt, Credential, EARLY_LIMIT, Effort, LOCK_LIMIT, Refused, SignInNeeded, credential};
 use crate::address::Address;
-use crate::cache::{Locked, Serial, Session, SessionFile, Token, TokenKey, Trouble};
+use crate::cache::{Account, Locked, Serial, Session, SessionFile, Token, TokenKey, Trouble};
 use crate::clock::{Skew, Timestamp, now_ms, steady};
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
@@ -29,7 +29,7 @@ impl Attempt<'_> {
             return Ok(Ok(credential));
         }
         if self.want.effort == Effort::SignIn {
-            return Ok(Err(SignInNeeded { because: None }));
+            return Ok(Err(SignInNeeded::default()));
         }
         if session.refresh_token.is_none() {
             if let (Some(Refused::Perhaps(_)), Some(credential)) = (self.want.refused, self.still_living(&session)) {
@@ -38,12 +38,15 @@ impl Attempt<'_> {
             let ended = !session.tokens.is_empty();
             let because =
                 notice.or_else(|| ended.then(|| "the last token has ended and there is none to renew it with".into()));
-            return Ok(Err(SignInNeeded { because }));
+            return Ok(Err(SignInNeeded { because, for_this: false }));
         }
-        let (client, found) = match Client::new(self.want.profile, session.server.as_ref()) {
+        let (mut client, found) = match Client::new(self.want.profile, session.server.as_ref()) {
             Ok(made) => made,
             Err(error) => return self.troubled(&locked, &mut session, error).map(Ok),
         };
+        if self.spare.is_some() {
+            client.limit(EARLY_LIMIT);
+        }
         session.server = found.or(session.server);
         // A new refresh token that cannot be saved would be lost, and the old one used up.
         if let Err(error) = locked.try_room(&session) {
@@ -53,7 +56,7 @@ impl Attempt<'_> {
             let scopes = self.scopes_to_name(&session);
             debug(|| format!("refreshing the session of {}", self.want.profile.title()));
             let sent = Timestamp::now();
-            let why = match client.refresh(&refresh_token, scopes.as_deref()) {
+            let why = match client.refresh(&refresh_token, scopes.as_deref(), self.want.claims) {
                 Ok(Answer::Object(object)) => match Tokens::read(&object) {
                     Ok(tokens) => {
                         let asked = session.asked.clone();
@@ -65,13 +68,21 @@ impl Attempt<'_> {
                         return match self.obtained(&session) {
                             // It has sent one before, so it is only the renewal that brings none (R33).
                             Err(_) if session.account.as_ref().is_some_and(|a| a.subject.is_some()) => {
-                                Ok(Err(SignInNeeded { because: Some("the provider renews no ID tokens".into()) }))
+                                let because = Some("the provider renews no ID tokens".into());
+                                Ok(Err(SignInNeeded { because, for_this: false }))
                             }
                             obtained => obtained.map(Ok),
                         };
                     }
                     Err(why) => why,
                 },
+                Ok(Answer::Error(error))
+                    if self.want.profile.preset.every_resource && error.is_about_this_resource() =>
+                {
+                    locked.save(&session)?;
+                    let because = Some(format!("the provider wants one for this ({})", error.text()));
+                    return Ok(Err(SignInNeeded { because, for_this: true }));
+                }
                 Ok(Answer::Error(error)) if refuses_the_grant(&error) => {
                     let (on_disk, _) = locked.load()?;
                     if on_disk.refresh_token.is_some() && on_disk.refresh_token != session.refresh_token {
@@ -81,13 +92,13 @@ impl Attempt<'_> {
                     }
                     session.refresh_token = None;
                     locked.save(&session)?;
-                    return Ok(Err(SignInNeeded {
-                        because: Some(format!("the provider ended the session ({})", error.text())),
-                    }));
+                    let because = Some(format!("the provider ended the session ({})", error.text()));
+                    return Ok(Err(SignInNeeded { because, for_this: false }));
                 }
-                Ok(Answer::Error(error)) if error.code == "invalid_scope" && !self.was_asked(&session) => {
+                Ok(Answer::Error(error)) if error.code == "invalid_scope" && self.was_not_asked(&session) => {
                     locked.save(&session)?;
-                    return Ok(Err(SignInNeeded { because: Some("more scopes are needed than were granted".into()) }));
+                    let because = Some("more scopes are needed than were granted".into());
+                    return Ok(Err(SignInNeeded { because, for_this: false }));
                 }
                 Ok(Answer::Error(error)) => {
                     return Err(client.refused(&error, "the provider refused to renew the token").into());
@@ -97,7 +108,7 @@ impl Attempt<'_> {
             let error = http::unreachable(client.token_endpoint(), &why);
             return self.troubled(&locked, &mut session, error.into()).map(Ok);
         }
-        Ok(Err(SignInNeeded { because: None }))
+        Ok(Err(SignInNeeded::default()))
     }
 
     /// Takes the session's lock, unless the file comes to hold the answer first.
@@ -108,6 +119,9 @@ impl Attempt<'_> {
         loop {
             if let Some(locked) = file.try_lock()? {
                 return Ok(Ok(locked));
+            }
+            if let Some(spare) = &self.spare {
+                return Ok(Err(spare.clone()));
             }
             sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(50));
@@ -171,16 +185,17 @@ impl Attempt<'_> {
     /// refuse what they themselves did not grant.
     fn scopes_to_name(&self, session: &Session) -> Option<Vec<String>> {
         let want = &self.want.profile.scopes;
-        if self.want.profile.preset.refresh_names_scopes || !self.was_asked(session) {
+        if self.want.profile.preset.every_resource || self.was_not_asked(session) {
             return Some(want.clone());
         }
         let fewer = session.asked.iter().any(|s| !want.contains(s));
         fewer.then(|| want.iter().filter(|s| session.granted.contains(s)).cloned().collect())
     }
 
-    /// Whether the sign-in was for all the scopes that are wanted now.
-    fn was_asked(&self, session: &Session) -> bool {
-        self.want.profile.scopes.iter().all(|s| session.asked.contains(s))
+    /// Whether the sign-in was for fewer scopes than are wanted now, and that matters.
+    fn was_not_asked(&self, session: &Session) -> bool {
+        let profile = self.want.profile;
+        !profile.preset.every_resource && profile.scopes.iter().any(|s| !session.asked.contains(s))
     }
 
     /// Takes a token answer into the session. Fails if it holds an ID token that may not be handed out and one is wanted.
@@ -204,8 +219,12 @@ impl Attempt<'_> {
             _ => skew,
         };
         // OpenID Connect Core, section 12.2. At a sign-in the account has been checked, and replaced, before.
-        let before = session.account.as_ref().and_then(|a| a.subject.as_deref());
-        let now = claims.as_ref().and_then(|c| c.get("sub")).and_then(serde_json::Value::as_str);
+        let claim = |name: &str| claims.as_ref().and_then(|c| c.get(name)).and_then(serde_json::Value::as_str);
+        let tenant = claim("tid").filter(|_| profile.preset.tenant.is_some()).map(crate::text::clean);
+        // One account has another subject in every tenant.
+        let same_tenant = |a: &&Account| profile.preset.tenant.is_none() || a.tenant == tenant;
+        let before = session.account.as_ref().filter(same_tenant).and_then(|a| a.subject.as_deref());
+        let now = claim("sub");
         if let (Some(before), Some(now)) = (before, now)
             && before != now
         {
@@ -235,6 +254,8 @@ impl Attempt<'_> {
             received_at: sent,
             expires_at,
             lifetime: expires_at.map(|end| end.since(sent)),
+            refresh_at: tokens.refresh_in.map(|seconds| sent.plus(seconds)),
+            tenant: tenant.clone(),
         };
         session.keep(access, sent);
         let Some(token) = &tokens.id_token else { return Ok(()) };
@@ -254,6 +275,8 @@ impl Attempt<'_> {
                     received_at: sent,
                     expires_at,
                     lifetime: expires_at.map(|end| end.since(issued_at)),
+                    refresh_at: None,
+                    tenant,
                 };
                 session.keep(token, sent);
                 Ok(())

@@ -8,7 +8,7 @@ use crate::config::PromptMode;
 use crate::device::{End, Polling};
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
-use crate::oauth::answer::{Answer, Tokens};
+use crate::oauth::answer::{Answer, OauthError, Tokens};
 use crate::oauth::{Client, id_token};
 use crate::prompt::{Screen, SignIn, parent};
 use crate::providers::TokenKind;
@@ -28,6 +28,8 @@ impl Attempt<'_> {
         let before = file.session()?;
         if let Some(refusal) = before.as_ref().and_then(|s| s.refusal.as_ref())
             && self.want.effort == Effort::Least
+            // Who may not ask anyway is told what to run.
+            && self.want.no_prompt.is_none()
             && (0..REFUSAL_MEMORY_MS).contains(&(self.started_ms - refusal.at_ms))
         {
             return Err(self.refusal(refusal));
@@ -65,7 +67,7 @@ impl Attempt<'_> {
     fn poll(&self, file: &SessionFile<'_>, session: Session, view: &mut View<'_>) -> Result<Credential> {
         let made = Client::new(self.want.profile, session.server.as_ref());
         let (client, found) = or_trouble(file, made)?;
-        let mut resumed = session.pending.filter(|p| p.expires_at > Timestamp::now());
+        let mut resumed = session.pending.filter(|p| p.expires_at > Timestamp::now() && self.leads_to_ours(p));
         loop {
             let going_on = resumed.is_some();
             let (pending, mut polling) = match resumed.take() {
@@ -91,6 +93,13 @@ impl Attempt<'_> {
         }
     }
 
+    /// Whether a pending sign-in, started by whoever, brings the token that is wanted here.
+    fn leads_to_ours(&self, pending: &Pending) -> bool {
+        let profile = self.want.profile;
+        // Elsewhere a refresh brings the rest. Here a sign-in is for one resource, at one tenant's endpoint.
+        !profile.preset.every_resource || (pending.scopes == profile.scopes && pending.tenant == self.key.tenant)
+    }
+
     /// Asks for a code and writes it down for the others.
     fn start(
         &self,
@@ -105,7 +114,9 @@ impl Attempt<'_> {
             // Ask again for all that was granted before, or the next caller's scopes would be gone.
             let known = file.session()?.map(|session| session.asked).unwrap_or_default();
             let mut scopes = self.want.profile.scopes.clone();
-            scopes.extend(known.into_iter().filter(|s| !self.want.profile.scopes.contains(s)));
+            if !self.want.profile.preset.every_resource {
+                scopes.extend(known.into_iter().filter(|s| !self.want.profile.scopes.contains(s)));
+            }
             client.askable(&scopes)
         };
         let (code, code_verifier) = or_trouble(file, client.device_authorization(&wanted).map_err(Into::into))?;
@@ -114,8 +125,10 @@ impl Attempt<'_> {
             user_code: code.user_code,
             verification_uri: code.verification_uri.to_string(),
             verification_uri_complete: code.verification_uri_complete.map(|u| u.to_string()),
+            message: code.message,
             code_verifier,
             scopes: wanted,
+            tenant: self.key.tenant.clone(),
             expires_at: sent_at.plus(code.expires_in),
             interval: code.interval,
             asked_by: self.asked_by().unwrap_or_else(|| "`keyfob login`".into()),
@@ -134,8 +147,10 @@ impl Attempt<'_> {
     /// Writes down how a sign-in ended, and answers.
     fn finish(&self, file: &SessionFile<'_>, client: &Client<'_>, end: End, scopes: &[String]) -> Result<Credential> {
         let sent = Timestamp::now();
-        let refused = |message: String| {
-            let refusal = Refusal { at_ms: now_ms(), message };
+        let preset = self.want.profile.preset;
+        let advice = |error: &OauthError| preset.advice(&error.numbers, &error.description).map(str::to_owned);
+        let refused = |message: String, hint: Option<String>| {
+            let refusal = Refusal { at_ms: now_ms(), message, hint };
             file.update(LOCK_LIMIT, |session| {
                 session.pending = None;
                 session.refusal = Some(refusal.clone());
@@ -157,7 +172,7 @@ impl Attempt<'_> {
                         .as_ref()
                         .map_or((&tokens.access_token, "access_token"), |t| (t, "refresh_token"));
                     let _ = client.revoke(unwanted.0, unwanted.1);
-                    return refused(message);
+                    return refused(message, None);
                 }
                 session.account = account.or(session.account);
                 session.asked = scopes.to_vec();
@@ -181,9 +196,9 @@ impl Attempt<'_> {
                 }
                 self.obtained(&session)
             }
-            End::Refused(error) => refused(format!("the sign-in was refused ({})", error.text())),
-            End::Expired => refused("the code has expired before it was entered".into()),
-            End::Spent(error) => refused(format!("the code is no longer valid ({})", error.text())),
+            End::Refused(error) => refused(format!("the sign-in was refused ({})", error.text()), advice(&error)),
+            End::Expired => refused("the code has expired before it was entered".into(), None),
+            End::Spent(error) => refused(format!("the code is no longer valid ({})", error.text()), advice(&error)),
             End::Failed(error) => {
                 or_trouble(file, Err(client.refused(&error, "the provider ended the sign-in").into()))
             }
@@ -234,11 +249,13 @@ impl Attempt<'_> {
             (None, PromptMode::Never) => "prompting is switched off",
             (None, _) => "there is no terminal to show a sign-in on",
         };
-        Failure::new(Exit::SignInNeeded, format!("a sign-in is needed{because}, and {nowhere}")).hint(self.login())
+        let login = if needed.for_this { self.want.profile.command_for_this("login") } else { self.login() };
+        Failure::new(Exit::SignInNeeded, format!("a sign-in is needed{because}, and {nowhere}")).hint(login)
     }
 
     fn refusal(&self, refusal: &Refusal) -> anyhow::Error {
-        let hint = format!("to try again: {}", self.login());
+        let again = format!("to try again: {}", self.login());
+        let hint = refusal.hint.as_ref().map_or_else(|| again.clone(), |hint| format!("{hint}; {again}"));
         Failure::new(Exit::Refused, refusal.message.clone()).hint(hint).into()
     }
 
@@ -342,6 +359,7 @@ impl View<'_> {
             asked_by: asked_by.as_deref(),
             joined: self.joined,
             because: self.because.as_deref(),
+            message: pending.message.as_deref(),
             verification_uri: &pending.verification_uri,
             verification_uri_complete: pending.verification_uri_complete.as_deref(),
             foreign_host: foreign.then_some(&host),
@@ -357,8 +375,9 @@ fn account(client: &Client<'_>, tokens: &Tokens) -> Option<Account> {
     match claims {
         Some(claims) => {
             let subject = claims.get("sub").and_then(serde_json::Value::as_str).map(str::to_owned);
-            id_token::account(&claims).map(|name| Account { name, subject })
+            let tenant = claims.get("tid").and_then(serde_json::Value::as_str).map(crate::text::clean);
+            id_token::account(&claims).map(|name| Account { name, subject, tenant })
         }
-        None => client.account_name(&tokens.access_token).map(|name| Account { name, subject: None }),
+        None => client.account_name(&tokens.access_token).map(|name| Account { name, subject: None, tenant: None }),
     }
 }

@@ -57,13 +57,16 @@ pub struct Session {
 }
 
 /// Who signed in, in the provider's words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// What a person knows the account by.
     pub name: String,
     /// The ID token's `sub`, which never changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
+    /// The id of the tenant it signed in to, where the provider has tenants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
 }
 
 /// What tells one session's tokens apart.
@@ -127,6 +130,12 @@ pub struct Token {
     /// How long it lives from issue to expiry, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<u64>,
+    /// From when on the provider would rather have it renewed, though it lives on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_at: Option<Timestamp>,
+    /// The id of the tenant it came from, where the provider has tenants and said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
 }
 
 impl Token {
@@ -173,11 +182,17 @@ pub struct Pending {
     /// The same with the code in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification_uri_complete: Option<String>,
+    /// The provider's own words for the person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
     /// PKCE verifier.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "expose_option")]
     pub code_verifier: Option<Secret>,
     /// Scopes asked for.
     pub scopes: Vec<String>,
+    /// See [`TokenKey`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// When the code ends.
     pub expires_at: Timestamp,
     /// Seconds between polls, as far as it has grown.
@@ -196,6 +211,9 @@ pub struct Refusal {
     pub at_ms: i64,
     /// What was said then.
     pub message: String,
+    /// What mends it, besides another try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 /// A refresh, or the start of a sign-in, that has just failed: those who waited for it need not try themselves.

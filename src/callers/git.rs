@@ -342,6 +342,7 @@ mod tests {
             kind: TokenKind::Access,
             expires_at: Some(Timestamp(1_795_384_800)),
             account: None,
+            tenant: None,
         };
         let rule = |username: Option<&str>| HostRule {
             pattern: HostPattern::parse("https://a.example").unwrap(),

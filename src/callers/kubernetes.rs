@@ -183,6 +183,7 @@ mod tests {
             kind: TokenKind::Id,
             expires_at: Some(Timestamp(1_795_384_800)),
             account: None,
+            tenant: None,
         };
         assert_eq!(
             answer("client.authentication.k8s.io/v1", &credential),

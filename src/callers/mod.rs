@@ -2,6 +2,7 @@
 //! [`Credential`](crate::acquire::Credential) in, its bytes out. A new caller is one new file here and one line in
 //! [`CALLERS`].
 
+pub mod azure;
 pub mod git;
 pub mod kubernetes;
 pub mod token;
@@ -31,7 +32,7 @@ pub struct Caller {
 }
 
 /// Every caller protocol.
-pub const CALLERS: &[Caller] = &[kubernetes::CALLER, git::CALLER, token::CALLER];
+pub const CALLERS: &[Caller] = &[kubernetes::CALLER, git::CALLER, azure::az::CALLER, azure::azd::CALLER, token::CALLER];
 
 /// Writes a caller's answer to stdout, whole. A caller that has gone away is no failure.
 fn answer(text: String) -> Result<()> {

@@ -39,6 +39,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         effort: if arguments.force { Effort::SignIn } else { Effort::Confirm },
         no_prompt: None,
         refused: None,
+        claims: None,
     })?;
     let who = credential.account.as_deref().map(|a| format!(" as {a}")).unwrap_or_default();
     let until = credential.expires_at.and_then(Timestamp::rfc3339);

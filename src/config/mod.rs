@@ -17,6 +17,7 @@ pub use profile::{AuthMethod, Endpoints, Profile, PromptMode, SessionKey};
 pub use settings::{Origin, Settings};
 
 use crate::failure::Failure;
+use crate::providers::preset;
 use anyhow::Result;
 use settings::meant;
 use std::collections::BTreeMap;
@@ -35,24 +36,10 @@ impl Profile {
     /// The profile that answers: `--issuer`, `--provider` or `--token-endpoint` start a nameless one; else
     /// `--profile`, `KEYFOB_PROFILE`, `default-profile`, or the only one there is.
     pub fn select(selection: &Selection) -> Result<Self> {
-        let Selection { profile, flags } = selection;
-        if ["issuer", "provider", "token-endpoint"].iter().any(|k| flags.has(k)) {
-            if let Some(name) = profile {
-                let given = flags.place(if flags.has("issuer") {
-                    "issuer"
-                } else if flags.has("provider") {
-                    "provider"
-                } else {
-                    "token-endpoint"
-                });
-                return Err(Failure::usage(format!(
-                    "{given} describes a profile of its own and cannot be used with profile {name:?}"
-                ))
-                .hint(format!("leave out {given} or the profile's name"))
-                .into());
-            }
-            return Ok(Self::resolve(None, Settings::default(), flags.clone())?);
+        if let Some(nameless) = Self::nameless(selection)? {
+            return Ok(nameless);
         }
+        let Selection { profile, flags } = selection;
         let file = file::load()?;
         let environment = std::env::var("KEYFOB_PROFILE").ok().filter(|n| !n.is_empty());
         let name: &str = if let Some(name) = profile {
@@ -75,6 +62,52 @@ impl Profile {
             }
         };
         Ok(Self::resolve(Some(name.to_owned()), file.profiles[name].clone(), flags.clone())?)
+    }
+
+    /// A profile that the flags alone describe, if they do.
+    fn nameless(selection: &Selection) -> Result<Option<Self>, Failure> {
+        let Selection { profile, flags } = selection;
+        let Some(key) = ["issuer", "provider", "token-endpoint"].into_iter().find(|key| flags.has(key)) else {
+            return Ok(None);
+        };
+        if let Some(name) = profile {
+            let given = flags.place(key);
+            let what = format!("{given} describes a profile of its own and cannot be used with profile {name:?}");
+            return Err(Failure::usage(what).hint(format!("leave out {given} or the profile's name")));
+        }
+        Self::resolve(None, Settings::default(), flags.clone()).map(Some)
+    }
+
+    /// The profile that answers az and azd, and what else `[az]` says: a nameless one, `--profile`, `[az] profile`, or the
+    /// only one whose provider serves every resource by one sign-in. Neither the environment nor `default-profile` chooses.
+    pub fn for_az(selection: &Selection) -> Result<(Self, Az)> {
+        if let Some(nameless) = Self::nameless(selection)? {
+            return Ok((nameless, Az::default()));
+        }
+        let mut file = file::load()?;
+        let entra = |settings: &Settings| settings.one("provider").and_then(preset).is_some_and(|p| p.every_resource);
+        let name = if let Some(name) = &selection.profile {
+            file.named("--profile", name)?.to_owned()
+        } else if let Some(name) = &file.az.profile {
+            name.clone()
+        } else {
+            let mut names = file.profiles.iter().filter(|(_, settings)| entra(settings)).map(|(name, _)| name);
+            match (names.next(), names.next()) {
+                (Some(name), None) => name.clone(),
+                (None, _) => {
+                    return Err(Failure::usage("no profile says `provider = \"entra\"`")
+                        .hint(format!("add one to {}, or name another below [az]: profile = \"…\"", file_name()))
+                        .into());
+                }
+                (Some(one), Some(other)) => {
+                    return Err(Failure::usage(format!("which profile, {one:?} or {other:?}?"))
+                        .hint(format!("name one below [az] in {}: profile = \"…\"", file_name()))
+                        .into());
+                }
+            }
+        };
+        let settings = file.profiles.remove(&name).unwrap_or_default();
+        Ok((Self::resolve(Some(name), settings, selection.flags.clone())?, file.az))
     }
 
     /// The profile whose token a host gets, and the rule that says so; `None` for a host that gets none. Neither the

@@ -95,6 +95,8 @@ pub struct Profile {
     pub auth_method: Option<AuthMethod>,
     settings: Settings,
     flags: Settings,
+    /// What a caller asks for instead of the profile's own; see [`Profile::asking`].
+    asked: Settings,
 }
 
 impl Profile {
@@ -137,7 +139,32 @@ impl Profile {
             name,
             settings,
             flags,
+            asked: Settings::default(),
         })
+    }
+
+    /// The same profile for what a caller asks: these scopes (none: the profile's own) of this tenant. Only where one
+    /// sign-in serves every resource and tenant; another provider's profile stays what it is.
+    pub fn asking(mut self, scopes: Vec<String>, tenant: Option<&str>) -> Result<Self, Failure> {
+        if !self.preset.every_resource {
+            return Ok(self);
+        }
+        let scopes = (!scopes.is_empty()).then_some(("scopes", "scope", scopes));
+        let tenant = tenant.map(|tenant| ("tenant", "tenant", vec![tenant.to_owned()]));
+        for (name, flag, items) in scopes.into_iter().chain(tenant) {
+            let Some(key) = keys::key(name) else { continue };
+            self.asked.set(key, items, Origin::Flag(flag)).map_err(Failure::usage)?;
+        }
+        self.settings = self.settings.overlaid(self.asked.clone());
+        let said = Said { name: self.name.as_deref(), settings: &self.settings };
+        self.scopes = said.scopes(self.preset)?;
+        if self.asked.has("tenant") {
+            if said.settings.has("token-endpoint") {
+                return Err(said.wrong("token-endpoint", "was set by hand, so no other tenant can be asked"));
+            }
+            self.endpoints = said.server(self.preset)?.endpoints;
+        }
+        Ok(self)
     }
 
     /// The client secret, read now; `None` for a public client. A file's last line break does not count.
@@ -163,6 +190,11 @@ impl Profile {
         self.name.as_deref().unwrap_or(&self.session.authority)
     }
 
+    /// The tenant, if the profile names one that is no group of tenants.
+    pub fn tenant(&self) -> Option<&str> {
+        self.settings.one("tenant").filter(|tenant| !self.preset.tenant_groups.contains(tenant))
+    }
+
     /// Whether the profile itself names this scope, rather than a default.
     pub fn asks_for(&self, scope: &str) -> bool {
         self.settings.all("scopes").iter().any(|s| s == scope)
@@ -171,18 +203,23 @@ impl Profile {
     /// The command line of `keyfob VERB` for this profile, for a shell: with the environment that points this
     /// process at its files, since the person's shell need not have it.
     pub fn command(&self, verb: &str) -> String {
+        self.command_with(verb, &self.flags)
+    }
+
+    /// The same for just what was asked with [`Profile::asking`].
+    pub fn command_for_this(&self, verb: &str) -> String {
+        self.command_with(verb, &self.flags.clone().overlaid(self.asked.clone()))
+    }
+
+    fn command_with(&self, verb: &str, flags: &Settings) -> String {
         let environment = ["KEYFOB_CONFIG", "KEYFOB_CACHE_DIR"].into_iter().filter_map(|name| {
             let value = std::env::var_os(name).filter(|v| !v.is_empty())?;
             Some(format!("{name}={} ", shell_quoted(&value.to_string_lossy())))
         });
         let program = std::env::args().next().filter(|p| p.ends_with("/keyfob")).unwrap_or_else(|| "keyfob".to_owned());
-        format!("{}{} {verb}{}", environment.collect::<String>(), shell_quoted(&program), self.as_arguments())
-    }
-
-    /// The arguments that make `keyfob login` or `keyfob logout` mean this profile, for a shell.
-    fn as_arguments(&self) -> String {
         let name = self.name.as_deref().map(|n| format!(" {}", shell_quoted(n))).unwrap_or_default();
-        format!("{name}{}", self.flags.as_flags())
+        let environment: String = environment.collect();
+        format!("{environment}{} {verb}{name}{}", shell_quoted(&program), flags.as_flags())
     }
 }
 
@@ -307,8 +344,11 @@ impl Said<'_> {
         if let Some(bad) = scopes.iter().find(|s| s.is_empty() || s.contains(char::is_whitespace)) {
             return Err(self.wrong("scopes", &format!("{bad:?} is not one scope; list them one by one")));
         }
-        let always = preset.refresh_scope.map(str::to_owned);
-        scopes.extend(always.filter(|s| !scopes.contains(s)));
+        for scope in preset.scopes_besides {
+            if !scopes.iter().any(|s| s == scope) {
+                scopes.push((*scope).to_owned());
+            }
+        }
         Ok(scopes)
     }
 
@@ -356,7 +396,8 @@ mod tests {
         let p = resolved(&[("issuer", "https://id.example.com/realms/lab"), ("client-id", "k8s")]).unwrap();
         assert_eq!(p.scopes, ["openid", "offline_access"]);
         assert_eq!(p.session.authority, "https://id.example.com/realms/lab");
-        assert_eq!(p.as_arguments(), " --issuer https://id.example.com/realms/lab --client-id k8s");
+        let login = p.command("login");
+        assert!(login.ends_with("keyfob login --issuer https://id.example.com/realms/lab --client-id k8s"), "{login}");
     }
 
     #[test]
@@ -372,10 +413,33 @@ mod tests {
             p.endpoints.device_authorization.unwrap().as_str(),
             "https://login.microsoftonline.com/contoso.com/oauth2/v2.0/devicecode"
         );
-        assert_eq!(p.scopes, ["api/.default", "offline_access"]);
+        assert_eq!(p.scopes, ["api/.default", "openid", "profile", "offline_access"]);
         assert_eq!(p.session.authority, "https://login.microsoftonline.com", "one sign-in serves every tenant");
         assert_eq!(p.issuer_template.unwrap(), "https://login.microsoftonline.com/{tid}/v2.0");
         assert_eq!(p.issuer, None);
+    }
+
+    #[test]
+    fn a_caller_may_ask_for_another_resource_and_tenant_where_one_sign_in_serves_them_all() {
+        let entra = [("provider", "entra"), ("client-id", "c"), ("scopes", "own/.default")];
+        let asked = || vec!["https://a.example/.default".to_owned()];
+        let p = resolved(&entra).unwrap().asking(asked(), Some("fabrikam.com")).unwrap();
+        assert_eq!(p.scopes, ["https://a.example/.default", "openid", "profile", "offline_access"]);
+        assert_eq!(
+            p.endpoints.token.as_ref().unwrap().as_str(),
+            "https://login.microsoftonline.com/fabrikam.com/oauth2/v2.0/token"
+        );
+        let own = " login --provider entra --client-id c --scope own/.default";
+        assert!(p.command("login").ends_with(own), "{}", p.command("login"));
+        let this = " --client-id c --scope https://a.example/.default --tenant fabrikam.com";
+        assert!(p.command_for_this("login").ends_with(this), "{}", p.command_for_this("login"));
+
+        let p = resolved(&entra).unwrap().asking(Vec::new(), None).unwrap();
+        assert_eq!(p.scopes[0], "own/.default");
+        let bad = resolved(&entra).unwrap().asking(asked(), Some("a/b")).unwrap_err();
+        assert_eq!(bad.message, "--tenant: `tenant` must be a tenant id or a domain name");
+        let p = resolved(&[("issuer", "https://id.example.com"), ("client-id", "c")]).unwrap();
+        assert_eq!(p.asking(asked(), Some("t")).unwrap().scopes, ["openid", "offline_access"]);
     }
 
     #[test]

@@ -33,6 +33,10 @@ pub struct OauthError {
     pub code: String,
     /// `error_description`, cleaned for display.
     pub description: String,
+    /// `suberror`: which kind of `invalid_grant` (Microsoft Entra ID).
+    pub suberror: Option<String>,
+    /// `error_codes`: the provider's own numbers, which choose advice and decide nothing.
+    pub numbers: Vec<u32>,
     /// `interval` of a `slow_down` (GitHub), in seconds.
     pub interval: Option<u64>,
     /// A 400 without a body: to a refresh, that is a refusal of the grant (R39).
@@ -40,6 +44,19 @@ pub struct OauthError {
 }
 
 impl OauthError {
+    /// Whether it names a grant that is good in itself, but wants a person, or a policy that forbids it, for what is asked
+    /// here: another resource or tenant may still be had from it.
+    pub fn is_about_this_resource(&self) -> bool {
+        match self.code.as_str() {
+            "interaction_required" | "login_required" | "consent_required" => true,
+            "invalid_grant" => self
+                .suberror
+                .as_ref()
+                .is_some_and(|s| !matches!(s.as_str(), "bad_token" | "token_expired" | "client_mismatch")),
+            _ => false,
+        }
+    }
+
     /// `code: description`, or what there is of them.
     pub fn text(&self) -> String {
         let code = clean(&self.code);
@@ -82,8 +99,8 @@ impl Answer {
             _ if *status == 400 && body.is_empty() => Self::Error(OauthError {
                 code: "invalid_request".into(),
                 description: "status 400 without a body".into(),
-                interval: None,
                 bodyless: true,
+                ..OauthError::default()
             }),
             _ => Self::without_error(*status, *retry_after, "an answer that is not JSON"),
         }
@@ -105,9 +122,12 @@ impl Answer {
             let said = OauthError { code, description, ..OauthError::default() };
             return Self::Transient(format!("it answered {} (status {status})", said.text()), retry_after);
         }
+        let numbers = object.get("error_codes").and_then(Value::as_array).into_iter().flatten();
         Self::Error(OauthError {
             code,
             description,
+            suberror: object.get("suberror").and_then(Value::as_str).filter(|s| !s.is_empty()).map(str::to_owned),
+            numbers: numbers.filter_map(|n| u32::try_from(n.as_u64()?).ok()).collect(),
             interval: object.get("interval").and_then(seconds),
             bodyless: false,
         })
@@ -179,6 +199,8 @@ pub struct DeviceCode {
     pub verification_uri: Address,
     /// `verification_uri_complete` (R12).
     pub verification_uri_complete: Option<Address>,
+    /// `message`: what to do, in the person's language (Microsoft Entra ID); cleaned.
+    pub message: Option<String>,
     /// `interval`, in seconds.
     pub interval: u64,
     /// `expires_in`, in seconds; 900 if absent, an hour at most (R8).
@@ -202,6 +224,7 @@ impl DeviceCode {
             verification_uri,
             // It is a convenience: one that cannot be shown is left out.
             verification_uri_complete: text("verification_uri_complete").and_then(|u| Address::parse(u).ok()),
+            message: text("message").map(clean).filter(|m| !m.is_empty()),
             interval: interval(object.get("interval").and_then(seconds)),
             expires_in: object.get("expires_in").and_then(seconds).unwrap_or(900).min(3600),
         })
@@ -215,6 +238,8 @@ pub struct Tokens {
     pub access_token: Secret,
     /// `expires_in`, in seconds, if it said (R30).
     pub expires_in: Option<u64>,
+    /// `refresh_in`, in seconds, if it said: from then on renew it, though it lives on (Microsoft Entra ID).
+    pub refresh_in: Option<u64>,
     /// `refresh_token`.
     pub refresh_token: Option<Secret>,
     /// `id_token`.
@@ -246,6 +271,7 @@ impl Tokens {
         Ok(Self {
             access_token: secret("access_token")?.ok_or("its answer has no `access_token`")?,
             expires_in: object.get("expires_in").and_then(seconds),
+            refresh_in: object.get("refresh_in").and_then(seconds),
             refresh_token: secret("refresh_token")?,
             id_token: secret("id_token")?,
             scope: object.get("scope").and_then(scope_list),

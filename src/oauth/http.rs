@@ -40,7 +40,10 @@ pub struct Reply {
 }
 
 /// Makes requests. Made only when one is needed: setting up TLS reads the trust store.
-pub struct Http(Agent);
+pub struct Http {
+    agent: Agent,
+    limit: Duration,
+}
 
 impl Http {
     /// Trusts the platform's certificate authorities and those in `ca_file`.
@@ -65,17 +68,22 @@ impl Http {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .timeout_global(Some(LIMIT))
             .timeout_connect(Some(CONNECT))
             .user_agent(concat!("keyfob/", env!("CARGO_PKG_VERSION")))
             .accept("application/json")
             .build();
-        Ok(Self(config.new_agent()))
+        Ok(Self { agent: config.new_agent(), limit: LIMIT })
+    }
+
+    /// Gives each request from now on this much time at most, its reply included.
+    pub fn limit(&mut self, limit: Duration) {
+        self.limit = limit;
     }
 
     /// POSTs a form, with an `Authorization` header if given.
     pub fn post(&self, url: &str, form: &str, authorization: Option<&str>) -> Result<Reply, String> {
-        let mut request = self.0.post(url).content_type("application/x-www-form-urlencoded");
+        let request = self.agent.post(url).config().timeout_global(Some(self.limit)).build();
+        let mut request = request.content_type("application/x-www-form-urlencoded");
         if let Some(value) = authorization {
             request = request.header("authorization", value);
         }
@@ -84,7 +92,7 @@ impl Http {
 
     /// GETs, with an `Authorization` header if given.
     pub fn get(&self, url: &str, authorization: Option<&str>) -> Result<Reply, String> {
-        let mut request = self.0.get(url);
+        let mut request = self.agent.get(url).config().timeout_global(Some(self.limit)).build();
         if let Some(value) = authorization {
             request = request.header("authorization", value);
         }

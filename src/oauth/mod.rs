@@ -84,6 +84,11 @@ impl<'p> Client<'p> {
         Ok((client, found))
     }
 
+    /// Gives each request from now on this much time at most.
+    pub fn limit(&mut self, limit: std::time::Duration) {
+        self.http.limit(limit);
+    }
+
     /// Where tokens come from; for messages.
     pub fn token_endpoint(&self) -> &str {
         self.token.as_str()
@@ -149,15 +154,20 @@ impl<'p> Client<'p> {
         self.post(&self.token, form)
     }
 
-    /// RFC 6749, section 6. `scopes` only where they differ from what the token was granted for. `Err` is a transport
-    /// failure.
-    pub fn refresh(&self, refresh_token: &Secret, scopes: Option<&[String]>) -> Result<Answer, String> {
+    /// RFC 6749, section 6. `scopes` only where they differ from what the token was granted for; `claims` as JSON. `Err`
+    /// is a transport failure.
+    pub fn refresh(
+        &self,
+        refresh_token: &Secret,
+        scopes: Option<&[String]>,
+        claims: Option<&str>,
+    ) -> Result<Answer, String> {
         let mut form = self.form();
         form.append_pair("grant_type", "refresh_token").append_pair("refresh_token", refresh_token.expose());
         if let Some(scopes) = scopes {
             form.append_pair("scope", &scopes.join(" "));
         }
-        for (name, value) in self.targets() {
+        for (name, value) in self.targets().chain(claims.map(|claims| ("claims", claims))) {
             form.append_pair(name, value);
         }
         self.post(&self.token, form)
@@ -194,6 +204,9 @@ impl<'p> Client<'p> {
     pub fn refused(&self, error: &OauthError, what: &str) -> Failure {
         let failure = Failure::new(Exit::Failed, format!("{what}: {}", error.text()));
         let client = &self.profile.session.client_id;
+        if let Some(advice) = self.profile.preset.advice(&error.numbers, &error.description) {
+            return failure.hint(advice);
+        }
         match error.code.as_str() {
             "invalid_client" if self.secret.is_some() => {
                 failure.hint(format!("check the client id {client:?} and its secret"))

@@ -1,0 +1,95 @@
+//! What az knows of Azure's clouds: their names, and the resources that `--resource-type` and `cloud show` name.
+
+/// One cloud.
+#[derive(Debug)]
+pub(super) struct Cloud {
+    /// As az calls it.
+    pub(super) name: &'static str,
+    /// Where its accounts sign in.
+    authority: &'static str,
+    /// Resource Manager's address.
+    pub(super) resource_manager: &'static str,
+    /// `--resource-type` and the resource it stands for.
+    resources: &'static [(&'static str, &'static str)],
+}
+
+/// Azure's own first: it stands for every authority that is not known here.
+const CLOUDS: &[Cloud] = &[
+    Cloud {
+        name: "AzureCloud",
+        authority: "https://login.microsoftonline.com",
+        resource_manager: "https://management.azure.com/",
+        resources: &[
+            ("arm", "https://management.core.windows.net/"),
+            ("aad-graph", "https://graph.windows.net/"),
+            ("ms-graph", "https://graph.microsoft.com/"),
+            ("batch", "https://batch.core.windows.net/"),
+            ("media", "https://rest.media.azure.net"),
+            ("data-lake", "https://datalake.azure.net/"),
+            ("oss-rdbms", "https://ossrdbms-aad.database.windows.net"),
+        ],
+    },
+    Cloud {
+        name: "AzureUSGovernment",
+        authority: "https://login.microsoftonline.us",
+        resource_manager: "https://management.usgovcloudapi.net/",
+        resources: &[
+            ("arm", "https://management.core.usgovcloudapi.net/"),
+            ("aad-graph", "https://graph.windows.net/"),
+            ("ms-graph", "https://graph.microsoft.us/"),
+            ("batch", "https://batch.core.usgovcloudapi.net/"),
+            ("media", "https://rest.media.usgovcloudapi.net"),
+            ("oss-rdbms", "https://ossrdbms-aad.database.usgovcloudapi.net"),
+        ],
+    },
+    Cloud {
+        name: "AzureChinaCloud",
+        authority: "https://login.partner.microsoftonline.cn",
+        resource_manager: "https://management.chinacloudapi.cn",
+        resources: &[
+            ("arm", "https://management.core.chinacloudapi.cn/"),
+            ("aad-graph", "https://graph.chinacloudapi.cn/"),
+            ("ms-graph", "https://microsoftgraph.chinacloudapi.cn"),
+            ("batch", "https://batch.chinacloudapi.cn/"),
+            ("media", "https://rest.media.chinacloudapi.cn"),
+            ("oss-rdbms", "https://ossrdbms-aad.database.chinacloudapi.cn"),
+        ],
+    },
+];
+
+impl Cloud {
+    /// The cloud whose accounts sign in at `authority`.
+    pub(super) fn at(authority: &str) -> &'static Self {
+        CLOUDS.iter().find(|cloud| cloud.authority == authority).unwrap_or(&CLOUDS[0])
+    }
+
+    /// The resource that `--resource-type` names.
+    pub(super) fn resource(&self, kind: &str) -> Option<&'static str> {
+        self.resources.iter().find(|(known, _)| *known == kind).map(|(_, resource)| *resource)
+    }
+
+    /// Every word for a resource.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.resources.iter().map(|(kind, _)| *kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cloud_has_its_authority_and_every_authority_a_cloud() {
+        for (authority, name) in [
+            ("https://login.microsoftonline.com", "AzureCloud"),
+            ("https://login.microsoftonline.us", "AzureUSGovernment"),
+            ("https://login.partner.microsoftonline.cn", "AzureChinaCloud"),
+            ("http://127.0.0.1:8080", "AzureCloud"),
+        ] {
+            let cloud = Cloud::at(authority);
+            assert_eq!(cloud.name, name);
+            assert!(cloud.resource("arm").is_some_and(|arm| arm.ends_with('/')), "{name}");
+        }
+        assert_eq!(Cloud::at("").resource("nonsense"), None);
+    }
+}

@@ -1,0 +1,91 @@
+//! Stand-ins for the Azure CLI (`az`) and the Azure Developer CLI (`azd`), as far as programs run them for tokens.
+//!
+//! The Azure SDKs, Terraform, Databricks and scripts get their tokens by running one of the two. What is answered here is
+//! what they ask; for anything else the real one is needed, and exit 2 says so. `line` reads their flags, `output` writes
+//! az's formats, `clouds` holds what az knows of the national clouds.
+//!
+//! - Nobody is ever asked to sign in: the caller captures what is shown, and kills what takes longer than ten seconds.
+//!   Signed out means exit 1 at once, in the words that make an SDK try its next credential.
+//! - Where one sign-in serves every resource and tenant (Microsoft Entra ID), the caller says which. The profile of any
+//!   other provider answers with its own scopes.
+//! - Every failure is exit 1, a command line that is not understood exit 2, whatever keyfob's own codes are.
+
+pub mod az;
+pub mod azd;
+mod clouds;
+mod line;
+mod output;
+
+use crate::acquire::{Asker, Credential, Want, acquire};
+use crate::arguments::Arguments;
+use crate::clock::Timestamp;
+use crate::config::{Az, KEYS, Key, Profile, Shape};
+use crate::failure::{Exit, Failure, Report};
+use crate::providers::TokenKind;
+use anyhow::Result;
+
+/// Least life of a token handed out, in seconds: below five minutes the SDKs ask again for every request.
+const MIN_LIFE: u64 = 600;
+
+/// The life told of a token that has no end, in seconds.
+const ENDLESS: u64 = 3600;
+
+/// Flags of keyfob's own, before the words of the other program.
+const FLAGS: &[&[Key]] = &[PROFILE, KEYS];
+
+const PROFILE: &[Key] = &[Key {
+    name: "profile",
+    flag: Some("profile"),
+    short: Some('p'),
+    value: "NAME",
+    shape: Shape::Text,
+    help: "Profile to use [default: `profile` in [az], or the only one of Entra]",
+}];
+
+/// What a caller wants a token for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Asked {
+    /// Scopes; none means the profile's own.
+    scopes: Vec<String>,
+    /// Tenant; `None` means the profile's own.
+    tenant: Option<String>,
+    /// A claims challenge, as JSON.
+    claims: Option<String>,
+}
+
+/// Gets a token, from the cache or by a refresh.
+fn token(profile: Profile, asked: Asked) -> Result<(Credential, Profile)> {
+    let profile = profile.asking(asked.scopes, asked.tenant.as_deref())?;
+    let credential = acquire(&Want {
+        min_life: MIN_LIFE,
+        no_prompt: Some("the caller of az and azd cannot show one"),
+        claims: asked.claims.as_deref(),
+        ..Want::of(&profile, TokenKind::Access, Asker::Parent("an Azure SDK"))
+    })?;
+    Ok((credential, profile))
+}
+
+/// When a token ends. For one that only revocation ends, callers still want a time.
+fn end(credential: &Credential) -> Timestamp {
+    credential.expires_at.unwrap_or_else(|| Timestamp::now().plus(ENDLESS))
+}
+
+fn too_late() -> Failure {
+    Failure::new(Exit::Failed, "the token ends after the year 9999, which cannot be told")
+}
+
+/// The profile that answers, and what else `[az]` says.
+fn profile(arguments: &Arguments) -> Result<(Profile, Az)> {
+    Profile::for_az(&arguments.selection()?)
+}
+
+/// Whether what is missing is a sign-in, and the command for it.
+fn signed_out(error: &anyhow::Error) -> Option<&str> {
+    let failure = error.downcast_ref::<Failure>()?;
+    matches!(failure.exit, Exit::SignInNeeded).then_some(failure.hint.as_deref()).flatten()
+}
+
+/// A failure in another program's words: nothing is added to them.
+fn report(code: u8, text: String) -> anyhow::Error {
+    Report { text, code }.into()
+}

@@ -1,0 +1,152 @@
+//! az's output: `-o json|tsv|none`, and `--query` in JMESPath.
+
+use anyhow::Result;
+use jmespath::ast::Ast;
+use jmespath::{Expression, Variable};
+use serde::Serialize;
+use std::fmt::Write;
+
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// One line of JSON, its keys sorted.
+    Json,
+    /// Values separated by tabs, without quotes.
+    Tsv,
+    /// Not at all.
+    None,
+}
+
+/// How a caller wants its answer.
+#[derive(Debug)]
+pub(super) struct Output {
+    format: Format,
+    query: Option<Expression<'static>>,
+}
+
+impl Output {
+    /// By the values of `--output` and `--query`. The error is what az would say.
+    pub(super) fn new(format: Option<&str>, query: Option<&str>) -> Result<Self, String> {
+        let format = match format.unwrap_or("json") {
+            "json" | "jsonc" => Format::Json,
+            "tsv" => Format::Tsv,
+            "none" => Format::None,
+            other => return Err(format!("argument --output: keyfob's az answers json, tsv and none, not {other:?}")),
+        };
+        let query = query.map(|query| {
+            jmespath::compile(query).map_err(|e| format!("argument --query: {query:?} is not JMESPath: {}", e.reason))
+        });
+        Ok(Self { format, query: query.transpose()? })
+    }
+
+    /// The bytes for stdout. What a query does not find is nothing.
+    pub(super) fn text(&self, answer: &impl Serialize) -> Result<String> {
+        if self.format == Format::None {
+            return Ok(String::new());
+        }
+        let Some(query) = &self.query else {
+            return Ok(match self.format {
+                Format::Tsv => tsv(&Variable::from_serializable(answer)?, None),
+                _ => serde_json::to_string(answer)? + "\n",
+            });
+        };
+        let found = query.search(Variable::from_serializable(answer)?)?;
+        Ok(match self.format {
+            _ if found.is_null() => String::new(),
+            Format::Tsv => tsv(&found, columns(query.as_ast()).as_deref()),
+            _ => serde_json::to_string(&*found)? + "\n",
+        })
+    }
+}
+
+/// The columns in the order in which a query names them: `{token:accessToken,type:tokenType}`.
+fn columns(query: &Ast) -> Option<Vec<&str>> {
+    match query {
+        Ast::MultiHash { elements, .. } => Some(elements.iter().map(|pair| pair.key.as_str()).collect()),
+        Ast::Projection { rhs, .. } | Ast::Subexpr { rhs, .. } => columns(rhs),
+        _ => None,
+    }
+}
+
+/// One line per element of a list, one for anything else.
+fn tsv(answer: &Variable, columns: Option<&[&str]>) -> String {
+    let rows = answer.as_array().map_or_else(|| vec![answer], |rows| rows.iter().map(|row| &**row).collect());
+    let mut text = String::new();
+    for row in rows {
+        let cells: Vec<String> = match row {
+            Variable::Object(object) => match columns {
+                Some(columns) => columns.iter().filter_map(|key| object.get(*key)).map(|cell| written(cell)).collect(),
+                None => object.values().map(|cell| written(cell)).collect(),
+            },
+            Variable::Array(cells) => cells.iter().map(|cell| written(cell)).collect(),
+            Variable::Bool(value) => vec![value.to_string()],
+            single => vec![written(single)],
+        };
+        let _ = writeln!(text, "{}", cells.join("\t"));
+    }
+    text
+}
+
+/// A cell as Python prints it, which az does.
+fn written(cell: &Variable) -> String {
+    match cell {
+        Variable::Null => "None".to_owned(),
+        Variable::Bool(value) => if *value { "True" } else { "False" }.to_owned(),
+        Variable::String(text) => text.clone(),
+        Variable::Array(cells) => cells.len().to_string(),
+        Variable::Object(_) | Variable::Expref(_) => String::new(),
+        Variable::Number(number) => number.to_string(),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "takes what json! makes")]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn printed(format: &str, query: Option<&str>, answer: Value) -> String {
+        Output::new(Some(format), query).unwrap().text(&answer).unwrap()
+    }
+
+    #[test]
+    fn queries_that_callers_send() {
+        let answer =
+            || json!({"accessToken": "t", "expiresOn": "2026-11-22 22:30:56.000000", "expires_on": 7, "tenant": null});
+        for (format, query, text) in [
+            ("json", "accessToken", "\"t\"\n"),
+            ("tsv", "accessToken", "t\n"),
+            ("tsv", "expires_on", "7\n"),
+            ("json", "{accessToken:accessToken}", "{\"accessToken\":\"t\"}\n"),
+            ("tsv", "expiresOn", "2026-11-22 22:30:56.000000\n"),
+            ("tsv", "[accessToken, expires_on]", "t\n7\n"),
+            ("tsv", "{b:expires_on, a:accessToken}", "7\tt\n"),
+            ("json", "{b:expires_on, a:accessToken}", "{\"a\":\"t\",\"b\":7}\n"),
+            ("json", "nothing", ""),
+            ("tsv", "nothing", ""),
+            ("none", "accessToken", ""),
+        ] {
+            assert_eq!(printed(format, Some(query), answer()), text, "{format} {query}");
+        }
+        assert_eq!(printed("tsv", None, answer()), "t\t2026-11-22 22:30:56.000000\t7\tNone\n");
+    }
+
+    #[test]
+    fn lists_and_truths_are_written_as_az_writes_them() {
+        let list = || json!([{"id": "s", "isDefault": true, "user": {"name": "u"}}, {"id": "r", "isDefault": false, "user": {}}]);
+        assert_eq!(printed("tsv", None, list()), "s\tTrue\t\nr\tFalse\t\n");
+        assert_eq!(printed("tsv", Some("[?isDefault].id"), list()), "s\n");
+        assert_eq!(printed("tsv", Some("[].{name:user.name, id:id}"), list()), "u\ts\nNone\tr\n");
+        assert_eq!(printed("tsv", Some("[0].isDefault"), list()), "true\n");
+        assert_eq!(printed("tsv", None, json!([])), "");
+        assert_eq!(printed("json", Some("length(@)"), list()), "2\n");
+    }
+
+    #[test]
+    fn what_cannot_be_printed_is_refused() {
+        let refused = |format, query| Output::new(Some(format), query).unwrap_err();
+        assert_eq!(refused("table", None), "argument --output: keyfob's az answers json, tsv and none, not \"table\"");
+        let query = refused("json", Some("[?"));
+        assert!(query.starts_with("argument --query: \"[?\" is not JMESPath: "), "{query}");
+    }
+}

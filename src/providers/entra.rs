@@ -1,0 +1,43 @@
+//! What Microsoft Entra ID's error numbers (`AADSTS…`) advise. The numbers only choose the advice: what is done about an
+//! error follows `error` and `suberror`, since the numbers may change at any time.
+//! <https://learn.microsoft.com/entra/identity-platform/reference-error-codes>
+
+use std::ops::RangeInclusive;
+
+/// What to do about errors of these numbers.
+pub(super) const ADVICE: &[(RangeInclusive<u32>, &str)] = &[
+    (50059..=50059, "set `tenant` to a tenant's id or domain, or to `organizations`"),
+    (90133..=90133, "this authority has no device flow: set `tenant` to a tenant's id or domain"),
+    (90002..=90002, "check `tenant` for a typing error; or the tenant has no active subscription: ask who manages it"),
+    (700_016..=700_016, "check `client-id` and `tenant`: this tenant does not know the application"),
+    (7_000_218..=7_000_218, "in the application's registration, under Authentication, allow public client flows"),
+    (
+        65001..=65001,
+        "an administrator of the tenant must consent to the application, or sign in to it once in a browser",
+    ),
+    (50076..=50076, "sign in again: this needs multi-factor authentication"),
+    (50079..=50079, "sign in again: this needs multi-factor authentication, which the account has yet to set up"),
+    (50173..=50173, SESSION_ENDED),
+    (70043..=70043, SESSION_ENDED),
+    (700_082..=700_082, SESSION_ENDED),
+    (70008..=70008, SESSION_ENDED),
+    (53000..=53099, CONDITIONAL_ACCESS),
+    (50097..=50097, CONDITIONAL_ACCESS),
+    (50199..=50199, CONDITIONAL_ACCESS),
+    (50196..=50196, "wait some minutes: the provider was asked too often"),
+    (500_011..=500_011, "check the scope: this tenant does not know its resource"),
+    (500_014..=500_014, "check the scope: its resource is disabled in this tenant"),
+    (9_002_313..=9_002_313, "check `client-id` and `scopes`: the provider cannot read the request"),
+];
+
+const SESSION_ENDED: &str = "sign in again: the refresh token has expired or was revoked";
+const CONDITIONAL_ACCESS: &str =
+    "Conditional Access forbids this sign-in by device code: ask the tenant's administrator, or use a flow it allows";
+
+/// The numbers that a description names, in order.
+pub(super) fn numbers_in(description: &str) -> impl Iterator<Item = u32> + '_ {
+    description.split("AADSTS").skip(1).filter_map(|rest| {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).map_or(rest, |end| &rest[..end]);
+        digits.parse().ok()
+    })
+}
