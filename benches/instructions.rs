@@ -1,0 +1,150 @@
+//! Counts the instructions of every cached answer, and holds them to the record beside this file.
+//!
+//! ```text
+//! cargo bench --bench instructions                 counts, and compares
+//! cargo bench --bench instructions -- --check      the same; more than 5 % above the record is a failure
+//! cargo bench --bench instructions -- --record     writes the counts down: commit them with what changed them
+//! ```
+
+mod common;
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail, ensure};
+use common::home::{CASES, Home};
+use common::{callgrind, programs};
+
+/// Growth that needs no new record, as a factor.
+const TOLERANCE: f64 = 1.05;
+
+const RECORD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.txt");
+
+const UPDATE: &str = "cargo bench --bench instructions -- --record";
+
+fn main() -> ExitCode {
+    // cargo adds `--bench` when it runs one.
+    let words: Vec<String> = env::args().skip(1).filter(|word| word != "--bench").collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let done = match words[..] {
+        [] => compare(false),
+        ["--check"] => compare(true),
+        ["--record"] => record(),
+        _ => Err(anyhow::anyhow!("instructions [--check | --record]")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The counts of this machine, by case; the first is a Rust program that prints one line.
+fn counted() -> Result<Vec<(String, u64)>> {
+    ensure!(callgrind::is_here(), "valgrind is not here");
+    let keyfob = programs::keyfob()?;
+    let home = Home::new(&keyfob)?;
+    let hello = programs::rust("hello", &programs::folder(&keyfob)?)?;
+    fs::copy(hello, home.path().join("hello"))?;
+    let hello = common::run::Run::new("./hello", [""; 0]).within(home.path());
+    let mut counts = vec![("hello".to_owned(), callgrind::instructions(&hello)?)];
+    for case in CASES {
+        let count = callgrind::instructions(&home.keyfob(case))?;
+        // What does not repeat cannot be recorded.
+        let again = callgrind::instructions(&home.keyfob(case))?;
+        ensure!(again.abs_diff(count) * 1000 < count, "{}: {count} instructions, then {again}", case.name);
+        counts.push((case.name.to_owned(), count));
+    }
+    Ok(counts)
+}
+
+fn compare(strict: bool) -> Result<()> {
+    let recorded = Record::parse(&fs::read_to_string(RECORD).context(RECORD)?)?;
+    let here = surroundings()?;
+    let counts = counted()?;
+    if recorded.surroundings != here {
+        println!("the record was made with {}; this is {here}", recorded.surroundings);
+    }
+    let mut grown = Vec::new();
+    for (name, count) in &counts {
+        let Some((_, before)) = recorded.counts.iter().find(|(known, _)| known == name) else {
+            grown.push(format!("{name} is not in the record"));
+            println!("{count:>9}            {name}");
+            continue;
+        };
+        let factor = ratio(*count, *before);
+        println!("{count:>9}  {:+6.2} %  {name}", (factor - 1.0) * 100.0);
+        if factor > TOLERANCE {
+            grown.push(format!("{name} grew from {before} to {count} instructions"));
+        }
+    }
+    for (name, _) in &recorded.counts {
+        if !counts.iter().any(|(known, _)| known == name) {
+            grown.push(format!("{name} is in the record, but is not counted any more"));
+        }
+    }
+    if strict && !grown.is_empty() {
+        bail!(
+            "{}\nif that is the price of what this change brings, record it in the same commit: {UPDATE}",
+            grown.join("\n")
+        );
+    }
+    Ok(())
+}
+
+fn record() -> Result<()> {
+    let record = Record { surroundings: surroundings()?, counts: counted()? };
+    fs::write(RECORD, record.text())?;
+    print!("{}", record.text());
+    Ok(())
+}
+
+fn ratio(count: u64, before: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    let ratio = count as f64 / before.max(1) as f64;
+    ratio
+}
+
+/// What a count depends on beside the program: the compiler, and the C library whose dynamic linker runs first.
+fn surroundings() -> Result<String> {
+    let rustc = programs::run(Command::new("rustc").arg("--version"))?;
+    let rustc = rustc.split_whitespace().nth(1).unwrap_or_default().to_owned();
+    let libc = programs::run(Command::new("getconf").arg("GNU_LIBC_VERSION")).unwrap_or_default();
+    Ok(format!("rustc {rustc}, {}, {}", libc.trim(), env::consts::ARCH))
+}
+
+/// What is written down.
+struct Record {
+    surroundings: String,
+    counts: Vec<(String, u64)>,
+}
+
+impl Record {
+    fn text(&self) -> String {
+        let mut text = format!(
+            "# Instructions of a cached answer, from the process's first to its last, as callgrind counts them.\n\
+             # CI fails when one grows by more than 5 %. Written by: {UPDATE}\n\
+             # {}\n",
+            self.surroundings
+        );
+        for (name, count) in &self.counts {
+            let _ = writeln!(text, "{count:>9}  {name}");
+        }
+        text
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let mut comments = text.lines().filter_map(|line| line.strip_prefix("# "));
+        let surroundings = comments.next_back().unwrap_or_default().to_owned();
+        let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+        let counts = lines.map(|line| {
+            let (count, name) = line.trim().split_once("  ").with_context(|| format!("{RECORD}: {line}"))?;
+            Ok((name.to_owned(), count.parse().with_context(|| format!("{RECORD}: {line}"))?))
+        });
+        Ok(Self { surroundings, counts: counts.collect::<Result<_>>()? })
+    }
+}

@@ -1,0 +1,5 @@
+//! The least a Rust program can do.
+
+fn main() {
+    println!("hello");
+}

@@ -1,0 +1,103 @@
+//! A refresh, whole: process, trust store, TLS, one request, the new tokens on disk; against curl making that request.
+//!
+//! Both trust the machine's authorities and the test's: the same bundle for both, or each by its own usual means.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use keyfob_test_support::provider::{Endpoint, Options, Provider};
+use serde_json::Value;
+
+use super::crowd::SignedIn;
+use super::size::used;
+use super::table::{Budget, Table};
+use super::turns::{against, median, medians_prepared, ratio};
+use super::{Place, profile};
+use crate::common::programs::on_path;
+use crate::common::run::Run;
+
+/// Where systems keep all their authorities in one file.
+const BUNDLES: &[&str] =
+    &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+
+pub(crate) fn measure(place: &Place, table: &mut Table) -> Result<()> {
+    let what = "a refresh over TLS / curl making the same request";
+    let Some(curl) = on_path("curl") else {
+        table.missing(what, "curl is not here");
+        return Ok(());
+    };
+    let Some(system) = BUNDLES.iter().map(Path::new).find(|file| file.is_file()) else {
+        table.missing(what, "this machine's authorities are not in one file");
+        return Ok(());
+    };
+    // curl cannot keep a new refresh token.
+    let idp = Provider::start(Options { tls: true, rotation: false, ..Options::default() });
+    let authority = idp.ca_file().map(fs::read_to_string).transpose()?.unwrap_or_default();
+    let bundle = place.home.path().join("bundle.pem");
+    fs::write(&bundle, fs::read_to_string(system)? + "\n" + &authority)?;
+
+    for (by, ca_file, variables) in [
+        ("same bundle", None, vec![("SSL_CERT_FILE", bundle.clone())]),
+        ("`ca-file`, `--cacert`", idp.ca_file(), vec![]),
+    ] {
+        // Signing in needs the authority in any case.
+        let signed_in = SignedIn::new(place, &idp, &profile(&idp, idp.ca_file()))?;
+        signed_in.keyfob().write_config(&profile(&idp, ca_file));
+        let (file, ended) = signed_in.ended()?;
+        let session: Value = serde_json::from_str(&ended)?;
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("client_id", "keyfob"),
+            ("refresh_token", session["refresh_token"].as_str().unwrap_or_default()),
+        ];
+        let mut words: Vec<String> = ["--silent", "--fail", "--output", "/dev/null"].map(str::to_owned).to_vec();
+        if ca_file.is_some() {
+            words.extend(["--cacert".to_owned(), bundle.display().to_string()]);
+        }
+        for (name, value) in form {
+            words.extend(["--data-urlencode".to_owned(), format!("{name}={value}")]);
+        }
+        words.push(idp.url(Endpoint::Token));
+
+        let home = signed_in.keyfob().home();
+        let mut keyfob = Run::new(&place.keyfob, ["token"]).within(home);
+        let mut curl = Run::new(&curl, words).within(home);
+        keyfob = keyfob.env("KEYFOB_CONFIG", signed_in.keyfob().config_file());
+        keyfob = keyfob.env("KEYFOB_CACHE_DIR", signed_in.keyfob().cache_dir()).env("KEYFOB_PROMPT", "never");
+        for (name, value) in variables {
+            keyfob = keyfob.env(name, value.clone());
+            curl = curl.env(name, value);
+        }
+        let expire = || Ok(fs::write(&file, &ended)?);
+        let before = idp.count("token:refresh_token");
+        expire()?;
+        keyfob.time()?;
+        curl.time()?;
+        ensure!(idp.count("token:refresh_token") == before + 2, "keyfob and curl did not both refresh");
+
+        let rounds = place.rounds(100);
+        let seen = idp.requests().len();
+        let times = medians_prepared(&[(&keyfob, &expire)], 3)?;
+        let requests = idp.requests().len() - seen;
+        ensure!(times.len() == 1 && requests == 5, "{requests} requests for five refreshes");
+        let times = medians_prepared(&[(&keyfob, &expire), (&curl, &|| Ok(()))], rounds)?;
+        let what = format!("wall: {what} ({by})");
+        let from = format!("{}; one request", against(times[0], times[1]));
+        table.figure(&what, ratio(times[0], times[1]), "×", &from, Budget::AtMost(0.25));
+
+        let mut computed = [Vec::new(), Vec::new()];
+        for _ in 0..place.rounds(40) {
+            for (run, computed) in [&keyfob, &curl].into_iter().zip(&mut computed) {
+                expire()?;
+                computed.push(used(&mut run.under(&place.peak, &[])?)?.1);
+            }
+        }
+        let [keyfob, curl] = computed.map(median);
+        #[expect(clippy::cast_precision_loss, reason = "microseconds, far below 2^52")]
+        let factor = keyfob as f64 / curl as f64;
+        let what = what.replace("wall", "processor time");
+        table.figure(&what, factor, "×", &format!("{keyfob} µs against {curl} µs"), Budget::None);
+    }
+    Ok(())
+}
