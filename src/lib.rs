@@ -7,8 +7,8 @@
 //! main            argv → run → exit code
 //!  └ cli          clap definitions, nothing else
 //!     ├ callers/      one file per caller protocol: its request in, our Want out; a Credential in, its bytes out
-//!     │   kubernetes  token
-//!     └ commands/     one file per thing a person does: login logout status
+//!     │   kubernetes  git  azure (az, azd)  token
+//!     └ commands/     one file per thing a person does: login logout status setup completions
 //!        │  both take their profile by `arguments`: config's keys as flags
 //!          └ acquire      the story, top to bottom: cached → lock → re-read → refresh → sign in → save
 //!              ├ device       RFC 8628's polling as a pure state machine
@@ -17,7 +17,7 @@
 //!              ├ cache/       sessions on disk, locks, atomic writes; the only user of fs2
 //!              ├ config/      config.toml, environment, flags → Profile
 //!              └ providers    a table of presets; the only file with vendor names
-//!                   └ failure · secret · clock · address · text · log      what everything stands on
+//!                   └ failure · secret · clock · pause · address · text · log      what everything stands on
 //! ```
 //!
 //! Arrows only point down. The words are the same everywhere: a *caller* executes keyfob; a *profile* is a named way to
@@ -39,6 +39,7 @@ pub mod device;
 pub mod failure;
 pub mod log;
 pub mod oauth;
+pub mod pause;
 pub mod process;
 pub mod prompt;
 pub mod providers;

@@ -272,6 +272,22 @@ fn a_refusal_is_remembered_for_half_a_minute() {
 }
 
 #[test]
+fn how_long_a_refusal_is_remembered_is_the_profiles_to_say() {
+    let toml = format!("{LAB}refusal-memory = 600\n");
+    let scene = Scene::with(Options::default(), &toml);
+    scene.idp.auto(Auto::Deny);
+    assert_eq!(scene.prompting(["token"]).code, Some(4));
+    for (seconds_ago, asked) in [(599, 1), (601, 2)] {
+        scene.change(|session| {
+            let at_ms = (now() - seconds_ago) * 1000;
+            session["refusal"]["at_ms"] = json!(at_ms);
+        });
+        assert_eq!(scene.prompting(["token"]).code, Some(4));
+        assert_eq!(scene.idp.count("device"), asked, "{seconds_ago} s after it");
+    }
+}
+
+#[test]
 fn a_refusal_from_the_future_is_not_remembered() {
     let scene = Scene::new(Options::default());
     scene.idp.auto(Auto::Deny);

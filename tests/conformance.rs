@@ -777,6 +777,7 @@ fn r39_trouble_that_passes_costs_nothing_and_the_old_token_is_answered_while_it_
         assert_eq!(scene.session()["refresh_token"], before["refresh_token"], "{what}");
 
         scene.idp.always(Endpoint::Token, Reply::Real);
+        scene.after_the_pause();
         assert_ne!(scene.token(), old, "{what}");
     });
 }
@@ -798,6 +799,7 @@ fn r39_a_server_that_is_not_there_costs_nothing() {
         format!("error: could not get a token for lab: could not reach {dead}: connection refused\n")
     );
     scene.change(|session| session["server"]["token_endpoint"] = json!(endpoint));
+    scene.after_the_pause();
     assert_ne!(scene.token(), old);
 }
 
@@ -1100,6 +1102,7 @@ fn r58_a_mebibyte_is_taken_and_a_byte_more_is_not() {
     scene.leave("access", 100);
     scene.idp.script(Endpoint::Token, [of_size(1024 * 1024 + 1), of_size(1024 * 1024)]);
     assert_eq!(scene.token(), old);
+    scene.after_the_pause();
     assert_eq!(scene.token(), "new");
 }
 
@@ -1282,6 +1285,7 @@ fn r60_a_proxy_that_refuses_or_answers_with_its_own_page_is_named() {
         scene.leave("access", -1);
         let output = through(&["token"]);
         assert!(failure(&output, 5).ends_with(&format!(": {why}\n")), "{output:?}");
+        scene.after_the_pause();
         scene.token();
     }
 }
@@ -1498,10 +1502,10 @@ fn entra_signs_in_once_for_all_tenants_and_resources() {
     assert_eq!(
         seen,
         [
-            "/contoso.com/oauth2/v2.0/devicecode api://a/.default offline_access",
+            "/contoso.com/oauth2/v2.0/devicecode api://a/.default openid profile offline_access",
             "/contoso.com/oauth2/v2.0/token -",
-            "/contoso.com/oauth2/v2.0/token api://b/.default offline_access",
-            "/fabrikam.com/oauth2/v2.0/token api://a/.default offline_access",
+            "/contoso.com/oauth2/v2.0/token api://b/.default openid profile offline_access",
+            "/fabrikam.com/oauth2/v2.0/token api://a/.default openid profile offline_access",
         ]
     );
     // Each is cached on its own.

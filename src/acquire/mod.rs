@@ -2,7 +2,8 @@
 //!
 //! 1. A cached token with enough life left is the answer: no lock, no network, no write.
 //! 2. Else take the session's lock, reading the file again while waiting: somebody may have done the work.
-//! 3. Refresh under the lock. New tokens are on disk before anyone is answered. Trouble that may pass never costs the
+//! 3. Refresh under the lock, unless the provider is to be left alone for a moment (`pause`). New tokens are on disk before
+//!    anyone is answered. Trouble that may pass never costs the
 //!    refresh token; only the provider's definite refusal of it does.
 //! 4. Let the lock go: none that others need is held while a person types.
 //! 5. Without a place to show a sign-in, say which command to run.
@@ -13,7 +14,7 @@
 mod refresh;
 mod sign_in;
 
-use crate::cache::{Serial, Session, SessionFile, Store, Token, TokenKey};
+use crate::cache::{Serial, Session, SessionFile, Store, Token, TokenKey, Trouble};
 use crate::clock::{Timestamp, now_ms};
 use crate::config::Profile;
 use crate::failure::{Exit, Failure};
@@ -28,8 +29,6 @@ use std::time::Duration;
 const MIN_LIFE: u64 = 300;
 /// The same where a refresh kills the token handed out before.
 const MIN_LIFE_LATE: u64 = 30;
-/// How long an early renewal that failed is not tried again, in milliseconds.
-const TROUBLE_MEMORY_MS: i64 = 60_000;
 /// Longest time for the request of an early renewal: its caller has a token, and may have no patience.
 const EARLY_LIMIT: Duration = Duration::from_secs(4);
 /// Give up on a lock after this long: its holder makes one request.
@@ -134,13 +133,10 @@ pub fn acquire(want: &Want<'_>) -> Result<Credential> {
         && let Some(store) = Store::open()?
         && let Some(session) = store.session(&want.profile.session).session()?
     {
-        if let Some(credential) = attempt.answer(&session) {
+        if let Some(credential) = attempt.answer(&session).or_else(|| attempt.rested(&session)) {
             return Ok(credential);
         }
-        match attempt.spare(&session) {
-            Some(spare) if attempt.failed_lately(&session) => return Ok(spare),
-            spare => attempt.spare = spare,
-        }
+        attempt.spare = attempt.spare(&session);
     }
     let store = Store::open_or_make()?;
     let file = store.session(&want.profile.session);
@@ -221,19 +217,32 @@ impl Attempt<'_> {
         token.lives(Timestamp::now(), self.enough(token)).then(|| credential(session, token))
     }
 
-    /// Whether a refresh failed a moment ago.
-    fn failed_lately(&self, session: &Session) -> bool {
-        let passed = session.trouble.as_ref().map(|trouble| self.started_ms - trouble.at_ms);
-        passed.is_some_and(|ms| (0..TROUBLE_MEMORY_MS).contains(&ms))
+    /// The trouble because of which the provider is left alone now, and for how many milliseconds more.
+    fn resting<'s>(&self, session: &'s Session) -> Option<(&'s Trouble, u64)> {
+        let trouble = session.trouble.as_ref().filter(|_| self.want.effort == Effort::Least)?;
+        let living = self.still_living(session).is_some();
+        let pause = if living { trouble.pause.with_token_ms } else { trouble.pause.without_ms };
+        // What lies in the future was written by a clock that has been put right since.
+        let passed = u64::try_from(self.started_ms - trouble.at_ms).ok()?;
+        pause.checked_sub(passed).filter(|left| *left > 0).map(|left| (trouble, left))
+    }
+
+    /// The old token, while the provider is left alone.
+    fn rested(&self, session: &Session) -> Option<Credential> {
+        self.resting(session).and_then(|_| self.still_living(session))
     }
 
     /// Seconds that a token must have left: never more than a quarter of its life, or short-lived ones would be
-    /// refreshed on every call.
+    /// refreshed on every call. Unless the profile says how many, up to twice as many for one token as for another:
+    /// tokens that came together, as after an outage, are not renewed together.
     fn enough(&self, token: &Token) -> u64 {
-        let profile = self.want.profile;
-        let wanted =
-            if profile.preset.early_refresh { profile.min_ttl.unwrap_or(self.want.min_life) } else { MIN_LIFE_LATE };
-        wanted.min(token.lifetime.unwrap_or(u64::MAX) / 4)
+        let quarter = token.lifetime.unwrap_or(u64::MAX) / 4;
+        let wanted = match self.want.profile.min_ttl {
+            _ if !self.want.profile.preset.early_refresh => MIN_LIFE_LATE,
+            Some(said) => said,
+            None => self.want.min_life + token.serial.share_of(self.want.min_life),
+        };
+        wanted.min(quarter)
     }
 
     /// Whether something written down happened since this call began. What lies in the future was written by a clock

@@ -8,6 +8,7 @@ use crate::failure::{Exit, Failure};
 use crate::log::debug;
 use crate::oauth::answer::{Answer, OauthError, Tokens};
 use crate::oauth::{Client, http, id_token};
+use crate::pause::Pause;
 use crate::prompt::Screen;
 use crate::providers::TokenKind;
 use anyhow::Result;
@@ -40,9 +41,13 @@ impl Attempt<'_> {
                 notice.or_else(|| ended.then(|| "the last token has ended and there is none to renew it with".into()));
             return Ok(Err(SignInNeeded { because, for_this: false }));
         }
+        if let Some((trouble, left)) = self.resting(&session) {
+            let error = || trouble.resting(left).into();
+            return self.still_living(&session).ok_or_else(error).map(Ok);
+        }
         let (mut client, found) = match Client::new(self.want.profile, session.server.as_ref()) {
             Ok(made) => made,
-            Err(error) => return self.troubled(&locked, &mut session, error).map(Ok),
+            Err(error) => return self.troubled(&locked, &mut session, error, None).map(Ok),
         };
         if self.spare.is_some() {
             client.limit(EARLY_LIMIT);
@@ -56,7 +61,7 @@ impl Attempt<'_> {
             let scopes = self.scopes_to_name(&session);
             debug(|| format!("refreshing the session of {}", self.want.profile.title()));
             let sent = Timestamp::now();
-            let why = match client.refresh(&refresh_token, scopes.as_deref(), self.want.claims) {
+            let (why, retry_after) = match client.refresh(&refresh_token, scopes.as_deref(), self.want.claims) {
                 Ok(Answer::Object(object)) => match Tokens::read(&object) {
                     Ok(tokens) => {
                         let asked = session.asked.clone();
@@ -74,7 +79,7 @@ impl Attempt<'_> {
                             obtained => obtained.map(Ok),
                         };
                     }
-                    Err(why) => why,
+                    Err(why) => (why, None),
                 },
                 Ok(Answer::Error(error))
                     if self.want.profile.preset.every_resource && error.is_about_this_resource() =>
@@ -103,10 +108,11 @@ impl Attempt<'_> {
                 Ok(Answer::Error(error)) => {
                     return Err(client.refused(&error, "the provider refused to renew the token").into());
                 }
-                Ok(Answer::Transient(why, _) | Answer::Redirect(why) | Answer::Unreadable(why)) | Err(why) => why,
+                Ok(Answer::Transient(why, retry_after)) => (why, retry_after),
+                Ok(Answer::Redirect(why) | Answer::Unreadable(why)) | Err(why) => (why, None),
             };
             let error = http::unreachable(client.token_endpoint(), &why);
-            return self.troubled(&locked, &mut session, error.into()).map(Ok);
+            return self.troubled(&locked, &mut session, error.into(), retry_after).map(Ok);
         }
         Ok(Err(SignInNeeded::default()))
     }
@@ -161,7 +167,7 @@ impl Attempt<'_> {
     }
 
     /// The old token, when it cannot be renewed right now.
-    fn still_living(&self, session: &Session) -> Option<Credential> {
+    pub(super) fn still_living(&self, session: &Session) -> Option<Credential> {
         let token = match self.want.refused {
             Some(Refused::Perhaps(_)) => session.token(&self.key),
             _ => self.cached(session),
@@ -171,9 +177,22 @@ impl Attempt<'_> {
     }
 
     /// Writes trouble down for those who wait, and answers with the old token if it lives.
-    fn troubled(&self, locked: &Locked<'_>, session: &mut Session, error: anyhow::Error) -> Result<Credential> {
+    fn troubled(
+        &self,
+        locked: &Locked<'_>,
+        session: &mut Session,
+        error: anyhow::Error,
+        retry_after: Option<u64>,
+    ) -> Result<Credential> {
         debug(|| format!("{error:#}"));
-        session.trouble = Some(Trouble::of(&error, now_ms()));
+        let mut trouble = Trouble::of(&error, now_ms());
+        if trouble.exit == Exit::Unreachable {
+            trouble.failures = 1 + session.trouble.as_ref().map_or(0, |before| before.failures);
+            // Without randomness, in the middle of the range.
+            let chance = getrandom::u32().map_or(0.5, |drawn| f64::from(drawn) / f64::from(u32::MAX));
+            trouble.pause = Pause::after(trouble.failures, retry_after, chance);
+        }
+        session.trouble = Some(trouble);
         // A courtesy to others: not being able to must not cost the answer.
         if let Err(unsaved) = locked.save(session) {
             debug(|| format!("{unsaved:#}"));

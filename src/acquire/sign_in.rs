@@ -16,9 +16,6 @@ use anyhow::Result;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// How long a refused sign-in is remembered, in milliseconds: longer than a command that retries, shorter than a
-/// person's patience.
-const REFUSAL_MEMORY_MS: i64 = 30_000;
 /// How often a waiting process looks at the session's file.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -30,7 +27,7 @@ impl Attempt<'_> {
             && self.want.effort == Effort::Least
             // Who may not ask anyway is told what to run.
             && self.want.no_prompt.is_none()
-            && (0..REFUSAL_MEMORY_MS).contains(&(self.started_ms - refusal.at_ms))
+            && u64::try_from(self.started_ms - refusal.at_ms).is_ok_and(|ms| ms < self.want.profile.refusal_memory * 1000)
         {
             return Err(self.refusal(refusal));
         }

@@ -3,6 +3,7 @@
 use crate::clock::Timestamp;
 use crate::config::{AuthMethod, SessionKey};
 use crate::failure::{Exit, Failure};
+use crate::pause::Pause;
 use crate::providers::TokenKind;
 use crate::secret::{Secret, expose, expose_option};
 use serde::{Deserialize, Serialize};
@@ -102,6 +103,13 @@ impl Serial {
     pub fn parse(text: &str) -> Option<Self> {
         let plain = text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         plain.then(|| u64::from_str_radix(text, 16).ok().map(Self)).flatten()
+    }
+}
+
+impl Serial {
+    /// A share of `whole` that is always the same for this one and evenly spread over all of them.
+    pub fn share_of(self, whole: u64) -> u64 {
+        if whole == 0 { 0 } else { self.0 % whole }
     }
 }
 
@@ -229,6 +237,12 @@ pub struct Trouble {
     pub hint: Option<String>,
     /// The exit code.
     pub exit: Exit,
+    /// How often in a row the provider could not answer.
+    #[serde(default)]
+    pub failures: u32,
+    /// How long it is left alone because of that.
+    #[serde(default)]
+    pub pause: Pause,
 }
 
 impl Trouble {
@@ -240,7 +254,16 @@ impl Trouble {
             message: crate::text::one_line(&format!("{error:#}")),
             hint: failure.and_then(|f| f.hint.clone()),
             exit: failure.map_or(Exit::Failed, |f| f.exit),
+            failures: 0,
+            pause: Pause::default(),
         }
+    }
+
+    /// The failure for a caller that comes while the provider is left alone, for `left` milliseconds more.
+    pub fn resting(&self, left: u64) -> Failure {
+        let seconds = left.div_ceil(1000);
+        let message = format!("{}; it is not asked again for {seconds} s, except by `keyfob login`", self.message);
+        Failure { message, ..self.failure() }
     }
 
     /// The failure again, for another process.

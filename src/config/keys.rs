@@ -80,6 +80,14 @@ pub const KEYS: &[Key] = &[
         shape: Shape::Seconds,
         help: "Least life a cached token must have left",
     },
+    Key {
+        name: "refusal-memory",
+        flag: Some("refusal-memory"),
+        short: None,
+        value: "SECONDS",
+        shape: Shape::Seconds,
+        help: "How long a refused or expired sign-in is not asked for again [default: 30]",
+    },
     word(
         "prompt",
         &["auto", "always", "never"],

@@ -13,6 +13,10 @@ use serde::{Deserialize, Serialize};
 use std::io::Read;
 use std::path::PathBuf;
 
+/// [`Profile::refusal_memory`] where the profile does not say: longer than a command that retries, shorter than a person's
+/// patience.
+const REFUSAL_MEMORY: u64 = 30;
+
 /// Where a sign-in may be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PromptMode {
@@ -87,6 +91,8 @@ pub struct Profile {
     pub extra: Vec<(String, String)>,
     /// Least life a cached token must have left, in seconds.
     pub min_ttl: Option<u64>,
+    /// How long a refused or expired sign-in is not asked for again, in seconds.
+    pub refusal_memory: u64,
     /// Certificate authorities besides the system's.
     pub ca_file: Option<PathBuf>,
     /// Where a sign-in may be shown.
@@ -127,6 +133,7 @@ impl Profile {
             account: said.owned("account"),
             extra: said.extra()?,
             min_ttl: settings.one("min-ttl").and_then(|s| s.parse().ok()),
+            refusal_memory: settings.one("refusal-memory").and_then(|s| s.parse().ok()).unwrap_or(REFUSAL_MEMORY),
             ca_file: settings.one("ca-file").map(PathBuf::from),
             prompt: match settings.one("prompt") {
                 Some("always") => PromptMode::Always,

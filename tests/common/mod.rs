@@ -125,6 +125,14 @@ impl Scene {
         fs::write(self.file(), session.to_string()).unwrap();
     }
 
+    /// As if ten minutes had passed since the provider's last trouble: it is no longer left alone.
+    pub fn after_the_pause(&self) {
+        self.change(|session| {
+            let at_ms = &mut session["trouble"]["at_ms"];
+            *at_ms = json!(at_ms.as_i64().unwrap() - 600_000);
+        });
+    }
+
     /// From now on the cached tokens end in so many seconds; below zero they have ended.
     pub fn leave(&self, seconds: i64) {
         self.change(|session| {

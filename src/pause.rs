@@ -1,0 +1,82 @@
+//! How long a provider is left alone after it could not answer, so that many machines that all need it do not keep it down.
+//!
+//! While a token still lives nobody waits for its renewal, and the pauses may be long. Without one somebody waits: then
+//! they are short, and the first failure has none, since it may have been a hiccup. A server that says `Retry-After` (RFC
+//! 9110, section 10.2.3) is believed, within bounds. Every pause is drawn at random from a range, or the machines that
+//! failed together would come back together. The numbers are those that `cargo bench --bench speed -- fleet` shows to
+//! keep the load flat.
+
+use serde::{Deserialize, Serialize};
+
+/// The first pause while a token lives, in milliseconds; it doubles with every failure.
+const FIRST_MS: u64 = 10_000;
+/// The longest, unless the server asks for more.
+const LONGEST_MS: u64 = 120_000;
+/// The same without a token, where the first failure has none.
+const FIRST_WITHOUT_MS: u64 = 1_000;
+const LONGEST_WITHOUT_MS: u64 = 10_000;
+/// The longest that a server may ask for, with and without a living token.
+const ASKED_MS: u64 = 300_000;
+const ASKED_WITHOUT_MS: u64 = 60_000;
+
+/// How long to leave the provider alone, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// While the old token lives.
+    pub with_token_ms: u64,
+    /// Without one.
+    pub without_ms: u64,
+}
+
+impl Pause {
+    /// The pause after so many failures in a row, the last of which asked for `retry_after` seconds. `chance` is drawn
+    /// from 0 to 1.
+    pub fn after(failures: u32, retry_after: Option<u64>, chance: f64) -> Self {
+        let doubled =
+            |first: u64, longest: u64| first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(longest);
+        // Half to one and a half of it.
+        let spread = |ms: u64| scaled(ms, 0.5 + chance);
+        let asked =
+            |bound: u64| retry_after.map_or(0, |s| scaled(s.saturating_mul(1000).min(bound), 1.0 + chance / 2.0));
+        let without = if failures > 1 { spread(doubled(FIRST_WITHOUT_MS, LONGEST_WITHOUT_MS)) } else { 0 };
+        Self {
+            with_token_ms: spread(doubled(FIRST_MS, LONGEST_MS)).max(asked(ASKED_MS)),
+            without_ms: without.max(asked(ASKED_WITHOUT_MS)),
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a positive number of milliseconds far below 2^52"
+)]
+fn scaled(ms: u64, factor: f64) -> u64 {
+    (ms as f64 * factor) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_bound_and_are_short_for_those_who_have_no_token() {
+        let middle = |failures| Pause::after(failures, None, 0.5);
+        let pause = |with_token_ms, without_ms| Pause { with_token_ms, without_ms };
+        assert_eq!(middle(1), pause(10_000, 0));
+        assert_eq!(middle(2), pause(20_000, 2_000));
+        assert_eq!(middle(4), pause(80_000, 8_000));
+        assert_eq!(middle(5), pause(120_000, 10_000));
+        assert_eq!(middle(u32::MAX), pause(120_000, 10_000));
+        assert_eq!(Pause::after(2, None, 0.0), pause(10_000, 1_000));
+        assert_eq!(Pause::after(2, None, 1.0), pause(30_000, 3_000));
+    }
+
+    #[test]
+    fn a_server_is_given_the_time_it_asks_for_and_no_more_than_is_sensible() {
+        assert_eq!(Pause::after(1, Some(30), 0.0), Pause { with_token_ms: 30_000, without_ms: 30_000 });
+        assert_eq!(Pause::after(1, Some(30), 1.0), Pause { with_token_ms: 45_000, without_ms: 45_000 });
+        assert_eq!(Pause::after(1, Some(u64::MAX), 0.0), Pause { with_token_ms: 300_000, without_ms: 60_000 });
+    }
+}
