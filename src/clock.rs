@@ -1,14 +1,7 @@
 //! Time: the wall clock for what is written down and compared with servers, the steady clock for waiting.
 
-use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// Largest time zone file read, in bytes; the largest there is has some thousand.
-const LARGEST_ZONE: u64 = 1 << 16;
 
 /// A point in time, in whole seconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -30,12 +23,6 @@ impl Timestamp {
     /// Seconds from `earlier` to this time; 0 if this time is not later.
     pub fn since(self, earlier: Self) -> u64 {
         u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)
-    }
-
-    /// `2026-11-22 22:30:56`: the time in this machine's own zone, without a word about which. `None` past the year 9999.
-    pub fn local(self) -> Option<String> {
-        let time = jiff::Timestamp::from_second(self.0).ok()?;
-        Some(zone().to_datetime(time).to_string().replace('T', " "))
     }
 
     /// RFC 3339 in UTC with upper-case `T` and `Z`, as `2026-11-22T22:00:00Z`; `None` past the year 9999.
@@ -73,25 +60,6 @@ impl Skew {
     pub fn here(self, there: Timestamp) -> Timestamp {
         Timestamp(there.0.saturating_sub(self.0.unwrap_or(0)))
     }
-}
-
-/// The time zone as the C library finds it: what `TZ` names (a file below `TZDIR`, or a rule), else `/etc/localtime`, else
-/// UTC. One file is read; jiff's own search lists the whole database.
-fn zone() -> TimeZone {
-    let named = std::env::var("TZ").ok();
-    let named = named.as_deref().map(|name| name.strip_prefix(':').unwrap_or(name));
-    let file = match named {
-        None => PathBuf::from("/etc/localtime"),
-        Some("") => return TimeZone::UTC,
-        Some(name) => {
-            let folder = std::env::var_os("TZDIR").filter(|folder| !folder.is_empty());
-            Path::new(&folder.unwrap_or_else(|| "/usr/share/zoneinfo".into())).join(name)
-        }
-    };
-    let mut bytes = Vec::new();
-    let read = File::open(file).and_then(|file| file.take(LARGEST_ZONE).read_to_end(&mut bytes));
-    let zone = read.ok().and_then(|_| TimeZone::tzif(named.unwrap_or_default(), &bytes).ok());
-    zone.or_else(|| TimeZone::posix(named?).ok()).unwrap_or(TimeZone::UTC)
 }
 
 /// Now, by the wall clock, in milliseconds since the Unix epoch.

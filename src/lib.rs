@@ -17,7 +17,7 @@
 //!              ├ cache/       sessions on disk, locks, atomic writes; the only user of fs2
 //!              ├ config/      config.toml, environment, flags → Profile
 //!              └ providers    a table of presets; the only file with vendor names
-//!                   └ failure · secret · clock · pause · address · text · log      what everything stands on
+//!                   └ failure · secret · clock · zone · pause · address · text · log      what everything stands on
 //! ```
 //!
 //! Arrows only point down. The words are the same everywhere: a *caller* executes keyfob; a *profile* is a named way to
@@ -45,6 +45,7 @@ pub mod prompt;
 pub mod providers;
 pub mod secret;
 pub mod text;
+pub mod zone;
 
 use std::ffi::OsString;
 use std::io::Write;

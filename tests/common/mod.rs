@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
+pub mod azure;
 pub mod git;
 
 use std::ffi::OsStr;

@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::config::{Az, Profile};
 use crate::failure::{Exit, Failure};
 use crate::text::one_line;
+use crate::zone;
 use anyhow::Result;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -126,7 +127,7 @@ fn access_token(arguments: &Arguments, line: &Line, output: &Output) -> Result<S
     let (credential, profile) = token(profile, asked)?;
     let end = end(&credential);
     let own = credential.tenant.as_deref().or(profile.tenant()).unwrap_or_default();
-    let local = end.local().ok_or_else(too_late)?;
+    let local = zone::local(end).ok_or_else(too_late)?;
     output.text(&Granted {
         access_token: credential.token.expose(),
         // Six digits: one client's parser takes nothing else.

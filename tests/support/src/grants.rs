@@ -61,6 +61,8 @@ enum Status {
 #[expect(clippy::struct_field_names, reason = "the names are those of RFC 8628")]
 struct Code {
     device_code: String,
+    /// The path it was given out at, where paths name tenants.
+    tenant: Option<String>,
     user_code: String,
     client: String,
     scope: Vec<String>,
@@ -99,6 +101,8 @@ struct Refresh {
 pub(crate) struct Ledger {
     options: Options,
     issuer: String,
+    /// The tenant that the request at hand names, and its id.
+    tenant: Option<(String, String)>,
     pub(crate) signer: Signer,
     codes: Vec<Code>,
     grants: Vec<Grant>,
@@ -117,6 +121,7 @@ impl Ledger {
         Self {
             options,
             issuer,
+            tenant: None,
             signer: Signer::new(),
             codes: Vec::new(),
             grants: Vec::new(),
@@ -129,6 +134,22 @@ impl Ledger {
             polls_after_success: 0,
             refresh_reuses: 0,
         }
+    }
+
+    /// Notes which tenant a request is for.
+    pub(crate) fn enter(&mut self, path: &str) -> Result<(), Refusal> {
+        self.tenant = None;
+        if !self.options.tenants.is_empty() {
+            let name = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+            self.tenant = self.options.tenants.iter().find(|(known, _)| known == name).cloned();
+            if self.tenant.is_none() {
+                return refuse(
+                    "invalid_request",
+                    "AADSTS90002: Tenant not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.",
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Which client asks. One method per request (RFC 6749 section 2.3), and the one it registered.
@@ -169,6 +190,7 @@ impl Ledger {
         let lifetime = self.options.expires_in.as_ref().and_then(seconds).unwrap_or(Duration::from_secs(900));
         let code = Code {
             device_code: random_secret("device-"),
+            tenant: self.tenant.as_ref().map(|(name, _)| name.clone()),
             user_code: user_code(),
             client: client.id.clone(),
             scope,
@@ -224,6 +246,9 @@ impl Ledger {
         else {
             return refuse("invalid_grant", "no such device code");
         };
+        if code.tenant.as_deref() != self.tenant.as_ref().map(|(name, _)| name.as_str()) {
+            return refuse("bad_verification_code", "the code was given out at another tenant's endpoint");
+        }
         if let Status::Spent { grant } = code.status {
             self.polls_after_success += 1;
             self.grants[grant].ended = true;
@@ -396,6 +421,10 @@ impl Ledger {
     fn scope(&self, text: &str) -> Result<Vec<String>, Refusal> {
         let scope: Vec<String> = text.split(' ').filter(|name| !name.is_empty()).map(str::to_owned).collect();
         match &self.options.scopes {
+            _ if !self.options.tenants.is_empty() && resources(&scope).count() > 1 => refuse(
+                "invalid_request",
+                "AADSTS28000: Provided value for the input parameter scope is not valid because it contains more than one resource.",
+            ),
             Some(known) if scope.iter().any(|name| !known.contains(name)) => refuse("invalid_scope", "no such scope"),
             _ => Ok(scope),
         }
@@ -442,6 +471,10 @@ impl Ledger {
                 let mut claims = user_claims(user);
                 claims.insert("iss".into(), self.issuer.clone().into());
                 claims.insert("aud".into(), audience.unwrap_or(client).into());
+                if let Some((_, tid)) = &self.tenant {
+                    claims.insert("tid".into(), tid.clone().into());
+                    claims.insert("aud".into(), resources(scope).next().unwrap_or("graph").into());
+                }
                 claims.insert("client_id".into(), client.clone().into());
                 claims.insert("scope".into(), scope.join(" ").into());
                 claims.insert("iat".into(), self.now().into());
@@ -454,6 +487,9 @@ impl Ledger {
             }
         };
         let mut answer = json!({ "access_token": access, "token_type": "Bearer" });
+        if let Some(refresh_in) = &self.options.refresh_in {
+            answer["refresh_in"] = refresh_in.clone();
+        }
         if let Some(expires_in) = &self.options.access_lifetime {
             answer["expires_in"] = expires_in.clone();
         }
@@ -493,6 +529,11 @@ impl Ledger {
         claims.insert("aud".into(), client.into());
         claims.insert("iat".into(), self.now().into());
         claims.insert("exp".into(), (self.now() + self.options.id_token_lifetime).into());
+        if let Some((_, tid)) = &self.tenant {
+            claims.insert("iss".into(), format!("{}/{tid}/v2.0", self.issuer).into());
+            claims.insert("sub".into(), format!("{}-at-{tid}", claims["sub"].as_str().unwrap_or_default()).into());
+            claims.insert("tid".into(), tid.clone().into());
+        }
         for (name, value) in self.options.claims.as_object().into_iter().flatten() {
             if value.is_null() {
                 claims.remove(name);
@@ -507,6 +548,11 @@ impl Ledger {
 /// The first field of that name.
 pub(crate) fn field<'a>(form: &'a Form, name: &str) -> Option<&'a str> {
     form.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+}
+
+/// The resources that scopes name, as `RESOURCE/.default`.
+fn resources(scope: &[String]) -> impl Iterator<Item = &str> {
+    scope.iter().filter_map(|name| name.strip_suffix("/.default"))
 }
 
 fn audience(form: &Form) -> Option<String> {

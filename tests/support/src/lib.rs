@@ -2,6 +2,7 @@
 //!
 //! - [`provider`]: an identity provider on loopback that can be told to misbehave.
 //! - [`git`]: a git server that asks for that provider's tokens.
+//! - [`entra`]: what makes it look like Microsoft Entra ID.
 //! - [`jwt`]: reads the tokens it signs.
 //! - [`bin`]: runs the keyfob binary in a home of its own; `Terminal` runs programs in a terminal of their own.
 //! - [`scratch`]: a folder that is gone afterwards, even after Ctrl-C.
@@ -9,6 +10,7 @@
 //! - [`real`]: the real programs that keyfob serves.
 
 pub mod bin;
+pub mod entra;
 pub mod git;
 pub mod jwt;
 pub mod provider;

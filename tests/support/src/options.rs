@@ -185,6 +185,11 @@ pub struct Options {
     pub issuer_override: Option<String>,
     /// How scopes are written in token answers.
     pub scope_format: ScopeFormat,
+    /// Tenants: the name in the path, and the id. With any, the first component of every path is one; tokens are for the
+    /// one resource that the scopes name (`RESOURCE/.default`), and an account has another subject in each tenant.
+    pub tenants: Vec<(String, String)>,
+    /// The `refresh_in` of the token answer; `None` leaves it out.
+    pub refresh_in: Option<Value>,
     /// More paths for endpoints, such as `/login/device/code`; a `*` stands for one component.
     pub aliases: Vec<(String, Endpoint)>,
     /// Seconds that its clock is ahead; what it signs is dated by it.
@@ -226,6 +231,8 @@ impl Default for Options {
             device_endpoint_in_metadata: true,
             issuer_override: None,
             scope_format: ScopeFormat::Spaces,
+            tenants: Vec::new(),
+            refresh_in: None,
             aliases: Vec::new(),
             clock: 0,
             date: true,

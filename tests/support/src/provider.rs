@@ -481,6 +481,7 @@ impl Shared {
         strict_form(request)?;
         self.with(|state| {
             let ledger = &mut state.ledger;
+            ledger.enter(&request.path)?;
             let client = ledger.client(request.header("authorization"), form)?;
             match endpoint {
                 Endpoint::Device => ledger.device(&client, form),

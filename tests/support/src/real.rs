@@ -6,6 +6,7 @@
 //! Everything runs on loopback and ends with its owner: the servers when their standard input closes, so also when a
 //! test is killed; the programs when they are dropped.
 
+mod azure;
 mod child;
 mod git;
 mod kubectl;
@@ -18,6 +19,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use azure::AzureSdk;
 pub use child::{Prompt, Running};
 pub use git::Git;
 pub use kubectl::{ExecPlugin, KubeHome, Kubectl};
