@@ -251,10 +251,9 @@ impl Attempt<'_> {
         (self.started_ms..=now_ms()).contains(&at_ms)
     }
 
-    /// The token just obtained, whatever life it has.
+    /// The token just obtained, whatever life it has. One that had ended before is no longer in the session then.
     fn obtained(&self, session: &Session) -> Result<Credential> {
-        let now = Timestamp::now();
-        session.token(&self.key).filter(|t| t.lives(now, 1)).map(|t| credential(session, t)).ok_or_else(|| {
+        session.token(&self.key).map(|t| credential(session, t)).ok_or_else(|| {
             Failure::new(Exit::Failed, "the provider sent no ID token")
                 .hint("add `openid` to `scopes`, or set `token-kind = \"access\"`")
                 .into()
