@@ -181,8 +181,11 @@ fn changed(mut request: Vec<u8>, change: &Change) -> Vec<u8> {
 /// Which of the mapped hosts a request names, by the documented rules and nothing of keyfob's code.
 fn entitled(request: &[u8]) -> Option<&'static str> {
     let head = request.split(|byte| *byte == b'\n').take_while(|line| !line.is_empty());
-    let head: Vec<&str> = head.map(std::str::from_utf8).collect::<Result<_, _>>().ok()?;
-    if head.iter().any(|line| line.contains(char::is_control)) {
+    // A challenge is the server's text: any letters, and tabs.
+    let (challenges, head): (Vec<&[u8]>, Vec<&[u8]>) = head.partition(|line| line.starts_with(b"wwwauth[]="));
+    let odd = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
+    let head: Vec<&str> = head.into_iter().map(std::str::from_utf8).collect::<Result<_, _>>().ok()?;
+    if challenges.concat().iter().any(odd) || head.iter().any(|line| line.contains(char::is_control)) {
         return None;
     }
     let one = |key: &str| {

@@ -83,8 +83,11 @@ impl Victim {
             fs::write(&self.file, self.session.to_string()).unwrap();
             fs::set_permissions(&self.file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         } else {
-            let session: Value = serde_json::from_slice(&fs::read(&self.file).unwrap()).unwrap();
+            let mut session: Value = serde_json::from_slice(&fs::read(&self.file).unwrap()).unwrap();
             assert_eq!(session["refresh_token"], self.session["refresh_token"], "{stage:?}: {output:?}");
+            // The provider would be left alone for a while; here the next attack does not wait.
+            session.as_object_mut().unwrap().remove("trouble");
+            fs::write(&self.file, session.to_string()).unwrap();
         }
         output
     }

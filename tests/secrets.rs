@@ -75,6 +75,7 @@ impl Story {
         self.idp().script(Endpoint::Token, [reply]);
         let output = self.scene.silently(["token"]);
         assert_eq!((output.code, output.stdout.as_str()), (Some(code), ""), "{output:?}");
+        self.scene.after_the_pause();
         self.note(&["refresh"], &output);
     }
 

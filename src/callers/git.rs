@@ -169,8 +169,7 @@ impl Request {
         let mut schemes: Option<Vec<String>> = None;
         for line in bytes.split(|byte| *byte == b'\n').take_while(|line| !line.is_empty()) {
             if let Some(challenge) = line.strip_prefix(b"wwwauth[]=")
-                && !challenge.contains(&b'\r')
-                && !challenge.contains(&b'\0')
+                && !challenge.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t')
             {
                 // A server's own words, which may hold any letters and tabs. Only the first word counts.
                 let scheme = challenge.split(|byte| b" \t,".contains(byte)).next().unwrap_or_default();

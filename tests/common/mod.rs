@@ -126,11 +126,12 @@ impl Scene {
         fs::write(self.file(), session.to_string()).unwrap();
     }
 
-    /// As if ten minutes had passed since the provider's last trouble: it is no longer left alone.
+    /// As if ten minutes had passed since the provider's last trouble, if there was any: it is no longer left alone.
     pub fn after_the_pause(&self) {
         self.change(|session| {
-            let at_ms = &mut session["trouble"]["at_ms"];
-            *at_ms = json!(at_ms.as_i64().unwrap() - 600_000);
+            if let Some(trouble) = session.get_mut("trouble") {
+                trouble["at_ms"] = json!(trouble["at_ms"].as_i64().unwrap() - 600_000);
+            }
         });
     }
 
