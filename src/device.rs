@@ -111,8 +111,13 @@ impl Polling {
     }
 
     fn wait(&mut self, seconds: u64, now: Duration) {
-        self.next = now + Duration::from_millis(seconds * 1200);
+        self.next = now + patient(seconds);
     }
+}
+
+/// How long to wait where a server asks for so many seconds.
+pub fn patient(seconds: u64) -> Duration {
+    Duration::from_millis(seconds * 1200)
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
+use unicode_width::UnicodeWidthStr;
 
 /// A place to show a sign-in.
 pub struct Screen {
@@ -150,7 +151,7 @@ impl Screen {
         let mut text = String::new();
         let width = self.width();
         for line in sign_in.lines() {
-            self.rows += line.chars().count().div_ceil(width).max(1);
+            self.rows += line.width().div_ceil(width).max(1);
             text.push_str(&line);
             text.push('\n');
         }

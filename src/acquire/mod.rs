@@ -13,6 +13,9 @@
 
 mod refresh;
 mod sign_in;
+mod steps;
+
+pub use steps::{Step, start, step};
 
 use crate::cache::{Serial, Session, SessionFile, Store, Token, TokenKey, Trouble};
 use crate::clock::{Timestamp, now_ms};
@@ -56,6 +59,8 @@ pub struct Want<'p> {
     /// What a resource wants the token to say that the cached one does not (the `claims` parameter of OpenID Connect Core,
     /// section 5.5, as JSON): only a new one will do.
     pub claims: Option<&'p str>,
+    /// Wait no longer than this for a person.
+    pub patience: Option<Duration>,
 }
 
 /// A token that was handed out before, and did not work.
@@ -81,6 +86,7 @@ impl<'p> Want<'p> {
             no_prompt: None,
             refused: None,
             claims: None,
+            patience: None,
         }
     }
 }
@@ -127,7 +133,7 @@ pub struct Credential {
 /// Gets a token. Fails with exit 3 if a person must sign in and cannot be asked, 4 if they refused, 5 if the provider is
 /// out of reach.
 pub fn acquire(want: &Want<'_>) -> Result<Credential> {
-    let mut attempt = Attempt { want, key: token_key(want), started_ms: now_ms(), spare: None };
+    let mut attempt = Attempt::new(want);
     // 1. The way nearly every call ends.
     if want.effort == Effort::Least
         && let Some(store) = Store::open()?
@@ -188,6 +194,12 @@ enum SignedIn {
     Here(Credential),
     /// Somebody else did: there is a new refresh token to use.
     Elsewhere,
+}
+
+impl<'w> Attempt<'w> {
+    fn new(want: &'w Want<'w>) -> Self {
+        Self { want, key: token_key(want), started_ms: now_ms(), spare: None }
+    }
 }
 
 impl Attempt<'_> {

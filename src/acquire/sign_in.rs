@@ -3,7 +3,7 @@
 use super::{Asker, Attempt, Credential, Effort, LOCK_LIMIT, SignInNeeded, SignedIn};
 use crate::address::Address;
 use crate::cache::{Account, Metadata, Pending, Refusal, Session, SessionFile, Trouble};
-use crate::clock::{Timestamp, now_ms, steady};
+use crate::clock::{Timestamp, minutes, now_ms, steady};
 use crate::config::PromptMode;
 use crate::device::{End, Polling};
 use crate::failure::{Exit, Failure};
@@ -17,7 +17,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 /// How often a waiting process looks at the session's file.
-const LOOK: Duration = Duration::from_millis(100);
+pub(super) const LOOK: Duration = Duration::from_millis(100);
 
 impl Attempt<'_> {
     /// Steps 5 to 7.
@@ -29,7 +29,7 @@ impl Attempt<'_> {
             && self.want.no_prompt.is_none()
             && u64::try_from(self.started_ms - refusal.at_ms).is_ok_and(|ms| ms < self.want.profile.refusal_memory * 1000)
         {
-            return Err(self.refusal(refusal));
+            return Err(self.refusal(refusal).into());
         }
         let Some(screen) = self.screen() else {
             return Err(self.nobody_to_ask(&needed).into());
@@ -47,7 +47,7 @@ impl Attempt<'_> {
                 return Ok(SignedIn::Elsewhere);
             }
             if let Some(refusal) = session.refusal.as_ref().filter(|r| self.was_since(r.at_ms)) {
-                return Err(self.refusal(refusal));
+                return Err(self.refusal(refusal).into());
             }
             if lock.is_some() {
                 return self.poll(file, session, &mut view).map(SignedIn::Here);
@@ -55,6 +55,9 @@ impl Attempt<'_> {
             view.joined = true;
             if let Some(pending) = &session.pending {
                 view.show(pending, true);
+            }
+            if self.patience_left().is_zero() {
+                return Err(self.out_of_patience(session.pending.as_ref()));
             }
             sleep(LOOK);
         }
@@ -69,13 +72,21 @@ impl Attempt<'_> {
             let going_on = resumed.is_some();
             let (pending, mut polling) = match resumed.take() {
                 Some(pending) => {
+                    if pending.polled_at_ms.is_some() {
+                        // From here on nobody writes down when.
+                        file.update(LOCK_LIMIT, |session| {
+                            if let Some(pending) = &mut session.pending {
+                                pending.polled_at_ms = None;
+                            }
+                        })?;
+                    }
                     // When it was last polled is not known: wait one whole interval.
                     let now = steady();
                     let left = Duration::from_secs(pending.expires_at.since(Timestamp::now()));
                     let polling = Polling::new(pending.interval, now + left, now);
                     (pending, polling)
                 }
-                None => self.start(file, &client, found.clone(), view)?,
+                None => self.start(file, &client, found.clone(), view.screen.terminal(), None)?,
             };
             view.joined = going_on;
             view.show(&pending, false);
@@ -91,19 +102,20 @@ impl Attempt<'_> {
     }
 
     /// Whether a pending sign-in, started by whoever, brings the token that is wanted here.
-    fn leads_to_ours(&self, pending: &Pending) -> bool {
+    pub(super) fn leads_to_ours(&self, pending: &Pending) -> bool {
         let profile = self.want.profile;
         // Elsewhere a refresh brings the rest. Here a sign-in is for one resource, at one tenant's endpoint.
         !profile.preset.every_resource || (pending.scopes == profile.scopes && pending.tenant == self.key.tenant)
     }
 
-    /// Asks for a code and writes it down for the others.
-    fn start(
+    /// Asks for a code and writes it down for the others. `polled_at_ms` as in [`Pending`].
+    pub(super) fn start(
         &self,
         file: &SessionFile<'_>,
         client: &Client<'_>,
         found: Option<Metadata>,
-        view: &View<'_>,
+        terminal: Option<&str>,
+        polled_at_ms: Option<i64>,
     ) -> Result<(Pending, Polling)> {
         let sent = steady();
         let sent_at = Timestamp::now();
@@ -129,7 +141,8 @@ impl Attempt<'_> {
             expires_at: sent_at.plus(code.expires_in),
             interval: code.interval,
             asked_by: self.asked_by().unwrap_or_else(|| "`keyfob login`".into()),
-            terminal: view.screen.terminal().map(str::to_owned),
+            polled_at_ms,
+            terminal: terminal.map(str::to_owned),
         };
         file.update(LOCK_LIMIT, |session| {
             session.server = found.or(session.server.take());
@@ -142,17 +155,24 @@ impl Attempt<'_> {
     }
 
     /// Writes down how a sign-in ended, and answers.
-    fn finish(&self, file: &SessionFile<'_>, client: &Client<'_>, end: End, scopes: &[String]) -> Result<Credential> {
+    pub(super) fn finish(
+        &self,
+        file: &SessionFile<'_>,
+        client: &Client<'_>,
+        end: End,
+        scopes: &[String],
+    ) -> Result<Credential> {
         let sent = Timestamp::now();
         let preset = self.want.profile.preset;
         let advice = |error: &OauthError| preset.advice(&error.numbers, &error.description).map(str::to_owned);
+        let expired = matches!(end, End::Expired);
         let refused = |message: String, hint: Option<String>| {
-            let refusal = Refusal { at_ms: now_ms(), message, hint };
+            let refusal = Refusal { at_ms: now_ms(), message, hint, expired };
             file.update(LOCK_LIMIT, |session| {
                 session.pending = None;
                 session.refusal = Some(refusal.clone());
             })?;
-            Err(self.refusal(&refusal))
+            Err(self.refusal(&refusal).into())
         };
         match end {
             End::Approved(tokens) => {
@@ -239,6 +259,21 @@ impl Attempt<'_> {
         })
     }
 
+    /// How much longer this caller wants to wait for a person.
+    fn patience_left(&self) -> Duration {
+        let passed = Duration::from_millis((now_ms() - self.started_ms).max(0).unsigned_abs());
+        self.want.patience.map_or(Duration::MAX, |patience| patience.saturating_sub(passed))
+    }
+
+    /// The caller's own limit is no end of the sign-in: the code stays good, and whoever comes next goes on with it.
+    fn out_of_patience(&self, pending: Option<&Pending>) -> anyhow::Error {
+        let seconds = self.want.patience.unwrap_or_default().as_secs();
+        let left = pending.map_or(0, |pending| pending.expires_at.since(Timestamp::now()));
+        let left = minutes(Duration::from_secs(left));
+        let what = format!("nobody has entered the code within {seconds} s; it is good for {left} more");
+        Failure::new(Exit::SignInNeeded, what).hint(format!("to go on with it: {}", self.login())).into()
+    }
+
     fn nobody_to_ask(&self, needed: &SignInNeeded) -> Failure {
         let because = needed.because.as_ref().map(|b| format!(": {b}")).unwrap_or_default();
         let nowhere = match (self.want.no_prompt, self.want.profile.prompt) {
@@ -250,10 +285,10 @@ impl Attempt<'_> {
         Failure::new(Exit::SignInNeeded, format!("a sign-in is needed{because}, and {nowhere}")).hint(login)
     }
 
-    fn refusal(&self, refusal: &Refusal) -> anyhow::Error {
+    pub(super) fn refusal(&self, refusal: &Refusal) -> Failure {
         let again = format!("to try again: {}", self.login());
         let hint = refusal.hint.as_ref().map_or_else(|| again.clone(), |hint| format!("{hint}; {again}"));
-        Failure::new(Exit::Refused, refusal.message.clone()).hint(hint).into()
+        Failure::new(Exit::Refused, refusal.message.clone()).hint(hint)
     }
 
     /// The command that signs in to this profile.
@@ -277,7 +312,11 @@ fn poll_until_end(
                 break;
             }
             view.screen.left(polling.deadline().saturating_sub(now));
-            sleep(polling.next().saturating_sub(now).min(Duration::from_secs(1)));
+            let patience = view.attempt.patience_left();
+            if patience.is_zero() {
+                return Err(view.attempt.out_of_patience(Some(&pending)));
+            }
+            sleep(polling.next().saturating_sub(now).min(patience).min(Duration::from_secs(1)));
         }
         if polling.ended(steady()) {
             return Ok(End::Expired);
@@ -302,7 +341,7 @@ fn poll_until_end(
 }
 
 /// Passes a success on; writes a failure down for those who wait, and ends the pending sign-in.
-fn or_trouble<T>(file: &SessionFile<'_>, result: Result<T>) -> Result<T> {
+pub(super) fn or_trouble<T>(file: &SessionFile<'_>, result: Result<T>) -> Result<T> {
     result.inspect_err(|error| {
         let trouble = Trouble::of(error, now_ms());
         let noted = file.update(LOCK_LIMIT, |session| {

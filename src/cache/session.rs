@@ -205,6 +205,10 @@ pub struct Pending {
     pub expires_at: Timestamp,
     /// Seconds between polls, as far as it has grown.
     pub interval: u64,
+    /// When the server last spoke of it, in milliseconds since the Unix epoch, where whoever polls writes that down: one who
+    /// goes on polling does not, one who polls in steps must.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub polled_at_ms: Option<i64>,
     /// Who asked, for those who join.
     pub asked_by: String,
     /// The terminal it is shown on, so that no one shows it there twice.
@@ -222,6 +226,9 @@ pub struct Refusal {
     /// What mends it, besides another try.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// The code ran out, rather than that somebody said no.
+    #[serde(default)]
+    pub expired: bool,
 }
 
 /// A refresh, or the start of a sign-in, that has just failed: those who waited for it need not try themselves.

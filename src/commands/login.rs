@@ -1,27 +1,52 @@
-//! `keyfob login`: sign in, or have the provider confirm the session that is there.
+//! `keyfob login`: sign in, or have the provider confirm the session that is there. In steps for programs that run the
+//! waiting themselves.
 
-use crate::acquire::{Asker, Effort, Want, acquire};
+use crate::acquire::{Asker, Credential, Effort, Step, Want, acquire, start, step};
 use crate::arguments::ProfileFlags;
-use crate::clock::Timestamp;
+use crate::cache::Pending;
+use crate::clock::{Timestamp, minutes};
 use crate::config::{Profile, Selection};
+use crate::failure::{Exit, Failure, Report};
 use crate::providers::TokenKind;
 use anyhow::Result;
+use serde::Serialize;
+use std::time::Duration;
 
 /// `keyfob login`
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[command(after_help = "\
 A session that is still good is only confirmed: the provider is asked for a new token, nobody for a code.
+
+--start prints address and code and returns; --poll asks once how it stands: exit 0 when it is done, 3 while the code is
+to be entered, 4 when it was refused or has expired. A --poll that comes too early asks nobody.
 
 Examples:
   keyfob login lab
   keyfob login lab --force                 sign in again, as somebody else perhaps
-  keyfob login --issuer https://id.example.com --client-id kubernetes")]
+  keyfob login work --account bob@contoso.com
+                                           one more account, with a session of its own
+  keyfob login --issuer https://id.example.com --client-id kubernetes
+  keyfob login lab --start --json          {\"status\":\"pending\",\"user_code\":…,\"interval\":5,…}
+  until keyfob login lab --poll; do sleep 5; done")]
 pub struct Arguments {
     /// Profile to sign in to [default: `KEYFOB_PROFILE`, default-profile, or the only one]
     profile: Option<String>,
     /// Sign in even if the session is good
     #[arg(long, short)]
     force: bool,
+    /// Start a sign-in, print what to show, and return
+    #[arg(long, conflicts_with = "poll")]
+    start: bool,
+    /// Ask once how the sign-in stands
+    #[arg(long, conflicts_with = "force")]
+    poll: bool,
+    /// Wait no longer than this; the code stays good
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["start", "poll"])]
+    timeout: Option<u64>,
+    /// Print one JSON object, for programs
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     flags: ProfileFlags,
 }
@@ -30,19 +55,127 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let selection = Selection { profile: arguments.profile.clone(), flags: arguments.flags.0.clone() };
     let profile = Profile::select(&selection)?;
-    let credential = acquire(&Want {
-        profile: &profile,
-        kind: profile.token_kind.unwrap_or(TokenKind::Access),
+    let want = Want {
         min_life: 0,
-        asker: Asker::Person,
-        purpose: None,
         effort: if arguments.force { Effort::SignIn } else { Effort::Confirm },
-        no_prompt: None,
-        refused: None,
-        claims: None,
-    })?;
+        patience: arguments.timeout.map(Duration::from_secs),
+        ..Want::of(&profile, profile.token_kind.unwrap_or(TokenKind::Access), Asker::Person)
+    };
+    let step = if arguments.start {
+        start(&want)?
+    } else if arguments.poll {
+        step(&want)?
+    } else {
+        Step::Done(acquire(&want)?)
+    };
+    if arguments.json {
+        super::print(&(serde_json::to_string(&Json::of(&step, &profile))? + "\n"))?;
+    }
+    match step {
+        Step::Done(_) if arguments.json => Ok(()),
+        Step::Done(credential) => super::print(&done(&profile, &credential)),
+        Step::Waiting(pending, delay) => {
+            if !arguments.json {
+                super::print(&waiting(&pending, delay, arguments.start))?;
+            }
+            if arguments.start { Ok(()) } else { Err(silently(Exit::SignInNeeded)) }
+        }
+        Step::Refused(failure) | Step::Expired(failure) => {
+            Err(if arguments.json { silently(failure.exit) } else { failure.into() })
+        }
+    }
+}
+
+/// An exit code for what stdout has said already.
+fn silently(exit: Exit) -> anyhow::Error {
+    Report { text: String::new(), code: exit as u8 }.into()
+}
+
+fn done(profile: &Profile, credential: &Credential) -> String {
     let who = credential.account.as_deref().map(|a| format!(" as {a}")).unwrap_or_default();
     let until = credential.expires_at.and_then(Timestamp::rfc3339);
     let until = until.map(|t| format!("; the token is good until {t}")).unwrap_or_default();
-    super::print(&format!("Signed in to {}{who}{until}.\n", profile.title()))
+    format!("Signed in to {}{who}{until}.\n", profile.title())
+}
+
+fn waiting(pending: &Pending, wait: Duration, started: bool) -> String {
+    let left = minutes(Duration::from_secs(pending.expires_at.since(Timestamp::now())));
+    if !started {
+        return format!("Not yet; the code ends in {left}. Ask again in {} s.\n", seconds(wait));
+    }
+    let complete = pending.verification_uri_complete.as_ref();
+    let complete = complete.map(|address| format!("Or open     {address}\n")).unwrap_or_default();
+    format!(
+        "Open        {}\nEnter code  {}\n{complete}The code ends in {left}; ask with --poll, every {} s.\n",
+        pending.verification_uri,
+        pending.user_code,
+        seconds(wait)
+    )
+}
+
+/// Whole seconds that are enough.
+fn seconds(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX)
+}
+
+/// How a sign-in stands, for programs.
+#[derive(Serialize)]
+#[serde(tag = "status", rename_all = "lowercase")]
+enum Json<'a> {
+    Done {
+        profile: &'a str,
+        account: Option<&'a str>,
+        expires_at: Option<String>,
+    },
+    Pending {
+        profile: &'a str,
+        verification_uri: &'a str,
+        verification_uri_complete: Option<&'a str>,
+        user_code: &'a str,
+        message: Option<&'a str>,
+        expires_at: Option<String>,
+        expires_in: u64,
+        interval: u64,
+        /// Seconds until the next --poll asks the provider.
+        retry_in: u64,
+    },
+    Refused {
+        profile: &'a str,
+        error: &'a str,
+        hint: Option<&'a str>,
+    },
+    Expired {
+        profile: &'a str,
+        error: &'a str,
+        hint: Option<&'a str>,
+    },
+}
+
+impl<'a> Json<'a> {
+    fn of(step: &'a Step, profile: &'a Profile) -> Self {
+        let profile = profile.title();
+        match step {
+            Step::Done(Credential { account, expires_at, .. }) => {
+                let expires_at = expires_at.and_then(Timestamp::rfc3339);
+                Self::Done { profile, account: account.as_deref(), expires_at }
+            }
+            Step::Waiting(pending, wait) => Self::Pending {
+                profile,
+                verification_uri: &pending.verification_uri,
+                verification_uri_complete: pending.verification_uri_complete.as_deref(),
+                user_code: &pending.user_code,
+                message: pending.message.as_deref(),
+                expires_at: pending.expires_at.rfc3339(),
+                expires_in: pending.expires_at.since(Timestamp::now()),
+                interval: pending.interval,
+                retry_in: seconds(*wait),
+            },
+            Step::Refused(Failure { message, hint, .. }) => {
+                Self::Refused { profile, error: message, hint: hint.as_deref() }
+            }
+            Step::Expired(Failure { message, hint, .. }) => {
+                Self::Expired { profile, error: message, hint: hint.as_deref() }
+            }
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use crate::cache::{Session, Store};
 use crate::clock::{Timestamp, minutes};
 use crate::config::{Profile, file_path};
+use crate::text::shell_quoted;
 use anyhow::Result;
 use serde::Serialize;
 use std::time::Duration;
@@ -33,6 +34,9 @@ struct Status {
 #[derive(Serialize)]
 struct Entry {
     profiles: Vec<String>,
+    /// Profiles that lead here with `--account` and this name.
+    profiles_with_account: Vec<String>,
+    account_label: Option<String>,
     authority: String,
     client_id: String,
     account: Option<String>,
@@ -77,9 +81,12 @@ fn gather() -> Result<Status> {
     if let Some(store) = Store::open()? {
         let contents = store.contents()?;
         for (file, session) in &contents.sessions {
-            let belongs = |p: &Result<Profile, _>| p.as_ref().is_ok_and(|p| p.session == *file.key());
-            let names = profiles.iter().filter(|(_, p)| belongs(p)).map(|(name, _)| name.clone()).collect();
-            sessions.push(entry(session, names, now));
+            let usable = profiles.iter().filter_map(|(name, p)| Some((name, p.as_ref().ok()?)));
+            let own = usable.clone().filter(|(_, p)| p.session == *file.key()).map(|(name, _)| name.clone()).collect();
+            // With `--account` a profile has more sessions than its own.
+            let with_account = |p: &Profile| p.with_account(&session.label) == *file.key() && p.session != *file.key();
+            let others = usable.filter(|(_, p)| with_account(p)).map(|(name, _)| name.clone()).collect();
+            sessions.push(entry(session, own, others, now));
         }
         let said = |(file, problem): (std::path::PathBuf, _)| Damaged { file: file.display().to_string(), problem };
         damaged.extend(contents.damaged.into_iter().map(said));
@@ -98,7 +105,7 @@ fn gather() -> Result<Status> {
     })
 }
 
-fn entry(session: &Session, profiles: Vec<String>, now: Timestamp) -> Entry {
+fn entry(session: &Session, profiles: Vec<String>, profiles_with_account: Vec<String>, now: Timestamp) -> Entry {
     let tokens = session.tokens.iter().filter(|t| t.lives(now, 1)).map(|t| TokenEntry {
         kind: t.key.kind.to_string(),
         scopes: t.key.scopes.clone(),
@@ -107,6 +114,8 @@ fn entry(session: &Session, profiles: Vec<String>, now: Timestamp) -> Entry {
     });
     Entry {
         profiles,
+        profiles_with_account,
+        account_label: Some(session.label.clone()).filter(|label| !label.is_empty()),
         authority: session.authority.clone(),
         client_id: session.client_id.clone(),
         account: session.account.as_ref().map(|a| a.name.clone()),
@@ -124,7 +133,10 @@ fn entry(session: &Session, profiles: Vec<String>, now: Timestamp) -> Entry {
 fn text(status: &Status) -> String {
     let mut lines = Vec::new();
     for session in &status.sessions {
-        let names = if session.profiles.is_empty() { "(no profile)".to_owned() } else { session.profiles.join(", ") };
+        let label = session.account_label.as_deref().unwrap_or_default();
+        let others = session.profiles_with_account.iter().map(|p| format!("{p} --account {}", shell_quoted(label)));
+        let names: Vec<String> = session.profiles.iter().cloned().chain(others).collect();
+        let names = if names.is_empty() { "(no profile)".to_owned() } else { names.join(", ") };
         let who = match &session.account {
             Some(account) if session.signed_in => format!("signed in as {account}"),
             _ if session.signed_in => "signed in".to_owned(),

@@ -197,6 +197,11 @@ impl Profile {
         self.name.as_deref().unwrap_or(&self.session.authority)
     }
 
+    /// The session that this profile has with `--account LABEL`.
+    pub fn with_account(&self, label: &str) -> SessionKey {
+        SessionKey { label: label.to_owned(), ..self.session.clone() }
+    }
+
     /// The tenant, if the profile names one that is no group of tenants.
     pub fn tenant(&self) -> Option<&str> {
         self.settings.one("tenant").filter(|tenant| !self.preset.tenant_groups.contains(tenant))
