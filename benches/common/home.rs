@@ -99,10 +99,11 @@ pub const CASES: &[Case] = &[
     },
 ];
 
-/// What kubectl says to a plugin.
+/// What kubectl says to a plugin, and a number: for the same process to ask the same thing again would mean that the
+/// token it was given before did not work.
 const EXEC_INFO: (&str, &str) = (
     "KUBERNETES_EXEC_INFO",
-    r#"{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","spec":{"interactive":false}}"#,
+    r#"{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","spec":{"interactive":false},"asked":"NUMBER"}"#,
 );
 
 const CONFIG: &str = "config.toml";
@@ -138,6 +139,8 @@ const ENTRA_TENANT: &str = "https://login.microsoftonline.com/11111111-1111-1111
 /// A folder with a copy of keyfob, its configuration and its cache; gone when this is dropped.
 pub struct Home {
     folder: TempDir,
+    /// What `XDG_RUNTIME_DIR` names, where the system has a file system in memory.
+    memory: Option<TempDir>,
     /// Profiles, and their sessions' files below the folder.
     sessions: Vec<(&'static str, String)>,
 }
@@ -145,7 +148,8 @@ pub struct Home {
 impl Home {
     /// A home with this keyfob; every case is asked once, and must be answered.
     pub fn new(keyfob: &Path) -> Result<Self> {
-        let mut home = Self { folder: TempDir::with_prefix("keyfob-bench-")?, sessions: Vec::new() };
+        let memory = TempDir::with_prefix_in("keyfob-bench-", "/dev/shm").ok();
+        let mut home = Self { folder: TempDir::with_prefix("keyfob-bench-")?, memory, sessions: Vec::new() };
         fs::copy(keyfob, home.path().join("keyfob"))?;
         fs::set_permissions(home.path().join("keyfob"), Permissions::from_mode(0o755))?;
         fs::write(home.path().join(CONFIG), CONFIG_TEXT)?;
@@ -209,7 +213,10 @@ impl Home {
         for (name, value) in [("KEYFOB_CONFIG", CONFIG), ("KEYFOB_CACHE_DIR", CACHE), ("KEYFOB_PROMPT", "never")] {
             run = run.env(name, value);
         }
-        run
+        match &self.memory {
+            Some(memory) => run.env("XDG_RUNTIME_DIR", memory.path()),
+            None => run,
+        }
     }
 
     /// A program that reads and prints what keyfob reads in this case, in the same surroundings.
