@@ -7,12 +7,22 @@ use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::process::Stdio;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::run::Run;
+
+/// A file that keyfob reads to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// The configuration.
+    Config,
+    /// The session of this profile.
+    Session(&'static str),
+}
 
 /// A way to ask keyfob, and what it reads to answer.
 #[derive(Debug)]
@@ -26,7 +36,7 @@ pub struct Case {
     /// The file that it reads on standard input.
     pub input: Option<&'static str>,
     /// The files it reads, standard input apart.
-    pub reads: &'static [&'static str],
+    pub reads: &'static [Reads],
     /// What its answer holds.
     pub answer: &'static str,
 }
@@ -38,7 +48,7 @@ pub const CASES: &[Case] = &[
         args: &["kubernetes", "--profile=lab"],
         variables: &[EXEC_INFO],
         input: None,
-        reads: &[CONFIG, LAB],
+        reads: &[Reads::Config, Reads::Session("lab")],
         answer: "\"token\":\"id.abcdef",
     },
     Case {
@@ -53,7 +63,7 @@ pub const CASES: &[Case] = &[
         ],
         variables: &[EXEC_INFO],
         input: None,
-        reads: &[LAB],
+        reads: &[Reads::Session("lab")],
         answer: "\"token\":\"id.abcdef",
     },
     Case {
@@ -61,28 +71,43 @@ pub const CASES: &[Case] = &[
         args: &["git", "get"],
         variables: &[],
         input: Some(GIT_REQUEST),
-        reads: &[CONFIG, LAB],
+        reads: &[Reads::Config, Reads::Session("lab")],
         answer: "\ncredential=access.abcdef",
+    },
+    Case {
+        name: "keyfob az account get-access-token",
+        args: &[
+            "az",
+            "account",
+            "get-access-token",
+            "--output=json",
+            "--resource=https://management.core.windows.net/",
+        ],
+        // Its answer holds the local time.
+        variables: &[("TZ", "UTC0")],
+        input: None,
+        reads: &[Reads::Config, Reads::Session("entra")],
+        answer: "\"accessToken\":\"access.abcdef",
     },
     Case {
         name: "keyfob token",
         args: &["token", "--profile=lab"],
         variables: &[],
         input: None,
-        reads: &[CONFIG, LAB],
+        reads: &[Reads::Config, Reads::Session("lab")],
         answer: "access.abcdef",
     },
 ];
 
-/// What kubectl says to a plugin.
+/// What kubectl says to a plugin, and a number: for the same process to ask the same thing again would mean that the
+/// token it was given before did not work.
 const EXEC_INFO: (&str, &str) = (
     "KUBERNETES_EXEC_INFO",
-    r#"{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","spec":{"interactive":false}}"#,
+    r#"{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","spec":{"interactive":false},"asked":"NUMBER"}"#,
 );
 
 const CONFIG: &str = "config.toml";
 const CACHE: &str = "cache";
-const LAB: &str = "cache/id.example.com-44933f4464943851631be082.json";
 /// What git says to a helper.
 pub const GIT_REQUEST: &str = "git-request";
 const GIT_REQUEST_TEXT: &str = "capability[]=authtype\ncapability[]=state\nprotocol=https\nhost=git.example.com\n\
@@ -95,23 +120,46 @@ issuer = "https://id.example.com/realms/lab"
 client-id = "kubernetes"
 scopes = ["openid", "email", "offline_access"]
 
+[profile.entra]
+provider = "entra"
+tenant = "11111111-1111-1111-1111-111111111111"
+client-id = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
+
 [hosts]
 "https://git.example.com" = "lab"
+
+[az]
+profile = "entra"
 "#;
 
+const LAB_SCOPES: &[&str] = &["email", "offline_access", "openid"];
+const ENTRA_SCOPES: &[&str] = &["https://management.core.windows.net//.default", "offline_access", "openid", "profile"];
+const ENTRA_TENANT: &str = "https://login.microsoftonline.com/11111111-1111-1111-1111-111111111111/oauth2/v2.0/token";
+
 /// A folder with a copy of keyfob, its configuration and its cache; gone when this is dropped.
-pub struct Home(TempDir);
+pub struct Home {
+    folder: TempDir,
+    /// What `XDG_RUNTIME_DIR` names, where the system has a file system in memory.
+    memory: Option<TempDir>,
+    /// Profiles, and their sessions' files below the folder.
+    sessions: Vec<(&'static str, String)>,
+}
 
 impl Home {
     /// A home with this keyfob; every case is asked once, and must be answered.
     pub fn new(keyfob: &Path) -> Result<Self> {
-        let home = Self(TempDir::with_prefix("keyfob-bench-")?);
+        let memory = TempDir::with_prefix_in("keyfob-bench-", "/dev/shm").ok();
+        let mut home = Self { folder: TempDir::with_prefix("keyfob-bench-")?, memory, sessions: Vec::new() };
         fs::copy(keyfob, home.path().join("keyfob"))?;
         fs::set_permissions(home.path().join("keyfob"), Permissions::from_mode(0o755))?;
         fs::write(home.path().join(CONFIG), CONFIG_TEXT)?;
         fs::write(home.path().join(GIT_REQUEST), GIT_REQUEST_TEXT)?;
         DirBuilder::new().mode(0o700).create(home.path().join(CACHE))?;
-        home.private(LAB, &session("https://id.example.com/realms/lab", "kubernetes"))?;
+        let lab = session("https://id.example.com/realms/lab", "kubernetes", LAB_SCOPES, None);
+        home.sign_in("lab", &lab)?;
+        let client = "04b07795-8ddb-461a-bbee-02f9e1bf7b46";
+        let entra = session("https://login.microsoftonline.com", client, ENTRA_SCOPES, Some(ENTRA_TENANT));
+        home.sign_in("entra", &entra)?;
         for case in CASES {
             let answer = home.keyfob(case).answer()?;
             ensure!(answer.contains(case.answer), "{}: not the cached answer: {answer}", case.name);
@@ -121,15 +169,38 @@ impl Home {
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        self.0.path()
+        self.folder.path()
+    }
+
+    /// Puts a session where keyfob looks for that of this profile: a look that finds nothing leaves a lock of its name.
+    fn sign_in(&mut self, profile: &'static str, session: &Value) -> Result<()> {
+        let mut look = self.keyfob_with(&["token", "--profile", profile]).command()?;
+        look.stderr(Stdio::null());
+        ensure!(look.status()?.code() == Some(3), "there is a session of {profile} already");
+        let mut names =
+            fs::read_dir(self.path().join(CACHE))?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let lock = names.find(|name| name.ends_with(".lock")).context("keyfob looked for no session")?;
+        fs::remove_file(self.path().join(CACHE).join(&lock))?;
+        let file = format!("{CACHE}/{}.json", lock.trim_end_matches(".lock"));
+        self.private(&file, session)?;
+        self.sessions.push((profile, file));
+        Ok(())
+    }
+
+    /// A file that keyfob reads, as it is called in the folder.
+    pub fn file(&self, file: Reads) -> &str {
+        match file {
+            Reads::Config => CONFIG,
+            Reads::Session(profile) => {
+                let known = self.sessions.iter().find(|(name, _)| *name == profile);
+                known.map(|(_, file)| file.as_str()).unwrap_or_default()
+            }
+        }
     }
 
     /// keyfob as one case asks it.
     pub fn keyfob(&self, case: &Case) -> Run {
-        let mut run = Run::new("./keyfob", case.args).within(self.path());
-        for (name, value) in [("KEYFOB_CONFIG", CONFIG), ("KEYFOB_CACHE_DIR", CACHE), ("KEYFOB_PROMPT", "never")] {
-            run = run.env(name, value);
-        }
+        let mut run = self.keyfob_with(case.args);
         for (name, value) in case.variables {
             run = run.env(name, value);
         }
@@ -137,10 +208,21 @@ impl Home {
         run
     }
 
+    fn keyfob_with(&self, args: &[&str]) -> Run {
+        let mut run = Run::new("./keyfob", args).within(self.path());
+        for (name, value) in [("KEYFOB_CONFIG", CONFIG), ("KEYFOB_CACHE_DIR", CACHE), ("KEYFOB_PROMPT", "never")] {
+            run = run.env(name, value);
+        }
+        match &self.memory {
+            Some(memory) => run.env("XDG_RUNTIME_DIR", memory.path()),
+            None => run,
+        }
+    }
+
     /// A program that reads and prints what keyfob reads in this case, in the same surroundings.
     pub fn reader(&self, program: &Path, case: &Case) -> Run {
         let standard_input = case.input.map(|_| "-");
-        let files = case.reads.iter().copied().chain(standard_input);
+        let files = case.reads.iter().map(|file| self.file(*file)).chain(standard_input);
         Run { program: program.to_owned(), args: files.map(Into::into).collect(), ..self.keyfob(case) }
     }
 
@@ -162,15 +244,15 @@ impl Home {
 }
 
 /// A session with two tokens of usual sizes, which live until the year 2100.
-fn session(authority: &str, client_id: &str) -> Value {
-    let scopes = ["email", "offline_access", "openid"];
+fn session(authority: &str, client_id: &str, scopes: &[&str], tenant: Option<&str>) -> Value {
     let token = |kind: &str, size: usize| {
         json!({
-            "key": { "kind": kind, "scopes": scopes },
+            "key": { "kind": kind, "scopes": scopes, "tenant": tenant },
             "token": opaque(kind, size),
-            "received_at": 4_102_441_200_u64,
+            "serial": 12_297_829_382_473_034_410_u64,
+            "received_at": 1_700_000_000,
             "expires_at": 4_102_444_800_u64,
-            "lifetime": 3600,
+            "lifetime": 2_402_444_800_u64,
         })
     };
     json!({
@@ -184,7 +266,7 @@ fn session(authority: &str, client_id: &str) -> Value {
         "granted": scopes,
         "tokens": [token("access", 1400), token("id", 1100)],
         "server": {
-            "fetched_at": 4_102_441_200_u64,
+            "fetched_at": 1_700_000_000,
             "device_authorization_endpoint": format!("{authority}/device"),
             "token_endpoint": format!("{authority}/token"),
             "auth_method": "client_secret_basic",

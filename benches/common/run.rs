@@ -4,9 +4,12 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+
+static STARTS: AtomicU32 = AtomicU32::new(0);
 
 /// How to start a program. Its environment is what is said here and nothing else, its standard output goes nowhere.
 #[derive(Clone, Debug, Default)]
@@ -15,7 +18,7 @@ pub struct Run {
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
-    /// Its environment.
+    /// Its environment. `NUMBER` in a value becomes eight digits that no start before has had.
     pub variables: Vec<(String, OsString)>,
     /// Where it runs.
     pub folder: PathBuf,
@@ -68,7 +71,16 @@ impl Run {
     }
 
     fn equip(&self, command: &mut Command) -> Result<()> {
-        command.env_clear().envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.env_clear();
+        for (name, value) in &self.variables {
+            match value.to_str().filter(|value| value.contains("NUMBER")) {
+                Some(value) => {
+                    let number = STARTS.fetch_add(1, Ordering::Relaxed);
+                    command.env(name, value.replace("NUMBER", &format!("{number:08}")))
+                }
+                None => command.env(name, value),
+            };
+        }
         command.current_dir(&self.folder).stdout(Stdio::null());
         match &self.input {
             // Opened anew for every start: the position in an open file is shared.

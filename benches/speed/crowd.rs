@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::table::{Budget, Table};
 use super::turns::{against, median, medians, ratio, readable};
 use super::{Place, profile};
-use crate::common::home::CASES;
+use crate::common::home::{CASES, Reads};
 
 const CALLERS: usize = 200;
 /// How long the provider takes to renew a token: what the large ones take.
@@ -31,7 +31,7 @@ fn fresh(place: &Place, table: &mut Table) -> Result<()> {
     let case = CASES.iter().find(|case| case.name == "keyfob token").context("no such case")?;
     let (keyfob, reader) = (place.home.keyfob(case), place.home.reader(&place.reader, case));
     // Whoever waited for one of these would wait for ever.
-    let session = place.home.path().join(case.reads[case.reads.len() - 1]);
+    let session = place.home.path().join(place.home.file(Reads::Session("lab")));
     let lock = |kind: &str| -> Result<File> {
         let file = File::create(session.with_extension(kind))?;
         FileExt::lock_exclusive(&file)?;
