@@ -13,12 +13,13 @@
 mod refresh;
 mod sign_in;
 
+use crate::address::Address;
 use crate::cache::{Session, SessionFile, Store, Token, TokenKey};
 use crate::clock::{Timestamp, now_ms};
 use crate::config::Profile;
 use crate::failure::{Exit, Failure};
 use crate::oauth::http;
-use crate::prompt::Screen;
+use crate::prompt::{Screen, while_waiting};
 use crate::providers::TokenKind;
 use crate::secret::{Fingerprint, Secret};
 use anyhow::{Context, Result};
@@ -48,6 +49,8 @@ pub struct Want<'p> {
     pub effort: Effort,
     /// Why this caller may not prompt, whatever the profile says, as `…` in "a sign-in is needed, and …".
     pub no_prompt: Option<&'static str>,
+    /// Show a sign-in's address as a QR code too, where it fits.
+    pub qr: bool,
     /// A token that was handed out before and did not work: anything but this one.
     pub refused: Option<Fingerprint>,
 }
@@ -56,7 +59,17 @@ impl<'p> Want<'p> {
     /// What most callers ask for: anything that is good, without a purpose to name.
     pub fn of(profile: &'p Profile, kind: TokenKind, asker: Asker) -> Self {
         let effort = Effort::Least;
-        Self { profile, kind, min_life: MIN_LIFE, asker, purpose: None, effort, no_prompt: None, refused: None }
+        Self {
+            profile,
+            kind,
+            min_life: MIN_LIFE,
+            asker,
+            purpose: None,
+            effort,
+            no_prompt: None,
+            qr: false,
+            refused: None,
+        }
     }
 }
 
@@ -155,6 +168,13 @@ impl Attempt<'_> {
     /// Where something may be shown now, if anywhere.
     fn screen(&self) -> Option<Screen> {
         if self.want.no_prompt.is_some() { None } else { Screen::find(self.want.profile.prompt) }
+    }
+
+    /// Has the provider asked something, and says so where that takes long.
+    fn patiently<T>(&self, work: impl FnOnce() -> T) -> T {
+        let authority = &self.want.profile.session.authority;
+        let host = Address::parse(authority).map_or_else(|_| authority.clone(), |address| address.host());
+        while_waiting(&format!("waiting for {host} to answer"), || self.screen(), work)
     }
 
     /// The cached token, unless it is the one that did not work.

@@ -8,14 +8,11 @@ use crate::failure::{Exit, Failure};
 use crate::log::debug;
 use crate::oauth::answer::{Answer, OauthError, Tokens};
 use crate::oauth::{Client, http, id_token};
-use crate::prompt::Screen;
+use crate::prompt::{PATIENCE, Screen};
 use crate::providers::TokenKind;
 use anyhow::Result;
 use std::thread::sleep;
 use std::time::Duration;
-
-/// After this long, say what is waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Attempt<'_> {
     /// Steps 2 to 4.
@@ -37,7 +34,7 @@ impl Attempt<'_> {
                 notice.or_else(|| ended.then(|| "the last token has ended and there is none to renew it with".into()));
             return Ok(Err(SignInNeeded { because }));
         }
-        let (client, found) = match Client::new(self.want.profile, session.server.as_ref()) {
+        let (client, found) = match self.patiently(|| Client::new(self.want.profile, session.server.as_ref())) {
             Ok(made) => made,
             Err(error) => return self.troubled(&locked, &mut session, error).map(Ok),
         };
@@ -50,7 +47,7 @@ impl Attempt<'_> {
             let scopes = self.scopes_to_name(&session);
             debug(|| format!("refreshing the session of {}", self.want.profile.title()));
             let sent = Timestamp::now();
-            let why = match client.refresh(&refresh_token, scopes.as_deref()) {
+            let why = match self.patiently(|| client.refresh(&refresh_token, scopes.as_deref())) {
                 Ok(Answer::Object(object)) => match Tokens::read(&object) {
                     Ok(tokens) => {
                         let asked = session.asked.clone();
@@ -120,7 +117,7 @@ impl Attempt<'_> {
             if waited > PATIENCE {
                 let screen: &mut Option<Screen> = screen.get_or_insert_with(|| self.screen());
                 if let Some(screen) = screen {
-                    screen.status("keyfob: waiting for another process to renew the token. Ctrl-C stops.");
+                    screen.status("waiting for another process to renew the token");
                 }
             }
         }

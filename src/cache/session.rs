@@ -145,6 +145,9 @@ pub struct Pending {
     pub code_verifier: Option<Secret>,
     /// Scopes asked for.
     pub scopes: Vec<String>,
+    /// When it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
     /// When the code ends.
     pub expires_at: Timestamp,
     /// Seconds between polls, as far as it has grown.

@@ -22,6 +22,9 @@ pub struct Arguments {
     /// Sign in even if the session is good
     #[arg(long, short)]
     force: bool,
+    /// Show the address as a QR code too, if the terminal is large enough
+    #[arg(long)]
+    qr: bool,
     #[command(flatten)]
     flags: ProfileFlags,
 }
@@ -38,6 +41,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         purpose: None,
         effort: if arguments.force { Effort::SignIn } else { Effort::Confirm },
         no_prompt: None,
+        qr: arguments.qr,
         refused: None,
     })?;
     let who = credential.account.as_deref().map(|a| format!(" as {a}")).unwrap_or_default();
