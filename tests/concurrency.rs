@@ -155,7 +155,7 @@ fn twelve_without_a_session_on_separate_pipes_show_the_same_code_and_who_started
     let who = fs::read_to_string("/proc/self/comm").unwrap();
     let (asked, joined) = (
         format!("A token is asked for by {}.\n", who.trim_end()),
-        format!("This sign-in was started for {}.\n", who.trim_end()),
+        format!("This sign-in was started for {}, less than a minute ago.\n", who.trim_end()),
     );
     let says = |what: &str| outputs.iter().filter(|o| o.stderr.contains(what)).count();
     assert_eq!((says(&asked), says(&joined)), (1, 11), "{outputs:#?}");

@@ -6,18 +6,27 @@ mod common;
 
 use std::process::Command;
 
-use common::{PROGRAM, SOON, Scene, code};
-use keyfob_test_support::provider::{Auto, Options};
-use keyfob_test_support::{Ended, Output, Stream, Streams, Terminal};
+use common::{PROGRAM, SOON, Scene, code, wait_until};
+use keyfob_test_support::provider::{Auto, Endpoint, Options};
+use keyfob_test_support::{Ended, Output, Stream, Streams, Terminal, skip};
 
 /// kubectl's request, with `provideClusterInfo`.
 const REQUEST: &str = r#"{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","spec":{"cluster":{"server":"https://10.0.0.1:6443"},"interactive":false}}"#;
 
+/// A terminal of so many columns and rows that has been sent these bytes.
+fn terminal(bytes: &str, (columns, rows): (u16, u16)) -> vt100::Parser {
+    let mut screen = vt100::Parser::new(rows.try_into().unwrap(), columns.try_into().unwrap(), 0);
+    screen.process(bytes.as_bytes());
+    screen
+}
+
 /// What a person sees of these bytes, without the empty rows below.
 fn seen(bytes: &str) -> String {
-    let mut screen = vt100::Parser::new(24.try_into().unwrap(), 80.try_into().unwrap(), 0);
-    screen.process(bytes.as_bytes());
-    screen.screen().contents().trim_end().to_owned()
+    seen_in(bytes, (80, 24))
+}
+
+fn seen_in(bytes: &str, size: (u16, u16)) -> String {
+    terminal(bytes, size).screen().contents().trim_end().to_owned()
 }
 
 fn kubernetes(scene: &Scene) -> Command {
@@ -143,4 +152,252 @@ fn r26_ctrl_c_stops_at_once_and_the_next_call_goes_on_with_the_same_code() {
     answered(&terminal.wait());
     assert_eq!(scene.idp.count("device"), 1);
     scene.assert_proper();
+}
+
+/// What kubectl's prompt looks like in a terminal of this size: what the program is called, the issuer's port and the
+/// seconds stand as they do here. Gone when done.
+#[track_caller]
+fn snapshot(size: (u16, u16), expected: &str) {
+    let scene = Scene::new(Options::default());
+    let mut shell = scene.keyfob.other("sh");
+    // The name of the program that asks is that of the shell, whatever runs the test.
+    shell.args(["-c", &format!("{PROGRAM} kubernetes >out; true")]).current_dir(scene.keyfob.home());
+    shell.env("TERM", "xterm").env("KUBERNETES_EXEC_INFO", REQUEST).env("KEYFOB_PROMPT", "auto");
+    let terminal = Terminal::start_sized(shell, Streams::default(), size);
+    let code = scene.idp.wait_for_code(SOON);
+    // Two states of the countdown.
+    wait_until("the countdown", || terminal.screen().matches("\r\u{1b}[K").count() >= 2);
+    let port = scene.idp.issuer().rsplit(':').next().unwrap();
+    let seconds = (0..10).map(|second| format!("9:5{second}"));
+    let screen = seconds.fold(seen_in(&terminal.screen(), size), |screen, left| screen.replace(&left, "9:58"));
+    assert_eq!(screen.replace(port, "54321").replace(&code, "WDJB-MJHT"), expected);
+    scene.idp.approve(&code);
+    let ended = terminal.wait();
+    assert_eq!((ended.code, seen_in(&ended.screen, size).as_str()), (Some(0), ""));
+    scene.assert_proper();
+}
+
+#[test]
+fn in_300_columns() {
+    snapshot(
+        (300, 24),
+        "\
+Sign in to http://127.0.0.1:54321 (profile lab)
+A token is asked for by sh for https://10.0.0.1:6443.
+
+    Open        http://127.0.0.1:54321/device
+    Enter code  WDJB-MJHT
+
+Enter the code only if you started this yourself.
+Waiting; the code ends in 9:58. Ctrl-C stops.",
+    );
+}
+
+#[test]
+fn in_40_columns() {
+    snapshot(
+        (40, 14),
+        "\
+Sign in to http://127.0.0.1:54321
+(profile lab)
+A token is asked for by sh for
+https://10.0.0.1:6443.
+
+Open
+    http://127.0.0.1:54321/device
+Enter code
+    WDJB-MJHT
+
+Enter the code only if you started this
+yourself.
+9:58 left. Ctrl-C stops.",
+    );
+}
+
+#[test]
+fn in_20_columns_nothing_is_cut_and_the_address_stays_whole() {
+    // What the terminal itself has wrapped is one line for whoever copies it.
+    snapshot(
+        (20, 24),
+        "\
+Sign in to
+http://127.0.0.1:54321
+(profile lab)
+A token is asked for
+by sh for
+https://10.0.0.1:6443.
+
+Open
+http://127.0.0.1:54321/device
+Enter code
+    WDJB-MJHT
+
+Enter the code only
+if you started this
+yourself.
+9:58 left",
+    );
+}
+
+#[test]
+fn a_terminal_that_becomes_narrow_gets_the_prompt_anew_and_nothing_stays_behind() {
+    let scene = Scene::new(Options::default());
+    let running = plugin(kubernetes(&scene), Stream::Terminal);
+    let code = scene.idp.wait_for_code(SOON);
+    running.wait_for("9:58", SOON);
+    let before = running.resize((40, 24));
+    running.wait_for("Enter code\r\n", SOON);
+    running.wait_for("left. Ctrl-C stops.", SOON);
+    let seen = |bytes: &str| {
+        let mut screen = terminal(&before, (80, 24));
+        screen.screen_mut().set_size(24.try_into().unwrap(), 40.try_into().unwrap());
+        screen.process(&bytes.as_bytes()[before.len()..]);
+        screen.screen().contents().trim_end().to_owned()
+    };
+    let screen = seen(&running.screen());
+    assert!(screen.starts_with("Sign in to http://127.0.0.1:"), "{screen}");
+    assert!(
+        screen.contains(&format!("Enter code\n    {code}\n\nEnter the code only if you started this\nyourself.\n9:5")),
+        "{screen}"
+    );
+    assert_eq!(screen.matches("Sign in").count(), 1, "{screen}");
+    scene.idp.approve(&code);
+    let ended = running.wait();
+    answered(&ended);
+    assert_eq!(seen(&ended.screen), "");
+}
+
+#[test]
+fn address_and_code_are_bold_unless_no_color_says_otherwise() {
+    let scene = Scene::new(Options::default());
+    for (no_color, bold) in [("", true), ("1", false)] {
+        let mut command = kubernetes(&scene);
+        command.env("NO_COLOR", no_color);
+        let running = plugin(command, Stream::Terminal);
+        running.wait_for("Ctrl-C stops.", SOON);
+        let bytes = running.screen();
+        let code = scene.idp.user_codes().pop().unwrap();
+        let address = format!("{}/device", scene.idp.issuer());
+        for value in [&address, &code] {
+            assert_eq!(bytes.contains(&format!("\u{1b}[1m{value}\u{1b}[0m")), bold, "{bytes:?}");
+        }
+        assert_eq!(bytes.contains("\u{1b}[0m"), bold, "{bytes:?}");
+        running.interrupt();
+        running.wait();
+    }
+}
+
+#[test]
+fn whoever_joins_is_told_for_whom_it_was_started_and_since_when() {
+    let scene = Scene::new(Options::default());
+    let first = plugin(kubernetes(&scene), Stream::Terminal);
+    let code = scene.idp.wait_for_code(SOON);
+    first.wait_for(&code, SOON);
+    scene.change(|session| {
+        let at = &mut session["pending"]["started_at"];
+        *at = (at.as_i64().unwrap() - 125).into();
+    });
+    let mut command = scene.command("auto", ["login"]);
+    command.env("TERM", "xterm");
+    let second = Terminal::start(command);
+    let screen = seen(&second.wait_for("minutes ago.", SOON)).replace('\n', " ");
+    assert!(screen.contains(" (profile lab) This sign-in was started for "), "{screen}");
+    assert!(screen.contains(" for https://10.0.0.1:6443, 2 minutes ago. "), "{screen}");
+    scene.idp.approve(&code);
+    answered(&first.wait());
+    assert_eq!(second.wait().code, Some(0));
+}
+
+#[test]
+fn a_provider_that_is_slow_is_named_after_a_second_and_the_words_are_gone_afterwards() {
+    for (endpoint, signed_in) in [(Endpoint::Discovery, false), (Endpoint::Device, false), (Endpoint::Token, true)] {
+        let scene = if signed_in { Scene::signed_in(Options::default()) } else { Scene::new(Options::default()) };
+        if signed_in {
+            scene.leave(-1);
+        }
+        let held = scene.idp.hold(endpoint);
+        let running = plugin(kubernetes(&scene), Stream::Terminal);
+        let screen = running.wait_for("stops.", SOON);
+        assert_eq!(seen(&screen), "keyfob: waiting for 127.0.0.1 to answer. Ctrl-C stops.");
+        drop(held);
+        if !signed_in {
+            let code = scene.idp.wait_for_code(SOON);
+            let screen = seen(&running.wait_for(&code, SOON));
+            assert!(!screen.contains("to answer"), "{screen}");
+            scene.idp.approve(&code);
+        }
+        let ended = running.wait();
+        answered(&ended);
+        assert_eq!(seen(&ended.screen), "");
+    }
+}
+
+/// The dark and light pixels of a screen, as a file that an image reader takes: four by eight a character.
+fn picture(screen: &vt100::Screen) -> Vec<u8> {
+    let (rows, columns) = screen.size();
+    let (rows, columns) = (rows.get(), columns.get());
+    let mut pixels = format!("P5 {} {} 255\n", columns * 4, rows * 8).into_bytes();
+    for y in 0..rows * 8 {
+        for x in 0..columns * 4 {
+            let cell = screen.cell(y / 8, x / 4).unwrap();
+            let upper = y % 8 < 4;
+            let drawn = match cell.contents() {
+                "█" => true,
+                "▀" => upper,
+                "▄" => !upper,
+                _ => false,
+            };
+            // What no colour was given to is light on dark.
+            let light = drawn != (cell.bgcolor() == vt100::Color::Idx(7));
+            pixels.push(if light { 255 } else { 0 });
+        }
+    }
+    pixels
+}
+
+#[test]
+fn the_qr_code_holds_the_address_in_colour_and_without() {
+    if Command::new("zbarimg").arg("--version").output().is_err() {
+        skip!("zbarimg is not here");
+    }
+    let scene = Scene::new(Options::default());
+    // With empty rows beside it, and without.
+    for (no_color, rows) in [("", 24), ("1", 24), ("", 20), ("1", 20)] {
+        let mut command = scene.command("auto", ["login", "--qr"]);
+        command.env("TERM", "xterm").env("LC_ALL", "C.UTF-8").env("NO_COLOR", no_color);
+        let size = (80, rows);
+        let running = Terminal::start_sized(command, Streams::default(), size);
+        let bytes = running.wait_for("Ctrl-C stops.", SOON);
+        let code = scene.idp.user_codes().pop().unwrap();
+        let address = format!("{}/device", scene.idp.issuer());
+        let screen = terminal(&bytes, size);
+        for text in [&address, &code] {
+            assert!(screen.screen().contents().contains(text), "{}", screen.screen().contents());
+        }
+        let file = scene.keyfob.home().join("screen.pgm");
+        std::fs::write(&file, picture(screen.screen())).unwrap();
+        let mut reader = Command::new("zbarimg");
+        reader.args(["--quiet", "--raw", "-Sdisable", "-Sqrcode.enable", "-Stest-inverted"]).arg(&file);
+        let read = Output::of(&mut reader, b"");
+        assert_eq!(
+            read.stdout,
+            format!("{address}\n"),
+            "{no_color:?} {rows} {}\n{}",
+            read.stderr,
+            screen.screen().contents()
+        );
+        running.interrupt();
+        running.wait();
+    }
+}
+
+#[test]
+fn a_qr_code_that_does_not_fit_is_left_out_and_what_it_needs_is_said() {
+    let scene = Scene::new(Options::default());
+    let mut command = scene.command("auto", ["login", "--qr"]);
+    command.env("TERM", "xterm").env("LC_ALL", "C.UTF-8");
+    let running = Terminal::start_sized(command, Streams::default(), (80, 12));
+    let bytes = running.wait_for("Ctrl-C stops.", SOON);
+    let screen = seen_in(&bytes, (80, 12));
+    assert!(screen.contains("\nThe QR code needs a terminal of 29 columns and 19 rows.\nWaiting;"), "{screen}");
 }

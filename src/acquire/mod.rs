@@ -17,12 +17,13 @@ mod steps;
 
 pub use steps::{Step, start, step};
 
+use crate::address::Address;
 use crate::cache::{Serial, Session, SessionFile, Store, Token, TokenKey, Trouble};
 use crate::clock::{Timestamp, now_ms};
 use crate::config::Profile;
 use crate::failure::{Exit, Failure};
 use crate::oauth::http;
-use crate::prompt::Screen;
+use crate::prompt::{Screen, while_waiting};
 use crate::providers::TokenKind;
 use crate::secret::Secret;
 use anyhow::{Context, Result};
@@ -54,6 +55,8 @@ pub struct Want<'p> {
     pub effort: Effort,
     /// Why this caller may not prompt, whatever the profile says, as `…` in "a sign-in is needed, and …".
     pub no_prompt: Option<&'static str>,
+    /// Show a sign-in's address as a QR code too, where it fits.
+    pub qr: bool,
     /// A token that was handed out before and did not work: anything but this one.
     pub refused: Option<Refused>,
     /// What a resource wants the token to say that the cached one does not (the `claims` parameter of OpenID Connect Core,
@@ -84,6 +87,7 @@ impl<'p> Want<'p> {
             purpose: None,
             effort,
             no_prompt: None,
+            qr: false,
             refused: None,
             claims: None,
             patience: None,
@@ -206,6 +210,13 @@ impl Attempt<'_> {
     /// Where something may be shown now, if anywhere.
     fn screen(&self) -> Option<Screen> {
         if self.want.no_prompt.is_some() { None } else { Screen::find(self.want.profile.prompt) }
+    }
+
+    /// Has the provider asked something, and says so where that takes long.
+    fn patiently<T>(&self, work: impl FnOnce() -> T) -> T {
+        let authority = &self.want.profile.session.authority;
+        let host = Address::parse(authority).map_or_else(|_| authority.clone(), |address| address.host());
+        while_waiting(&format!("waiting for {host} to answer"), || self.screen(), work)
     }
 
     /// The cached token, unless it is known not to work.

@@ -9,14 +9,11 @@ use crate::log::debug;
 use crate::oauth::answer::{Answer, OauthError, Tokens};
 use crate::oauth::{Client, http, id_token};
 use crate::pause::Pause;
-use crate::prompt::Screen;
+use crate::prompt::{PATIENCE, Screen};
 use crate::providers::TokenKind;
 use anyhow::Result;
 use std::thread::sleep;
 use std::time::Duration;
-
-/// After this long, say what is waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Attempt<'_> {
     /// Steps 2 to 4.
@@ -45,7 +42,7 @@ impl Attempt<'_> {
             let error = || trouble.resting(left).into();
             return self.still_living(&session).ok_or_else(error).map(Ok);
         }
-        let (mut client, found) = match Client::new(self.want.profile, session.server.as_ref()) {
+        let (mut client, found) = match self.patiently(|| Client::new(self.want.profile, session.server.as_ref())) {
             Ok(made) => made,
             Err(error) => return self.troubled(&locked, &mut session, error, None).map(Ok),
         };
@@ -61,7 +58,8 @@ impl Attempt<'_> {
             let scopes = self.scopes_to_name(&session);
             debug(|| format!("refreshing the session of {}", self.want.profile.title()));
             let sent = Timestamp::now();
-            let (why, retry_after) = match client.refresh(&refresh_token, scopes.as_deref(), self.want.claims) {
+            let answer = self.patiently(|| client.refresh(&refresh_token, scopes.as_deref(), self.want.claims));
+            let (why, retry_after) = match answer {
                 Ok(Answer::Object(object)) => match Tokens::read(&object) {
                     Ok(tokens) => {
                         let asked = session.asked.clone();
@@ -143,7 +141,7 @@ impl Attempt<'_> {
             if waited > PATIENCE {
                 let screen: &mut Option<Screen> = screen.get_or_insert_with(|| self.screen());
                 if let Some(screen) = screen {
-                    screen.status("keyfob: waiting for another process to renew the token. Ctrl-C stops.");
+                    screen.status("waiting for another process to renew the token");
                 }
             }
         }

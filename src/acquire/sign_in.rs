@@ -65,7 +65,7 @@ impl Attempt<'_> {
 
     /// As the one process that holds the sign-in lock: starts a sign-in, or goes on with the one that is there.
     fn poll(&self, file: &SessionFile<'_>, session: Session, view: &mut View<'_>) -> Result<Credential> {
-        let made = Client::new(self.want.profile, session.server.as_ref());
+        let made = self.patiently(|| Client::new(self.want.profile, session.server.as_ref()));
         let (client, found) = or_trouble(file, made)?;
         let mut resumed = session.pending.filter(|p| p.expires_at > Timestamp::now() && self.leads_to_ours(p));
         loop {
@@ -128,7 +128,8 @@ impl Attempt<'_> {
             }
             client.askable(&scopes)
         };
-        let (code, code_verifier) = or_trouble(file, client.device_authorization(&wanted).map_err(Into::into))?;
+        let answer = self.patiently(|| client.device_authorization(&wanted));
+        let (code, code_verifier) = or_trouble(file, answer.map_err(Into::into))?;
         let pending = Pending {
             device_code: code.device_code,
             user_code: code.user_code,
@@ -138,6 +139,7 @@ impl Attempt<'_> {
             code_verifier,
             scopes: wanted,
             tenant: self.key.tenant.clone(),
+            started_at: Some(sent_at),
             expires_at: sent_at.plus(code.expires_in),
             interval: code.interval,
             asked_by: self.asked_by().unwrap_or_else(|| "`keyfob login`".into()),
@@ -394,6 +396,7 @@ impl View<'_> {
             account: profile.account.as_deref(),
             asked_by: asked_by.as_deref(),
             joined: self.joined,
+            open_for: pending.started_at.map(|at| Duration::from_secs(Timestamp::now().since(at))),
             because: self.because.as_deref(),
             message: pending.message.as_deref(),
             verification_uri: &pending.verification_uri,
@@ -401,6 +404,7 @@ impl View<'_> {
             foreign_host: foreign.then_some(&host),
             user_code: &pending.user_code,
             left,
+            qr: self.attempt.want.qr,
         });
     }
 }

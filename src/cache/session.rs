@@ -201,6 +201,9 @@ pub struct Pending {
     /// See [`TokenKey`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+    /// When it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
     /// When the code ends.
     pub expires_at: Timestamp,
     /// Seconds between polls, as far as it has grown.

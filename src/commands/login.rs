@@ -47,6 +47,9 @@ pub struct Arguments {
     /// Print one JSON object, for programs
     #[arg(long)]
     json: bool,
+    /// Show the address as a QR code too, if the terminal is large enough
+    #[arg(long)]
+    qr: bool,
     #[command(flatten)]
     flags: ProfileFlags,
 }
@@ -58,6 +61,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let want = Want {
         min_life: 0,
         effort: if arguments.force { Effort::SignIn } else { Effort::Confirm },
+        qr: arguments.qr,
         patience: arguments.timeout.map(Duration::from_secs),
         ..Want::of(&profile, profile.token_kind.unwrap_or(TokenKind::Access), Asker::Person)
     };

@@ -1,11 +1,13 @@
 //! `keyfob logout`: revoke at the provider, then delete here; the second happens whatever the first says.
 
 use crate::acquire::LOCK_LIMIT;
+use crate::address::Address;
 use crate::arguments::ProfileFlags;
 use crate::cache::{Session, SessionFile, Store};
 use crate::clock::{Timestamp, steady};
 use crate::config::{Profile, Selection};
 use crate::oauth::{Client, http};
+use crate::prompt::{Screen, while_waiting};
 use crate::providers::TokenKind;
 use crate::secret::Secret;
 use crate::text::one_line;
@@ -79,6 +81,12 @@ fn sign_out(file: &SessionFile<'_>, profile: Option<&Profile>, title: &str) -> R
 /// RFC 7009: the refresh token first, since that ends the grant; then the access tokens, which some servers keep alive.
 fn revoke(session: &Session, profile: Option<&Profile>) -> Result<(), String> {
     let profile = profile.ok_or("no profile in config.toml belongs to it")?;
+    let host = Address::parse(&profile.session.authority).map(|address| address.host()).unwrap_or_default();
+    let what = format!("waiting for {host} to revoke the session");
+    while_waiting(&what, || Screen::find(profile.prompt), || revoke_at(profile, session))
+}
+
+fn revoke_at(profile: &Profile, session: &Session) -> Result<(), String> {
     let (client, _) = Client::new(profile, session.server.as_ref()).map_err(|e| format!("{e:#}"))?;
     let now = Timestamp::now();
     let access = session

@@ -65,7 +65,8 @@ struct Screen {
     ended: bool,
 }
 
-/// A program that runs in a terminal of 80 by 24 characters, the leader of its own session. Dropping it kills it.
+/// A program that runs in a terminal, of 80 by 24 characters unless it is said, the leader of its own session. Dropping
+/// it kills it.
 pub struct Terminal {
     child: Child,
     pty: Option<Arc<Pty>>,
@@ -87,8 +88,13 @@ impl Terminal {
 
     /// Starts a command with these streams.
     pub fn start_with(command: Command, streams: Streams) -> Self {
+        Self::start_sized(command, streams, (80, 24))
+    }
+
+    /// Starts a command with these streams, in a terminal of so many columns and rows.
+    pub fn start_sized(command: Command, streams: Streams, (columns, rows): (u16, u16)) -> Self {
         let (pty, pts) = open().expect("a pseudo-terminal");
-        pty.resize(Size::new(24, 80)).expect("a terminal that has a size");
+        pty.resize(Size::new(rows, columns)).expect("a terminal that has a size");
         let name = ptsname(&pty, Vec::new()).expect("the terminal's name");
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let held = Some(rustix::fs::open(name, flags, Mode::empty()).expect("the terminal"));
@@ -136,6 +142,14 @@ impl Terminal {
         let screen = self.screen();
         assert!(screen.contains(text), "{text:?} was not shown within {timeout:?}; the screen:\n{screen}");
         screen
+    }
+
+    /// Gives the terminal another size, in columns and rows; what was shown until then.
+    pub fn resize(&self, (columns, rows): (u16, u16)) -> String {
+        let pty = self.pty.as_deref().expect("a terminal that is still open");
+        let before = self.screen();
+        pty.resize(Size::new(rows, columns)).expect("a terminal that changes its size");
+        before
     }
 
     /// Types something; Enter is `\r`.

@@ -6,30 +6,41 @@
 //!   terminal that is not in ordinary line mode belongs to a full-screen program and is never written to.
 //! - `always`: stderr, whatever it is. `never`, or a caller's own ban: nowhere.
 //! - stdin is never read, so there is nothing to answer here: the person answers in a browser.
-//! - Address and code stand on lines of their own, as plain text, without which everything else is decoration.
+//! - Address and code stand on lines of their own, as plain text, without which everything else is decoration. They are
+//!   never broken: the terminal wraps them, so that they are copied whole.
 //! - On a terminal that can, the time left counts down in place, and the whole prompt is gone when the sign-in is done.
-//!   Elsewhere the lines are printed once.
+//!   Elsewhere the lines are printed once, as long as they are.
+//! - A terminal that changes its width gets the prompt anew. What is taken back is never more than what was shown,
+//!   whether the terminal has wrapped the old lines anew or not.
+//! - The address is never opened by keyfob itself.
 //! - Whatever a server or a caller said was cleaned before it gets here; it is cleaned again here all the same.
 //! - Ctrl-C is left to the system: nothing is changed about the terminal that would have to be put back.
 
-use crate::clock::minutes;
+mod layout;
+mod qr;
+
 use crate::config::PromptMode;
-use crate::text::one_line;
+use layout::{Page, Terminal, fitting, height, waiting};
 use rustix::fs::{Mode, OFlags};
 use rustix::termios::{LocalModes, isatty, tcgetattr, tcgetpgrp, tcgetsid, tcgetwinsize};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
-use unicode_width::UnicodeWidthStr;
+
+/// After this long, say what is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A place to show a sign-in.
 pub struct Screen {
     out: Out,
     /// The cursor can be moved: lines can be rewritten and taken back.
     live: bool,
-    /// Rows to take back.
-    rows: usize,
+    /// What is shown, for a terminal that changes its size.
+    page: Option<Page>,
+    /// The widths of the rows to take back, in columns, and that of the terminal they were made for.
+    rows: (Vec<usize>, usize),
     /// Tells this terminal from others, across processes; `None` if it is none.
     terminal: Option<String>,
     status: String,
@@ -51,8 +62,10 @@ pub struct SignIn<'a> {
     pub account: Option<&'a str>,
     /// Who asks and what for: `kubectl for https://…`; `None` when the person asked.
     pub asked_by: Option<&'a str>,
-    /// Another process started it: who asked there.
+    /// Another process started it, for `asked_by`.
     pub joined: bool,
+    /// How long ago it did, if that is known.
+    pub open_for: Option<Duration>,
     /// What happened before, if it explains why a sign-in is needed.
     pub because: Option<&'a str>,
     /// The provider's own words, in the person's language perhaps.
@@ -67,47 +80,8 @@ pub struct SignIn<'a> {
     pub user_code: &'a str,
     /// Time left.
     pub left: Duration,
-}
-
-impl SignIn<'_> {
-    /// The prompt as plain lines, in the order in which a person needs them.
-    pub fn lines(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        let account = self.account.map(|a| format!(" as {a}")).unwrap_or_default();
-        let profile =
-            if self.profile == self.authority { String::new() } else { format!(" (profile {})", self.profile) };
-        lines.push(format!("Sign in to {}{account}{profile}", self.authority));
-        match self.asked_by {
-            Some(who) if self.joined => lines.push(format!("This sign-in was started for {who}.")),
-            Some(who) => lines.push(format!("A token is asked for by {who}.")),
-            None => {}
-        }
-        if let Some(because) = self.because {
-            lines.push(format!("Why now: {because}."));
-        }
-        lines.push(String::new());
-        if let Some(message) = self.message {
-            lines.push(message.to_owned());
-            lines.push(String::new());
-        }
-        lines.push(format!("    Open        {}", self.verification_uri));
-        lines.push(format!("    Enter code  {}", self.user_code));
-        if let Some(complete) = self.verification_uri_complete {
-            lines.push(format!("    Or open     {complete}"));
-        }
-        lines.push(String::new());
-        if let Some(host) = self.foreign_host {
-            lines.push(format!("Note: {host} is not the provider's own host. Go on only if you know it."));
-        }
-        lines.push("Enter the code only if you started this yourself.".into());
-        lines.iter().map(|line| if line.is_empty() { String::new() } else { indented(line) }).collect()
-    }
-}
-
-/// Cleaned, with the leading spaces kept.
-fn indented(line: &str) -> String {
-    let text = line.trim_start_matches(' ');
-    format!("{}{}", " ".repeat(line.len() - text.len()), one_line(text))
+    /// Show the address as a QR code too, where it fits.
+    pub qr: bool,
 }
 
 impl Screen {
@@ -137,7 +111,7 @@ impl Screen {
             });
             (isatty(fd) && !dumb, session)
         };
-        Self { out, live, rows: 0, terminal, status: String::new() }
+        Self { out, live, page: None, rows: (Vec::new(), 0), terminal, status: String::new() }
     }
 
     /// Tells this terminal from others, across processes.
@@ -148,50 +122,71 @@ impl Screen {
     /// Shows a sign-in.
     pub fn show(&mut self, sign_in: &SignIn<'_>) {
         self.clear();
-        let mut text = String::new();
-        let width = self.width();
-        for line in sign_in.lines() {
-            self.rows += line.width().div_ceil(width).max(1);
-            text.push_str(&line);
-            text.push('\n');
+        let page = Page::of(sign_in);
+        if self.live {
+            self.page = Some(page);
+            self.left(sign_in.left);
+        } else {
+            let lines: String = page.lines().into_iter().map(|line| line + "\n").collect();
+            self.write(&format!("{lines}{}\n", waiting(sign_in.left)[0]));
         }
-        if !self.live {
-            text.push_str(&waiting(sign_in.left));
-            text.push('\n');
-        }
-        self.write(&text);
-        self.left(sign_in.left);
     }
 
     /// Brings the time left up to date, where that can be done in place.
     pub fn left(&mut self, left: Duration) {
-        if self.live {
-            self.status(&waiting(left));
+        if !self.live {
+            return;
         }
+        let on = self.size();
+        if self.page.is_some() && self.rows.1 != on.width {
+            self.erase();
+            if let Some(page) = &self.page {
+                let rows = page.rows(&on);
+                let text = rows.iter().fold(String::new(), |text, row| text + &row.text + "\n");
+                self.rows = (rows.into_iter().map(|row| row.width).collect(), on.width);
+                self.write(&text);
+            }
+        }
+        self.rewrite(&fitting(&waiting(left), on.width));
     }
 
     /// Says what is being waited for, in place; only where it can be taken back.
-    pub fn status(&mut self, status: &str) {
-        // The last column stays free: some terminals wrap as soon as it is filled.
-        let status: String = one_line(status).chars().take(self.width().saturating_sub(1)).collect();
+    pub fn status(&mut self, what: &str) {
+        let forms = [format!("keyfob: {what}. Ctrl-C stops."), "Waiting. Ctrl-C stops.".into(), "Ctrl-C stops.".into()];
+        self.rewrite(&fitting(&forms, self.size().width));
+    }
+
+    fn rewrite(&mut self, status: &str) {
         if self.live && status != self.status {
             self.write(&format!("\r\u{1b}[K{status}"));
-            self.status = status;
+            status.clone_into(&mut self.status);
         }
     }
 
     /// Takes everything back, as far as the terminal allows.
     pub fn clear(&mut self) {
-        if self.live && (self.rows > 0 || !self.status.is_empty()) {
-            let up = if self.rows > 0 { format!("\u{1b}[{}A", self.rows) } else { String::new() };
+        self.erase();
+        self.page = None;
+    }
+
+    fn erase(&mut self) {
+        if self.live && !(self.rows.0.is_empty() && self.status.is_empty()) {
+            // A terminal that has changed its width may have wrapped the rows anew, or not.
+            let (rows, width) = &self.rows;
+            let rows = height(rows, *width).min(height(rows, self.size().width));
+            let up = if rows > 0 { format!("\u{1b}[{rows}A") } else { String::new() };
             self.write(&format!("\r{up}\u{1b}[J"));
         }
-        self.rows = 0;
+        self.rows = (Vec::new(), 0);
         self.status.clear();
     }
 
-    fn width(&self) -> usize {
-        tcgetwinsize(self.out.fd()).map_or(80, |size| if size.ws_col == 0 { 80 } else { usize::from(size.ws_col) })
+    /// What is told of the terminal; what is not is taken to be 80 columns and 24 rows.
+    fn size(&self) -> Terminal {
+        let told = |said: u16, otherwise| if said == 0 { otherwise } else { usize::from(said) };
+        let size = tcgetwinsize(self.out.fd()).map(|size| (told(size.ws_col, 80), told(size.ws_row, 24)));
+        let (width, height) = size.unwrap_or((80, 24));
+        Terminal { width, height, colour: in_colour(), unicode: in_unicode() }
     }
 
     /// A terminal that has gone away is no reason to stop: the sign-in may still be finished elsewhere.
@@ -218,8 +213,35 @@ impl Out {
     }
 }
 
-fn waiting(left: Duration) -> String {
-    format!("Waiting; the code ends in {}. Ctrl-C stops.", minutes(left))
+/// Whether colours and bold letters are wanted, by <https://no-color.org>.
+fn in_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Whether the locale's character set is UTF-8.
+fn in_unicode() -> bool {
+    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default().to_ascii_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
+}
+
+/// Works, and says after a second what it waits for, if there is a screen to say so on and the words can be taken back.
+pub fn while_waiting<T>(what: &str, screen: impl FnOnce() -> Option<Screen> + Send, work: impl FnOnce() -> T) -> T {
+    std::thread::scope(|scope| {
+        let (working, done) = channel::<()>();
+        // Without a thread to say something it is only quieter.
+        let _ = std::thread::Builder::new().spawn_scoped(scope, move || {
+            if done.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout)
+                && let Some(mut screen) = screen()
+            {
+                screen.status(what);
+                let _ = done.recv();
+            }
+        });
+        let result = work();
+        drop(working);
+        result
+    })
 }
 
 /// Whether the terminal collects lines, as it does under a shell's command; a full-screen program switches that off.
@@ -232,66 +254,4 @@ pub fn parent() -> Option<String> {
     let parent = rustix::process::getppid()?.as_raw_nonzero();
     let name = std::fs::read(format!("/proc/{parent}/comm")).ok()?;
     Some(crate::text::clean(&String::from_utf8_lossy(&name))).filter(|n| !n.is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sign_in() -> SignIn<'static> {
-        SignIn {
-            profile: "lab",
-            authority: "https://id.example.com",
-            account: None,
-            asked_by: Some("kubectl for https://10.0.0.1:6443"),
-            joined: false,
-            because: None,
-            message: None,
-            verification_uri: "https://id.example.com/device",
-            verification_uri_complete: None,
-            foreign_host: None,
-            user_code: "WDJB-MJHT",
-            left: Duration::from_secs(899),
-        }
-    }
-
-    #[test]
-    fn the_prompt_names_profile_and_asker_and_shows_address_and_code_plainly() {
-        assert_eq!(
-            sign_in().lines(),
-            [
-                "Sign in to https://id.example.com (profile lab)",
-                "A token is asked for by kubectl for https://10.0.0.1:6443.",
-                "",
-                "    Open        https://id.example.com/device",
-                "    Enter code  WDJB-MJHT",
-                "",
-                "Enter the code only if you started this yourself.",
-            ]
-        );
-    }
-
-    #[test]
-    fn what_explains_or_warns_stands_where_it_is_read() {
-        let lines = SignIn {
-            account: Some("ada"),
-            joined: true,
-            because: Some("the provider ended the session"),
-            verification_uri_complete: Some("https://other.example/device?c=WDJB-MJHT"),
-            foreign_host: Some("other.example"),
-            ..sign_in()
-        }
-        .lines();
-        assert_eq!(lines[0], "Sign in to https://id.example.com as ada (profile lab)");
-        assert_eq!(lines[1], "This sign-in was started for kubectl for https://10.0.0.1:6443.");
-        assert_eq!(lines[2], "Why now: the provider ended the session.");
-        assert_eq!(lines[6], "    Or open     https://other.example/device?c=WDJB-MJHT");
-        assert_eq!(lines[8], "Note: other.example is not the provider's own host. Go on only if you know it.");
-    }
-
-    #[test]
-    fn r11_control_characters_reach_no_terminal() {
-        let lines = SignIn { user_code: "A\u{1b}[2J\u{202e}B", ..sign_in() }.lines();
-        assert!(lines.iter().all(|l| !l.contains(['\u{1b}', '\u{202e}'])), "{lines:?}");
-    }
 }

@@ -1,0 +1,425 @@
+//! What the prompt says, and how that stands on a terminal of any width: nothing here writes or asks the system.
+
+use super::{SignIn, qr};
+use crate::clock::minutes;
+use crate::text::one_line;
+use std::time::Duration;
+use unicode_width::UnicodeWidthStr;
+
+/// Columns that labels take, the indentation included.
+const LABELS: usize = 16;
+const INDENTATION: &str = "    ";
+
+/// What the prompt says, in the order in which a person needs it; cleaned.
+#[derive(Debug)]
+pub(super) struct Page {
+    parts: Vec<Part>,
+    /// The address as a QR code, where one is wanted.
+    qr: Option<String>,
+}
+
+#[derive(Debug)]
+enum Part {
+    Empty,
+    Text(String),
+    /// Something to think about before going on.
+    Warning(String),
+    /// What has to be read or copied letter by letter, and what it is.
+    Value(&'static str, String),
+}
+
+/// What the layout has to know of a terminal.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terminal {
+    /// Columns.
+    pub(super) width: usize,
+    /// Rows.
+    pub(super) height: usize,
+    /// Colours and bold letters are wanted.
+    pub(super) colour: bool,
+    /// It shows more than ASCII.
+    pub(super) unicode: bool,
+}
+
+/// One row of a terminal, or more where a value is wider than the terminal.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    /// With what makes it bold.
+    pub(super) text: String,
+    /// What is seen of it, in columns.
+    pub(super) width: usize,
+}
+
+impl Page {
+    pub(super) fn of(sign_in: &SignIn<'_>) -> Self {
+        let mut parts = Vec::new();
+        let account = sign_in.account.map(|a| format!(" as {a}")).unwrap_or_default();
+        let profile = if sign_in.profile == sign_in.authority {
+            String::new()
+        } else {
+            format!(" (profile {})", sign_in.profile)
+        };
+        parts.push(Part::Text(format!("Sign in to {}{account}{profile}", sign_in.authority)));
+        match sign_in.asked_by {
+            Some(who) if sign_in.joined => {
+                let since = sign_in.open_for.map(|time| format!(", {} ago", roughly(time))).unwrap_or_default();
+                parts.push(Part::Text(format!("This sign-in was started for {who}{since}.")));
+            }
+            Some(who) => parts.push(Part::Text(format!("A token is asked for by {who}."))),
+            None => {}
+        }
+        if let Some(because) = sign_in.because {
+            parts.push(Part::Text(format!("Why now: {because}.")));
+        }
+        parts.push(Part::Empty);
+        if let Some(message) = sign_in.message {
+            parts.push(Part::Text(message.to_owned()));
+            parts.push(Part::Empty);
+        }
+        parts.push(Part::Value("Open", sign_in.verification_uri.into()));
+        parts.push(Part::Value("Enter code", sign_in.user_code.into()));
+        if let Some(complete) = sign_in.verification_uri_complete {
+            parts.push(Part::Value("Or open", complete.into()));
+        }
+        parts.push(Part::Empty);
+        if let Some(host) = sign_in.foreign_host {
+            let note = format!("Note: {host} is not the provider's own host. Go on only if you know it.");
+            parts.push(Part::Warning(note));
+        }
+        parts.push(Part::Text("Enter the code only if you started this yourself.".into()));
+        for part in &mut parts {
+            if let Part::Text(text) | Part::Warning(text) | Part::Value(_, text) = part {
+                *text = one_line(text);
+            }
+        }
+        let address = sign_in.verification_uri_complete.unwrap_or(sign_in.verification_uri);
+        Self { parts, qr: sign_in.qr.then(|| address.to_owned()) }
+    }
+
+    /// As plain lines, each as long as it is.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let line = |part: &Part| match part {
+            Part::Empty => String::new(),
+            Part::Text(text) | Part::Warning(text) => text.clone(),
+            Part::Value(label, value) => labelled(label, value),
+        };
+        self.parts.iter().map(line).collect()
+    }
+
+    /// As rows for this terminal, one of whose rows is left for the time left.
+    pub(super) fn rows(&self, on: &Terminal) -> Vec<Row> {
+        let in_columns = self.parts.iter().all(|part| match part {
+            Part::Value(_, value) => LABELS + value.width() <= on.width,
+            _ => true,
+        });
+        let rows = |parts: &[Part]| parts.iter().flat_map(|part| part.rows(on, in_columns)).collect::<Vec<_>>();
+        let values = self.parts.iter().rposition(|part| matches!(part, Part::Value(..))).map_or(0, |at| at + 1);
+        let (above, below) = self.parts.split_at(values);
+        let (mut above, mut below) = (rows(above), rows(below));
+        if let Some(address) = &self.qr {
+            match with_qr(address, on, [&above, &below]) {
+                Ok((code, spacious)) => {
+                    above.retain(|row| spacious || row.width > 0);
+                    below.retain(|row| spacious || row.width > 0);
+                    above.extend(code);
+                }
+                Err(why) => below.extend(wrapped(&why, on.width).into_iter().map(|line| Row::new("", &line, ""))),
+            }
+        }
+        above.append(&mut below);
+        above
+    }
+}
+
+impl Part {
+    fn rows(&self, on: &Terminal, in_columns: bool) -> Vec<Row> {
+        let (bold, yellow) = if on.colour { ("1", "33") } else { ("", "") };
+        let prose = |text, style| wrapped(text, on.width).iter().map(|line| Row::new("", line, style)).collect();
+        match self {
+            Self::Empty => vec![Row::new("", "", "")],
+            Self::Text(text) => prose(text, ""),
+            Self::Warning(text) => prose(text, yellow),
+            Self::Value(label, value) if in_columns => vec![Row::new(&labelled(label, ""), value, bold)],
+            Self::Value(label, value) => {
+                let indentation = if INDENTATION.len() + value.width() <= on.width { INDENTATION } else { "" };
+                vec![Row::new(label, "", ""), Row::new(indentation, value, bold)]
+            }
+        }
+    }
+}
+
+impl Row {
+    /// A row whose second half has a style: what stands between `\x1b[` and `m`.
+    fn new(plain: &str, styled: &str, style: &str) -> Self {
+        let width = plain.width() + styled.width();
+        let text = if style.is_empty() || styled.is_empty() {
+            format!("{plain}{styled}")
+        } else {
+            format!("{plain}\u{1b}[{style}m{styled}\u{1b}[0m")
+        };
+        Self { text, width }
+    }
+}
+
+/// The QR code's rows, and whether empty rows can stay beside it; or why there is none.
+fn with_qr(address: &str, on: &Terminal, others: [&[Row]; 2]) -> Result<(Vec<Row>, bool), String> {
+    if !on.unicode {
+        return Err("There is no QR code here: this terminal's locale is not UTF-8.".into());
+    }
+    let widths = |spacious: bool| {
+        let rows = others.into_iter().flatten().map(|row| row.width);
+        rows.filter(|width| spacious || *width > 0).collect::<Vec<_>>()
+    };
+    let style = if on.colour { "30;47" } else { "" };
+    let code = qr::lines(address, on.colour).ok_or("The address is too long for a QR code.")?;
+    let code: Vec<Row> = code.iter().map(|line| Row::new("", line, style)).collect();
+    let needed = |spacious| height(&widths(spacious), on.width) + code.len() + 1;
+    match [true, false].into_iter().find(|spacious| needed(*spacious) <= on.height) {
+        Some(spacious) if code[0].width <= on.width => Ok((code, spacious)),
+        _ => {
+            let columns = code[0].width;
+            Err(format!("The QR code needs a terminal of {columns} columns and {} rows.", needed(false)))
+        }
+    }
+}
+
+/// How many rows of a terminal these take, once it has wrapped them.
+pub(super) fn height(widths: &[usize], width: usize) -> usize {
+    widths.iter().map(|row| row.div_ceil(width.max(1)).max(1)).sum()
+}
+
+fn labelled(label: &str, value: &str) -> String {
+    format!("{INDENTATION}{label:<12}{value}")
+}
+
+/// Lines of whole words; one that is wider than the terminal has a line of its own.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.width() + 1 + word.width() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// How long ago something was, as a person says it.
+fn roughly(time: Duration) -> String {
+    match time.as_secs() / 60 {
+        0 => "less than a minute".into(),
+        1 => "a minute".into(),
+        minutes @ 2..60 => format!("{minutes} minutes"),
+        _ => "more than an hour".into(),
+    }
+}
+
+/// The time left, in words for wide terminals down to narrow ones.
+pub(super) fn waiting(left: Duration) -> [String; 3] {
+    let left = minutes(left);
+    [
+        format!("Waiting; the code ends in {left}. Ctrl-C stops."),
+        format!("{left} left. Ctrl-C stops."),
+        format!("{left} left"),
+    ]
+}
+
+/// The first of these that fits into a line; the last column stays free, since some terminals wrap as soon as it is
+/// filled. The last form is cut if it has to be.
+pub(super) fn fitting(forms: &[String], width: usize) -> String {
+    let room = width.saturating_sub(1);
+    let fits = forms.iter().find(|form| form.width() <= room);
+    fits.cloned().unwrap_or_else(|| forms.last().into_iter().flat_map(|form| form.chars()).take(room).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sign_in() -> SignIn<'static> {
+        SignIn {
+            profile: "lab",
+            authority: "https://id.example.com",
+            account: None,
+            asked_by: Some("kubectl for https://10.0.0.1:6443"),
+            joined: false,
+            open_for: None,
+            because: None,
+            message: None,
+            verification_uri: "https://id.example.com/device",
+            verification_uri_complete: None,
+            foreign_host: None,
+            user_code: "WDJB-MJHT",
+            left: Duration::from_secs(899),
+            qr: false,
+        }
+    }
+
+    fn on(width: usize, height: usize) -> Terminal {
+        Terminal { width, height, colour: false, unicode: true }
+    }
+
+    /// The rows on such a terminal, line by line; a bar where it wraps by itself.
+    fn rows(sign_in: &SignIn<'_>, on: &Terminal) -> Vec<String> {
+        let wrapped = |row: Row| {
+            let letters: Vec<char> = row.text.chars().collect();
+            letters.chunks(on.width).map(|part| part.iter().collect()).collect::<Vec<String>>().join("|")
+        };
+        Page::of(sign_in).rows(on).into_iter().map(wrapped).collect()
+    }
+
+    #[test]
+    fn the_prompt_names_profile_and_asker_and_shows_address_and_code_plainly() {
+        let lines = [
+            "Sign in to https://id.example.com (profile lab)",
+            "A token is asked for by kubectl for https://10.0.0.1:6443.",
+            "",
+            "    Open        https://id.example.com/device",
+            "    Enter code  WDJB-MJHT",
+            "",
+            "Enter the code only if you started this yourself.",
+        ];
+        assert_eq!(Page::of(&sign_in()).lines(), lines);
+        for width in [80, 300] {
+            assert_eq!(rows(&sign_in(), &on(width, 24)), lines);
+        }
+    }
+
+    #[test]
+    fn what_explains_or_warns_stands_where_it_is_read() {
+        let sign_in = SignIn {
+            account: Some("ada"),
+            joined: true,
+            open_for: Some(Duration::from_secs(150)),
+            because: Some("the provider ended the session"),
+            verification_uri_complete: Some("https://other.example/device?c=WDJB-MJHT"),
+            foreign_host: Some("other.example"),
+            ..sign_in()
+        };
+        let lines = [
+            "Sign in to https://id.example.com as ada (profile lab)",
+            "This sign-in was started for kubectl for https://10.0.0.1:6443, 2 minutes ago.",
+            "Why now: the provider ended the session.",
+            "",
+            "    Open        https://id.example.com/device",
+            "    Enter code  WDJB-MJHT",
+            "    Or open     https://other.example/device?c=WDJB-MJHT",
+            "",
+            "Note: other.example is not the provider's own host. Go on only if you know it.",
+            "Enter the code only if you started this yourself.",
+        ];
+        assert_eq!(Page::of(&sign_in).lines(), lines);
+    }
+
+    #[test]
+    fn a_narrow_terminal_gets_labels_and_values_in_turn_and_values_unbroken() {
+        assert_eq!(
+            rows(&sign_in(), &on(40, 24)),
+            [
+                "Sign in to https://id.example.com",
+                "(profile lab)",
+                "A token is asked for by kubectl for",
+                "https://10.0.0.1:6443.",
+                "",
+                "Open",
+                "    https://id.example.com/device",
+                "Enter code",
+                "    WDJB-MJHT",
+                "",
+                "Enter the code only if you started this",
+                "yourself.",
+            ]
+        );
+        assert_eq!(
+            rows(&sign_in(), &on(20, 24)),
+            [
+                "Sign in to",
+                "https://id.example.c|om",
+                "(profile lab)",
+                "A token is asked for",
+                "by kubectl for",
+                "https://10.0.0.1:644|3.",
+                "",
+                "Open",
+                "https://id.example.c|om/device",
+                "Enter code",
+                "    WDJB-MJHT",
+                "",
+                "Enter the code only",
+                "if you started this",
+                "yourself.",
+            ]
+        );
+    }
+
+    #[test]
+    fn address_and_code_are_bold_and_a_warning_is_yellow_where_colour_is_wanted() {
+        let sign_in = SignIn { foreign_host: Some("other.example"), ..sign_in() };
+        let rows = Page::of(&sign_in).rows(&Terminal { colour: true, ..on(80, 24) });
+        let styled: Vec<_> = rows.iter().map(|row| row.text.as_str()).filter(|t| t.contains('\u{1b}')).collect();
+        assert_eq!(
+            styled,
+            [
+                "    Open        \u{1b}[1mhttps://id.example.com/device\u{1b}[0m",
+                "    Enter code  \u{1b}[1mWDJB-MJHT\u{1b}[0m",
+                "\u{1b}[33mNote: other.example is not the provider's own host. Go on only if you know it.\u{1b}[0m",
+            ]
+        );
+        assert_eq!(rows[3].width, 45, "what is seen of it");
+    }
+
+    #[test]
+    fn a_qr_code_stands_below_the_code_if_everything_fits() {
+        let sign_in = SignIn { asked_by: None, verification_uri: "https://a.example/d", qr: true, ..sign_in() };
+        let code = qr::lines("https://a.example/d", false).unwrap();
+        assert_eq!((code.len(), code[0].chars().count()), (14, 29));
+        let mut lines = vec![
+            "Sign in to https://id.example.com (profile lab)",
+            "",
+            "    Open        https://a.example/d",
+            "    Enter code  WDJB-MJHT",
+        ];
+        lines.extend(code.iter().map(String::as_str));
+        lines.extend(["", "Enter the code only if you started this yourself."]);
+        assert_eq!(rows(&sign_in, &on(80, 21)), lines);
+        lines.retain(|line| !line.is_empty());
+        assert_eq!(rows(&sign_in, &on(80, 19)), lines);
+        assert_eq!(
+            rows(&sign_in, &on(80, 18)).last().unwrap(),
+            "The QR code needs a terminal of 29 columns and 19 rows."
+        );
+        assert!(rows(&sign_in, &on(28, 50)).join(" ").contains("The QR code needs a terminal of 29 columns"));
+        assert_eq!(
+            rows(&sign_in, &Terminal { unicode: false, ..on(80, 50) }).last().unwrap(),
+            "There is no QR code here: this terminal's locale is not UTF-8."
+        );
+    }
+
+    #[test]
+    fn wide_letters_take_two_columns_and_marks_none() {
+        assert_eq!(Row::new("", "日本", "").width, 4);
+        assert_eq!(Row::new("", "e\u{301}", "").width, 1);
+        assert_eq!(wrapped("日本 日本", 8), ["日本", "日本"]);
+        assert_eq!(height(&[0, 20, 21], 20), 4);
+    }
+
+    #[test]
+    fn the_time_left_is_told_in_as_many_words_as_fit() {
+        let told = |width| fitting(&waiting(Duration::from_secs(599)), width);
+        assert_eq!(told(80), "Waiting; the code ends in 9:59. Ctrl-C stops.");
+        assert_eq!(told(45), "9:59 left. Ctrl-C stops.");
+        assert_eq!(told(20), "9:59 left");
+        assert_eq!(told(5), "9:59");
+    }
+
+    #[test]
+    fn r11_control_characters_reach_no_terminal() {
+        let sign_in = SignIn { user_code: "A\u{1b}[2J\u{202e}B", ..sign_in() };
+        let mut lines = Page::of(&sign_in).lines();
+        lines.extend(rows(&sign_in, &on(20, 24)));
+        assert!(lines.iter().all(|l| !l.contains(['\u{1b}', '\u{202e}'])), "{lines:?}");
+    }
+}
