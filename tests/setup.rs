@@ -94,6 +94,49 @@ fn a_host_by_path_has_git_pass_the_path_on() {
 }
 
 #[test]
+fn az_is_put_where_the_person_says_and_taken_away_again() {
+    let home = Home(Keyfob::new(PROGRAM).config("[profile.work]\nprovider = 'entra'\nclient-id = 'c'\n"));
+    let untouched = home.files();
+    let (bin, other) = (home.0.home().join("bin"), home.0.home().join("other"));
+    let missing = home.run(&["setup", "az", "--yes", "bin"]);
+    assert_eq!(missing.code, Some(2));
+    assert!(missing.stderr.contains("/bin is not a folder\nhint: make it first: mkdir -p "), "{missing:?}");
+
+    fs::create_dir(&bin).unwrap();
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("azd"), "").unwrap();
+    let shown = home.run(&["setup", "az", "--profile", "work", "bin"]);
+    assert_eq!((shown.code, fs::read_dir(&bin).unwrap().count()), (Some(2), 0), "{shown:?}");
+    let mut setup = home.command(&["setup", "az", "--profile", "work", "--yes", "bin"]);
+    let path = format!("{}:{}:{}", other.display(), bin.display(), std::env::var("PATH").unwrap());
+    let done = Output::of(setup.env("PATH", &path), b"");
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
+    assert!(done.stdout.contains(&format!("{} comes first on PATH", other.join("azd").display())), "{done:?}");
+    assert!(done.stdout.contains("az is keyfob. Nobody has signed in yet. "), "{done:?}");
+    assert!(home.files().0.ends_with("\n[az]\nprofile = \"work\"\n"), "{:?}", home.files());
+    for name in ["az", "azd"] {
+        assert_eq!(fs::read_link(bin.join(name)).unwrap(), PathBuf::from(PROGRAM));
+    }
+    let version = Output::of(home.0.other(bin.join("az")).arg("version"), b"");
+    assert!(version.stdout.contains("\"azure-cli\""), "{version:?}");
+
+    fs::write(bin.join("mine"), "").unwrap();
+    let undone = home.run(&["setup", "az", "--undo", "--profile", "work", "--yes", "bin"]);
+    assert_eq!((undone.code, undone.stderr.as_str()), (Some(0), ""), "{undone:?}");
+    assert_eq!(home.files(), untouched);
+    let left: Vec<_> = fs::read_dir(&bin).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["mine"]);
+
+    // A real one is left alone, also by the undo.
+    fs::write(bin.join("az"), "#!/bin/sh\n").unwrap();
+    let refused = home.run(&["setup", "az", "--yes", "bin"]);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("/az is there already, and is not keyfob\n"), "{refused:?}");
+    assert_eq!(home.run(&["setup", "az", "--undo", "--yes", "bin"]).code, Some(0));
+    assert!(bin.join("az").is_file() && !bin.join("azd").exists());
+}
+
+#[test]
 fn on_a_terminal_the_person_is_asked() {
     let home = Home::new(None);
     let untouched = home.files();

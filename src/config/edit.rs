@@ -1,18 +1,12 @@
 //! Changes to the text of `config.toml` that leave everything else as the person wrote it.
 
 use super::HostPattern;
-use toml_edit::{DocumentMut, Item, Table, TomlError, value};
+use toml_edit::{DocumentMut, Item, Table, TableLike, TomlError, value};
 
 /// `text` with `pattern` mapped to `profile` in `[hosts]`.
 pub fn with_host(text: &str, pattern: &HostPattern, profile: &str) -> Result<String, TomlError> {
     edited(text, |document| {
-        let hosts = document.entry("hosts").or_insert_with(|| {
-            let mut table = Table::new();
-            // An empty line in front, unless it is the first thing in the file.
-            table.decor_mut().set_prefix(if text.is_empty() { "" } else { "\n" });
-            Item::Table(table)
-        });
-        if let Some(hosts) = hosts.as_table_like_mut() {
+        if let Some(hosts) = section(document, "hosts", text.is_empty()) {
             hosts.insert(&pattern.canonical(), value(profile));
         }
     })
@@ -29,6 +23,39 @@ pub fn without_host(text: &str, pattern: &HostPattern) -> Result<String, TomlErr
             document.remove("hosts");
         }
     })
+}
+
+/// `text` with `profile` in `[az]`.
+pub fn with_az_profile(text: &str, profile: &str) -> Result<String, TomlError> {
+    edited(text, |document| {
+        if let Some(az) = section(document, "az", text.is_empty()) {
+            az.insert("profile", value(profile));
+        }
+    })
+}
+
+/// `text` without the profile in `[az]`, if it is this one, and without `[az]` if that was all it held.
+pub fn without_az_profile(text: &str, profile: &str) -> Result<String, TomlError> {
+    edited(text, |document| {
+        let Some(az) = document.get_mut("az").and_then(Item::as_table_like_mut) else { return };
+        if az.get("profile").and_then(Item::as_str) == Some(profile) {
+            az.remove("profile");
+        }
+        if az.is_empty() {
+            document.remove("az");
+        }
+    })
+}
+
+/// A table at the top, made if need be.
+fn section<'d>(document: &'d mut DocumentMut, name: &str, first: bool) -> Option<&'d mut dyn TableLike> {
+    let made = || {
+        let mut table = Table::new();
+        // An empty line in front, unless it is the first thing in the file.
+        table.decor_mut().set_prefix(if first { "" } else { "\n" });
+        Item::Table(table)
+    };
+    document.entry(name).or_insert_with(made).as_table_like_mut()
 }
 
 /// Edits the document; line ends stay what they were, and a last line that had none gets none.
@@ -73,5 +100,17 @@ mod tests {
             assert_eq!(without_host(&with, &pattern).unwrap(), odd, "{with:?}");
         }
         assert_eq!(without_host("[profile.a]\n", &pattern).unwrap(), "[profile.a]\n");
+    }
+
+    #[test]
+    fn azs_profile_comes_and_goes_and_the_rest_stays() {
+        for (before, after) in [
+            ("[profile.w]\n", "[profile.w]\n\n[az]\nprofile = \"w\"\n"),
+            ("[az]\nsubscription = 's' # mine\n", "[az]\nsubscription = 's' # mine\nprofile = \"w\"\n"),
+        ] {
+            assert_eq!(with_az_profile(before, "w").unwrap(), after);
+            assert_eq!(without_az_profile(after, "w").unwrap(), before);
+            assert_eq!(without_az_profile(after, "other").unwrap(), after);
+        }
     }
 }

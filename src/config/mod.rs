@@ -160,6 +160,11 @@ impl file::File {
     }
 }
 
+/// What `[az]` says.
+pub fn az() -> Result<Az> {
+    Ok(file::load()?.az)
+}
+
 /// The profile that a pattern of `[hosts]` is mapped to, if it is there as it stands.
 pub fn profile_of_host(pattern: &HostPattern) -> Result<Option<String>> {
     let hosts = file::load()?.hosts;

@@ -1,6 +1,6 @@
 //! `keyfob setup git`: a line in `[hosts]`, and git's `credential.URL.helper`, through `git config` itself.
 
-use super::{Consent, Outcome, Plan, Ran, own_command, run as ran};
+use super::{Consent, Outcome, Plan, Ran, config_file, own_path, run as ran};
 use crate::commands::print;
 use crate::config::{self, HostPattern, Profile, Selection, edit};
 use crate::failure::{Exit, Failure};
@@ -67,7 +67,7 @@ fn connecting(hosts: &[HostPattern], profile: &str) -> Result<Plan> {
         }
     }
     plan.edit(&path, &before, after);
-    let helper = format!("!{} git", own_command()?);
+    let helper = format!("!{} git", shell_quoted(&own_path()?.to_string_lossy()));
     for host in hosts {
         let url = host.canonical();
         let key = format!("credential.{url}.helper");
@@ -132,13 +132,6 @@ fn is_ours(helper: &str) -> bool {
 /// git passes the path on only where it is told to.
 fn by_path(url: &str) -> String {
     format!("credential.{url}.useHttpPath")
-}
-
-/// `config.toml` and its text.
-fn config_file() -> Result<(PathBuf, String)> {
-    let path = config::file_path().context("there is no home directory to find config.toml in")?;
-    let text = std::fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
-    Ok((path, text))
 }
 
 /// Runs git, which asks nobody anything.

@@ -3,6 +3,7 @@
 //! Every tool is one file that makes a [`Plan`]. A plan is shown before anything is changed; on a terminal the person
 //! agrees, elsewhere `--yes` has to. Undoing removes what setting up wrote, and nothing else.
 
+mod az;
 mod git;
 
 use crate::commands::print;
@@ -21,7 +22,8 @@ What is going to change is shown first. Without a terminal to ask on, --yes is n
 
 Examples:
   keyfob setup git --profile gh https://github.com
-  keyfob setup git --undo https://github.com")]
+  keyfob setup git --undo https://github.com
+  keyfob setup az --profile work ~/bin")]
 pub struct Arguments {
     #[command(subcommand)]
     tool: Tool,
@@ -29,6 +31,8 @@ pub struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Tool {
+    /// Put keyfob in the place of the Azure CLI, for programs that run `az` or `azd` to get a token
+    Az(az::Arguments),
     /// Have git ask keyfob for a host's token
     Git(git::Arguments),
 }
@@ -36,6 +40,7 @@ enum Tool {
 /// Sets a tool up.
 pub fn set_up(arguments: &Arguments) -> Result<()> {
     match &arguments.tool {
+        Tool::Az(arguments) => az::run(arguments),
         Tool::Git(arguments) => git::run(arguments),
     }
 }
@@ -67,6 +72,10 @@ enum Outcome {
 enum Step {
     /// A file's new text, in place of the old one.
     Edit { path: PathBuf, before: String, after: String },
+    /// A symbolic link, and where it leads.
+    Link { path: PathBuf, target: PathBuf },
+    /// A symbolic link to remove.
+    Unlink(PathBuf),
     /// A command to run.
     Run(Vec<String>),
     /// A file to remove if nothing is left in it.
@@ -110,6 +119,12 @@ impl Plan {
                     let words: Vec<_> = words.iter().map(|word| shell_quoted(word)).collect();
                     let _ = writeln!(text, "{}", words.join(" "));
                 }
+                Step::Link { path, target } => {
+                    let _ = writeln!(text, "{} -> {}", path.display(), target.display());
+                }
+                Step::Unlink(path) => {
+                    let _ = writeln!(text, "{} is removed", path.display());
+                }
                 Step::RemoveIfEmpty(_) => {}
             }
         }
@@ -141,6 +156,13 @@ impl Plan {
                         let what = format!("`{}` failed: {}", words.join(" "), clean(&ran.stderr));
                         return Err(Failure::new(Exit::Failed, what).into());
                     }
+                }
+                Step::Link { path, target } => {
+                    std::os::unix::fs::symlink(target, path)
+                        .with_context(|| format!("could not make the link {}", path.display()))?;
+                }
+                Step::Unlink(path) => {
+                    std::fs::remove_file(path).with_context(|| format!("could not remove {}", path.display()))?;
                 }
                 Step::RemoveIfEmpty(path) => {
                     if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
@@ -223,10 +245,16 @@ fn run(words: &[String], environment: &[(&str, &str)], input: &str) -> Result<Ra
     Ok(Ran { ok: output.status.success(), stdout: text(&output.stdout), stderr: text(&output.stderr) })
 }
 
-/// The command by which another program runs this very keyfob, for a shell.
-fn own_command() -> Result<String> {
-    let path = std::env::current_exe().context("could not tell where keyfob is")?;
-    Ok(shell_quoted(&path.to_string_lossy()))
+/// Where this very keyfob is.
+fn own_path() -> Result<PathBuf> {
+    std::env::current_exe().context("could not tell where keyfob is")
+}
+
+/// `config.toml` and its text.
+fn config_file() -> Result<(PathBuf, String)> {
+    let path = crate::config::file_path().context("there is no home directory to find config.toml in")?;
+    let text = std::fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
+    Ok((path, text))
 }
 
 #[cfg(test)]
