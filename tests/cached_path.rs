@@ -12,6 +12,7 @@ mod common;
 use std::fs;
 use std::process::{Command, Stdio};
 
+use common::azure::WORK;
 use common::{Caller, Scene, token};
 use keyfob_test_support::provider::{Auto, Options};
 use keyfob_test_support::{Output, skip};
@@ -235,6 +236,20 @@ fn token_by_config_reads_the_config_and_the_session() {
         let watched = watched(&scene, &["token", "--format", format]);
         assert_only_read(&scene, watched, &["config.toml", "cache", "cache/SESSION.json"]);
     }
+}
+
+#[test]
+fn az_reads_the_config_and_the_session_and_the_zone() {
+    need_strace!();
+    let scene = Scene::with(Options::entra(), WORK);
+    scene.sign_in();
+    let args = ["az", "account", "get-access-token", "--output", "json", "--resource", "https://graph.microsoft.com"];
+    assert_eq!(scene.silently(args).code, Some(0));
+    let watched = watched(&scene, &args);
+    let opened: Vec<String> = watched.1.iter().filter_map(Call::opened).collect();
+    let zone = |path: &&String| path.contains("zoneinfo") || path.contains("localtime");
+    assert_eq!(opened.iter().filter(zone).collect::<Vec<_>>(), ["/etc/localtime"], "the database is not searched");
+    assert_only_read(&scene, watched, &["config.toml", "cache", "cache/SESSION.json"]);
 }
 
 #[test]

@@ -432,6 +432,18 @@ mod tests {
     }
 
     #[test]
+    fn a_national_cloud_is_an_authority() {
+        for authority in ["https://login.microsoftonline.us", "https://login.partner.microsoftonline.cn"] {
+            let p = resolved(&[("provider", "entra"), ("client-id", "c"), ("authority", authority)]).unwrap();
+            let Endpoints { device_authorization, token, .. } = p.endpoints;
+            let path = format!("{authority}/organizations/oauth2/v2.0");
+            assert_eq!(device_authorization.unwrap().as_str(), format!("{path}/devicecode"));
+            assert_eq!(token.unwrap().as_str(), format!("{path}/token"));
+            assert_eq!(p.issuer_template.unwrap(), format!("{authority}/{{tid}}/v2.0"));
+        }
+    }
+
+    #[test]
     fn a_caller_may_ask_for_another_resource_and_tenant_where_one_sign_in_serves_them_all() {
         let entra = [("provider", "entra"), ("client-id", "c"), ("scopes", "own/.default")];
         let asked = || vec!["https://a.example/.default".to_owned()];

@@ -15,6 +15,8 @@ pub const AKS_CLIENT: &str = "80faf920-1908-4b52-b5ef-a8e7bedfc67a";
 pub const HOME_TENANT: &str = "11111111-1111-1111-1111-111111111111";
 /// A tenant where every account is a guest: `fabrikam.com`.
 pub const OTHER_TENANT: &str = "22222222-2222-2222-2222-222222222222";
+/// The tenant of personal accounts, the same for all of them.
+pub const CONSUMERS: &str = "9188040d-6c67-4b5b-b112-36a304b66dad";
 /// Where codes are entered.
 pub const VERIFICATION_URI: &str = "https://microsoft.com/devicelogin";
 
@@ -25,6 +27,7 @@ impl Options {
         let tenants = [
             ("organizations", HOME_TENANT),
             ("common", HOME_TENANT),
+            ("consumers", CONSUMERS),
             ("contoso.com", HOME_TENANT),
             (HOME_TENANT, HOME_TENANT),
             ("fabrikam.com", OTHER_TENANT),
