@@ -7,23 +7,35 @@
 
 mod simulation;
 
-use simulation::{AT_ONCE, FLAT, HORIZON, LIFETIME, MACHINES, Outcome, Policy, Shedding, USUAL, run};
+use simulation::{AT_ONCE, HORIZON, KEYFOB, LIFETIME, MACHINES, Outcome, Pauses, Policy, Shedding, USUAL, run};
 
-/// What was weighed. A pause is for as long as an old token lives; one "without" is for when it has ended.
+/// What was weighed. The spread is how much earlier than 5 minutes before its end a token may be renewed; pauses double
+/// from the first to the longest, "without" when the old token has ended.
 const POLICIES: &[Policy] = &[
     AT_ONCE,
     Policy { name: "spread 5 min", spread: 300, ..AT_ONCE },
     Policy { name: "spread 10 min", spread: 600, ..AT_ONCE },
-    Policy { name: "spread 15 min (a quarter of the life)", spread: 900, ..AT_ONCE },
+    Policy { name: "spread 15 min", spread: 900, ..AT_ONCE },
     Policy { name: "spread 30 min", spread: 1800, ..AT_ONCE },
-    Policy { name: "pause 30 s to 5 min", spread: 0, longest_without: 0, ..FLAT },
-    Policy { name: "spread 5 min, pause 30 s to 5 min", spread: 300, longest_without: 0, ..FLAT },
-    Policy { name: "spread 10 min, pause 30 s to 5 min", spread: 600, longest_without: 0, ..FLAT },
-    Policy { name: "spread 15 min, pause 30 s to 5 min", longest_without: 0, ..FLAT },
-    FLAT,
-    Policy { name: "spread 15 min, pause 30 s to 5 min, 60 s without", longest_without: 60, ..FLAT },
-    Policy { name: "spread 15 min, pause 15 s to 2 min, 15 s without", pause: 15, longest: 120, ..FLAT },
-    Policy { name: "spread 15 min, pause 60 s always, 15 s without", pause: 60, longest: 60, ..FLAT },
+    Policy { name: "no spread, keyfob's pauses", spread: 0, ..KEYFOB },
+    KEYFOB,
+    Policy { name: "spread 10 min, keyfob's pauses", spread: 600, ..KEYFOB },
+    Policy { name: "spread 15 min, keyfob's pauses", spread: 900, ..KEYFOB },
+    Policy {
+        name: "spread 15 min, pauses 30 s to 5 min, 1 s to 10 s without",
+        spread: 900,
+        pauses: Pauses::Doubling([30, 300], [1, 10]),
+    },
+    Policy {
+        name: "spread 15 min, pauses 10 s to 2 min, 1 s to 30 s without",
+        spread: 900,
+        pauses: Pauses::Doubling([10, 120], [1, 30]),
+    },
+    Policy {
+        name: "spread 15 min, pauses 30 s to 5 min, 2 s to 60 s without",
+        spread: 900,
+        pauses: Pauses::Doubling([30, 300], [2, 60]),
+    },
 ];
 
 const PROVIDERS: &[Shedding] = &[

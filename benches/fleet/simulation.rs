@@ -5,7 +5,14 @@
 //! whole seconds; what is random comes from a generator with a fixed seed, so every run says the same.
 
 #![allow(dead_code, unreachable_pub, reason = "each bench uses its part")]
-#![allow(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "positive numbers far below 2^32"
+)]
+
+use keyfob::pause::Pause;
 
 /// Machines.
 pub const MACHINES: usize = 100_000;
@@ -32,42 +39,35 @@ pub struct Shedding {
 /// Seven times what an even load would be, and no `Retry-After`.
 pub const USUAL: Shedding = Shedding { name: "429 above 200/s", capacity: 200, retry_after: None, outage: None };
 
-/// A fixed moment for the early refresh, and another try with every call.
-pub const AT_ONCE: Policy = Policy {
-    name: "5 min before the end, again with every call",
-    spread: 0,
-    pause: 0,
-    longest: 0,
-    longest_without: 0,
-    heeds: false,
-};
-
-/// What flattens the load without costing calls.
-pub const FLAT: Policy = Policy {
-    name: "spread 15 min, pause 30 s to 5 min, 15 s without",
-    spread: 900,
-    pause: 30,
-    longest: 300,
-    longest_without: 15,
-    heeds: true,
-};
-
 /// When a client asks.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     /// What it is called.
     pub name: &'static str,
-    /// The early refresh comes at most so many seconds before its latest moment; how many is the session's own number.
+    /// The early refresh comes at most so many seconds before its latest moment; how many is the token's own number.
     pub spread: u32,
-    /// The first pause after a failure, in seconds; each further one is twice as long. 0: none.
-    pub pause: u32,
-    /// The longest pause, in seconds.
-    pub longest: u32,
-    /// The longest pause once there is no token left to serve meanwhile, in seconds.
-    pub longest_without: u32,
-    /// Whether `Retry-After` is heeded.
-    pub heeds: bool,
+    /// How long it asks nothing after a failure.
+    pub pauses: Pauses,
 }
+
+/// How long a client asks nothing after a failure.
+#[derive(Clone, Copy, Debug)]
+pub enum Pauses {
+    /// No pause: every call asks.
+    None,
+    /// keyfob's own.
+    Keyfob,
+    /// After each failure twice as long, in seconds: the first and the longest while a token lives, and without one.
+    Doubling([u32; 2], [u32; 2]),
+}
+
+/// A fixed moment for the early refresh, and another try with every call.
+pub const AT_ONCE: Policy =
+    Policy { name: "5 min before the end, again with every call", spread: 0, pauses: Pauses::None };
+
+/// What keyfob does: up to twice the least life, and the pauses of `keyfob::pause`.
+pub const KEYFOB: Policy =
+    Policy { name: "keyfob: spread 5 min, its pauses", spread: MIN_LIFE, pauses: Pauses::Keyfob };
 
 /// What came of it.
 #[derive(Clone, Debug)]
@@ -104,14 +104,14 @@ struct Machine {
     period: u32,
     /// The moment of one of them.
     phase: u32,
-    /// The session's own number: where in the spread its refresh lies, in 65536ths.
+    /// The token's own number: where in the spread its refresh lies, in 65536ths.
     place: u32,
     /// When its token ends.
     end: u32,
     /// Failed refreshes since the last good one.
     failures: u32,
-    /// No request before this.
-    not_before: u32,
+    /// No request before this while the token lives, and without one.
+    not_before: [u32; 2],
     /// It has had a call fail.
     failed: bool,
 }
@@ -133,6 +133,11 @@ impl Machine {
 struct Random(u64);
 
 impl Random {
+    /// A number from 0 to 1.
+    fn chance(&mut self) -> f64 {
+        f64::from(self.below(1 << 16)) / f64::from(1 << 16)
+    }
+
     /// A number below `bound`.
     fn below(&mut self, bound: u32) -> u32 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -150,7 +155,7 @@ pub fn run(policy: &Policy, shedding: &Shedding) -> Outcome {
         .map(|_| {
             let period = 2 + random.below(29);
             let (phase, place) = (random.below(period), random.below(1 << 16));
-            Machine { period, phase, place, end: LIFETIME, failures: 0, not_before: 0, failed: false }
+            Machine { period, phase, place, end: LIFETIME, failures: 0, not_before: [0; 2], failed: false }
         })
         .collect();
     let mut calls: Vec<Vec<u32>> = vec![Vec::new(); HORIZON as usize];
@@ -170,18 +175,20 @@ pub fn run(policy: &Policy, shedding: &Shedding) -> Outcome {
         for number in std::mem::take(&mut calls[now as usize]) {
             let machine = &mut machines[number as usize];
             let dead = machine.end <= now;
-            if now >= machine.not_before {
+            if now >= machine.not_before[usize::from(dead)] {
                 outcome.requests[now as usize] += 1;
                 if !in_outage && served < shedding.capacity {
                     served += 1;
                     machine.end = now + LIFETIME;
                     machine.failures = 0;
+                    machine.place = random.below(1 << 16);
                     schedule(&mut calls, number, machine.call(machine.due(policy)));
                     continue;
                 }
                 outcome.shed += 1;
-                machine.not_before = now + pause(policy, shedding, machine, now, &mut random);
                 machine.failures += 1;
+                let chance = random.chance();
+                machine.not_before = pauses(policy, shedding, machine.failures, chance).map(|pause| now + pause);
             }
             if dead {
                 let failed = if in_outage { &mut outcome.failed_in_outage } else { &mut outcome.failed };
@@ -189,7 +196,7 @@ pub fn run(policy: &Policy, shedding: &Shedding) -> Outcome {
                 machine.failed |= !in_outage;
             }
             // While the old token lives nothing happens until the pause is over; without one every call counts.
-            let next = if dead { now + 1 } else { machine.not_before.min(machine.end).max(now + 1) };
+            let next = if dead { now + 1 } else { machine.not_before[0].min(machine.end).max(now + 1) };
             schedule(&mut calls, number, machine.call(next));
         }
     }
@@ -197,16 +204,19 @@ pub fn run(policy: &Policy, shedding: &Shedding) -> Outcome {
     outcome
 }
 
-/// How long a machine that has just been turned away asks nothing, in seconds.
-fn pause(policy: &Policy, shedding: &Shedding, machine: &Machine, now: u32, random: &mut Random) -> u32 {
-    let grown = policy.pause.saturating_mul(1 << machine.failures.min(16)).min(policy.longest);
-    // Between half of it and all of it, or those who failed together would come back together.
-    let mut pause = grown / 2 + random.below(grown / 2 + 1);
-    if let Some(told) = shedding.retry_after.filter(|_| policy.heeds) {
-        // Not before that, and not all at once after it.
-        pause = pause.max(told + random.below(told / 2 + 1));
+/// How long a machine that has just been turned away asks nothing, in seconds: while its token lives, and without one.
+fn pauses(policy: &Policy, shedding: &Shedding, failures: u32, chance: f64) -> [u32; 2] {
+    let seconds = |ms: u64| u32::try_from(ms.div_ceil(1000)).unwrap_or(u32::MAX);
+    match policy.pauses {
+        Pauses::None => [0, 0],
+        Pauses::Keyfob => {
+            let pause = Pause::after(failures, shedding.retry_after.map(u64::from), chance);
+            [pause.with_token_ms, pause.without_ms].map(seconds)
+        }
+        Pauses::Doubling(with, without) => [with, without].map(|[first, longest]| {
+            let doubled = first.saturating_mul(1 << (failures - 1).min(16)).min(longest);
+            let asked = shedding.retry_after.map_or(0.0, |told| f64::from(told) * (1.0 + chance / 2.0));
+            seconds(((f64::from(doubled) * (0.5 + chance)).max(asked) * 1000.0) as u64)
+        }),
     }
-    // Whoever has no token left by then is not made to wait longer than need be.
-    let left = machine.end.saturating_sub(now);
-    if pause > left { pause.min(left.max(policy.longest_without)) } else { pause }
 }
