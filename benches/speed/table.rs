@@ -49,6 +49,8 @@ impl Table {
     pub(crate) fn figure(&mut self, what: &str, figure: f64, unit: &str, from: &str, budget: Budget) {
         let digits = match unit {
             "" => 0,
+            // What is a hundred times faster should not look like nothing.
+            "×" if figure < 0.1 => 4,
             "×" => 2,
             // A binary that is over its budget by a page should look it.
             _ => 3,
