@@ -81,6 +81,10 @@ fn compare(strict: bool) -> Result<()> {
         if factor > TOLERANCE {
             grown.push(format!("{name} grew from {before} to {count} instructions"));
         }
+        if factor < 1.0 / TOLERANCE {
+            // What was won is kept only if it is written down.
+            println!("           less than the record: {UPDATE}");
+        }
     }
     for (name, _) in &recorded.counts {
         if !counts.iter().any(|(known, _)| known == name) {

@@ -174,9 +174,9 @@ impl Home {
 
     /// Puts a session where keyfob looks for that of this profile: a look that finds nothing leaves a lock of its name.
     fn sign_in(&mut self, profile: &'static str, session: &Value) -> Result<()> {
-        let mut probe = self.keyfob_with(&["token", "--profile", profile]).command()?;
-        probe.stderr(Stdio::null());
-        ensure!(probe.status()?.code() == Some(3), "there is a session of {profile} already");
+        let mut asked = self.keyfob_with(&["token", "--profile", profile]).command()?;
+        asked.stderr(Stdio::null());
+        ensure!(asked.status()?.code() == Some(3), "there is a session of {profile} already");
         let mut names =
             fs::read_dir(self.path().join(CACHE))?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         let lock = names.find(|name| name.ends_with(".lock")).context("keyfob looked for no session")?;

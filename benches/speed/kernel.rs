@@ -48,7 +48,7 @@ pub(crate) fn measure(place: &Place, table: &mut Table) -> Result<()> {
             "{} open, {} read, {} write, {} map memory; a Rust program that prints one line: {hello}",
             count(&["open", "openat", "openat2"]),
             count(&["read", "pread64", "readv"]),
-            count(&["write", "writev"]),
+            count(&["write", "writev", "pwrite64"]),
             count(&["mmap", "munmap", "mprotect", "brk", "mremap"]),
         );
         let what = format!("system calls: `{}`", case.name);

@@ -11,6 +11,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod crowd;
+mod fleet;
 mod kernel;
 mod peers;
 mod refresh;
@@ -39,6 +40,7 @@ const PARTS: &[(&str, Part)] = &[
     ("size", size::measure),
     ("crowd", crowd::measure),
     ("refresh", refresh::measure),
+    ("fleet", fleet::measure),
 ];
 
 type Part = fn(&Place, &mut Table) -> Result<()>;

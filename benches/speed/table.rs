@@ -47,7 +47,14 @@ pub(crate) struct Table(Vec<[String; 4]>);
 impl Table {
     /// A figure in its unit (`×`, `MB`, or nothing), what it was made from, and what it may be.
     pub(crate) fn figure(&mut self, what: &str, figure: f64, unit: &str, from: &str, budget: Budget) {
-        let digits = if figure.fract() == 0.0 && unit != "×" { 0 } else { 2 };
+        let digits = match unit {
+            "" => 0,
+            // What is a hundred times faster should not look like nothing.
+            "×" if figure < 0.1 => 4,
+            "×" => 2,
+            // A binary that is over its budget by a page should look it.
+            _ => 3,
+        };
         let from = if from.is_empty() { String::new() } else { format!(" ({from})") };
         let measured = format!("{figure:.digits$} {unit}").trim_end().to_owned() + &from;
         self.row([what, &measured, budget.text(unit).trim_end(), budget.meets(figure)]);
