@@ -12,7 +12,7 @@
 //!        │  both take their profile by `arguments`: config's keys as flags
 //!          └ acquire      the story, top to bottom: cached → lock → re-read → refresh → sign in → save
 //!              ├ device       RFC 8628's polling as a pure state machine
-//!              ├ prompt       the terminal: where to show, what to show
+//!              ├ prompt/      the terminal: where to show, what to show, how it stands there
 //!              ├ oauth/       the wire: requests, lenient parsing, discovery, ID tokens; the only user of ureq
 //!              ├ cache/       sessions on disk, locks, atomic writes; the only user of fs2
 //!              ├ config/      config.toml, environment, flags → Profile

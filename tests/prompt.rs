@@ -332,6 +332,21 @@ fn a_provider_that_is_slow_is_named_after_a_second_and_the_words_are_gone_afterw
     }
 }
 
+#[test]
+fn a_sign_out_that_takes_long_says_so_too() {
+    let scene = Scene::signed_in(Options::default());
+    let held = scene.idp.hold(Endpoint::Revoke);
+    let mut command = scene.command("auto", ["logout"]);
+    command.env("TERM", "xterm");
+    let running = plugin(command, Stream::Terminal);
+    let screen = running.wait_for("stops.", SOON);
+    assert_eq!(seen(&screen), "keyfob: waiting for 127.0.0.1 to revoke the session. Ctrl-C stops.");
+    drop(held);
+    let ended = running.wait();
+    assert_eq!(ended.stdout, "Signed out of lab (alice@example.com).\n");
+    assert_eq!((ended.code, seen(&ended.screen).as_str()), (Some(0), ""));
+}
+
 /// The dark and light pixels of a screen, as a file that an image reader takes: four by eight a character.
 fn picture(screen: &vt100::Screen) -> Vec<u8> {
     let (rows, columns) = screen.size();

@@ -82,8 +82,11 @@ fn sign_out(file: &SessionFile<'_>, profile: Option<&Profile>, title: &str) -> R
 fn revoke(session: &Session, profile: Option<&Profile>) -> Result<(), String> {
     let profile = profile.ok_or("no profile in config.toml belongs to it")?;
     let host = Address::parse(&profile.session.authority).map(|address| address.host()).unwrap_or_default();
-    let what = format!("waiting for {host} to revoke the session");
-    while_waiting(&what, || Screen::find(profile.prompt), || revoke_at(profile, session))
+    while_waiting(
+        &format!("waiting for {host} to revoke the session"),
+        || Screen::find(profile.prompt),
+        || revoke_at(profile, session),
+    )
 }
 
 fn revoke_at(profile: &Profile, session: &Session) -> Result<(), String> {
