@@ -1,7 +1,7 @@
 //! `docs/errors.md` lists what keyfob says when it fails: everything that the source can say, and nothing else.
 //!
-//! What the source can say is read from the source: the texts in `Failure::…`, `.hint(…)`, `.context(…)`, `Err(…)`, and in
-//! `let what = …`, `let why = …` and `let hint = …`, which is how a text that does not fit into such a call is named here.
+//! What the source can say is read from the source: the texts in calls such as `Failure::…`, `.hint(…)` and `Err(…)`, and
+//! in `let what = …`, `let why = …` and `let hint = …`, which is how a text that does not fit into a call is named here.
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
@@ -10,13 +10,16 @@ use std::fs;
 use std::path::Path;
 
 /// In front of what ends up in an error.
-const ERRORS: [&str; 9] = [
+const ERRORS: [&str; 12] = [
     "Failure::new(",
     "Failure::usage(",
     ".hint(",
     ".context(",
     "with_context(",
     "Err(",
+    "ok_or(",
+    "ok_or_else(",
+    "map_err(",
     "let what = ",
     "let why = ",
     "let hint = ",
@@ -77,6 +80,7 @@ fn strings(code: &str) -> Vec<String> {
                     match letter {
                         '\\' => match letters.next() {
                             Some('\n') => while letters.next_if(|letter| letter.is_whitespace()).is_some() {},
+                            Some('n') => text.push('\n'),
                             escaped => text.extend(escaped),
                         },
                         '{' if letters.next_if_eq(&'{').is_some() => text.push('{'),
