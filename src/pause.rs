@@ -9,9 +9,9 @@
 use serde::{Deserialize, Serialize};
 
 /// The first pause while a token lives, in milliseconds; it doubles with every failure.
-const FIRST_MS: u64 = 10_000;
+const FIRST_MS: u64 = 30_000;
 /// The longest, unless the server asks for more.
-const LONGEST_MS: u64 = 120_000;
+const LONGEST_MS: u64 = 300_000;
 /// The same without a token, where the first failure has none.
 const FIRST_WITHOUT_MS: u64 = 1_000;
 const LONGEST_WITHOUT_MS: u64 = 10_000;
@@ -64,19 +64,19 @@ mod tests {
     fn pauses_double_up_to_a_bound_and_are_short_for_those_who_have_no_token() {
         let middle = |failures| Pause::after(failures, None, 0.5);
         let pause = |with_token_ms, without_ms| Pause { with_token_ms, without_ms };
-        assert_eq!(middle(1), pause(10_000, 0));
-        assert_eq!(middle(2), pause(20_000, 2_000));
-        assert_eq!(middle(4), pause(80_000, 8_000));
-        assert_eq!(middle(5), pause(120_000, 10_000));
-        assert_eq!(middle(u32::MAX), pause(120_000, 10_000));
-        assert_eq!(Pause::after(2, None, 0.0), pause(10_000, 1_000));
-        assert_eq!(Pause::after(2, None, 1.0), pause(30_000, 3_000));
+        assert_eq!(middle(1), pause(30_000, 0));
+        assert_eq!(middle(2), pause(60_000, 2_000));
+        assert_eq!(middle(4), pause(240_000, 8_000));
+        assert_eq!(middle(5), pause(300_000, 10_000));
+        assert_eq!(middle(u32::MAX), pause(300_000, 10_000));
+        assert_eq!(Pause::after(2, None, 0.0), pause(30_000, 1_000));
+        assert_eq!(Pause::after(2, None, 1.0), pause(90_000, 3_000));
     }
 
     #[test]
     fn a_server_is_given_the_time_it_asks_for_and_no_more_than_is_sensible() {
-        assert_eq!(Pause::after(1, Some(30), 0.0), Pause { with_token_ms: 30_000, without_ms: 30_000 });
-        assert_eq!(Pause::after(1, Some(30), 1.0), Pause { with_token_ms: 45_000, without_ms: 45_000 });
+        assert_eq!(Pause::after(1, Some(60), 0.0), Pause { with_token_ms: 60_000, without_ms: 60_000 });
+        assert_eq!(Pause::after(1, Some(60), 1.0), Pause { with_token_ms: 90_000, without_ms: 90_000 });
         assert_eq!(Pause::after(1, Some(u64::MAX), 0.0), Pause { with_token_ms: 300_000, without_ms: 60_000 });
     }
 }

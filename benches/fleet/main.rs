@@ -18,23 +18,23 @@ const POLICIES: &[Policy] = &[
     Policy { name: "spread 15 min", spread: 900, ..AT_ONCE },
     Policy { name: "spread 30 min", spread: 1800, ..AT_ONCE },
     Policy { name: "no spread, keyfob's pauses", spread: 0, ..KEYFOB },
+    Policy { name: "spread 5 min, keyfob's pauses", spread: 300, ..KEYFOB },
     KEYFOB,
-    Policy { name: "spread 10 min, keyfob's pauses", spread: 600, ..KEYFOB },
     Policy { name: "spread 15 min, keyfob's pauses", spread: 900, ..KEYFOB },
     Policy {
-        name: "spread 15 min, pauses 30 s to 5 min, 1 s to 10 s without",
-        spread: 900,
-        pauses: Pauses::Doubling([30, 300], [1, 10]),
+        name: "spread 10 min, pauses 10 s to 2 min, 1 s to 10 s without",
+        pauses: Pauses::Doubling([10, 120], [1, 10]),
+        ..KEYFOB
     },
     Policy {
-        name: "spread 15 min, pauses 10 s to 2 min, 1 s to 30 s without",
-        spread: 900,
-        pauses: Pauses::Doubling([10, 120], [1, 30]),
+        name: "spread 10 min, pauses 30 s to 5 min, 1 s to 30 s without",
+        pauses: Pauses::Doubling([30, 300], [1, 30]),
+        ..KEYFOB
     },
     Policy {
-        name: "spread 15 min, pauses 30 s to 5 min, 2 s to 60 s without",
-        spread: 900,
+        name: "spread 10 min, pauses 30 s to 5 min, 2 s to 60 s without",
         pauses: Pauses::Doubling([30, 300], [2, 60]),
+        ..KEYFOB
     },
 ];
 

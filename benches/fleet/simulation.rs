@@ -65,9 +65,9 @@ pub enum Pauses {
 pub const AT_ONCE: Policy =
     Policy { name: "5 min before the end, again with every call", spread: 0, pauses: Pauses::None };
 
-/// What keyfob does: up to twice the least life, and the pauses of `keyfob::pause`.
+/// What keyfob does: up to a quarter of the token's life, and the pauses of `keyfob::pause`.
 pub const KEYFOB: Policy =
-    Policy { name: "keyfob: spread 5 min, its pauses", spread: MIN_LIFE, pauses: Pauses::Keyfob };
+    Policy { name: "keyfob: spread 10 min, its pauses", spread: LIFETIME / 4 - MIN_LIFE, pauses: Pauses::Keyfob };
 
 /// What came of it.
 #[derive(Clone, Debug)]

@@ -256,16 +256,19 @@ impl Attempt<'_> {
     }
 
     /// Seconds that a token must have left: never more than a quarter of its life, or short-lived ones would be
-    /// refreshed on every call. Unless the profile says how many, up to twice as many for one token as for another:
-    /// tokens that came together, as after an outage, are not renewed together.
+    /// refreshed on every call. Unless the profile says how many, tokens differ by their serial, up to that quarter:
+    /// those that came together, as after an outage, are not renewed together.
     fn enough(&self, token: &Token) -> u64 {
         let quarter = token.lifetime.unwrap_or(u64::MAX) / 4;
-        let wanted = match self.want.profile.min_ttl {
-            _ if !self.want.profile.preset.early_refresh => MIN_LIFE_LATE,
-            Some(said) => said,
-            None => self.want.min_life + token.serial.share_of(self.want.min_life),
-        };
-        wanted.min(quarter)
+        match self.want.profile.min_ttl {
+            _ if !self.want.profile.preset.early_refresh => MIN_LIFE_LATE.min(quarter),
+            Some(said) => said.min(quarter),
+            None => {
+                let least = self.want.min_life.min(quarter);
+                // A token without a known life has no quarter to spread over.
+                least + token.lifetime.map_or(0, |_| token.serial.share_of(quarter - least))
+            }
+        }
     }
 
     /// Whether something written down happened since this call began. What lies in the future was written by a clock

@@ -1,6 +1,6 @@
 //! `keyfob setup`: connect a tool to a profile through the tool's own configuration, and disconnect it again.
 //!
-//! Every tool is one file that makes a [`Plan`]. A plan is shown before anything is changed; on a terminal the person
+//! Every tool is one file that makes a plan. A plan is shown before anything is changed; on a terminal the person
 //! agrees, elsewhere `--yes` has to. Undoing removes what setting up wrote, and nothing else.
 
 mod az;
