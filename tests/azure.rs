@@ -413,6 +413,42 @@ fn the_provider_out_of_reach_is_exit_1_and_says_so() {
 }
 
 #[test]
+fn a_provider_that_does_not_answer_is_given_up_before_the_caller_gives_up() {
+    let azure = Azure::new();
+    let line = "az account get-access-token --query accessToken -o tsv --resource https://graph.microsoft.com";
+    let first = said(&azure, line);
+    let _hold = azure.scene.idp.hold(Endpoint::Token);
+    // Half a minute is what a person at a terminal waits; an SDK kills what takes ten seconds.
+    let patient = || {
+        let before = azure.scene.idp.count("token:refresh_token");
+        let login = azure.scene.start(["login"]);
+        azure.scene.idp.wait_for("token:refresh_token", before + 1, common::SOON);
+        login
+    };
+    // While that one has the lock: too short a life, but a life, is the answer.
+    azure.scene.leave(100);
+    let mut login = patient();
+    assert_eq!(said(&azure, line), first);
+    azure.scene.leave(-1);
+    let (code, stderr) = failed(&azure, line);
+    assert!(stderr.contains("another process has held the lock "), "{stderr}");
+    assert!(code == Some(1) && login.is_running());
+    login.kill();
+
+    // With the lock to itself, beside one that is as patient elsewhere.
+    let elsewhere = Azure::new();
+    let _hold = elsewhere.scene.idp.hold(Endpoint::Token);
+    let mut login = elsewhere.scene.start(["login"]);
+    azure.scene.leave(100);
+    assert_eq!(said(&azure, line), first);
+    azure.scene.change(|session| session["trouble"] = json!(null));
+    azure.scene.leave(-1);
+    let (code, stderr) = failed(&azure, line);
+    assert!(stderr.ends_with("/contoso.com/oauth2/v2.0/token: it did not answer in time\n"), "{stderr}");
+    assert!(code == Some(1) && login.is_running());
+}
+
+#[test]
 fn az_says_which_profile_then_the_only_one_of_entra() {
     let other = "[profile.lab]\nissuer = 'ISSUER'\nclient-id = 'keyfob'\n";
     let azure = Azure::signed_out(Options::entra(), &format!("default-profile = 'lab'\n{WORK}{other}"));

@@ -33,7 +33,8 @@ use std::time::Duration;
 const MIN_LIFE: u64 = 300;
 /// The same where a refresh kills the token handed out before.
 const MIN_LIFE_LATE: u64 = 30;
-/// Longest time for the request of an early renewal: its caller has a token, and may have no patience.
+/// Longest wait, for the provider or for another process, to renew a token which still lives: that one is the answer then,
+/// for a caller that may have no patience.
 const EARLY_LIMIT: Duration = Duration::from_secs(4);
 /// Give up on a lock after this long: its holder makes one request.
 pub const LOCK_LIMIT: Duration = http::LIMIT.saturating_add(Duration::from_secs(10));
@@ -62,7 +63,7 @@ pub struct Want<'p> {
     /// What a resource wants the token to say that the cached one does not (the `claims` parameter of OpenID Connect Core,
     /// section 5.5, as JSON): only a new one will do.
     pub claims: Option<&'p str>,
-    /// Wait no longer than this for a person.
+    /// How long the caller waits: for a person, another process, the provider.
     pub patience: Option<Duration>,
 }
 

@@ -15,6 +15,9 @@ use anyhow::Result;
 use std::thread::sleep;
 use std::time::Duration;
 
+/// Shortest time that a request is given.
+const SHORTEST: Duration = Duration::from_secs(1);
+
 impl Attempt<'_> {
     /// Steps 2 to 4.
     pub(super) fn refresh(&self, file: &SessionFile<'_>) -> Result<Result<Credential, SignInNeeded>> {
@@ -46,9 +49,8 @@ impl Attempt<'_> {
             Ok(made) => made,
             Err(error) => return self.troubled(&locked, &mut session, error, None).map(Ok),
         };
-        if self.spare.is_some() {
-            client.limit(EARLY_LIMIT);
-        }
+        let living = self.still_living(&session).is_some();
+        client.limit(if living { EARLY_LIMIT } else { http::LIMIT.min(self.patience_left().max(SHORTEST)) });
         session.server = found.or(session.server);
         // A new refresh token that cannot be saved would be lost, and the old one used up.
         if let Err(error) = locked.try_room(&session) {
@@ -118,6 +120,7 @@ impl Attempt<'_> {
     /// Takes the session's lock, unless the file comes to hold the answer first.
     fn lock<'f>(&self, file: &'f SessionFile<'_>) -> Result<Result<Locked<'f>, Credential>> {
         let began = steady();
+        let limit = LOCK_LIMIT.min(self.patience_left());
         let mut pause = Duration::from_millis(5);
         let mut screen = None;
         loop {
@@ -129,14 +132,17 @@ impl Attempt<'_> {
             }
             sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(50));
-            if let Some(session) = file.session()?
-                && let Some(credential) = self.done_meanwhile(&session)?
+            let session = file.session()?;
+            if let Some(session) = &session
+                && let Some(credential) = self.done_meanwhile(session)?
             {
                 return Ok(Err(credential));
             }
             let waited = steady().saturating_sub(began);
-            if waited > LOCK_LIMIT {
-                return Err(file.lock_is_held(waited).into());
+            match session.and_then(|session| self.still_living(&session)) {
+                Some(old) if waited > EARLY_LIMIT => return Ok(Err(old)),
+                None if waited > limit => return Err(file.lock_is_held(waited).into()),
+                _ => {}
             }
             if waited > PATIENCE {
                 let screen: &mut Option<Screen> = screen.get_or_insert_with(|| self.screen());

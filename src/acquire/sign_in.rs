@@ -261,8 +261,8 @@ impl Attempt<'_> {
         })
     }
 
-    /// How much longer this caller wants to wait for a person.
-    fn patience_left(&self) -> Duration {
+    /// How much longer this caller waits.
+    pub(super) fn patience_left(&self) -> Duration {
         let passed = Duration::from_millis((now_ms() - self.started_ms).max(0).unsigned_abs());
         self.want.patience.map_or(Duration::MAX, |patience| patience.saturating_sub(passed))
     }

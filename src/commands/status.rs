@@ -50,6 +50,7 @@ struct Entry {
 struct TokenEntry {
     kind: String,
     scopes: Vec<String>,
+    tenant: Option<String>,
     expires_at: Option<String>,
     #[serde(skip)]
     left: Option<u64>,
@@ -109,6 +110,7 @@ fn entry(session: &Session, profiles: Vec<String>, profiles_with_account: Vec<St
     let tokens = session.tokens.iter().filter(|t| t.lives(now, 1)).map(|t| TokenEntry {
         kind: t.key.kind.to_string(),
         scopes: t.key.scopes.clone(),
+        tenant: t.tenant.clone(),
         expires_at: t.expires_at.and_then(Timestamp::rfc3339),
         left: t.expires_at.map(|end| end.since(now)),
     });
@@ -148,7 +150,8 @@ fn text(status: &Status) -> String {
         for token in &session.tokens {
             let left =
                 token.left.map_or("until it is revoked".into(), |s| format!("for {}", minutes(Duration::from_secs(s))));
-            lines.push(format!("  cached    {} token, good {left} ({})", token.kind, token.scopes.join(" ")));
+            let tenant = token.tenant.as_ref().map(|tenant| format!("; tenant {tenant}")).unwrap_or_default();
+            lines.push(format!("  cached    {} token, good {left} ({}{tenant})", token.kind, token.scopes.join(" ")));
         }
         if session.signed_in {
             let renewal =

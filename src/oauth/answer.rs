@@ -391,6 +391,32 @@ mod tests {
     }
 
     #[test]
+    fn suberror_decides_and_numbers_do_not() {
+        let error = |body: Value| match Answer::of(&reply(400, &body.to_string())) {
+            Answer::Error(e) => e,
+            other => panic!("{other:?}"),
+        };
+        let said = error(json!({
+            "error": "invalid_grant", "suberror": "basic_action", "error_codes": [50076, "x", -1, 4_294_967_296_u64, 7],
+            "error_description": "AADSTS50076: Due to a configuration change"
+        }));
+        assert_eq!((said.suberror.as_deref(), &said.numbers[..]), (Some("basic_action"), &[50076, 7][..]));
+        for (body, about_this) in [
+            (json!({"error": "invalid_grant", "suberror": "basic_action"}), true),
+            (json!({"error": "invalid_grant", "suberror": "consent_required"}), true),
+            (json!({"error": "interaction_required"}), true),
+            (json!({"error": "invalid_grant"}), false),
+            (json!({"error": "invalid_grant", "suberror": ""}), false),
+            (json!({"error": "invalid_grant", "suberror": "bad_token"}), false),
+            (json!({"error": "invalid_grant", "suberror": "token_expired"}), false),
+            (json!({"error": "invalid_grant", "error_codes": [50076]}), false),
+            (json!({"error": "invalid_scope", "suberror": "basic_action"}), false),
+        ] {
+            assert_eq!(error(body.clone()).is_about_this_resource(), about_this, "{body}");
+        }
+    }
+
+    #[test]
     fn r6_verification_url_is_accepted_and_unknown_members_ignored() {
         let read = DeviceCode::read(&object(json!({
             "device_code": "d", "user_code": "AbC-def", "verification_url": "https://www.google.com/device", "x": [1]

@@ -23,9 +23,13 @@ use crate::config::{Az, KEYS, Key, Profile, Shape};
 use crate::failure::{Exit, Failure, Report};
 use crate::providers::TokenKind;
 use anyhow::Result;
+use std::time::Duration;
 
 /// Least life of a token handed out, in seconds: below five minutes the SDKs ask again for every request.
 const MIN_LIFE: u64 = 600;
+
+/// How long a caller waits: the shortest limit that any of them has is ten seconds, and then it hears no reason.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// The life told of a token that has no end, in seconds.
 const ENDLESS: u64 = 3600;
@@ -60,6 +64,7 @@ fn token(profile: Profile, asked: Asked) -> Result<(Credential, Profile)> {
         min_life: MIN_LIFE,
         no_prompt: Some("the caller of az and azd cannot show one"),
         claims: asked.claims.as_deref(),
+        patience: Some(PATIENCE),
         ..Want::of(&profile, TokenKind::Access, Asker::Parent("an Azure SDK"))
     })?;
     Ok((credential, profile))
