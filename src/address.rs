@@ -17,9 +17,6 @@ pub struct Address {
 impl Address {
     /// Checks `text`. The error says what is wrong with it, without quoting it.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        if !text.contains("://") {
-            return Err("is not an absolute web address");
-        }
         if text.contains('#') {
             return Err("has a fragment (`#…`)");
         }
@@ -30,7 +27,11 @@ impl Address {
         if !text.is_ascii() {
             return Err("is not a web address");
         }
-        let uri: Uri = text.parse().map_err(|_| "is not a web address")?;
+        let uri = match text.parse::<Uri>() {
+            Ok(uri) if uri.scheme().is_some() => uri,
+            Err(_) if text.contains("://") => return Err("is not a web address"),
+            _ => return Err("is not an absolute web address"),
+        };
         let authority = uri.authority().ok_or("is not an absolute web address")?;
         if authority.as_str().contains('@') {
             return Err("has a user name in it");

@@ -2,12 +2,14 @@
 
 use serde::{Deserialize, Deserializer, Serializer};
 use std::fmt;
-use zeroize::Zeroizing;
+use std::mem;
+use std::ops::{Deref, DerefMut};
+use zeroize::Zeroize;
 
 /// A secret text: no `Display`, `Debug` prints `[redacted]`, wiped from memory when dropped. Reading it takes a
 /// visible [`Secret::expose`]; writing it to the cache takes a visible `serialize_with`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<String>);
+pub struct Secret(String);
 
 impl Secret {
     /// The secret itself, for the wire, the cache file or the caller's protocol.
@@ -18,7 +20,13 @@ impl Secret {
 
 impl From<String> for Secret {
     fn from(text: String) -> Self {
-        Self(Zeroizing::new(text))
+        Self(text)
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        wipe(&mut mem::take(&mut self.0).into_bytes());
     }
 }
 
@@ -47,12 +55,66 @@ pub fn expose_option<S: Serializer>(secret: &Option<Secret>, to: S) -> Result<S:
     }
 }
 
+/// Bytes with secrets among them: `Debug` prints none, and they are wiped from memory when dropped.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Buffer(Vec<u8>);
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl From<Vec<u8>> for Buffer {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Deref for Buffer {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
+/// Overwrites everything that a vector has room for, as a slice: `zeroize` fills that at once, but a vector byte by byte,
+/// which was a tenth of every cached answer.
+fn wipe(bytes: &mut Vec<u8>) {
+    bytes.extend_from_slice(&vec![0; bytes.capacity() - bytes.len()]);
+    bytes.as_mut_slice().zeroize();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn nothing_is_left_of_what_is_wiped() {
+        for length in 0..40 {
+            let mut bytes = Vec::with_capacity(length + 3);
+            bytes.extend((0..length).map(|_| b'x'));
+            wipe(&mut bytes);
+            assert_eq!(bytes, vec![0; bytes.capacity()]);
+        }
+    }
+
+    #[test]
     fn debug_prints_no_secret() {
         assert_eq!(format!("{:?}", Some(Secret::from("hunter2".to_owned()))), "Some([redacted])");
+        assert_eq!(format!("{:?}", Buffer::from(b"hunter2".to_vec())), "[redacted]");
     }
 }

@@ -58,12 +58,6 @@ pub fn shell_quoted(word: &str) -> String {
     }
 }
 
-/// `bytes` in hexadecimal, lower case.
-pub fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,11 +79,6 @@ mod tests {
     fn the_nearest_word_is_named_only_when_it_is_near() {
         assert_eq!(nearest("clientid", ["client-id", "issuer"]), Some("client-id"));
         assert_eq!(nearest("zzz", ["client-id", "issuer"]), None);
-    }
-
-    #[test]
-    fn bytes_in_hexadecimal() {
-        assert_eq!(hex(&[0, 0x9a, 0xff]), "009aff");
     }
 
     #[test]

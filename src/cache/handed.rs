@@ -15,7 +15,7 @@ use crate::clock::now_ms;
 use crate::config::SessionKey;
 use rustix::fs::{Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
-use siphasher::sip::SipHasher13;
+use siphasher::sip128::{Hasher128, SipHasher13};
 use std::fs::File;
 use std::hash::Hasher;
 use std::io::Read;
@@ -80,15 +80,12 @@ fn who(session: &SessionKey, request: &str) -> Option<String> {
     // Behind the program's name, which may hold anything: field 3 and on. Field 22 is when the process started, which
     // tells it from others that had its number before (proc_pid_stat(5)).
     let started = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?;
-    let digest = |keys: (u64, u64)| {
-        let mut digest = SipHasher13::new_with_keys(keys.0, keys.1);
-        for part in [&parent.to_string(), started, &session.authority, &session.client_id, &session.label, request] {
-            digest.write(&(part.len() as u64).to_le_bytes());
-            digest.write(part.as_bytes());
-        }
-        digest.finish()
-    };
-    Some(format!("{:016x}{:016x}", digest((0, 0)), digest((1, 1))))
+    let mut digest = SipHasher13::new();
+    for part in [&parent.to_string(), started, &session.authority, &session.client_id, &session.label, request] {
+        digest.write(&(part.len() as u64).to_le_bytes());
+        digest.write(part.as_bytes());
+    }
+    Some(format!("{:032x}", digest.finish128().as_u128()))
 }
 
 /// Our folder in memory, made if need be; nothing that another user owns or could write to.

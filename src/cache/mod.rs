@@ -21,7 +21,7 @@ use crate::clock::{Timestamp, steady};
 use crate::config::SessionKey;
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
-use crate::text::hex;
+use crate::secret::Buffer;
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, fsync, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
@@ -33,7 +33,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use zeroize::Zeroizing;
 
 /// Largest session file read, in bytes: several answers of the largest size.
 const LARGEST: u64 = 16 << 20;
@@ -155,7 +154,7 @@ impl Store {
         if size > LARGEST {
             return Ok(Found::Damaged("it is larger than 16 MiB".into()));
         }
-        let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1));
+        let mut bytes = Buffer::from(Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1));
         File::from(file)
             .take(LARGEST)
             .read_to_end(&mut bytes)
@@ -188,7 +187,9 @@ fn version(bytes: &[u8]) -> Option<u32> {
 
 /// Reads the bytes of a session's file; with `key`, one of another session is damage.
 pub fn parse(bytes: &[u8], key: Option<&SessionKey>) -> Found {
-    match serde_json::from_slice::<Session>(bytes) {
+    // As text, which is checked once; of bytes every string would be checked by itself.
+    let Ok(text) = std::str::from_utf8(bytes) else { return Found::Damaged("it is not UTF-8".into()) };
+    match serde_json::from_str::<Session>(text) {
         Ok(session) if key.is_some_and(|k| *k != session.key()) => {
             Found::Damaged("it belongs to another session".into())
         }
@@ -341,14 +342,14 @@ impl Locked<'_> {
     /// Makes sure that the session's successor will find room, before the provider is asked for something that exists
     /// only once.
     pub fn try_room(&self, session: &Session) -> Result<()> {
-        let size = serde_json::to_vec(session).map(Zeroizing::new)?.len() + SLACK;
+        let size = serde_json::to_vec(session).map(Buffer::from)?.len() + SLACK;
         let tried = self.temporary(&vec![b' '; size]);
         let removed = unlinkat(&self.file.store.folder, &*self.file.temporary_name(), AtFlags::empty());
         tried.and_then(|()| Ok(removed?)).with_context(|| format!("could not write {}", self.file.path().display()))
     }
 
     fn write(&self, session: &Session) -> Result<()> {
-        self.temporary(&Zeroizing::new(serde_json::to_vec(session)?))?;
+        self.temporary(&Buffer::from(serde_json::to_vec(session)?))?;
         Ok(self.rename()?)
     }
 
@@ -403,8 +404,9 @@ fn stem(key: &SessionKey) -> String {
         digest.write(part.as_bytes());
     }
     let host = key.authority.split("://").nth(1).unwrap_or_default().split(['/', ':']).next().unwrap_or_default();
-    let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || "-.".contains(*c)).take(64).collect();
-    format!("{}-{}", host.trim_start_matches('.'), hex(&digest.finish128().as_bytes()[..12]))
+    let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.')).take(64).collect();
+    let digits = u128::from_be_bytes(digest.finish128().as_bytes()) >> 32;
+    format!("{}-{digits:024x}", host.trim_start_matches('.'))
 }
 
 /// Refuses what another user owns, or could read.

@@ -17,11 +17,10 @@ use crate::config::{HostPattern, HostRule, Key, Profile, Target, text};
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
 use crate::providers::{HostAuth, TokenKind};
-use crate::secret::Secret;
+use crate::secret::{Buffer, Secret};
 use anyhow::Result;
 use std::fmt::Write;
 use std::io::Read;
-use zeroize::Zeroizing;
 
 /// `keyfob git`
 pub const CALLER: Caller = Caller {
@@ -135,7 +134,7 @@ fn is_false(said: &str) -> bool {
 }
 
 fn read() -> Result<Option<Request>> {
-    let mut bytes = Zeroizing::new(Vec::new());
+    let mut bytes = Buffer::default();
     std::io::stdin().take(LARGEST + 1).read_to_end(&mut bytes)?;
     Ok(Request::parse(&bytes))
 }

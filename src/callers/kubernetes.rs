@@ -127,9 +127,9 @@ impl Request {
             }
             said.clone_into(&mut request.api_version);
         }
-        request.interactive = value.pointer("/spec/interactive").and_then(Value::as_bool).unwrap_or_default();
-        request.server =
-            value.pointer("/spec/cluster/server").and_then(Value::as_str).map(clean).filter(|s| !s.is_empty());
+        let spec = &value["spec"];
+        request.interactive = spec["interactive"].as_bool().unwrap_or_default();
+        request.server = spec["cluster"]["server"].as_str().map(clean).filter(|s| !s.is_empty());
         Ok(request)
     }
 }

@@ -8,9 +8,9 @@ pub mod kubernetes;
 pub mod token;
 
 use crate::arguments::{Arguments, Grammar};
+use crate::secret::Buffer;
 use anyhow::{Context, Result};
 use std::io::{ErrorKind, Write};
-use zeroize::Zeroizing;
 
 /// A caller protocol, as the command line knows it.
 #[derive(Debug)]
@@ -36,9 +36,9 @@ pub const CALLERS: &[Caller] = &[kubernetes::CALLER, git::CALLER, azure::az::CAL
 
 /// Writes a caller's answer to stdout, whole. A caller that has gone away is no failure.
 fn answer(text: String) -> Result<()> {
-    let text = Zeroizing::new(text);
+    let text = Buffer::from(text.into_bytes());
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(&text).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(e).context("could not write the answer to stdout"),
         _ => Ok(()),
     }

@@ -66,7 +66,8 @@ pub(super) fn load() -> Result<File> {
 
 /// Parses the text of the file at `path`. The error is one line: `FILE:LINE: what is wrong`.
 pub(super) fn parse(path: &Path, text: &str) -> Result<File, String> {
-    let reader = Reader { path: path.display().to_string(), text };
+    let line_ends = text.match_indices('\n').map(|(at, _)| at).collect();
+    let reader = Reader { path: path.display().to_string(), line_ends };
     let table = DeTable::parse(text)
         .map_err(|e| reader.error(e.span().map_or(0, |s| s.start), &format!("not valid TOML: {}", e.message())))?;
     let mut file = File::default();
@@ -108,14 +109,15 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<File, String> {
     Ok(file)
 }
 
-struct Reader<'a> {
+struct Reader {
     path: String,
-    text: &'a str,
+    /// Where the lines end; every key of every profile remembers its line.
+    line_ends: Vec<usize>,
 }
 
-impl Reader<'_> {
+impl Reader {
     fn line(&self, at: usize) -> usize {
-        1 + self.text.as_bytes().iter().take(at).filter(|b| **b == b'\n').count()
+        1 + self.line_ends.partition_point(|end| *end < at)
     }
 
     fn error(&self, at: usize, message: &str) -> String {

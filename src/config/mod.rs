@@ -40,7 +40,7 @@ impl Profile {
             return Ok(nameless);
         }
         let Selection { profile, flags } = selection;
-        let file = file::load()?;
+        let mut file = file::load()?;
         let environment = std::env::var("KEYFOB_PROFILE").ok().filter(|n| !n.is_empty());
         let name: &str = if let Some(name) = profile {
             file.named("profile", name)?
@@ -61,7 +61,9 @@ impl Profile {
                 }
             }
         };
-        Ok(Self::resolve(Some(name.to_owned()), file.profiles[name].clone(), flags.clone())?)
+        let name = name.to_owned();
+        let settings = file.profiles.remove(&name).unwrap_or_default();
+        Ok(Self::resolve(Some(name), settings, flags.clone())?)
     }
 
     /// A profile that the flags alone describe, if they do.
@@ -117,7 +119,7 @@ impl Profile {
         if given.as_ref().is_some_and(|(_, pattern)| !pattern.matches(target)) {
             return Ok(None);
         }
-        let file = file::load()?;
+        let mut file = file::load()?;
         let rule = match given {
             Some((name, pattern)) => {
                 let profile = file.named("--profile", name)?.to_owned();
@@ -128,7 +130,7 @@ impl Profile {
                 None => return Ok(None),
             },
         };
-        let settings = file.profiles[&rule.profile].clone();
+        let settings = file.profiles.remove(&rule.profile).unwrap_or_default();
         Ok(Some((Self::resolve(Some(rule.profile.clone()), settings, Settings::default())?, rule)))
     }
 

@@ -302,7 +302,7 @@ impl Said<'_> {
             (None, Some("")) => return Err(self.missing("authority", ", the address of your own installation")),
             (None, usual) => usual.unwrap_or_default().to_owned(),
         };
-        let filled = |template: &str| template.replace("{authority}", &home).replace("{tenant}", tenant);
+        let filled = |template: &str| filled(template, &home, tenant);
         let by_row = |template: &str| Address::parse(&filled(template)).map_err(|why| self.wrong("authority", why));
         let endpoint = |key: &str, template: Option<&str>| match self.address(key)? {
             Some(given) => Ok(Some(given)),
@@ -390,6 +390,21 @@ const RESERVED: &[&str] = &[
     "resource",
 ];
 
+/// A row's template with what `{authority}` and `{tenant}` stand for; `{tid}` is for the ID token to say.
+fn filled(template: &str, authority: &str, tenant: &str) -> String {
+    let mut text = String::with_capacity(template.len() + authority.len() + tenant.len());
+    for piece in template.split_inclusive('}') {
+        let (before, word) = piece.split_once('{').unwrap_or((piece, ""));
+        text.push_str(before);
+        match word {
+            "authority}" => text.push_str(authority),
+            "tenant}" => text.push_str(tenant),
+            _ => text.push_str(&piece[before.len()..]),
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -401,6 +416,19 @@ mod tests {
             settings.set(key, vec![(*value).to_owned()], Origin::Flag(key.flag.unwrap_or(key.name))).unwrap();
         }
         Profile::resolve(None, Settings::default(), settings)
+    }
+
+    #[test]
+    fn templates_are_filled() {
+        for (template, text) in [
+            ("{authority}/{tenant}/token", "https://id.example/common/token"),
+            ("{authority}/{tid}/v2.0", "https://id.example/{tid}/v2.0"),
+            ("{authority}", "https://id.example"),
+            ("https://other.example/", "https://other.example/"),
+            ("", ""),
+        ] {
+            assert_eq!(filled(template, "https://id.example", "common"), text);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use crate::clock::{Skew, Timestamp};
 use crate::failure::{Exit, Failure};
+use crate::secret::Buffer;
 use anyhow::{Context, Result};
 use rustls::CertificateError;
 use std::io::Read;
@@ -13,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
-use zeroize::Zeroizing;
 
 /// Longest time for one request and its reply.
 pub const LIMIT: Duration = Duration::from_secs(30);
@@ -26,7 +26,7 @@ pub struct Reply {
     /// HTTP status.
     pub status: u16,
     /// The body, at most 1 MiB.
-    pub body: Zeroizing<Vec<u8>>,
+    pub body: Buffer,
     /// Whether the content type says HTML.
     pub html: bool,
     /// `Retry-After`, in seconds from now.
@@ -136,8 +136,8 @@ fn reply(result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Repl
         other => described(&other),
     });
     let (body, cut) = match body {
-        Ok(body) => (Zeroizing::new(body), None),
-        Err(why) if (200..300).contains(&status) => (Zeroizing::default(), Some(why)),
+        Ok(body) => (body.into(), None),
+        Err(why) if (200..300).contains(&status) => (Buffer::default(), Some(why)),
         Err(why) => return Err(why),
     };
     Ok(Reply { status, body, html, retry_after, location, skew, cut })
