@@ -9,10 +9,7 @@ const LONGEST: usize = 2000;
 /// An absolute address that was checked: https (http only on loopback), a host, no user information, no fragment,
 /// no control characters or spaces, nothing but ASCII. Kept as written, since issuers are compared byte by byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    text: String,
-    uri: Uri,
-}
+pub struct Address(String);
 
 impl Address {
     /// Checks `text`. The error says what is wrong with it, without quoting it.
@@ -45,45 +42,52 @@ impl Address {
             Some("http") => return Err("is not https (plain http is allowed only on loopback)"),
             _ => return Err("is not https"),
         }
-        Ok(Self { text: text.to_owned(), uri })
+        Ok(Self(text.to_owned()))
+    }
+
+    /// An address put together from a row of the table of providers and parts that were checked: nothing is left in it
+    /// that could be wrong, and checking it again would be paid for by every cached answer.
+    pub fn assembled(text: String) -> Self {
+        Self(text)
+    }
+
+    fn uri(&self) -> Uri {
+        self.0.parse().unwrap_or_default()
     }
 
     /// The address as it was written.
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.0
     }
 
     /// The host, lower-cased; an IPv6 address keeps its brackets.
     pub fn host(&self) -> String {
-        self.uri.host().unwrap_or_default().to_ascii_lowercase()
+        self.uri().host().unwrap_or_default().to_ascii_lowercase()
     }
 
     /// Whether there is a `?…`.
     pub fn has_query(&self) -> bool {
-        self.uri.query().is_some()
+        self.0.contains('?')
     }
 
     /// OpenID Connect Discovery 1.0, section 4: the well-known path is appended to the issuer (R43).
     pub fn openid_configuration(&self) -> String {
-        format!("{}/.well-known/openid-configuration", self.text.trim_end_matches('/'))
+        format!("{}/.well-known/openid-configuration", self.0.trim_end_matches('/'))
     }
 
     /// RFC 8414, section 3.1: the well-known path goes between the host and the issuer's path (R43).
     pub fn authorization_server_metadata(&self) -> String {
-        let origin = self.text.len() - self.uri.path_and_query().map_or(0, |p| p.as_str().len());
+        let uri = self.uri();
+        let origin = self.0.len() - uri.path_and_query().map_or(0, |p| p.as_str().len());
         // `Uri` gives a bare host the path `/`, which the text does not hold.
-        let origin = if self.text.ends_with('/') || self.uri.path() != "/" { origin } else { self.text.len() };
-        format!(
-            "{}/.well-known/oauth-authorization-server{}",
-            &self.text[..origin],
-            self.uri.path().trim_end_matches('/')
-        )
+        let origin = if self.0.ends_with('/') || uri.path() != "/" { origin } else { self.0.len() };
+        format!("{}/.well-known/oauth-authorization-server{}", &self.0[..origin], uri.path().trim_end_matches('/'))
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.0)
     }
 }
 

@@ -260,6 +260,7 @@ pub fn preset(name: &str) -> Option<&'static Preset> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::Address;
 
     #[test]
     fn names_are_unique_and_templates_use_only_known_words() {
@@ -276,6 +277,9 @@ mod tests {
                 assert!(!template.contains("{authority}") || p.authority.is_some(), "{}: {template}", p.name);
                 assert!(!template.contains("{tenant}") || p.tenant.is_some(), "{}: {template}", p.name);
                 assert!(template.starts_with("https://") || template.starts_with("{authority}"), "{}", p.name);
+                // Addresses made by a row are not checked again; see `Address::assembled`.
+                let made = template.replace("{authority}", "https://id.example").replace("{tenant}", "common");
+                assert_eq!(Address::parse(&made.replace("{tid}", "t")).err(), None, "{}: {template}", p.name);
             }
         }
     }

@@ -303,11 +303,8 @@ impl Said<'_> {
             (None, usual) => usual.unwrap_or_default().to_owned(),
         };
         let filled = |template: &str| filled(template, &home, tenant);
-        let by_row = |template: &str| Address::parse(&filled(template)).map_err(|why| self.wrong("authority", why));
-        let endpoint = |key: &str, template: Option<&str>| match self.address(key)? {
-            Some(given) => Ok(Some(given)),
-            None => template.map(by_row).transpose(),
-        };
+        let by_row = |template: &str| Address::assembled(filled(template));
+        let endpoint = |key: &str, template: Option<&str>| Ok(self.address(key)?.or_else(|| template.map(by_row)));
         let endpoints = Endpoints {
             device_authorization: endpoint("device-authorization-endpoint", preset.device_authorization_endpoint)?,
             token: endpoint("token-endpoint", preset.token_endpoint)?,
@@ -331,8 +328,7 @@ impl Said<'_> {
         let account_source = preset
             .account
             .filter(|(template, _)| at_home || template.contains("{authority}"))
-            .map(|(template, member)| Ok((by_row(template)?, member)))
-            .transpose()?;
+            .map(|(template, member)| (by_row(template), member));
         Ok(Server { issuer, issuer_template, endpoints, account_source, authority })
     }
 
