@@ -16,9 +16,7 @@ use crate::config::SessionKey;
 use rustix::fs::{Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use siphasher::sip128::{Hasher128, SipHasher13};
-use std::fs::File;
 use std::hash::Hasher;
-use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -75,11 +73,15 @@ fn last(line: &str, who: &str) -> Option<(Serial, i64)> {
 /// 32 hexadecimal digits for our parent process, the session and the request.
 fn who(session: &SessionKey, request: &str) -> Option<String> {
     let parent = rustix::process::getppid()?.as_raw_nonzero();
-    let mut stat = String::new();
-    File::open(format!("/proc/{parent}/stat")).ok()?.read_to_string(&mut stat).ok()?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let stat = rustix::fs::open(format!("/proc/{parent}/stat"), flags, Mode::empty()).ok()?;
+    // Enough for its 52 numbers, and the system gives all of them at once.
+    let mut line = [0; 2048];
+    let read = rustix::io::read(stat, &mut line[..]).ok()?;
     // Behind the program's name, which may hold anything: field 3 and on. Field 22 is when the process started, which
     // tells it from others that had its number before (proc_pid_stat(5)).
-    let started = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?;
+    let behind = line[..read].rsplit(|byte| *byte == b')').next()?;
+    let started = std::str::from_utf8(behind).ok()?.split_ascii_whitespace().nth(19)?;
     let mut digest = SipHasher13::new();
     for part in [&parent.to_string(), started, &session.authority, &session.client_id, &session.label, request] {
         digest.write(&(part.len() as u64).to_le_bytes());
