@@ -84,6 +84,20 @@ pub fn minutes(left: Duration) -> String {
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }
 
+/// How long ago something was, as a person says it.
+pub fn roughly(time: Duration) -> String {
+    let minutes = time.as_secs() / 60;
+    match (minutes, minutes / 60, minutes / 1440) {
+        (0, ..) => "less than a minute".into(),
+        (1, ..) => "a minute".into(),
+        (_, 0, _) => format!("{minutes} minutes"),
+        (_, 1, _) => "an hour".into(),
+        (_, hours, 0) => format!("{hours} hours"),
+        (.., 1) => "a day".into(),
+        (.., days) => format!("{days} days"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +106,21 @@ mod tests {
     fn rfc3339_is_what_kubernetes_takes() {
         assert_eq!(Timestamp(1_795_384_800).rfc3339().unwrap(), "2026-11-22T22:00:00Z");
         assert_eq!(Timestamp(i64::MAX).rfc3339(), None);
+    }
+
+    #[test]
+    fn time_passed_is_said_in_one_unit() {
+        for (minutes, words) in [
+            (0, "less than a minute"),
+            (1, "a minute"),
+            (59, "59 minutes"),
+            (119, "an hour"),
+            (1439, "23 hours"),
+            (2879, "a day"),
+            (2880, "2 days"),
+        ] {
+            assert_eq!(roughly(Duration::from_secs(minutes * 60 + 59)), words);
+        }
     }
 
     #[test]

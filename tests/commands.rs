@@ -4,8 +4,11 @@
 
 mod common;
 
-use common::{PROGRAM, Scene, now, token};
+use common::{LAB, PROGRAM, Scene, now, token};
 use keyfob_test_support::provider::{Auto, Endpoint, Options, Reply};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 
 /// What ran well and said nothing but on stdout.
 #[track_caller]
@@ -58,12 +61,14 @@ fn logout_deletes_what_could_not_be_revoked_and_says_so() {
 #[test]
 fn status_tells_everything_but_the_secrets() {
     let scene = Scene::signed_in(Options::default());
+    said(&scene, &["login", "lab"]);
     let text = said(&scene, &["status"]).replace(scene.idp.issuer(), "ISSUER");
     for line in [
         "lab: signed in as alice@example.com\n",
         "  provider  ISSUER\n",
         "  client    keyfob\n",
         "  renewal   renewed silently\n",
+        "  fetched   for `keyfob login`, less than a minute ago\n",
     ] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");
     }
@@ -77,6 +82,73 @@ fn status_tells_everything_but_the_secrets() {
 
     said(&scene, &["logout"]);
     assert!(said(&scene, &["status"]).starts_with("lab: not signed in\n"));
+}
+
+#[test]
+fn status_shows_a_pending_sign_in_and_who_fetched_last() {
+    let scene = Scene::signed_in(Options::default());
+    let now = now();
+    scene.change(|session| {
+        session["fetched"] = json!({ "by": "git for https://git.example.com", "at": now - 200 });
+        session["pending"] = json!({
+            "device_code": "d3v1ce", "user_code": "WDJB-MJHT", "verification_uri": "https://id.example.com/device",
+            "scopes": [], "started_at": now - 3600, "expires_at": now + 630, "interval": 5,
+            "asked_by": "kubectl for https://10.0.0.1:6443",
+        });
+    });
+    let text = said(&scene, &["status"]);
+    assert!(text.contains("  fetched   for git for https://git.example.com, 3 minutes ago\n"), "{text}");
+    let (before, after) = text
+        .split_once("  sign-in   started for kubectl for https://10.0.0.1:6443, an hour ago; its code is good for 10:")
+        .unwrap_or_else(|| panic!("{text}"));
+    assert!(after.contains(" more\n            at https://id.example.com/device\n"), "{text}");
+    assert!(!before.contains("WDJB") && !after.contains("WDJB") && !text.contains("d3v1ce"), "{text}");
+}
+
+#[test]
+fn the_json_of_status_is_what_its_page_says() {
+    fn walk(value: &Value, path: &str, seen: &mut BTreeSet<String>) {
+        if !path.is_empty() {
+            seen.insert(path.to_owned());
+        }
+        match value {
+            Value::Array(items) => {
+                seen.remove(path);
+                let path = format!("{path}[]");
+                seen.insert(path.clone());
+                for item in items {
+                    walk(item, &path, seen);
+                }
+            }
+            Value::Object(members) => {
+                let dot = if path.is_empty() { "" } else { "." };
+                for (name, member) in members {
+                    walk(member, &format!("{path}{dot}{name}"), seen);
+                }
+            }
+            _ => {}
+        }
+    }
+    // Everything that there can be: a session that waits for a person, a damaged one, a profile that cannot be used.
+    let config = format!("default-profile = 'lab'\n{LAB}[profile.broken]\nprovider = 'entra'\n");
+    let scene = Scene::with(Options::default(), &config);
+    scene.sign_in();
+    let now = now();
+    scene.change(|session| {
+        session["pending"] = json!({
+            "device_code": "d", "user_code": "u", "verification_uri": "https://id.example.com/device", "scopes": [],
+            "started_at": now, "expires_at": now + 60, "interval": 5, "asked_by": "kubectl",
+        });
+    });
+    let damaged = scene.file().with_file_name("damaged.json");
+    std::fs::write(&damaged, "{").unwrap();
+    std::fs::set_permissions(&damaged, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let mut seen = BTreeSet::new();
+    walk(&serde_json::from_str(&said(&scene, &["status", "--json"])).unwrap(), "", &mut seen);
+    let page = std::fs::read_to_string("docs/status.md").unwrap();
+    let documented: BTreeSet<_> =
+        page.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once("` |")?.0.to_owned())).collect();
+    assert_eq!(seen, documented);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{Attempt, Credential, EARLY_LIMIT, Effort, LOCK_LIMIT, Refused, SignInNeeded, credential};
 use crate::address::Address;
-use crate::cache::{Account, Locked, Serial, Session, SessionFile, Token, TokenKey, Trouble};
+use crate::cache::{Account, Fetched, Locked, Serial, Session, SessionFile, Token, TokenKey, Trouble};
 use crate::clock::{Skew, Timestamp, now_ms, steady};
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
@@ -281,6 +281,7 @@ impl Attempt<'_> {
             tenant: tenant.clone(),
         };
         session.keep(access, sent);
+        session.fetched = Some(Fetched { by: self.asker(), at: sent });
         let Some(token) = &tokens.id_token else { return Ok(()) };
         let ended = claims.as_ref().and_then(|c| id_token::time(c, "exp")).is_some_and(|end| end <= sent);
         let checked = claims.ok_or_else(|| "it is not a JWT".to_owned()).and_then(|claims| {

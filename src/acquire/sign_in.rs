@@ -142,7 +142,7 @@ impl Attempt<'_> {
             started_at: Some(sent_at),
             expires_at: sent_at.plus(code.expires_in),
             interval: code.interval,
-            asked_by: self.asked_by().unwrap_or_else(|| "`keyfob login`".into()),
+            asked_by: self.asker(),
             polled_at_ms,
             terminal: terminal.map(str::to_owned),
         };
@@ -259,6 +259,11 @@ impl Attempt<'_> {
             Some(purpose) => format!("{who} for {purpose}"),
             None => who,
         })
+    }
+
+    /// Who asks and what for, in the words for others.
+    pub(super) fn asker(&self) -> String {
+        self.asked_by().unwrap_or_else(|| "`keyfob login`".into())
     }
 
     /// How much longer this caller waits.

@@ -15,7 +15,7 @@ mod session;
 
 pub use handed::Handed;
 pub use lock::Lock;
-pub use session::{Account, Metadata, Pending, Refusal, Serial, Session, Token, TokenKey, Trouble, VERSION};
+pub use session::{Account, Fetched, Metadata, Pending, Refusal, Serial, Session, Token, TokenKey, Trouble, VERSION};
 
 use crate::clock::{Timestamp, steady};
 use crate::config::SessionKey;

@@ -43,6 +43,9 @@ pub struct Session {
     /// Tokens that live, one per [`TokenKey`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<Token>,
+    /// For whom tokens were last fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetched: Option<Fetched>,
     /// What the server said of itself, so that a refresh is one request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<Metadata>,
@@ -68,6 +71,15 @@ pub struct Account {
     /// The id of the tenant it signed in to, where the provider has tenants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+}
+
+/// The last time that tokens came from the provider. Answers from the cache are written down nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetched {
+    /// The program that wanted one, and what for.
+    pub by: String,
+    /// When, by this machine's clock.
+    pub at: Timestamp,
 }
 
 /// What tells one session's tokens apart.
@@ -295,6 +307,7 @@ impl Session {
             asked: Vec::new(),
             granted: Vec::new(),
             tokens: Vec::new(),
+            fetched: None,
             server: None,
             pending: None,
             refusal: None,

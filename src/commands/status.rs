@@ -1,9 +1,9 @@
 //! `keyfob status`: the sessions there are, whose they are and how long they last; never a secret.
 
 use crate::cache::{Session, Store};
-use crate::clock::{Timestamp, minutes};
+use crate::clock::{Timestamp, minutes, roughly};
 use crate::config::{Profile, file_path};
-use crate::text::shell_quoted;
+use crate::text::{clean, shell_quoted};
 use anyhow::Result;
 use serde::Serialize;
 use std::time::Duration;
@@ -43,7 +43,30 @@ struct Entry {
     signed_in: bool,
     refreshable: bool,
     tokens: Vec<TokenEntry>,
-    pending_code_expires_at: Option<String>,
+    last_fetched: Option<Last>,
+    pending: Option<Waiting>,
+}
+
+/// For whom tokens were last fetched; answers from the cache leave no trace.
+#[derive(Serialize)]
+struct Last {
+    by: String,
+    at: Option<String>,
+    #[serde(skip)]
+    ago: u64,
+}
+
+/// A sign-in that waits for a person.
+#[derive(Serialize)]
+struct Waiting {
+    verification_uri: String,
+    asked_by: String,
+    started_at: Option<String>,
+    expires_at: Option<String>,
+    #[serde(skip)]
+    ago: Option<u64>,
+    #[serde(skip)]
+    left: u64,
 }
 
 #[derive(Serialize)]
@@ -124,11 +147,19 @@ fn entry(session: &Session, profiles: Vec<String>, profiles_with_account: Vec<St
         signed_in: session.signed_in(now),
         refreshable: session.refresh_token.is_some(),
         tokens: tokens.collect(),
-        pending_code_expires_at: session
-            .pending
-            .as_ref()
-            .filter(|p| p.expires_at > now)
-            .and_then(|p| p.expires_at.rfc3339()),
+        last_fetched: session.fetched.as_ref().map(|last| Last {
+            by: clean(&last.by),
+            at: last.at.rfc3339(),
+            ago: now.since(last.at),
+        }),
+        pending: session.pending.as_ref().filter(|p| p.expires_at > now).map(|pending| Waiting {
+            verification_uri: clean(&pending.verification_uri),
+            asked_by: clean(&pending.asked_by),
+            started_at: pending.started_at.and_then(Timestamp::rfc3339),
+            expires_at: pending.expires_at.rfc3339(),
+            ago: pending.started_at.map(|at| now.since(at)),
+            left: pending.expires_at.since(now),
+        }),
     }
 }
 
@@ -158,8 +189,15 @@ fn text(status: &Status) -> String {
                 if session.refreshable { "renewed silently" } else { "not renewable; a sign-in when the token ends" };
             lines.push(format!("  renewal   {renewal}"));
         }
-        if let Some(end) = &session.pending_code_expires_at {
-            lines.push(format!("  sign-in   waiting for its code to be entered, until {end}"));
+        if let Some(last) = &session.last_fetched {
+            lines.push(format!("  fetched   for {}, {} ago", last.by, roughly(Duration::from_secs(last.ago))));
+        }
+        if let Some(pending) = &session.pending {
+            let since = pending.ago.map(|s| format!(", {} ago", roughly(Duration::from_secs(s)))).unwrap_or_default();
+            let left = minutes(Duration::from_secs(pending.left));
+            lines
+                .push(format!("  sign-in   started for {}{since}; its code is good for {left} more", pending.asked_by));
+            lines.push(format!("            at {}", pending.verification_uri));
         }
     }
     for Damaged { file, problem } in &status.damaged {

@@ -1,7 +1,7 @@
 //! What the prompt says, and how that stands on a terminal of any width: nothing here writes or asks the system.
 
 use super::{SignIn, qr};
-use crate::clock::minutes;
+use crate::clock::{minutes, roughly};
 use crate::text::one_line;
 use std::time::Duration;
 use unicode_width::UnicodeWidthStr;
@@ -205,16 +205,6 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines
-}
-
-/// How long ago something was, as a person says it.
-fn roughly(time: Duration) -> String {
-    match time.as_secs() / 60 {
-        0 => "less than a minute".into(),
-        1 => "a minute".into(),
-        minutes @ 2..60 => format!("{minutes} minutes"),
-        _ => "more than an hour".into(),
-    }
 }
 
 /// The time left, in words for wide terminals down to narrow ones.
