@@ -1,0 +1,513 @@
+//! `keyfob setup kubernetes`: a user of the kubeconfig that runs keyfob, through `kubectl config` itself.
+//!
+//! kubectl writes the whole file anew, so its former bytes are kept, and the undo puts them back; see `former`.
+
+use super::former::{Former, FormerContext, User};
+use super::plan::{digest, line};
+use super::{Config, Consent, Outcome, Plan, Ran, Step, Wanted, own_name, own_path, run as ran};
+use crate::commands::print;
+use crate::config::Profile;
+use crate::failure::{Exit, Failure};
+use crate::text::{clean, nearest, shell_quoted};
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// `keyfob setup kubernetes`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+kubectl itself changes the kubeconfig; the undo puts the former bytes back.
+
+Examples:
+  keyfob setup kubernetes --profile lab --context lab
+  keyfob setup kubernetes --profile lab --user ada --kubeconfig ~/lab.yaml
+  keyfob setup kubernetes --profile lab --issuer https://id.example.com --client-id kubernetes
+                                           makes the profile, too
+  keyfob setup kubernetes --undo --user ada")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    wanted: Wanted,
+    /// User of the kubeconfig [default: the profile's name]
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Context that is to have this user
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// Cluster of the context, if that is new
+    #[arg(long, value_name = "NAME", requires = "context")]
+    cluster: Option<String>,
+    /// The kubeconfig to change [default: the one kubectl would change]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+/// What this calls itself in config.toml.
+const BY: &str = "setup kubernetes";
+
+/// Connects a user with a profile, or disconnects it.
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    let files = Files::find(arguments.kubeconfig.as_deref())?;
+    if arguments.consent.undo {
+        return undo(arguments, &files);
+    }
+    let mut config = Config::load()?;
+    let profile = arguments.wanted.in_config(&mut config, BY)?;
+    let user = arguments.user.as_deref().unwrap_or(profile.title());
+    let mut plan = Plan::default();
+    plan.steps.extend(config.into_step());
+    let mut change = Change::new(&files, profile.title());
+    change.user(user, profile.title())?;
+    match &arguments.context {
+        Some(context) => change.context(context, arguments.cluster.as_deref(), user)?,
+        None => change.notes.extend(files.unused(user)),
+    }
+    let title = format!("Connect kubectl's user {user} with the profile {}", profile.title());
+    if change.carry_out(plan, &title, &arguments.consent)? != Outcome::Declined {
+        print(&checked(&profile)?)?;
+    }
+    Ok(())
+}
+
+/// The kubeconfigs, as kubectl finds them.
+struct Files {
+    /// Each with what it holds.
+    all: Vec<(PathBuf, View)>,
+    /// The one that what is new goes into.
+    target: PathBuf,
+}
+
+/// What a kubeconfig holds, in kubectl's words; secrets are left out.
+#[derive(Debug, Default, Deserialize)]
+struct View {
+    users: Option<Vec<Named>>,
+    contexts: Option<Vec<Named>>,
+    clusters: Option<Vec<Named>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Named {
+    name: String,
+    #[serde(default)]
+    user: Value,
+    #[serde(default)]
+    context: Value,
+}
+
+/// The program that kubectl runs for a user.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Exec {
+    api_version: Option<String>,
+    pub(super) command: String,
+    pub(super) args: Option<Vec<String>>,
+    pub(super) env: Option<Vec<Variable>>,
+    interactive_mode: Option<String>,
+    #[serde(default)]
+    provide_cluster_info: bool,
+}
+
+/// A variable of its environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Variable {
+    pub(super) name: String,
+    pub(super) value: String,
+}
+
+impl Files {
+    /// The file given, else those of `KUBECONFIG`, else the one in the home folder.
+    fn find(given: Option<&Path>) -> Result<Self> {
+        let named: Vec<PathBuf> = match (given, std::env::var_os("KUBECONFIG").filter(|v| !v.is_empty())) {
+            (Some(file), _) => vec![file.to_owned()],
+            (None, Some(list)) => std::env::split_paths(&list).filter(|file| !file.as_os_str().is_empty()).collect(),
+            (None, None) => {
+                let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
+                vec![home.context("there is no home directory to find the kubeconfig in")?.join(".kube/config")]
+            }
+        };
+        let mut all: Vec<(PathBuf, View)> = Vec::new();
+        for file in named {
+            let file = std::path::absolute(&file).unwrap_or(file);
+            if !all.iter().any(|(known, _)| *known == file) {
+                let view = View::of(&file)?;
+                all.push((file, view));
+            }
+        }
+        // As kubectl chooses.
+        let target = all.iter().find(|(file, _)| file.exists()).or(all.last()).map(|(file, _)| file.clone());
+        Ok(Self { target: target.context("KUBECONFIG names no file")?, all })
+    }
+
+    /// A user, and the file it is in.
+    fn user(&self, name: &str) -> Option<(&Path, &Value)> {
+        self.find_in(|view| &view.users, name).map(|(file, named)| (file, &named.user))
+    }
+
+    fn context(&self, name: &str) -> Option<(&Path, &Value)> {
+        self.find_in(|view| &view.contexts, name).map(|(file, named)| (file, &named.context))
+    }
+
+    fn find_in(&self, list: fn(&View) -> &Option<Vec<Named>>, name: &str) -> Option<(&Path, &Named)> {
+        self.all.iter().find_map(|(file, view)| {
+            let found = list(view).iter().flatten().find(|entry| entry.name == name)?;
+            Some((file.as_path(), found))
+        })
+    }
+
+    /// The names of contexts or clusters.
+    fn names(&self, list: fn(&View) -> &Option<Vec<Named>>) -> Vec<&str> {
+        self.all.iter().flat_map(|(_, view)| list(view).iter().flatten()).map(|entry| entry.name.as_str()).collect()
+    }
+
+    /// How to use a user that no context has.
+    fn unused(&self, user: &str) -> Option<String> {
+        let mut contexts = self.all.iter().flat_map(|(_, view)| view.contexts.iter().flatten());
+        if contexts.any(|entry| entry.context["user"] == user) {
+            return None;
+        }
+        let user = shell_quoted(user);
+        Some(format!("no context has this user yet: kubectl --user={user}, or the same setup with --context NAME"))
+    }
+}
+
+impl View {
+    fn of(file: &Path) -> Result<Self> {
+        if !file.exists() {
+            return Ok(Self::default());
+        }
+        let view = kubectl(file, &["config", "view", "--output=json"])?;
+        serde_json::from_str(&view).with_context(|| format!("could not read what kubectl says of {}", file.display()))
+    }
+}
+
+/// `kubectl` for one kubeconfig.
+fn words(file: &Path, rest: &[&str]) -> Vec<String> {
+    let file = format!("--kubeconfig={}", file.display());
+    ["kubectl", &file].into_iter().chain(rest.iter().copied()).map(str::to_owned).collect()
+}
+
+/// What kubectl says.
+fn kubectl(file: &Path, rest: &[&str]) -> Result<String> {
+    let words = words(file, rest);
+    let Ran { ok, stdout, stderr } = ran(&words, &[], "")?;
+    if ok {
+        return Ok(stdout);
+    }
+    let what = format!("`{}` failed: {}", line(&words), clean(&stderr));
+    Err(Failure::new(Exit::Failed, what).into())
+}
+
+/// A change of kubeconfigs, and how it was before.
+struct Change<'f> {
+    files: &'f Files,
+    profile: String,
+    commands: Vec<Vec<String>>,
+    notes: Vec<String>,
+    users: Vec<User>,
+    contexts: Vec<FormerContext>,
+}
+
+impl<'f> Change<'f> {
+    fn new(files: &'f Files, profile: &str) -> Self {
+        let (commands, notes) = (Vec::new(), Vec::new());
+        Self { files, profile: profile.to_owned(), commands, notes, users: Vec::new(), contexts: Vec::new() }
+    }
+
+    /// Has a user run keyfob.
+    fn user(&mut self, name: &str, profile: &str) -> Result<()> {
+        let there = self.files.user(name);
+        let file = there.map_or(self.files.target.as_path(), |(file, _)| file);
+        if let Some((_, user)) = there {
+            self.notes.extend(interfering(name, user, file)?);
+        }
+        let former = there.and_then(|(_, user)| Exec::deserialize(&user["exec"]).ok());
+        let exec = Exec::keyfob(own_name()?, profile);
+        if former.as_ref().is_some_and(|former| former.does_what(&exec)) {
+            return Ok(());
+        }
+        if let Some(former) = &former {
+            self.commands.push(words(file, &["config", "unset", &format!("users.{name}.exec")]));
+            if !former.is_keyfob() {
+                let program = shell_quoted(&former.command);
+                self.notes.push(format!("the user {name:?} runs {program} now; keyfob takes its place"));
+            }
+        }
+        self.commands.push(exec.command(file, name)?);
+        if self.files.all.len() > 1 {
+            self.notes.push(format!("of the files in KUBECONFIG, {} is changed", file.display()));
+        }
+        self.users.push(User {
+            file: file.to_owned(),
+            name: name.to_owned(),
+            profile: profile.to_owned(),
+            was_there: there.is_some(),
+            exec: former,
+        });
+        Ok(())
+    }
+
+    /// Has a context use a user.
+    fn context(&mut self, name: &str, cluster: Option<&str>, user: &str) -> Result<()> {
+        let (file, former_user) = match (self.files.context(name), cluster) {
+            (Some((_, context)), _) if context["user"] == user => return Ok(()),
+            (Some((file, context)), _) => (file, context["user"].as_str()),
+            (None, Some(cluster)) => {
+                let known = self.files.names(|view| &view.clusters);
+                if !known.contains(&cluster) {
+                    return Err(unknown("cluster", cluster, &known).into());
+                }
+                (self.files.target.as_path(), None)
+            }
+            (None, None) => return Err(unknown("context", name, &self.files.names(|view| &view.contexts)).into()),
+        };
+        let former_user = former_user.filter(|former| !former.is_empty());
+        if let Some(former) = former_user {
+            self.notes.push(format!("the context {name:?} has the user {former:?} now, which stays as it is"));
+        }
+        let was_there = self.files.context(name).is_some();
+        let mut rest = vec!["config".to_owned(), "set-context".to_owned(), name.to_owned(), format!("--user={user}")];
+        rest.extend(cluster.filter(|_| !was_there).map(|cluster| format!("--cluster={cluster}")));
+        self.commands.push(words(file, &rest.iter().map(String::as_str).collect::<Vec<_>>()));
+        self.contexts.push(FormerContext {
+            file: file.to_owned(),
+            name: name.to_owned(),
+            user: user.to_owned(),
+            was_there,
+            former_user: former_user.map(str::to_owned),
+        });
+        Ok(())
+    }
+
+    /// Adds this to a plan, which is then carried out; what was there is kept.
+    fn carry_out(self, mut plan: Plan, title: &str, consent: &Consent) -> Result<Outcome> {
+        let Self { profile, commands, notes, users, contexts, .. } = self;
+        plan.notes.extend(notes);
+        let files = users.iter().map(|user| &user.file).chain(contexts.iter().map(|context| &context.file));
+        let mut files: Vec<PathBuf> = files.cloned().collect();
+        files.sort_unstable();
+        files.dedup();
+        let mut kept = None;
+        if !files.is_empty() {
+            let former = Former::of(profile, &files, users, contexts)?;
+            kept = Some(former.path().to_owned());
+            plan.steps.push(Step::Keep(former));
+        }
+        plan.steps.extend(commands.into_iter().map(Step::Run));
+        let outcome = plan.carry_out(title, consent);
+        // Also after a failure: what was done until then is what the undo finds.
+        if let Some(kept) = kept {
+            Former::seal(&kept)?;
+        }
+        outcome
+    }
+}
+
+/// A name that is not in the kubeconfig.
+fn unknown(what: &str, name: &str, known: &[&str]) -> Failure {
+    let near = nearest(name, known.iter().copied()).map(|near| format!("did you mean {near:?}?"));
+    let there = near.unwrap_or_else(|| match known {
+        [] => "there are none".to_owned(),
+        known => format!("there are {}", known.join(", ")),
+    });
+    Failure::usage(format!("the kubeconfig has no {what} {name:?}; {there}"))
+}
+
+/// What a user has besides, which kubectl or the API server puts before a program's token.
+fn interfering(name: &str, user: &Value, file: &Path) -> Result<Vec<String>> {
+    let has = |keys: &[&'static str]| keys.iter().copied().find(|key| !user[*key].is_null() && user[*key] != "");
+    let unset = |key: &str| line(&words(file, &["config", "unset", &format!("users.{name}.{key}")]));
+    if let Some(key) = has(&["auth-provider"]) {
+        let what = format!("the user {name:?} has an auth-provider, besides which kubectl takes no program");
+        return Err(Failure::usage(what).hint(format!("first: {}", unset(key))).into());
+    }
+    let mut notes = Vec::new();
+    for (keys, what) in [
+        (&["token", "tokenFile"][..], "a token of its own, which kubectl sends instead"),
+        (&["password"], "a password, which kubectl sends instead"),
+        (&["client-certificate", "client-certificate-data"], "a client certificate, which API servers look at first"),
+    ] {
+        if let Some(key) = has(keys) {
+            notes.push(format!("the user {name:?} has {what}; to remove it: {}", unset(key)));
+        }
+    }
+    Ok(notes)
+}
+
+impl Exec {
+    /// keyfob for a profile.
+    fn keyfob(command: String, profile: &str) -> Self {
+        let args = ["kubernetes", "--profile", profile].map(str::to_owned).to_vec();
+        Self { command, args: Some(args), ..Self::default() }
+    }
+
+    /// Whether it is some keyfob.
+    fn is_keyfob(&self) -> bool {
+        Path::new(&self.command).file_name() == Some("keyfob".as_ref())
+    }
+
+    /// Whether it runs the same thing.
+    fn does_what(&self, other: &Self) -> bool {
+        (&self.command, &self.args) == (&other.command, &other.args) && self.env.as_ref().is_none_or(Vec::is_empty)
+    }
+
+    /// Whether it asks for this profile.
+    fn asks_for(&self, profile: &str) -> bool {
+        self.is_keyfob() && self.args == Self::keyfob(String::new(), profile).args
+    }
+
+    /// Whether a secret stands in its arguments, as kubelogin's may.
+    fn has_secret(&self) -> bool {
+        let values = self.env.iter().flatten().map(|variable| &variable.name).chain(self.args.iter().flatten());
+        values.map(|value| value.to_ascii_lowercase()).any(|v| v.contains("secret") || v.contains("password"))
+    }
+
+    /// The command that gives it to a user.
+    fn command(&self, file: &Path, user: &str) -> Result<Vec<String>> {
+        // kubectl before 1.30 has no flag for what v1 demands; v1beta1 takes the same for granted.
+        let modern = kubectl(file, &["config", "set-credentials", "--help"])?.contains("--exec-interactive-mode");
+        let version = if modern { "v1" } else { "v1beta1" };
+        let version = self.api_version.clone().unwrap_or_else(|| format!("client.authentication.k8s.io/{version}"));
+        let mut rest = vec![
+            "config".to_owned(),
+            "set-credentials".to_owned(),
+            user.to_owned(),
+            format!("--exec-api-version={version}"),
+            format!("--exec-command={}", self.command),
+        ];
+        rest.extend(self.args.iter().flatten().map(|arg| format!("--exec-arg={}", comma_safe(arg))));
+        for Variable { name, value } in self.env.iter().flatten() {
+            rest.push(format!("--exec-env={}", comma_safe(&format!("{name}={value}"))));
+        }
+        let mode = self.interactive_mode.as_deref().unwrap_or("IfAvailable");
+        rest.extend(modern.then(|| format!("--exec-interactive-mode={mode}")));
+        rest.extend(self.provide_cluster_info.then(|| "--exec-provide-cluster-info".to_owned()));
+        Ok(words(file, &rest.iter().map(String::as_str).collect::<Vec<_>>()))
+    }
+}
+
+/// A value for a flag that takes a list with commas, as CSV has it.
+fn comma_safe(value: &str) -> String {
+    if value.contains([',', '"']) { format!("\"{}\"", value.replace('"', "\"\"")) } else { value.to_owned() }
+}
+
+/// Asks keyfob for a token, as kubectl would, and says what came of it.
+fn checked(profile: &Profile) -> Result<String> {
+    let own = own_path()?.to_string_lossy().into_owned();
+    let words = [&own, "kubernetes", "--profile", profile.title()].map(str::to_owned);
+    let answer = ran(&words, &[("KEYFOB_PROMPT", "never"), ("KUBERNETES_EXEC_INFO", "")], "")?;
+    if answer.ok {
+        return Ok("kubectl asks keyfob, and is answered: there is a token.\n".to_owned());
+    }
+    if answer.stderr.contains("a sign-in is needed") {
+        let login = profile.command("login");
+        let first = "keyfob asks you to sign in when kubectl first needs a token";
+        return Ok(format!("kubectl asks keyfob. Nobody has signed in yet.\n{first}; or now: {login}\n"));
+    }
+    let what = format!("kubectl is set up, but keyfob does not answer: {}", clean(&answer.stderr));
+    Err(Failure::new(Exit::Failed, what).into())
+}
+
+/// Takes back the latest setup of these kubeconfigs, or of this user or profile in them.
+fn undo(arguments: &Arguments, files: &Files) -> Result<()> {
+    let all = Former::all()?;
+    let (user, profile) = (arguments.user.as_deref(), arguments.wanted.profile.as_deref());
+    let is_it = |former: &&Former| {
+        former.kubeconfigs.iter().any(|kept| files.all.iter().any(|(file, _)| *file == kept.path))
+            && user.is_none_or(|name| former.users.iter().any(|user| user.name == name))
+            && profile.is_none_or(|name| former.users.iter().any(|user| user.profile == name) || former.profile == name)
+    };
+    let mut plan = Plan::default();
+    let mut title = "Disconnect kubectl from keyfob".to_owned();
+    if let Some(former) = all.iter().find(is_it) {
+        let names: Vec<_> = former.users.iter().map(|user| user.name.as_str()).collect();
+        title = format!("Disconnect kubectl's user {} from keyfob", names.join(", "));
+        let mut config = Config::load()?;
+        undoing(former, &mut plan)?;
+        let path = former.path().to_owned();
+        plan.steps.push(Step::Remove { path, folder: former.made().map(Path::to_owned) });
+        let mut profiles: Vec<&str> = former.users.iter().map(|user| user.profile.as_str()).collect();
+        profiles.push(&former.profile);
+        profiles.sort_unstable();
+        profiles.dedup();
+        for name in profiles {
+            config.release(name, BY, Some(former), &mut plan)?;
+        }
+        plan.steps.extend(config.into_step());
+    }
+    if plan.carry_out(&title, &arguments.consent)? == Outcome::Done {
+        print("kubectl no longer asks keyfob there.\n")?;
+    }
+    Ok(())
+}
+
+/// The kubeconfigs as they were; or, where they have been changed since, without what was changed in them.
+fn undoing(former: &Former, plan: &mut Plan) -> Result<()> {
+    for kept in &former.kubeconfigs {
+        let path = kept.path.clone();
+        let now = match std::fs::read(&path) {
+            Ok(bytes) => Some(bytes),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(e).with_context(|| format!("could not read {}", path.display())),
+        };
+        match (now.as_deref().map(digest), kept.bytes()) {
+            (None, _) => {}
+            (Some(_), Some(before)) if now.as_deref() == Some(&**before) => {}
+            (Some(digest), Some(bytes)) if kept.is_ours(&digest) => {
+                plan.steps.push(Step::Restore { path, digest, bytes });
+            }
+            (Some(digest), None) if kept.is_ours(&digest) => {
+                plan.steps.push(Step::Remove { path, folder: kept.made.clone() });
+            }
+            _ => {
+                let what = format!("{} has been changed since; only keyfob's part is taken back", path.display());
+                plan.notes.push(what);
+                piecemeal(former, &path, plan)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes back users and contexts, by kubectl.
+fn piecemeal(former: &Former, file: &Path, plan: &mut Plan) -> Result<()> {
+    let files = Files { all: vec![(file.to_owned(), View::of(file)?)], target: file.to_owned() };
+    for context in former.contexts.iter().filter(|context| context.file == file) {
+        let name = context.name.as_str();
+        if files.context(name).is_none_or(|(_, there)| there["user"] != context.user.as_str()) {
+            continue;
+        }
+        let command = match &context.former_user {
+            _ if !context.was_there => words(file, &["config", "delete-context", name]),
+            Some(user) => words(file, &["config", "set-context", name, &format!("--user={user}")]),
+            None => words(file, &["config", "unset", &format!("contexts.{name}.user")]),
+        };
+        plan.steps.push(Step::Run(command));
+    }
+    for user in former.users.iter().filter(|user| user.file == file) {
+        let name = user.name.as_str();
+        let there = files.user(name).and_then(|(_, there)| Exec::deserialize(&there["exec"]).ok());
+        if !there.is_some_and(|exec| exec.asks_for(&user.profile)) {
+            continue;
+        }
+        if !user.was_there {
+            plan.steps.push(Step::Run(words(file, &["config", "delete-user", name])));
+            continue;
+        }
+        plan.steps.push(Step::Run(words(file, &["config", "unset", &format!("users.{name}.exec")])));
+        if let Some(exec) = &user.exec {
+            if exec.has_secret() {
+                let what = format!(
+                    "{} has been changed, and a secret of its user {name:?} would have to be passed on a command line",
+                    file.display()
+                );
+                return Err(Failure::new(Exit::Failed, what)
+                    .hint(format!("by hand: the former file is in {}, as base64", former.path().display()))
+                    .into());
+            }
+            plan.steps.push(Step::Run(exec.command(file, name)?));
+        }
+    }
+    Ok(())
+}
