@@ -6,94 +6,18 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use common::{PROGRAM, files};
+use common::kube::Home;
 use keyfob_test_support::provider::{Options, Provider};
-use keyfob_test_support::real::{ApiServer, Kubectl, Lifetimes, Missing, OidcProvider, Running, Transport};
-use keyfob_test_support::{Keyfob, Output, need};
+use keyfob_test_support::real::{ApiServer, Lifetimes, OidcProvider, Running, Transport};
+use keyfob_test_support::{Output, need};
 
 /// A kubeconfig as people have them: in an order and a style that kubectl would not write.
 const KUBECONFIG: &str = "# mine\napiVersion: v1\nkind: Config\ncurrent-context: lab\ncontexts:\n\
     - {name: lab, context: {cluster: lab, user: old}}   # work\n\
     clusters:\n  - name: lab\n    cluster:\n      server: https://127.0.0.1:1\n\
     users:\n  - name: old\n    user: {token: hunter2}\n";
-
-/// A home without anything of keyfob's, and a kubectl.
-struct Home {
-    keyfob: Keyfob,
-    kubectl: &'static Kubectl,
-}
-
-impl Home {
-    /// With this kubeconfig, if any.
-    fn new(kubeconfig: Option<&str>) -> Result<Self, Missing> {
-        let home = Self { keyfob: Keyfob::new(PROGRAM), kubectl: Kubectl::newest()? };
-        fs::remove_file(home.keyfob.config_file()).unwrap();
-        if let Some(text) = kubeconfig {
-            fs::create_dir(home.path(".kube")).unwrap();
-            fs::write(home.kubeconfig(), text).unwrap();
-            fs::set_permissions(home.kubeconfig(), fs::Permissions::from_mode(0o640)).unwrap();
-        }
-        Ok(home)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.keyfob.home().join(name)
-    }
-
-    fn kubeconfig(&self) -> PathBuf {
-        self.path(".kube/config")
-    }
-
-    /// A program in this home, which finds this kubectl first.
-    fn other(&self, program: &Path) -> Command {
-        let mut command = self.keyfob.other(program);
-        let bin = self.path(".run/bin");
-        if !bin.exists() {
-            fs::create_dir(&bin).unwrap();
-            std::os::unix::fs::symlink(&self.kubectl.path, bin.join("kubectl")).unwrap();
-        }
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let folders = std::iter::once(bin).chain(std::env::split_paths(&path));
-        command.env("PATH", std::env::join_paths(folders).unwrap());
-        command.env_remove("KEYFOB_CONFIG").env_remove("KEYFOB_CACHE_DIR");
-        command
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.other(Path::new(PROGRAM));
-        command.args(args);
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        Output::of(&mut self.command(args), b"")
-    }
-
-    /// Runs `keyfob setup kubernetes` to a good end.
-    #[track_caller]
-    fn setup(&self, args: &[&str]) -> String {
-        let done = self.run(&[&["setup", "kubernetes", "--yes"], args].concat());
-        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
-        done.stdout
-    }
-
-    fn kubectl(&self, args: &[&str]) -> Output {
-        Output::of(self.other(Path::new("kubectl")).args(args), b"")
-    }
-
-    /// Every file and folder, what the caches hold aside.
-    fn files(&self) -> Vec<String> {
-        files(self.keyfob.home(), &[".cache", ".kube/cache", ".run"])
-    }
-
-    /// With the home's path written `HOME`, and the program's `KEYFOB`.
-    fn plain(&self, text: &str) -> String {
-        text.replace(self.keyfob.home().to_str().unwrap(), "HOME").replace(PROGRAM, "KEYFOB")
-    }
-}
 
 /// The flags that make a profile.
 fn flags(idp: &Provider) -> Vec<String> {

@@ -5,6 +5,7 @@
 
 pub mod azure;
 pub mod git;
+pub mod kube;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

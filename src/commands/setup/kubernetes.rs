@@ -3,7 +3,9 @@
 //! kubectl writes the whole file anew, so its former bytes are kept, and the undo puts them back; see `former`.
 
 use super::former::{Former, FormerContext, User};
+use super::kubelogin;
 use super::plan::{digest, line};
+use super::profile::plain;
 use super::{Config, Consent, Outcome, Plan, Ran, Step, Wanted, own_name, own_path, run as ran};
 use crate::commands::print;
 use crate::config::Profile;
@@ -24,13 +26,18 @@ Examples:
   keyfob setup kubernetes --profile lab --user ada --kubeconfig ~/lab.yaml
   keyfob setup kubernetes --profile lab --issuer https://id.example.com --client-id kubernetes
                                            makes the profile, too
+  keyfob setup kubernetes --from-kubelogin
+                                           users that run int128's or Azure's kubelogin
   keyfob setup kubernetes --undo --user ada")]
 pub(super) struct Arguments {
     #[command(flatten)]
     wanted: Wanted,
-    /// User of the kubeconfig [default: the profile's name]
+    /// Take over users that run kubelogin, int128's or Azure's [default: all that do], with a profile for each
+    #[arg(long, conflicts_with_all = ["context", "cluster"])]
+    from_kubelogin: bool,
+    /// User of the kubeconfig [default: the profile's name]; repeat for more with --from-kubelogin
     #[arg(long, value_name = "NAME")]
-    user: Option<String>,
+    user: Vec<String>,
     /// Context that is to have this user
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
@@ -54,12 +61,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         return undo(arguments, &files);
     }
     let mut config = Config::load()?;
+    if arguments.from_kubelogin {
+        return take_over(arguments, &files, config);
+    }
     let profile = arguments.wanted.in_config(&mut config, BY)?;
-    let user = arguments.user.as_deref().unwrap_or(profile.title());
+    let user = match arguments.user.as_slice() {
+        [] => profile.title(),
+        [user] => user,
+        _ => return Err(Failure::usage("one user at a time").hint("several go with --from-kubelogin").into()),
+    };
     let mut plan = Plan::default();
     plan.steps.extend(config.into_step());
     let mut change = Change::new(&files, profile.title());
-    change.user(user, profile.title())?;
+    change.user(user, profile.title(), &[])?;
     match &arguments.context {
         Some(context) => change.context(context, arguments.cluster.as_deref(), user)?,
         None => change.notes.extend(files.unused(user)),
@@ -67,6 +81,52 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let title = format!("Connect kubectl's user {user} with the profile {}", profile.title());
     if change.carry_out(plan, &title, &arguments.consent)? != Outcome::Declined {
         print(&checked(&profile)?)?;
+    }
+    Ok(())
+}
+
+/// `--from-kubelogin`: a profile for each user that runs it, and keyfob in its place.
+fn take_over(arguments: &Arguments, files: &Files, mut config: Config) -> Result<()> {
+    let execs = files.execs();
+    let runs_it = |name: &str| execs.iter().any(|(user, exec)| user == name && kubelogin::is_kubelogin(exec));
+    let users: Vec<&str> = if arguments.user.is_empty() {
+        execs.iter().map(|(user, _)| user.as_str()).filter(|user| runs_it(user)).collect()
+    } else {
+        arguments.user.iter().map(String::as_str).collect()
+    };
+    if let Some(other) = users.iter().find(|user| !runs_it(user)) {
+        return Err(Failure::usage(format!("the user {other:?} does not run kubelogin")).into());
+    }
+    let [first, others @ ..] = users.as_slice() else {
+        return Err(Failure::usage("no user of the kubeconfig runs kubelogin").into());
+    };
+    if arguments.wanted.profile.is_some() && !others.is_empty() {
+        let what = format!("--profile names one profile, and there are the users {}", users.join(", "));
+        return Err(Failure::usage(what).hint("leave it out, or name one with --user").into());
+    }
+    let mut plan = Plan::default();
+    let mut profiles = Vec::new();
+    let mut change = Change::new(files, arguments.wanted.profile.as_deref().unwrap_or(first));
+    for (user, exec) in execs.iter().filter(|(user, _)| users.contains(&user.as_str())) {
+        let cannot = |why: String| Failure::usage(format!("the user {user:?} cannot be taken over: {why}"));
+        let taken = kubelogin::read(exec).map_err(cannot)?;
+        if !taken.dropped.is_empty() {
+            let dropped = taken.dropped.join(", ");
+            plan.notes.push(format!("of the user {user:?}, {dropped} is dropped: it means nothing to keyfob"));
+        }
+        plan.notes.extend(taken.notes.iter().map(|note| format!("of the user {user:?}: {note}")));
+        let name = arguments.wanted.profile.clone().unwrap_or_else(|| plain(user));
+        change.user(user, &name, &taken.env)?;
+        let profile = taken.into_config(&mut config, &name, &arguments.wanted.flags.0, BY, &mut plan)?;
+        profiles.push(profile);
+    }
+    // Before what needs it.
+    plan.steps.extend(config.into_step());
+    let title = format!("Have keyfob take kubelogin's place for {}", users.join(", "));
+    if change.carry_out(plan, &title, &arguments.consent)? != Outcome::Declined {
+        for profile in &profiles {
+            print(&checked(profile)?)?;
+        }
     }
     Ok(())
 }
@@ -100,13 +160,13 @@ struct Named {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Exec {
-    api_version: Option<String>,
+    pub(super) api_version: Option<String>,
     pub(super) command: String,
     pub(super) args: Option<Vec<String>>,
     pub(super) env: Option<Vec<Variable>>,
-    interactive_mode: Option<String>,
+    pub(super) interactive_mode: Option<String>,
     #[serde(default)]
-    provide_cluster_info: bool,
+    pub(super) provide_cluster_info: bool,
 }
 
 /// A variable of its environment.
@@ -154,6 +214,12 @@ impl Files {
             let found = list(view).iter().flatten().find(|entry| entry.name == name)?;
             Some((file.as_path(), found))
         })
+    }
+
+    /// Every user that runs a program.
+    fn execs(&self) -> Vec<(String, Exec)> {
+        let users = self.all.iter().flat_map(|(_, view)| view.users.iter().flatten());
+        users.filter_map(|user| Some((user.name.clone(), Exec::deserialize(&user.user["exec"]).ok()?))).collect()
     }
 
     /// The names of contexts or clusters.
@@ -215,15 +281,15 @@ impl<'f> Change<'f> {
         Self { files, profile: profile.to_owned(), commands, notes, users: Vec::new(), contexts: Vec::new() }
     }
 
-    /// Has a user run keyfob.
-    fn user(&mut self, name: &str, profile: &str) -> Result<()> {
+    /// Has a user run keyfob, with these variables.
+    fn user(&mut self, name: &str, profile: &str, env: &[Variable]) -> Result<()> {
         let there = self.files.user(name);
         let file = there.map_or(self.files.target.as_path(), |(file, _)| file);
         if let Some((_, user)) = there {
             self.notes.extend(interfering(name, user, file)?);
         }
         let former = there.and_then(|(_, user)| Exec::deserialize(&user["exec"]).ok());
-        let exec = Exec::keyfob(own_name()?, profile);
+        let exec = Exec { env: Some(env.to_vec()), ..Exec::keyfob(own_name()?, profile) };
         if former.as_ref().is_some_and(|former| former.does_what(&exec)) {
             return Ok(());
         }
@@ -349,7 +415,8 @@ impl Exec {
 
     /// Whether it runs the same thing.
     fn does_what(&self, other: &Self) -> bool {
-        (&self.command, &self.args) == (&other.command, &other.args) && self.env.as_ref().is_none_or(Vec::is_empty)
+        let env = |exec: &Self| exec.env.clone().unwrap_or_default();
+        (&self.command, &self.args) == (&other.command, &other.args) && env(self) == env(other)
     }
 
     /// Whether it asks for this profile.
@@ -412,10 +479,10 @@ fn checked(profile: &Profile) -> Result<String> {
 /// Takes back the latest setup of these kubeconfigs, or of this user or profile in them.
 fn undo(arguments: &Arguments, files: &Files) -> Result<()> {
     let all = Former::all()?;
-    let (user, profile) = (arguments.user.as_deref(), arguments.wanted.profile.as_deref());
+    let profile = arguments.wanted.profile.as_deref();
     let is_it = |former: &&Former| {
         former.kubeconfigs.iter().any(|kept| files.all.iter().any(|(file, _)| *file == kept.path))
-            && user.is_none_or(|name| former.users.iter().any(|user| user.name == name))
+            && arguments.user.iter().all(|name| former.users.iter().any(|user| user.name == *name))
             && profile.is_none_or(|name| former.users.iter().any(|user| user.profile == name) || former.profile == name)
     };
     let mut plan = Plan::default();
@@ -499,7 +566,7 @@ fn piecemeal(former: &Former, file: &Path, plan: &mut Plan) -> Result<()> {
         if let Some(exec) = &user.exec {
             if exec.has_secret() {
                 let what = format!(
-                    "{} has been changed, and a secret of its user {name:?} would have to be passed on a command line",
+                    "{} has been changed, and a secret of its user {name:?} would have to stand on a command line",
                     file.display()
                 );
                 return Err(Failure::new(Exit::Failed, what)

@@ -6,6 +6,7 @@
 mod az;
 mod former;
 mod git;
+mod kubelogin;
 mod kubernetes;
 mod plan;
 mod profile;

@@ -43,8 +43,8 @@ pub(super) enum Step {
     Edit { path: PathBuf, before: String, after: String },
     /// A new file that nobody else can read.
     Create { path: PathBuf, text: String },
-    /// The same with a secret, which is not shown.
-    CreateSecret { path: PathBuf, secret: Secret },
+    /// The same with something that is not shown, but named.
+    CreateSecret { path: PathBuf, secret: Secret, what: &'static str },
     /// A file to remove; and the folders above it that are empty then, up to this one.
     Remove { path: PathBuf, folder: Option<PathBuf> },
     /// The former bytes of files, to be kept.
@@ -73,6 +73,19 @@ impl Plan {
         self.steps.push(Step::Run(words.map(str::to_owned).to_vec()));
     }
 
+    /// A file with something that is not shown, but named; unless it is there as it is to be.
+    pub(super) fn make(&mut self, path: PathBuf, secret: Secret, what: &'static str) -> Result<()> {
+        match std::fs::read(&path).map(Zeroizing::new) {
+            Ok(there) if there.as_slice() == secret.expose().as_bytes() => {}
+            Ok(_) => {
+                let what = format!("{} is there already, with something else in it", path.display());
+                return Err(Failure::usage(what).hint("remove it, or choose another profile's name").into());
+            }
+            Err(_) => self.steps.push(Step::CreateSecret { path, secret, what }),
+        }
+        Ok(())
+    }
+
     pub(super) fn remove_if_empty(&mut self, path: PathBuf) {
         self.steps.push(Step::RemoveIfEmpty(path));
     }
@@ -84,9 +97,7 @@ impl Plan {
             let _ = match step {
                 Step::Edit { path, before, after } => changes(&mut text, path, before, after),
                 Step::Create { path, text: new } => changes(&mut text, path, "", new),
-                Step::CreateSecret { path, .. } => {
-                    writeln!(text, "{} is made, with the client secret, for you alone", path.display())
-                }
+                Step::CreateSecret { path, what, .. } => writeln!(text, "{} is made, with {what}", path.display()),
                 Step::Remove { path, .. } | Step::Unlink(path) => writeln!(text, "{} is removed", path.display()),
                 Step::Keep(former) => former.files().try_for_each(|file| {
                     let (file, at) = (file.display(), former.path().display());
@@ -131,7 +142,7 @@ impl Step {
                 replace(path, after.as_bytes()).with_context(|| not_changed(path))?;
             }
             Self::Create { path, text } => create(path, text.as_bytes())?,
-            Self::CreateSecret { path, secret } => create(path, secret.expose().as_bytes())?,
+            Self::CreateSecret { path, secret, .. } => create(path, secret.expose().as_bytes())?,
             Self::Remove { path, folder } => {
                 std::fs::remove_file(path).with_context(|| not_removed(path))?;
                 remove_folders(path, folder.as_deref());

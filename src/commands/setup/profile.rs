@@ -59,7 +59,7 @@ pub(super) fn check(profile: &Profile) -> Result<()> {
 }
 
 /// The same settings with files named from the root: callers run in folders of their own.
-fn anywhere(settings: &Settings) -> Result<Settings> {
+pub(super) fn anywhere(settings: &Settings) -> Result<Settings> {
     let mut settings = settings.clone();
     for name in ["client-secret-file", "ca-file"] {
         if let Some(file) = settings.one(name) {
