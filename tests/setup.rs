@@ -11,7 +11,8 @@ use std::process::Command;
 use common::azure::WORK;
 use common::{PROGRAM, SOON, files};
 use keyfob_test_support::provider::{Auto, Options, Provider};
-use keyfob_test_support::{Keyfob, Output, Terminal};
+use keyfob_test_support::real::Kubectl;
+use keyfob_test_support::{Keyfob, Output, Terminal, need};
 
 const CONFIG: &str = "# mine\n[profile.gh]  # ours\nprovider = 'github'\nclient-id = 'x'\n\n[profile.lab]\nissuer = 'https://id.example.com'\nclient-id = 'k'\n";
 
@@ -379,4 +380,88 @@ fn a_profile_is_made_alone_and_goes_again_unless_something_names_it() {
     assert_eq!(fresh.files(), with);
     fresh.run(&["setup", "--undo", "--yes", "--profile", "lab"]);
     assert_eq!(fresh.files(), untouched);
+}
+
+#[test]
+fn alone_it_says_what_there_is_to_connect_and_does_the_one_that_is_chosen() {
+    let home = Home::new(None);
+    let bin = home.0.home().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let kubeconfig = home.0.home().join("kubeconfig");
+    fs::write(
+        &kubeconfig,
+        "users:\n- name: oidc\n  user:\n    exec:\n      apiVersion: client.authentication.k8s.io/v1\n      command: kubelogin\n\
+        \u{20}     args: [get-token, --oidc-issuer-url=https://id.example.com, --oidc-client-id=k]\n\
+         - name: robot\n  user: {exec: {apiVersion: v1, command: kubelogin, args: [get-token, --login, spn]}}\n\
+         contexts:\n- {name: lab, context: {cluster: c, user: admin}}\n- {name: old, context: {cluster: c, user: oidc}}\n",
+    )
+    .unwrap();
+    let git = |args: &[&str]| {
+        let done = home.0.other("git").args(args).current_dir(home.0.home()).status().unwrap();
+        assert!(done.success(), "{args:?}");
+    };
+    git(&["init", "-q"]);
+    git(&["remote", "add", "origin", "https://ada@github.com/a/b"]);
+    git(&["remote", "add", "other", "https://git.example.com:8443/a/b"]);
+    git(&["remote", "add", "by-ssh", "git@example.org:a/b"]);
+    // kubectl has to be found, but no az of this machine.
+    let tools = home.0.home().join("tools");
+    fs::create_dir(&tools).unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    let git_here = std::env::split_paths(&path).map(|folder| folder.join("git")).find(|file| file.is_file()).unwrap();
+    std::os::unix::fs::symlink(&need!(Kubectl::newest()).path, tools.join("kubectl")).unwrap();
+    std::os::unix::fs::symlink(git_here, tools.join("git")).unwrap();
+    let setup = || {
+        let mut setup = home.command(&["setup"]);
+        let path = std::env::join_paths([&bin, &tools, &PathBuf::from("/nowhere")]).unwrap();
+        setup.env("KUBECONFIG", &kubeconfig).env("PATH", path);
+        setup
+    };
+    let work = "[profile.work]\nprovider = 'entra'\nclient-id = 'c'\n";
+    home.0.write_config(&format!("{CONFIG}{work}"));
+    let untouched = files(home.0.home(), &[".kube"]);
+    let shown = Output::of(&mut setup(), b"");
+    assert_eq!((shown.code, shown.stderr.as_str()), (Some(0), ""), "{shown:?}");
+    let text = format!(
+        "  1  kubectl: the user oidc runs kubelogin\n\
+         \u{20}    keyfob setup kubernetes --from-kubelogin --user oidc\n\
+         \u{20} -  kubectl: the context lab with the user admin\n\
+         \u{20}    keyfob setup kubernetes --profile NAME --context lab\n\
+         \u{20} 2  git: https://github.com\n\
+         \u{20}    keyfob setup git --profile gh https://github.com\n\
+         \u{20} -  git: https://git.example.com:8443\n\
+         \u{20}    keyfob setup git --profile NAME https://git.example.com:8443\n\
+         \u{20} 3  az: none on PATH\n\
+         \u{20}    keyfob setup az --profile work {}\n\
+         Profiles: gh, lab, work\n\
+         kubectl: the user robot runs kubelogin, which keyfob cannot take over: \
+         argument --login: \"spn\" signs in a machine; keyfob signs people in\n",
+        bin.display()
+    );
+    assert_eq!(shown.stdout, text);
+    assert_eq!(files(home.0.home(), &[".kube"]), untouched);
+
+    let terminal = Terminal::start(setup());
+    terminal.wait_for("Which one? [1-3, nothing to leave it] ", SOON);
+    terminal.send("2\r");
+    terminal.wait_for("Go on? [y/N] ", SOON);
+    terminal.send("y\r");
+    let ended = terminal.wait();
+    assert!(ended.code == Some(0) && ended.screen.contains("git asks keyfob for https://github.com."), "{ended:?}");
+    let shown = Output::of(&mut setup(), b"");
+    assert!(shown.stdout.contains("  =  git: https://github.com has keyfob\n"), "{shown:?}");
+
+    let terminal = Terminal::start(setup());
+    terminal.wait_for("Which one? ", SOON);
+    terminal.send("7\r");
+    let ended = terminal.wait();
+    assert!(ended.code == Some(2) && ended.screen.contains("error: \"7\" is none of them"), "{ended:?}");
+
+    let fresh = Fresh::new();
+    let mut nothing = fresh.command(&["setup"]);
+    let shown = Output::of(nothing.env("PATH", &tools), b"");
+    assert_eq!(
+        (shown.code, shown.stdout.as_str()),
+        (Some(0), "  -  no profile yet\n     keyfob setup --profile NAME --issuer URL --client-id ID\n")
+    );
 }

@@ -147,7 +147,8 @@ impl Profile {
         file::parse(path, text).map(Self::all_of)
     }
 
-    fn all_of(file: file::File) -> BTreeMap<String, Result<Self, Failure>> {
+    /// The same for what was read of a file.
+    pub fn all_of(file: file::File) -> BTreeMap<String, Result<Self, Failure>> {
         let resolve = |(name, s): (String, Settings)| (name.clone(), Self::resolve(Some(name), s, Settings::default()));
         file.profiles.into_iter().map(resolve).collect()
     }

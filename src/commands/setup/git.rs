@@ -161,6 +161,18 @@ fn values(key: &str) -> Result<Vec<String>> {
     Ok(found.stdout.split_terminator('\0').map(str::to_owned).collect())
 }
 
+/// The addresses of the remotes of the repository here; none outside of one.
+pub(super) fn remotes() -> Result<Vec<String>> {
+    let found = git(&["config", "--null", "--get-regexp", r"^remote\..*\.url$"], "")?;
+    let value = |line: &str| line.split_once('\n').map(|(_, value)| value.to_owned());
+    Ok(found.stdout.split_terminator('\0').filter_map(value).collect())
+}
+
+/// Whether git asks keyfob for this host.
+pub(super) fn is_connected(url: &str) -> bool {
+    values(&format!("credential.{url}.helper")).is_ok_and(|values| values.iter().any(|value| is_ours(value)))
+}
+
 /// The file that a key of the user's own configuration stands in.
 fn file_of(key: &str) -> Result<Option<PathBuf>> {
     let found = git(&["config", "--global", "--null", "--show-origin", "--get-all", key], "")?;

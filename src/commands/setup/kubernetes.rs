@@ -132,7 +132,7 @@ fn take_over(arguments: &Arguments, files: &Files, mut config: Config) -> Result
 }
 
 /// The kubeconfigs, as kubectl finds them.
-struct Files {
+pub(super) struct Files {
     /// Each with what it holds.
     all: Vec<(PathBuf, View)>,
     /// The one that what is new goes into.
@@ -178,7 +178,7 @@ pub(super) struct Variable {
 
 impl Files {
     /// The file given, else those of `KUBECONFIG`, else the one in the home folder.
-    fn find(given: Option<&Path>) -> Result<Self> {
+    pub(super) fn find(given: Option<&Path>) -> Result<Self> {
         let named: Vec<PathBuf> = match (given, std::env::var_os("KUBECONFIG").filter(|v| !v.is_empty())) {
             (Some(file), _) => vec![file.to_owned()],
             (None, Some(list)) => std::env::split_paths(&list).filter(|file| !file.as_os_str().is_empty()).collect(),
@@ -217,9 +217,15 @@ impl Files {
     }
 
     /// Every user that runs a program.
-    fn execs(&self) -> Vec<(String, Exec)> {
+    pub(super) fn execs(&self) -> Vec<(String, Exec)> {
         let users = self.all.iter().flat_map(|(_, view)| view.users.iter().flatten());
         users.filter_map(|user| Some((user.name.clone(), Exec::deserialize(&user.user["exec"]).ok()?))).collect()
+    }
+
+    /// Every context, and its user, which may be empty.
+    pub(super) fn contexts(&self) -> impl Iterator<Item = (&str, &str)> {
+        let contexts = self.all.iter().flat_map(|(_, view)| view.contexts.iter().flatten());
+        contexts.map(|entry| (entry.name.as_str(), entry.context["user"].as_str().unwrap_or_default()))
     }
 
     /// The names of contexts or clusters.
@@ -229,8 +235,7 @@ impl Files {
 
     /// How to use a user that no context has.
     fn unused(&self, user: &str) -> Option<String> {
-        let mut contexts = self.all.iter().flat_map(|(_, view)| view.contexts.iter().flatten());
-        if contexts.any(|entry| entry.context["user"] == user) {
+        if self.contexts().any(|(_, of)| of == user) {
             return None;
         }
         let user = shell_quoted(user);
@@ -283,6 +288,9 @@ impl<'f> Change<'f> {
 
     /// Has a user run keyfob, with these variables.
     fn user(&mut self, name: &str, profile: &str, env: &[Variable]) -> Result<()> {
+        if name.starts_with('-') {
+            return Err(Failure::usage(format!("the user {name:?} begins as a flag of kubectl does")).into());
+        }
         let there = self.files.user(name);
         let file = there.map_or(self.files.target.as_path(), |(file, _)| file);
         if let Some((_, user)) = there {
@@ -316,6 +324,9 @@ impl<'f> Change<'f> {
 
     /// Has a context use a user.
     fn context(&mut self, name: &str, cluster: Option<&str>, user: &str) -> Result<()> {
+        if name.starts_with('-') {
+            return Err(Failure::usage(format!("the context {name:?} begins as a flag of kubectl does")).into());
+        }
         let (file, former_user) = match (self.files.context(name), cluster) {
             (Some((_, context)), _) if context["user"] == user => return Ok(()),
             (Some((file, context)), _) => (file, context["user"].as_str()),
@@ -409,7 +420,7 @@ impl Exec {
     }
 
     /// Whether it is some keyfob.
-    fn is_keyfob(&self) -> bool {
+    pub(super) fn is_keyfob(&self) -> bool {
         Path::new(&self.command).file_name() == Some("keyfob".as_ref())
     }
 

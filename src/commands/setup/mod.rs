@@ -8,6 +8,7 @@ mod former;
 mod git;
 mod kubelogin;
 mod kubernetes;
+mod look;
 mod plan;
 mod profile;
 
@@ -29,6 +30,7 @@ What is going to change is shown first. Without a terminal to ask on, --yes is n
 With --issuer or --provider the profile is made as well; the undo takes it back.
 
 Examples:
+  keyfob setup                             what there is to connect here, and how
   keyfob setup kubernetes --profile lab --context lab
   keyfob setup git --profile gh https://github.com
   keyfob setup git --undo https://github.com
@@ -62,7 +64,15 @@ pub fn set_up(arguments: &Arguments) -> Result<()> {
         Some(Tool::Az(arguments)) => az::run(arguments),
         Some(Tool::Git(arguments)) => git::run(arguments),
         Some(Tool::Kubernetes(arguments)) => kubernetes::run(arguments),
+        None if arguments.names_nothing() => look::run(),
         None => profile_alone(&arguments.wanted, &arguments.consent),
+    }
+}
+
+impl Arguments {
+    fn names_nothing(&self) -> bool {
+        let Self { wanted, consent, .. } = self;
+        wanted.profile.is_none() && wanted.flags.0.is_empty() && !consent.undo && !consent.yes
     }
 }
 

@@ -5,7 +5,7 @@ use super::{Ran, run};
 use crate::commands::print;
 use crate::failure::{Exit, Failure};
 use crate::secret::Secret;
-use crate::text::{clean, hex, shell_quoted};
+use crate::text::{clean, hex, one_line, shell_quoted};
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
@@ -112,11 +112,13 @@ impl Plan {
         for note in &self.notes {
             let _ = writeln!(text, "Note: {note}");
         }
-        text
+        // Names in it come from files that others may have written.
+        text.lines().flat_map(|line| [one_line(line), "\n".to_owned()]).collect()
     }
 
     /// Shows the plan, asks, and carries it out.
     pub(super) fn carry_out(&self, title: &str, consent: &Consent) -> Result<Outcome> {
+        let title = clean(title);
         if self.steps.is_empty() {
             print(&format!("{title}: nothing to do.\n{}", self.text()))?;
             return Ok(Outcome::NothingToDo);
