@@ -354,8 +354,8 @@ fn a_profile_is_made_alone_and_goes_again_unless_something_names_it() {
     let fresh = Fresh::new();
     let untouched = fresh.files();
     let make = ["setup", "--profile", "lab", "--issuer", idp.issuer(), "--client-id", "keyfob", "--yes"];
-    let made = fresh.run(&make);
-    assert!(made.ends_with(&format!("\nTo sign in: {PROGRAM} login lab\n")), "{made}");
+    let done = fresh.run(&make);
+    assert!(done.ends_with(&format!("\nTo sign in: {PROGRAM} login lab\n")), "{done}");
     let with = fresh.files();
     let again = fresh.run(&make);
     assert!(again.starts_with("Make the profile lab: nothing to do.\n"), "{again}");

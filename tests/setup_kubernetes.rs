@@ -194,6 +194,88 @@ fn two_users_are_undone_in_either_order() {
 }
 
 #[test]
+fn a_new_context_comes_with_its_cluster_and_goes_again() {
+    let idp = Provider::start(Options::default());
+    for changed in [false, true] {
+        let home = need!(Home::new(Some(KUBECONFIG)));
+        let untouched = home.files();
+        home.setup(&strs(
+            &[flags(&idp), ["--context", "new", "--cluster", "lab"].map(str::to_owned).to_vec()].concat(),
+        ));
+        let context = "{.contexts[?(@.name==\"new\")].context}";
+        let seen = home.kubectl(&["config", "view", &format!("--output=jsonpath={context}")]);
+        assert_eq!(seen.stdout, "{\"cluster\":\"lab\",\"user\":\"lab\"}");
+        if changed {
+            assert_eq!(home.kubectl(&["config", "use-context", "new"]).code, Some(0));
+        }
+        home.setup(&["--undo", "--profile", "lab"]);
+        let text = fs::read_to_string(home.kubeconfig()).unwrap();
+        assert!(!text.contains("name: new") && !text.contains("name: lab\n  user"), "{text}");
+        assert_eq!(home.files() == untouched, !changed);
+    }
+}
+
+#[test]
+fn names_reach_the_kubeconfig_as_they_are() {
+    let idp = Provider::start(Options::default());
+    let home = need!(Home::new(Some(KUBECONFIG)));
+    let untouched = home.files();
+    let name = "a,\"b\" c.d";
+    let args = ["--profile", name, "--issuer", idp.issuer(), "--client-id", "keyfob"];
+    home.setup(&args);
+    let seen = home.kubectl(&["config", "view", "--output=jsonpath={.users[?(@.name!=\"old\")].user.exec.args[2]}"]);
+    assert_eq!(seen.stdout, name);
+    let again = home.setup(&args);
+    assert!(again.contains(": nothing to do.\n"), "{again}");
+    home.setup(&["--undo", "--user", name]);
+    assert_eq!(home.files(), untouched);
+    let dash = home.run(&[
+        "setup",
+        "kubernetes",
+        "--yes",
+        "--user=-v",
+        "--profile",
+        "p",
+        "--issuer",
+        idp.issuer(),
+        "--client-id",
+        "k",
+    ]);
+    assert_eq!(
+        (dash.code, dash.stderr.as_str()),
+        (Some(2), "error: the user \"-v\" begins as a flag of kubectl does\n")
+    );
+}
+
+#[test]
+fn what_is_kept_for_the_undo_is_read_only_if_it_is_the_users_alone() {
+    let idp = Provider::start(Options::default());
+    let home = need!(Home::new(Some(KUBECONFIG)));
+    home.setup(&strs(&flags(&idp)));
+    let before = home.files();
+    let kept = home.path(".local/share/keyfob/kubernetes-1.json");
+    fs::set_permissions(&kept, fs::Permissions::from_mode(0o644)).unwrap();
+    let refused = home.run(&["setup", "kubernetes", "--undo", "--yes"]);
+    assert_eq!(
+        (refused.code, home.plain(&refused.stderr).as_str()),
+        (
+            Some(1),
+            "error: could not use HOME/.local/share/keyfob/kubernetes-1.json: other users can get at it (mode 0644)\n\
+             hint: chmod go= HOME/.local/share/keyfob/kubernetes-1.json\n"
+        )
+    );
+    assert_eq!(home.files(), before);
+    fs::set_permissions(&kept, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&kept, "{}").unwrap();
+    let refused = home.run(&["setup", "kubernetes", "--undo", "--yes"]);
+    assert_eq!(
+        home.plain(&refused.stderr),
+        "error: HOME/.local/share/keyfob/kubernetes-1.json is damaged (line 1, column 2)\n\
+         hint: remove it; the undo is yours then\n"
+    );
+}
+
+#[test]
 fn what_goes_before_keyfobs_token_is_named() {
     let idp = Provider::start(Options::default());
     for (user, note) in [

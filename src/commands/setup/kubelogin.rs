@@ -322,7 +322,9 @@ impl Taken {
             Certificates => {
                 let pem = STANDARD.decode(value).ok().and_then(|pem| String::from_utf8(pem).ok());
                 let pem = pem.ok_or("it is not PEM in base64")?;
-                self.certificates.get_or_insert_default().push_str(&format!("{}\n", pem.trim_end()));
+                let all = self.certificates.get_or_insert_default();
+                all.push_str(pem.trim_end());
+                all.push('\n');
             }
             AccessToken => self.key("token-kind", "access")?,
             Extra => {

@@ -539,8 +539,8 @@ fn undoing(former: &Former, plan: &mut Plan) -> Result<()> {
                 plan.steps.push(Step::Remove { path, folder: kept.made.clone() });
             }
             _ => {
-                let what = format!("{} has been changed since; only keyfob's part is taken back", path.display());
-                plan.notes.push(what);
+                let note = format!("{} has been changed since; only keyfob's part is taken back", path.display());
+                plan.notes.push(note);
                 piecemeal(former, &path, plan)?;
             }
         }

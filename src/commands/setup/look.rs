@@ -73,10 +73,10 @@ impl Found {
         };
         let execs = files.execs();
         for (user, exec) in execs.iter().filter(|(_, exec)| kubelogin::is_kubelogin(exec)) {
-            let what = format!("kubectl: the user {} runs kubelogin", clean(user));
+            let title = format!("kubectl: the user {} runs kubelogin", clean(user));
             match kubelogin::read(exec) {
-                Ok(_) => self.offer(what, &["kubernetes", "--from-kubelogin", "--user", user], true),
-                Err(why) => self.notes.push(format!("{what}, which keyfob cannot take over: {why}")),
+                Ok(_) => self.offer(title, &["kubernetes", "--from-kubelogin", "--user", user], true),
+                Err(why) => self.notes.push(format!("{title}, which keyfob cannot take over: {why}")),
             }
         }
         let only = file.profiles.keys().next().filter(|_| file.profiles.len() == 1);
@@ -88,7 +88,7 @@ impl Found {
                 }
                 Some((_, exec)) if kubelogin::is_kubelogin(exec) => {}
                 _ => {
-                    let what = match user {
+                    let title = match user {
                         "" => format!("kubectl: the context {}, which has no user", clean(context)),
                         user => format!("kubectl: the context {} with the user {}", clean(context), clean(user)),
                     };
@@ -97,7 +97,7 @@ impl Found {
                     if file.profiles.is_empty() {
                         words.extend(["--issuer", "URL", "--client-id", "ID"]);
                     }
-                    self.offer(what, &words, profile.is_some());
+                    self.offer(title, &words, profile.is_some());
                 }
             }
         }
@@ -128,15 +128,15 @@ impl Found {
             let signs_in_there = |profile: &&Profile| at(&profile.session.authority);
             let found = profiles.values().filter_map(|profile| profile.as_ref().ok()).find(signs_in_there);
             let preset = PRESETS.iter().find(|preset| preset.authority.is_some_and(at));
-            let what = format!("git: {}", clean(&url));
+            let title = format!("git: {}", clean(&url));
             match (profile.or(found.map(Profile::title)), preset) {
-                (Some(name), _) => self.offer(what, &["git", "--profile", name, &url], true),
+                (Some(name), _) => self.offer(title, &["git", "--profile", name, &url], true),
                 (None, Some(preset)) => {
                     let words =
                         ["git", "--profile", preset.name, "--provider", preset.name, "--client-id", "ID", url.as_str()];
-                    self.offer(what, &words, false);
+                    self.offer(title, &words, false);
                 }
-                (None, None) => self.offer(what, &["git", "--profile", "NAME", &url], false),
+                (None, None) => self.offer(title, &["git", "--profile", "NAME", &url], false),
             }
         }
     }
@@ -154,7 +154,7 @@ impl Found {
         }
         let entra = profiles.values().filter_map(|p| p.as_ref().ok()).filter(|p| p.preset.every_resource);
         let entra: Vec<&str> = entra.map(Profile::title).collect();
-        let what = match &az {
+        let title = match &az {
             Some(az) => format!("az: {}", clean(&az.to_string_lossy())),
             None if !entra.is_empty() => "az: none on PATH".to_owned(),
             None => return,
@@ -170,7 +170,7 @@ impl Found {
             words.extend(["--provider", "entra", "--tenant", "TENANT", "--client-id", "ID"]);
         }
         words.push(&folder);
-        self.offer(what, &words, entra.len() == 1 && own.is_some());
+        self.offer(title, &words, entra.len() == 1 && own.is_some());
     }
 
     /// What a person reads.
