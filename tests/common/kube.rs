@@ -17,16 +17,21 @@ pub struct Home {
 }
 
 impl Home {
-    /// With this kubeconfig, if any.
+    /// With this kubeconfig, if any, and the newest kubectl.
     pub fn new(kubeconfig: Option<&str>) -> Result<Self, Missing> {
-        let home = Self { keyfob: Keyfob::new(PROGRAM), kubectl: Kubectl::newest()? };
+        Ok(Self::with(Kubectl::newest()?, kubeconfig))
+    }
+
+    /// With this kubectl and this kubeconfig, if any.
+    pub fn with(kubectl: &'static Kubectl, kubeconfig: Option<&str>) -> Self {
+        let home = Self { keyfob: Keyfob::new(PROGRAM), kubectl };
         fs::remove_file(home.keyfob.config_file()).unwrap();
         if let Some(text) = kubeconfig {
             fs::create_dir(home.path(".kube")).unwrap();
             fs::write(home.kubeconfig(), text).unwrap();
             fs::set_permissions(home.kubeconfig(), fs::Permissions::from_mode(0o640)).unwrap();
         }
-        Ok(home)
+        home
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -149,6 +149,29 @@ impl Former {
         self.kubeconfigs.iter().filter(|file| file.before.is_some()).map(|file| file.path.as_path())
     }
 
+    /// The setup after this one, if it began with what this one had made of the kubeconfig at `path`, and nothing has
+    /// changed that since; `now` is the file's digest.
+    pub(super) fn heir<'a>(&self, all: &'a [Self], path: &Path, now: &str) -> Option<&'a Self> {
+        let mine = self.kubeconfigs.iter().find(|file| file.path == path)?.after.as_deref()?;
+        let follows = |file: &Kubeconfig| {
+            file.path == path && file.is_ours(now) && file.bytes().is_some_and(|bytes| digest(&bytes) == mine)
+        };
+        all.iter().find(|other| other.path != self.path && other.kubeconfigs.iter().any(follows))
+    }
+
+    /// Has the setup kept at `heir` put back what the one kept at `from` would have: that has just been taken back, and
+    /// `file` holds what is left.
+    pub(super) fn inherit(from: &Path, heir: &Path, file: &Path) -> Result<()> {
+        let (from, mut heir) = (Self::read(from)?, Self::read(heir)?);
+        let now = std::fs::read(file).with_context(|| format!("could not read {}", file.display()))?;
+        let older = from.kubeconfigs.into_iter().find(|kept| kept.path == file);
+        let newer = heir.kubeconfigs.iter_mut().find(|kept| kept.path == file);
+        if let (Some(older), Some(newer)) = (older, newer) {
+            *newer = Kubeconfig { after: Some(digest(&now)), ..older };
+        }
+        heir.rewrite()
+    }
+
     /// Writes it for the first time.
     pub(super) fn save(&self) -> Result<()> {
         create(&self.path, &Zeroizing::new(serde_json::to_vec(self)?))
@@ -169,7 +192,11 @@ impl Former {
             remove_folders(&self.path, self.made.as_deref());
             return Ok(());
         }
-        replace(&self.path, &Zeroizing::new(serde_json::to_vec(&self)?))
+        self.rewrite()
+    }
+
+    fn rewrite(&self) -> Result<()> {
+        replace(&self.path, &Zeroizing::new(serde_json::to_vec(self)?))
             .with_context(|| format!("could not change {}", self.path.display()))
     }
 }

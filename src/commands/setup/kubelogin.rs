@@ -262,11 +262,10 @@ impl Taken {
             let known = if let Some(long) = name.strip_prefix("--") {
                 flags.iter().find(|(flag, ..)| *flag == long)
             } else {
-                let mut letters = name.strip_prefix('-').ok_or_else(unknown)?.chars();
+                let mut letters = arg.strip_prefix('-').ok_or_else(unknown)?.chars();
                 let letter = letters.next();
-                if !letters.as_str().is_empty() {
-                    value = Some(arg[2..].to_owned());
-                }
+                let rest = letters.as_str();
+                value = (!rest.is_empty()).then(|| rest.strip_prefix('=').unwrap_or(rest).to_owned());
                 flags.iter().find(|(_, short, _)| short.is_some() && *short == letter)
             };
             let (name, _, meaning) = known.ok_or_else(unknown)?;
@@ -369,6 +368,7 @@ impl Taken {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn exec(command: &str, args: &[&str], env: &[(&str, &str)]) -> Exec {
         let env = env.iter().map(|(name, value)| Variable { name: (*name).into(), value: (*value).into() });
@@ -432,6 +432,27 @@ mod tests {
         assert_eq!((taken.dropped.as_slice(), taken.env.len()), (&dropped.map(str::to_owned)[..], 1));
         assert_eq!(taken.notes, ["kubelogin signed in by password; keyfob does by the device flow"]);
         assert!(!format!("{taken:?}").contains("hunter2"));
+    }
+
+    proptest! {
+        /// Whatever stands in a kubeconfig is taken or refused, and no secret among it is said.
+        #[test]
+        fn anything_is_taken_or_refused(
+            program in "kubelogin|kubectl-oidc_login",
+            args in prop::collection::vec(
+                prop_oneof![
+                    "--?(oidc-issuer-url|oidc-extra-scope|certificate-authority-data|server-id|login|legacy|grant-type|v|é)(=.{0,4})?",
+                    "-[vlté].{0,3}",
+                    ".{0,6}",
+                ],
+                0..6,
+            ),
+        ) {
+            let args: Vec<&str> = ["get-token"].into_iter().chain(args.iter().map(String::as_str)).collect();
+            let secret = ["--oidc-client-secret=hunter2"];
+            let said = format!("{:?}", read(&exec(&program, &[&args[..], &secret].concat(), &[])));
+            prop_assert!(!said.contains("hunter2"), "{}", said);
+        }
     }
 
     #[test]

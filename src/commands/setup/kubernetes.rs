@@ -56,10 +56,10 @@ const BY: &str = "setup kubernetes";
 
 /// Connects a user with a profile, or disconnects it.
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
-    let files = Files::find(arguments.kubeconfig.as_deref())?;
     if arguments.consent.undo {
-        return undo(arguments, &files);
+        return undo(arguments, &kubeconfigs(arguments.kubeconfig.as_deref())?);
     }
+    let files = Files::find(arguments.kubeconfig.as_deref())?;
     let mut config = Config::load()?;
     if arguments.from_kubelogin {
         return take_over(arguments, &files, config);
@@ -176,25 +176,31 @@ pub(super) struct Variable {
     pub(super) value: String,
 }
 
-impl Files {
-    /// The file given, else those of `KUBECONFIG`, else the one in the home folder.
-    pub(super) fn find(given: Option<&Path>) -> Result<Self> {
-        let named: Vec<PathBuf> = match (given, std::env::var_os("KUBECONFIG").filter(|v| !v.is_empty())) {
-            (Some(file), _) => vec![file.to_owned()],
-            (None, Some(list)) => std::env::split_paths(&list).filter(|file| !file.as_os_str().is_empty()).collect(),
-            (None, None) => {
-                let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
-                vec![home.context("there is no home directory to find the kubeconfig in")?.join(".kube/config")]
-            }
-        };
-        let mut all: Vec<(PathBuf, View)> = Vec::new();
-        for file in named {
-            let file = std::path::absolute(&file).unwrap_or(file);
-            if !all.iter().any(|(known, _)| *known == file) {
-                let view = View::of(&file)?;
-                all.push((file, view));
-            }
+/// The file given, else those of `KUBECONFIG`, else the one in the home folder.
+fn kubeconfigs(given: Option<&Path>) -> Result<Vec<PathBuf>> {
+    let named: Vec<PathBuf> = match (given, std::env::var_os("KUBECONFIG").filter(|v| !v.is_empty())) {
+        (Some(file), _) => vec![file.to_owned()],
+        (None, Some(list)) => std::env::split_paths(&list).filter(|file| !file.as_os_str().is_empty()).collect(),
+        (None, None) => {
+            let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
+            vec![home.context("there is no home directory to find the kubeconfig in")?.join(".kube/config")]
         }
+    };
+    let mut files: Vec<PathBuf> = Vec::new();
+    for file in named {
+        let file = std::path::absolute(&file).unwrap_or(file);
+        if !files.contains(&file) {
+            files.push(file);
+        }
+    }
+    Ok(files)
+}
+
+impl Files {
+    /// Reads them.
+    pub(super) fn find(given: Option<&Path>) -> Result<Self> {
+        let files = kubeconfigs(given)?.into_iter();
+        let all: Vec<_> = files.map(|file| Ok((file.clone(), View::of(&file)?))).collect::<Result<_>>()?;
         // As kubectl chooses.
         let target = all.iter().find(|(file, _)| file.exists()).or(all.last()).map(|(file, _)| file.clone());
         Ok(Self { target: target.context("KUBECONFIG names no file")?, all })
@@ -488,11 +494,11 @@ fn checked(profile: &Profile) -> Result<String> {
 }
 
 /// Takes back the latest setup of these kubeconfigs, or of this user or profile in them.
-fn undo(arguments: &Arguments, files: &Files) -> Result<()> {
+fn undo(arguments: &Arguments, files: &[PathBuf]) -> Result<()> {
     let all = Former::all()?;
     let profile = arguments.wanted.profile.as_deref();
     let is_it = |former: &&Former| {
-        former.kubeconfigs.iter().any(|kept| files.all.iter().any(|(file, _)| *file == kept.path))
+        former.kubeconfigs.iter().any(|kept| files.contains(&kept.path))
             && arguments.user.iter().all(|name| former.users.iter().any(|user| user.name == *name))
             && profile.is_none_or(|name| former.users.iter().any(|user| user.profile == name) || former.profile == name)
     };
@@ -502,7 +508,7 @@ fn undo(arguments: &Arguments, files: &Files) -> Result<()> {
         let names: Vec<_> = former.users.iter().map(|user| user.name.as_str()).collect();
         title = format!("Disconnect kubectl's user {} from keyfob", names.join(", "));
         let mut config = Config::load()?;
-        undoing(former, &mut plan)?;
+        undoing(former, &all, &mut plan)?;
         let path = former.path().to_owned();
         plan.steps.push(Step::Remove { path, folder: former.made().map(Path::to_owned) });
         let mut profiles: Vec<&str> = former.users.iter().map(|user| user.profile.as_str()).collect();
@@ -521,7 +527,7 @@ fn undo(arguments: &Arguments, files: &Files) -> Result<()> {
 }
 
 /// The kubeconfigs as they were; or, where they have been changed since, without what was changed in them.
-fn undoing(former: &Former, plan: &mut Plan) -> Result<()> {
+fn undoing(former: &Former, all: &[Former], plan: &mut Plan) -> Result<()> {
     for kept in &former.kubeconfigs {
         let path = kept.path.clone();
         let now = match std::fs::read(&path) {
@@ -538,10 +544,13 @@ fn undoing(former: &Former, plan: &mut Plan) -> Result<()> {
             (Some(digest), None) if kept.is_ours(&digest) => {
                 plan.steps.push(Step::Remove { path, folder: kept.made.clone() });
             }
-            _ => {
+            (Some(now), _) => {
                 let note = format!("{} has been changed since; only keyfob's part is taken back", path.display());
                 plan.notes.push(note);
                 piecemeal(former, &path, plan)?;
+                if let Some(heir) = former.heir(all, &path, &now) {
+                    plan.steps.push(Step::Inherit { from: former.path().into(), heir: heir.path().into(), file: path });
+                }
             }
         }
     }

@@ -51,6 +51,8 @@ pub(super) enum Step {
     Keep(Former),
     /// A file to get its former bytes back, if its digest still is what it was; see [`digest`].
     Restore { path: PathBuf, digest: String, bytes: Zeroizing<Vec<u8>> },
+    /// What is kept of a file, to be kept for a later setup instead; see [`Former::inherit`].
+    Inherit { from: PathBuf, heir: PathBuf, file: PathBuf },
     /// A symbolic link, and where it leads.
     Link { path: PathBuf, target: PathBuf },
     /// A symbolic link to remove.
@@ -106,7 +108,7 @@ impl Plan {
                 Step::Restore { path, .. } => writeln!(text, "{} is again what it was, byte for byte", path.display()),
                 Step::Link { path, target } => writeln!(text, "{} -> {}", path.display(), target.display()),
                 Step::Run(words) => writeln!(text, "{}", line(words)),
-                Step::RemoveIfEmpty(_) => Ok(()),
+                Step::RemoveIfEmpty(_) | Step::Inherit { .. } => Ok(()),
             };
         }
         for note in &self.notes {
@@ -158,6 +160,7 @@ impl Step {
                 }
                 replace(path, bytes).with_context(|| not_changed(path))?;
             }
+            Self::Inherit { from, heir, file } => Former::inherit(from, heir, file)?,
             Self::Run(words) => {
                 let Ran { ok, stderr, .. } = run(words, &[], "")?;
                 if !ok {

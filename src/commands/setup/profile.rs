@@ -18,7 +18,7 @@ const WITH: &str = ", with the folder ";
 /// Which profile, and what it is to say if it is new.
 #[derive(Debug, clap::Args)]
 pub(super) struct Wanted {
-    /// Profile to answer with; with `--issuer` or `--provider`, the name of a new one
+    /// Profile to answer with [default: the one that would anyway]; with --issuer or --provider, the name of a new one
     #[arg(long, short, value_name = "NAME")]
     pub(super) profile: Option<String>,
     #[command(flatten)]
