@@ -42,7 +42,7 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// Writes a secret in clear; for `#[serde(serialize_with)]` on the fields of the cache file, nowhere else.
+/// Writes a secret in clear; for `#[serde(serialize_with)]` on the fields of files that only the user can read, nowhere else.
 pub fn expose<S: Serializer>(secret: &Secret, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(secret.expose())
 }

@@ -8,8 +8,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use common::{PROGRAM, SOON};
-use keyfob_test_support::{Keyfob, Output, Terminal};
+use common::azure::WORK;
+use common::{PROGRAM, SOON, files};
+use keyfob_test_support::provider::{Auto, Options, Provider};
+use keyfob_test_support::real::Kubectl;
+use keyfob_test_support::{Keyfob, Output, Terminal, need};
 
 const CONFIG: &str = "# mine\n[profile.gh]  # ours\nprovider = 'github'\nclient-id = 'x'\n\n[profile.lab]\nissuer = 'https://id.example.com'\nclient-id = 'k'\n";
 
@@ -257,5 +260,208 @@ fn what_would_interfere_is_noted() {
     assert!(
         shown.stdout.contains("credential.helper in .git/config is another helper for this host (store)"),
         "{shown:?}"
+    );
+}
+
+/// A home without anything of keyfob's, as whoever starts has it.
+struct Fresh(Keyfob);
+
+impl Fresh {
+    fn new() -> Self {
+        let fresh = Self(Keyfob::new(PROGRAM));
+        fs::remove_file(fresh.0.config_file()).unwrap();
+        fresh
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.0.command(args);
+        command.env_remove("KEYFOB_CONFIG").env_remove("KEYFOB_CACHE_DIR");
+        command.env("GIT_CONFIG_NOSYSTEM", "1").current_dir(self.0.home());
+        command
+    }
+
+    /// Runs to a good end; what was printed.
+    #[track_caller]
+    fn run(&self, args: &[&str]) -> String {
+        let done = Output::of(self.command(args).env("KEYFOB_PROMPT", "always"), b"");
+        assert_eq!(done.code, Some(0), "{done:?}");
+        done.stdout
+    }
+
+    fn files(&self) -> Vec<String> {
+        files(self.0.home(), &[".cache"])
+    }
+}
+
+#[test]
+fn from_an_empty_home_one_command_connects_git_and_the_undo_leaves_no_trace() {
+    let idp = Provider::start(Options::default());
+    idp.auto(Auto::Approve);
+    let fresh = Fresh::new();
+    let untouched = fresh.files();
+    let url = "https://git.example.com";
+    let flags = ["--profile", "lab", "--issuer", idp.issuer(), "--client-id", "keyfob"];
+    let done = fresh.run(&[&["setup", "git", "--yes", url], &flags[..]].concat());
+    assert!(done.contains("\n  + # Added by keyfob setup git\n  + [profile.lab]\n"), "{done}");
+    assert_eq!(
+        fs::read_to_string(fresh.0.home().join(".config/keyfob/config.toml")).unwrap(),
+        format!(
+            "# Made by keyfob setup, with the folder {}\n\n# Added by keyfob setup git\n[profile.lab]\n\
+             issuer = \"{}\"\nclient-id = \"keyfob\"\n\n[hosts]\n\"{url}\" = \"lab\"\n",
+            fresh.0.home().join(".config").display(),
+            idp.issuer()
+        )
+    );
+    fresh.run(&["login", "lab"]);
+    let mut git = fresh.command(&[]);
+    git = {
+        let mut fill = fresh.0.other("git");
+        fill.args(["credential", "fill"]).envs(git.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        fill.env_remove("KEYFOB_CONFIG").env_remove("KEYFOB_CACHE_DIR").stdin(std::process::Stdio::piped());
+        fill
+    };
+    let filled = Output::of(&mut git, format!("url={url}\n\n").as_bytes());
+    assert!(filled.code == Some(0) && filled.stdout.contains("\npassword="), "{filled:?}");
+
+    fresh.run(&["setup", "git", "--undo", "--yes", url]);
+    assert_eq!(fresh.files(), untouched);
+}
+
+#[test]
+fn from_an_empty_home_one_command_connects_the_azure_sdks_and_the_undo_leaves_no_trace() {
+    let idp = Provider::start(Options::entra());
+    idp.auto(Auto::Approve);
+    let fresh = Fresh::new();
+    let bin = fresh.0.home().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let untouched = fresh.files();
+    let client = WORK.lines().find_map(|line| line.strip_prefix("client-id = '")?.strip_suffix('\'')).unwrap();
+    let flags = ["--profile", "work", "--provider", "entra", "--authority", idp.issuer(), "--tenant", "contoso.com"];
+    fresh.run(&[&["setup", "az", "--yes", "bin", "--client-id", client], &flags[..]].concat());
+    fresh.run(&["login", "work"]);
+    let words = ["account", "get-access-token", "--output", "json", "--resource", "https://graph.microsoft.com"];
+    let mut az = fresh.0.other(bin.join("az"));
+    let token = Output::of(az.args(words).env_remove("KEYFOB_CONFIG").env_remove("KEYFOB_CACHE_DIR"), b"");
+    assert!(token.code == Some(0) && token.stdout.contains("\"accessToken\""), "{token:?}");
+
+    fresh.run(&["setup", "az", "--undo", "--yes", "bin"]);
+    assert_eq!(fresh.files(), untouched);
+}
+
+#[test]
+fn a_profile_is_made_alone_and_goes_again_unless_something_names_it() {
+    let idp = Provider::start(Options::default());
+    let fresh = Fresh::new();
+    let untouched = fresh.files();
+    let make = ["setup", "--profile", "lab", "--issuer", idp.issuer(), "--client-id", "keyfob", "--yes"];
+    let done = fresh.run(&make);
+    assert!(done.ends_with(&format!("\nTo sign in: {PROGRAM} login lab\n")), "{done}");
+    let with = fresh.files();
+    let again = fresh.run(&make);
+    assert!(again.starts_with("Make the profile lab: nothing to do.\n"), "{again}");
+    let mut other = make;
+    other[6] = "another";
+    let other = Output::of(&mut fresh.command(&other), b"");
+    assert_eq!(
+        (other.code, other.stderr.as_str()),
+        (
+            Some(2),
+            "error: there is a profile \"lab\" already, which says something else\n\
+             hint: choose another name, or give --profile alone\n"
+        )
+    );
+    assert_eq!(fresh.files(), with);
+
+    fresh.run(&["setup", "git", "--yes", "--profile", "lab", "https://git.example.com"]);
+    let kept = fresh.run(&["setup", "--undo", "--profile", "lab"]);
+    assert!(kept.contains("Note: the profile \"lab\" is left, since [hosts] names it\n"), "{kept}");
+    // It is not git's to remove.
+    fresh.run(&["setup", "git", "--undo", "--yes", "https://git.example.com"]);
+    assert_eq!(fresh.files(), with);
+    fresh.run(&["setup", "--undo", "--yes", "--profile", "lab"]);
+    assert_eq!(fresh.files(), untouched);
+}
+
+#[test]
+fn alone_it_says_what_there_is_to_connect_and_does_the_one_that_is_chosen() {
+    let home = Home::new(None);
+    let bin = home.0.home().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let kubeconfig = home.0.home().join("kubeconfig");
+    fs::write(
+        &kubeconfig,
+        "users:\n- name: oidc\n  user:\n    exec:\n      apiVersion: client.authentication.k8s.io/v1\n      command: kubelogin\n\
+        \u{20}     args: [get-token, --oidc-issuer-url=https://id.example.com, --oidc-client-id=k]\n\
+         - name: robot\n  user: {exec: {apiVersion: v1, command: kubelogin, args: [get-token, --login, spn]}}\n\
+         contexts:\n- {name: lab, context: {cluster: c, user: admin}}\n- {name: old, context: {cluster: c, user: oidc}}\n",
+    )
+    .unwrap();
+    let git = |args: &[&str]| {
+        let done = home.0.other("git").args(args).current_dir(home.0.home()).status().unwrap();
+        assert!(done.success(), "{args:?}");
+    };
+    git(&["init", "-q"]);
+    git(&["remote", "add", "origin", "https://ada@github.com/a/b"]);
+    git(&["remote", "add", "other", "https://git.example.com:8443/a/b"]);
+    git(&["remote", "add", "by-ssh", "git@example.org:a/b"]);
+    // kubectl has to be found, but no az of this machine.
+    let tools = home.0.home().join("tools");
+    fs::create_dir(&tools).unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    let git_here = std::env::split_paths(&path).map(|folder| folder.join("git")).find(|file| file.is_file()).unwrap();
+    std::os::unix::fs::symlink(&need!(Kubectl::newest()).path, tools.join("kubectl")).unwrap();
+    std::os::unix::fs::symlink(git_here, tools.join("git")).unwrap();
+    let setup = || {
+        let mut setup = home.command(&["setup"]);
+        let path = std::env::join_paths([&bin, &tools, &PathBuf::from("/nowhere")]).unwrap();
+        setup.env("KUBECONFIG", &kubeconfig).env("PATH", path);
+        setup
+    };
+    let work = "[profile.work]\nprovider = 'entra'\nclient-id = 'c'\n";
+    home.0.write_config(&format!("{CONFIG}{work}"));
+    let untouched = files(home.0.home(), &[".kube"]);
+    let shown = Output::of(&mut setup(), b"");
+    assert_eq!((shown.code, shown.stderr.as_str()), (Some(0), ""), "{shown:?}");
+    let text = format!(
+        "  1  kubectl: the user oidc runs kubelogin\n\
+         \u{20}    keyfob setup kubernetes --from-kubelogin --user oidc\n\
+         \u{20} -  kubectl: the context lab with the user admin\n\
+         \u{20}    keyfob setup kubernetes --profile NAME --context lab\n\
+         \u{20} 2  git: https://github.com\n\
+         \u{20}    keyfob setup git --profile gh https://github.com\n\
+         \u{20} -  git: https://git.example.com:8443\n\
+         \u{20}    keyfob setup git --profile NAME https://git.example.com:8443\n\
+         \u{20} 3  az: none on PATH\n\
+         \u{20}    keyfob setup az --profile work {}\n\
+         Profiles: gh, lab, work\n\
+         kubectl: the user robot runs kubelogin, which keyfob cannot take over: \
+         argument --login: \"spn\" signs in a machine; keyfob signs people in\n",
+        bin.display()
+    );
+    assert_eq!(shown.stdout, text);
+    assert_eq!(files(home.0.home(), &[".kube"]), untouched);
+
+    let terminal = Terminal::start(setup());
+    terminal.wait_for("Which one? [1-3, nothing to leave it] ", SOON);
+    terminal.send("2\r");
+    terminal.wait_for("Go on? [y/N] ", SOON);
+    terminal.send("y\r");
+    let ended = terminal.wait();
+    assert!(ended.code == Some(0) && ended.screen.contains("git asks keyfob for https://github.com."), "{ended:?}");
+    let shown = Output::of(&mut setup(), b"");
+    assert!(shown.stdout.contains("  =  git: https://github.com has keyfob\n"), "{shown:?}");
+
+    let terminal = Terminal::start(setup());
+    terminal.wait_for("Which one? ", SOON);
+    terminal.send("7\r");
+    let ended = terminal.wait();
+    assert!(ended.code == Some(2) && ended.screen.contains("error: \"7\" is none of them"), "{ended:?}");
+
+    let fresh = Fresh::new();
+    let mut nothing = fresh.command(&["setup"]);
+    let shown = Output::of(nothing.env("PATH", &tools), b"");
+    assert_eq!(
+        (shown.code, shown.stdout.as_str()),
+        (Some(0), "  -  no profile yet\n     keyfob setup --profile NAME --issuer URL --client-id ID\n")
     );
 }

@@ -1,5 +1,5 @@
-//! The sessions on disk: one file and two locks each, in one folder that is nobody else's. The only user of `fs2`, `dirs`
-//! apart from the configuration's own path.
+//! The sessions on disk: one file and two locks each, in one folder that is nobody else's. The only user of `fs2`; of
+//! `dirs` besides the configuration's own path, and what `setup` keeps.
 //!
 //! Reading takes no lock: a file is replaced by rename, so a reader sees a whole old or a whole new one. Writing takes
 //! the session's lock, which makes the writer the only user of the temporary file beside it. Whoever takes the lock next
@@ -410,7 +410,7 @@ fn stem(key: &SessionKey) -> String {
 }
 
 /// Refuses what another user owns, or could read.
-fn ours_alone(stat: &Stat, path: &Path) -> Result<()> {
+pub(crate) fn ours_alone(stat: &Stat, path: &Path) -> Result<()> {
     let path = path.display();
     if stat.st_uid != rustix::process::geteuid().as_raw() {
         let why = format!("could not use {path}: it belongs to another user (uid {})", stat.st_uid);

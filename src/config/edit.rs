@@ -1,7 +1,62 @@
 //! Changes to the text of `config.toml` that leave everything else as the person wrote it.
 
-use super::HostPattern;
-use toml_edit::{DocumentMut, Item, Table, TableLike, TomlError, value};
+use super::keys::Shape;
+use super::{HostPattern, Settings};
+use std::fmt::Write;
+use toml_edit::{DocumentMut, InlineTable, Item, Key, Table, TableLike, TomlError, Value, value};
+
+/// In front of a profile that `setup` added, followed by which one.
+const ADDED_BY: &str = "# Added by keyfob ";
+
+/// `text` with the profile `name` at its end, below a line that says that `by` (such as `setup git`) added it.
+pub fn with_profile(text: &str, name: &str, settings: &Settings, by: &str) -> Result<String, TomlError> {
+    let mut added = text.to_owned();
+    if !text.is_empty() {
+        added.push_str(if text.ends_with('\n') { "\n" } else { "\n\n" });
+    }
+    let _ = writeln!(added, "{ADDED_BY}{by}\n{}", header(name));
+    for (key, items) in settings.said() {
+        let text = || Value::from(items.first().map_or("", String::as_str));
+        let said = match key.shape {
+            Shape::Text | Shape::Word(_) => text(),
+            Shape::Seconds => items.first().and_then(|item| item.parse::<i64>().ok()).map_or_else(text, Value::from),
+            Shape::List => items.iter().collect(),
+            Shape::Pairs => {
+                let pairs = items.iter().filter_map(|item| item.split_once('='));
+                Value::InlineTable(pairs.collect::<InlineTable>())
+            }
+        };
+        let _ = writeln!(added, "{} = {}", key.name, said.to_string().trim());
+    }
+    let added = as_before(text, added);
+    added.parse::<DocumentMut>().map(|_| added)
+}
+
+/// Which `setup` added the profile `name`, in the words of [`with_profile`].
+pub fn profile_added_by<'t>(text: &'t str, name: &str) -> Option<&'t str> {
+    let header = header(name);
+    let mut lines = text.lines().zip(text.lines().skip(1));
+    lines.find_map(|(line, next)| line.strip_prefix(ADDED_BY).filter(|_| next.trim_end() == header))
+}
+
+/// `text` without the profile `name`, if [`with_profile`] added it.
+pub fn without_profile(text: &str, name: &str) -> String {
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let header = header(name);
+    let is_it = |pair: &[&str]| pair[0].starts_with(ADDED_BY) && pair[1].trim_end() == header;
+    let Some(marker) = lines.windows(2).position(is_it) else { return text.to_owned() };
+    let is_next = |line: &&str| line.trim().is_empty() || line.trim_start().starts_with(['[', '#']);
+    let body = &lines[marker + 2..];
+    let end = marker + 2 + body.iter().position(is_next).unwrap_or(body.len());
+    let blank = marker > 0 && lines[marker - 1].trim().is_empty();
+    let left = [&lines[..marker - usize::from(blank)], &lines[end..]].concat().concat();
+    as_before(text, left)
+}
+
+/// The line above a profile's keys.
+fn header(name: &str) -> String {
+    format!("[profile.{}]", Key::new(name).display_repr())
+}
 
 /// `text` with `pattern` mapped to `profile` in `[hosts]`.
 pub fn with_host(text: &str, pattern: &HostPattern, profile: &str) -> Result<String, TomlError> {
@@ -62,13 +117,17 @@ fn section<'d>(document: &'d mut DocumentMut, name: &str, first: bool) -> Option
 fn edited(text: &str, edit: impl FnOnce(&mut DocumentMut)) -> Result<String, TomlError> {
     let mut document: DocumentMut = text.parse()?;
     edit(&mut document);
-    let mut edited = document.to_string();
+    Ok(as_before(text, document.to_string()))
+}
+
+/// What `text` was edited to, with its line ends.
+fn as_before(text: &str, mut edited: String) -> String {
     if !text.is_empty() && !text.ends_with('\n') {
         edited.truncate(edited.trim_end_matches('\n').len());
     }
     let dos =
         text.contains('\n') && text.split_inclusive('\n').all(|line| line.ends_with("\r\n") || !line.ends_with('\n'));
-    Ok(if dos { edited.replace("\r\n", "\n").replace('\n', "\r\n") } else { edited })
+    if dos { edited.replace("\r\n", "\n").replace('\n', "\r\n") } else { edited }
 }
 
 #[cfg(test)]
@@ -100,6 +159,39 @@ mod tests {
             assert_eq!(without_host(&with, &pattern).unwrap(), odd, "{with:?}");
         }
         assert_eq!(without_host("[profile.a]\n", &pattern).unwrap(), "[profile.a]\n");
+    }
+
+    #[test]
+    fn a_profile_comes_and_goes_and_the_rest_stays_byte_for_byte() {
+        let mut settings = Settings::default();
+        for (name, items) in [
+            ("issuer", &["https://id.example.com/\"x\""][..]),
+            ("scopes", &["openid", "a\\b"]),
+            ("extra", &["login hint=ada=1", "x=y"]),
+            ("min-ttl", &["60"]),
+        ] {
+            let key = super::super::KEYS.iter().find(|key| key.name == name).unwrap();
+            settings.set(key, items.iter().map(|&i| i.to_owned()).collect(), super::super::Origin::Flag("x")).unwrap();
+        }
+        let block = "# Added by keyfob setup git\n[profile.lab]\nissuer = 'https://id.example.com/\"x\"'\n\
+                     scopes = [\"openid\", 'a\\b']\nextra = { \"login hint\" = \"ada=1\", x = \"y\" }\nmin-ttl = 60\n";
+        for (before, after) in [
+            ("", block.to_owned()),
+            ("# mine\n", format!("# mine\n\n{block}")),
+            ("[hosts]\n'https://a.example' = 'a'\n\n", format!("[hosts]\n'https://a.example' = 'a'\n\n\n{block}")),
+            ("[az]", format!("[az]\n\n{}", block.trim_end())),
+            ("[az]\r\n", format!("[az]\r\n\r\n{}", block.replace('\n', "\r\n"))),
+        ] {
+            let with = with_profile(before, "lab", &settings, "setup git").unwrap();
+            assert_eq!(with, after);
+            assert_eq!(profile_added_by(&with, "lab"), Some("setup git"));
+            assert_eq!(without_profile(&with, "lab"), before);
+            let more = with_profile(&with, "a b", &settings, "setup az").unwrap();
+            assert!(more.contains("[profile.\"a b\"]"), "{more}");
+            assert_eq!(without_profile(&without_profile(&more, "lab"), "a b"), before);
+        }
+        let mine = "[profile.lab]\nissuer = 'x'\n";
+        assert_eq!((profile_added_by(mine, "lab"), without_profile(mine, "lab").as_str()), (None, mine));
     }
 
     #[test]

@@ -17,15 +17,15 @@ const LARGEST: u64 = 1 << 20;
 
 /// What the file says.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct File {
+pub struct File {
     /// The profile to use when nothing names one.
-    pub(super) default_profile: Option<String>,
+    pub default_profile: Option<String>,
     /// `[profile.NAME]`, by name.
-    pub(super) profiles: BTreeMap<String, Settings>,
+    pub profiles: BTreeMap<String, Settings>,
     /// `[hosts]`.
-    pub(super) hosts: Vec<HostRule>,
+    pub hosts: Vec<HostRule>,
     /// `[az]`.
-    pub(super) az: Az,
+    pub az: Az,
 }
 
 /// `[az]`: what the stand-in for the Azure CLI answers with.

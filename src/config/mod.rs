@@ -10,7 +10,7 @@ mod keys;
 mod profile;
 mod settings;
 
-pub use file::{Az, path as file_path};
+pub use file::{Az, File, path as file_path};
 pub use hosts::{HostPattern, HostRule, Target};
 pub use keys::{KEYS, Key, Shape, text, word};
 pub use profile::{AuthMethod, Endpoints, Profile, PromptMode, SessionKey};
@@ -64,6 +64,11 @@ impl Profile {
         let name = name.to_owned();
         let settings = file.profiles.remove(&name).unwrap_or_default();
         Ok(Self::resolve(Some(name), settings, flags.clone())?)
+    }
+
+    /// A profile of this name that is in no file yet.
+    pub fn proposed(name: &str, settings: Settings) -> Result<Self, Failure> {
+        Self::resolve(Some(name.to_owned()), settings, Settings::default())
     }
 
     /// A profile that the flags alone describe, if they do.
@@ -144,7 +149,8 @@ impl Profile {
         file::parse(path, text).map(Self::all_of)
     }
 
-    fn all_of(file: file::File) -> BTreeMap<String, Result<Self, Failure>> {
+    /// The same for what was read of a file.
+    pub fn all_of(file: file::File) -> BTreeMap<String, Result<Self, Failure>> {
         let resolve = |(name, s): (String, Settings)| (name.clone(), Self::resolve(Some(name), s, Settings::default()));
         file.profiles.into_iter().map(resolve).collect()
     }
@@ -162,15 +168,9 @@ impl file::File {
     }
 }
 
-/// What `[az]` says.
-pub fn az() -> Result<Az> {
-    Ok(file::load()?.az)
-}
-
-/// The profile that a pattern of `[hosts]` is mapped to, if it is there as it stands.
-pub fn profile_of_host(pattern: &HostPattern) -> Result<Option<String>> {
-    let hosts = file::load()?.hosts;
-    Ok(hosts.into_iter().find(|rule| rule.pattern == *pattern).map(|rule| rule.profile))
+/// What `text`, the configuration file at `path`, says.
+pub fn read(path: &Path, text: &str) -> Result<File, Failure> {
+    file::parse(path, text).map_err(Failure::usage)
 }
 
 fn file_name() -> String {

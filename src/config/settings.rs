@@ -97,6 +97,21 @@ impl Settings {
         self.0.get(key).map_or(&[], |v| &v.items)
     }
 
+    /// What was set, in the order of the table of keys.
+    pub fn said(&self) -> impl Iterator<Item = (&'static Key, &[String])> {
+        KEYS.iter().filter_map(|key| Some((key, self.0.get(key.name)?.items.as_slice())))
+    }
+
+    /// Whether nothing was set.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether both say the same, wherever it was written.
+    pub fn says_what(&self, other: &Self) -> bool {
+        self.said().eq(other.said())
+    }
+
     /// Where `key` was set; for an error about it. A key that is not set is named by itself.
     pub fn place(&self, key: &str) -> String {
         self.0.get(key).map_or_else(|| format!("`{key}`"), |v| v.origin.to_string())

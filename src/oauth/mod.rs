@@ -106,15 +106,20 @@ impl<'p> Client<'p> {
         scopes.iter().filter(keep).cloned().collect()
     }
 
-    /// RFC 8628, section 3.1: asks for a code. The second value is the PKCE verifier, where the server takes one (R46).
-    pub fn device_authorization(&self, scopes: &[String]) -> Result<(DeviceCode, Option<Secret>), Failure> {
-        let Some(endpoint) = &self.device_authorization else {
+    /// Where a sign-in starts (RFC 8628, section 3.1); fails where the server has no such place.
+    pub fn device_endpoint(&self) -> Result<&Address, Failure> {
+        self.device_authorization.as_ref().ok_or_else(|| {
             let what =
                 format!("{} publishes no device authorization endpoint (RFC 8628)", self.profile.session.authority);
-            return Err(Failure::new(Exit::Failed, what).hint(
+            Failure::new(Exit::Failed, what).hint(
                 "enable the device authorization grant at the provider, or set `device-authorization-endpoint` if it has one it does not publish",
-            ));
-        };
+            )
+        })
+    }
+
+    /// RFC 8628, section 3.1: asks for a code. The second value is the PKCE verifier, where the server takes one (R46).
+    pub fn device_authorization(&self, scopes: &[String]) -> Result<(DeviceCode, Option<Secret>), Failure> {
+        let endpoint = self.device_endpoint()?;
         let mut form = self.form();
         if !scopes.is_empty() {
             form.append_pair("scope", &scopes.join(" "));

@@ -5,12 +5,13 @@
 
 pub mod azure;
 pub mod git;
+pub mod kube;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read, Seek};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -296,4 +297,29 @@ pub fn refresh_token(session: &Value) -> String {
 pub fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     i64::try_from(since.as_secs()).unwrap()
+}
+
+/// Every file, folder and link below `folder` with its bytes, but those below the folders `aside`.
+pub fn files(folder: &Path, aside: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
+            if aside.contains(&name.as_str()) {
+                continue;
+            }
+            if let Ok(target) = fs::read_link(&path) {
+                found.push(format!("{name} -> {}", target.display()));
+            } else if path.is_dir() {
+                found.push(format!("{name}/"));
+                folders.push(path);
+            } else {
+                found.push(format!("{name}: {:?}", String::from_utf8_lossy(&fs::read(&path).unwrap())));
+            }
+        }
+    }
+    found.sort_unstable();
+    found
 }

@@ -1,8 +1,8 @@
 //! `keyfob setup az`: links named `az` and `azd` where the person says, and the profile they answer with in `[az]`.
 
-use super::{Consent, Outcome, Plan, Step, config_file, own_path, run as ran};
+use super::{Config, Consent, Outcome, Plan, Step, Wanted, own_path, run as ran};
 use crate::commands::print;
-use crate::config::{self, Profile, Selection, edit};
+use crate::config::edit;
 use crate::failure::{Exit, Failure};
 use crate::text::{clean, shell_quoted};
 use anyhow::{Context, Result};
@@ -18,13 +18,14 @@ Programs run the first `az` on their PATH: the folder has to come before that of
 
 Examples:
   keyfob setup az --profile work ~/bin
+  keyfob setup az --profile work --provider entra --tenant contoso.com --client-id ID ~/bin
+                                           makes the profile, too
   keyfob setup az --undo ~/bin")]
 pub(super) struct Arguments {
     /// Folder to put the links in; it has to be there
     folder: PathBuf,
-    /// Profile to answer with [default: `[az]` in config.toml, or the only Entra profile]
-    #[arg(long, short, value_name = "NAME")]
-    profile: Option<String>,
+    #[command(flatten)]
+    wanted: Wanted,
     #[command(flatten)]
     consent: Consent,
 }
@@ -34,41 +35,44 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let folder = std::path::absolute(&arguments.folder).context("could not tell which folder that is")?;
     if arguments.consent.undo {
         let title = format!("Remove keyfob's az and azd from {}", folder.display());
-        if undoing(&folder, arguments.profile.as_deref())?.carry_out(&title, &arguments.consent)? == Outcome::Done {
+        if undoing(&folder, arguments.wanted.profile.as_deref())?.carry_out(&title, &arguments.consent)?
+            == Outcome::Done
+        {
             print("az and azd are no longer keyfob there.\n")?;
         }
         return Ok(());
     }
     let title = format!("Put keyfob in {} as az and azd", folder.display());
-    if connecting(&folder, arguments.profile.as_deref())?.carry_out(&title, &arguments.consent)? != Outcome::Declined {
+    if connecting(&folder, &arguments.wanted)?.carry_out(&title, &arguments.consent)? != Outcome::Declined {
         print(&checked(&folder)?)?;
     }
     Ok(())
 }
 
-fn connecting(folder: &Path, profile: Option<&str>) -> Result<Plan> {
+/// What this calls itself in config.toml.
+const BY: &str = "setup az";
+
+fn connecting(folder: &Path, wanted: &Wanted) -> Result<Plan> {
     if !folder.is_dir() {
         return Err(Failure::usage(format!("{} is not a folder", folder.display()))
             .hint(format!("make it first: mkdir -p {}", shell_quoted(&folder.to_string_lossy())))
             .into());
     }
     let mut plan = Plan::default();
-    if let Some(name) = profile {
-        let selection = Selection { profile: Some(name.to_owned()), ..Selection::default() };
-        Profile::select(&selection)?;
-        let (path, before) = config_file()?;
-        match config::az()?.profile {
+    let mut config = Config::load()?;
+    if wanted.profile.is_some() || !wanted.flags.0.is_empty() {
+        let profile = wanted.in_config(&mut config, BY)?;
+        let name = profile.title();
+        match config.file()?.az.profile {
             Some(other) if other != name => {
                 return Err(Failure::usage(format!("az answers with the profile {other:?} already"))
                     .hint("change `profile` below [az] in config.toml, or leave out --profile")
                     .into());
             }
-            _ => {
-                let after = edit::with_az_profile(&before, name).context("could not change config.toml")?;
-                plan.edit(&path, &before, after);
-            }
+            _ => config.edit(|text| edit::with_az_profile(text, name))?,
         }
     }
+    plan.steps.extend(config.into_step());
     let own = own_path()?;
     for name in NAMES {
         let path = folder.join(name);
@@ -89,13 +93,17 @@ fn connecting(folder: &Path, profile: Option<&str>) -> Result<Plan> {
 
 fn undoing(folder: &Path, profile: Option<&str>) -> Result<Plan> {
     let mut plan = Plan::default();
-    if let Some(name) = profile {
-        let (path, before) = config_file()?;
-        let after = edit::without_az_profile(&before, name).context("could not change config.toml")?;
-        plan.edit(&path, &before, after);
-    } else if let Some(name) = config::az()?.profile {
+    let mut config = Config::load()?;
+    let there = config.file()?.az.profile;
+    // With a profile that this made, it is plain who wrote it below [az].
+    let made = there.clone().filter(|name| config.added_by(name) == Some(BY));
+    if let Some(name) = profile.map(str::to_owned).or(made) {
+        config.edit(|text| edit::without_az_profile(text, &name))?;
+        config.release(&name, BY, None, &mut plan)?;
+    } else if let Some(name) = there {
         plan.notes.push(format!("[az] keeps the profile {name:?}; --profile {} removes it too", shell_quoted(&name)));
     }
+    plan.steps.extend(config.into_step());
     for name in NAMES {
         let path = folder.join(name);
         let ours = |target: PathBuf| target.file_name().is_some_and(|name| name == "keyfob");

@@ -1,11 +1,11 @@
 //! `keyfob setup git`: a line in `[hosts]`, and git's `credential.URL.helper`, through `git config` itself.
 
-use super::{Consent, Outcome, Plan, Ran, config_file, own_path, run as ran};
+use super::{Config, Consent, Outcome, Plan, Ran, Wanted, own_path, run as ran};
 use crate::commands::print;
-use crate::config::{self, HostPattern, Profile, Selection, edit};
+use crate::config::{HostPattern, Profile, edit};
 use crate::failure::{Exit, Failure};
 use crate::text::{clean, shell_quoted};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::path::PathBuf;
 
 /// `keyfob setup git`
@@ -16,14 +16,15 @@ Other helpers are switched off for the host, since git hands to every helper wha
 Examples:
   keyfob setup git --profile gh https://github.com
   keyfob setup git --profile lab https://git.lab:8443/team
+  keyfob setup git --profile gh --provider github --client-id Iv1.0123456789abcdef https://github.com
+                                           makes the profile, too
   keyfob setup git --undo https://github.com")]
 pub(super) struct Arguments {
     /// Hosts whose token git is to get from keyfob: `https://HOST[:PORT][/PATH]`
     #[arg(required = true, value_name = "URL")]
     hosts: Vec<String>,
-    /// Profile that signs in there [default: `KEYFOB_PROFILE`, default-profile, or the only one]
-    #[arg(long, short, value_name = "NAME")]
-    profile: Option<String>,
+    #[command(flatten)]
+    wanted: Wanted,
     #[command(flatten)]
     consent: Consent,
 }
@@ -40,9 +41,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         }
         return Ok(());
     }
-    let profile = Profile::select(&Selection { profile: arguments.profile.clone(), ..Selection::default() })?;
+    let mut config = Config::load()?;
+    let profile = arguments.wanted.in_config(&mut config, BY)?;
     let title = format!("Connect git with the profile {} for {urls}", profile.title());
-    if connecting(&hosts, profile.title())?.carry_out(&title, &arguments.consent)? != Outcome::Declined {
+    if connecting(config, &hosts, profile.title())?.carry_out(&title, &arguments.consent)? != Outcome::Declined {
         for host in &hosts {
             print(&checked(host, &profile)?)?;
         }
@@ -50,12 +52,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn connecting(hosts: &[HostPattern], profile: &str) -> Result<Plan> {
+/// What this calls itself in config.toml.
+const BY: &str = "setup git";
+
+fn connecting(mut config: Config, hosts: &[HostPattern], profile: &str) -> Result<Plan> {
     let mut plan = Plan::default();
-    let (path, before) = config_file()?;
-    let mut after = before.clone();
     for host in hosts {
-        match config::profile_of_host(host)? {
+        match profile_of(host, &config)? {
             Some(other) if other != profile => {
                 let url = host.canonical();
                 return Err(Failure::usage(format!("{url} has the token of profile {other:?} already"))
@@ -63,10 +66,10 @@ fn connecting(hosts: &[HostPattern], profile: &str) -> Result<Plan> {
                     .into());
             }
             Some(_) => {}
-            None => after = edit::with_host(&after, host, profile).context("could not change config.toml")?,
+            None => config.edit(|text| edit::with_host(text, host, profile))?,
         }
     }
-    plan.edit(&path, &before, after);
+    plan.steps.extend(config.into_step());
     let helper = format!("!{} git", shell_quoted(&own_path()?.to_string_lossy()));
     for host in hosts {
         let url = host.canonical();
@@ -93,12 +96,17 @@ fn connecting(hosts: &[HostPattern], profile: &str) -> Result<Plan> {
 
 fn undoing(hosts: &[HostPattern]) -> Result<Plan> {
     let mut plan = Plan::default();
-    let (path, before) = config_file()?;
-    let mut after = before.clone();
+    let mut config = Config::load()?;
+    let mut profiles = Vec::new();
     for host in hosts {
-        after = edit::without_host(&after, host).context("could not change config.toml")?;
+        profiles.extend(profile_of(host, &config)?);
+        config.edit(|text| edit::without_host(text, host))?;
     }
-    plan.edit(&path, &before, after);
+    profiles.dedup();
+    for profile in profiles {
+        config.release(&profile, BY, None, &mut plan)?;
+    }
+    plan.steps.extend(config.into_step());
     let mut files = Vec::new();
     for host in hosts {
         let url = host.canonical();
@@ -123,6 +131,12 @@ fn undoing(hosts: &[HostPattern]) -> Result<Plan> {
     Ok(plan)
 }
 
+/// The profile that a host is mapped to, if it is there as it stands.
+fn profile_of(host: &HostPattern, config: &Config) -> Result<Option<String>> {
+    let hosts = config.file()?.hosts;
+    Ok(hosts.into_iter().find(|rule| rule.pattern == *host).map(|rule| rule.profile))
+}
+
 /// What keyfob itself writes as a helper, wherever it was then.
 fn is_ours(helper: &str) -> bool {
     let program = helper.strip_prefix('!').and_then(|helper| helper.strip_suffix(" git")).unwrap_or_default();
@@ -145,6 +159,18 @@ fn git(words: &[&str], input: &str) -> Result<Ran> {
 fn values(key: &str) -> Result<Vec<String>> {
     let found = git(&["config", "--global", "--null", "--get-all", key], "")?;
     Ok(found.stdout.split_terminator('\0').map(str::to_owned).collect())
+}
+
+/// The addresses of the remotes of the repository here; none outside of one.
+pub(super) fn remotes() -> Result<Vec<String>> {
+    let found = git(&["config", "--null", "--get-regexp", r"^remote\..*\.url$"], "")?;
+    let value = |line: &str| line.split_once('\n').map(|(_, value)| value.to_owned());
+    Ok(found.stdout.split_terminator('\0').filter_map(value).collect())
+}
+
+/// Whether git asks keyfob for this host.
+pub(super) fn is_connected(url: &str) -> bool {
+    values(&format!("credential.{url}.helper")).is_ok_and(|values| values.iter().any(|value| is_ours(value)))
 }
 
 /// The file that a key of the user's own configuration stands in.

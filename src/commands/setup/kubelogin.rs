@@ -1,0 +1,565 @@
+//! Users of a kubeconfig that run kubelogin, read as profiles: int128's (`kubectl oidc-login`, by OpenID Connect) and
+//! Azure's, two programs of one name.
+//!
+//! An argument is taken over where it means the same to keyfob, dropped where it means nothing without a browser on this
+//! machine, and refused where it means something that keyfob does not do: so is everything unknown.
+
+use super::kubernetes::{Exec, Variable};
+use super::plan::{Plan, create};
+use super::profile::{Config, anywhere, check, set};
+use crate::config::{Profile, Settings};
+use crate::secret::Secret;
+use crate::text::clean;
+use anyhow::Result;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use std::path::{Path, PathBuf};
+
+/// What became of a user's kubelogin.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// The profile.
+    pub(super) settings: Settings,
+    /// The client secret among the arguments.
+    pub(super) secret: Option<Secret>,
+    /// The certificates among the arguments, as PEM.
+    pub(super) certificates: Option<String>,
+    /// What kubectl is to go on putting into the environment.
+    pub(super) env: Vec<Variable>,
+    /// The arguments that mean nothing to keyfob.
+    pub(super) dropped: Vec<String>,
+    /// What is different now.
+    pub(super) notes: Vec<String>,
+}
+
+/// Certificates in a file for as long as the provider is asked: nothing of the plan is there yet.
+#[derive(Debug)]
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn with(pem: &str) -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("keyfob-{}.pem", std::process::id()));
+        create(&path, pem.as_bytes())?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// What an argument means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    /// The profile's key of this name.
+    Key(&'static str),
+    /// Scopes besides `openid`, with commas.
+    Scopes,
+    /// The client secret.
+    Secret,
+    /// Certificates as PEM in base64.
+    Certificates,
+    /// The access token is wanted.
+    AccessToken,
+    /// Further parameters, `NAME=VALUE` with commas.
+    Extra,
+    /// int128's ways to sign in.
+    Grant,
+    /// Azure's ways to sign in.
+    Login,
+    /// The application id of the API server.
+    Server,
+    /// The cloud.
+    Environment,
+    /// Nothing to keyfob; with a value.
+    Nothing,
+    /// Nothing to keyfob; by itself.
+    NothingAlone,
+    /// Something that keyfob does not do, and why; with a value.
+    Refused(&'static str),
+    /// The same by itself.
+    RefusedAlone(&'static str),
+}
+
+use Meaning::{
+    AccessToken, Certificates, Environment, Extra, Grant, Key, Login, Nothing, NothingAlone, Refused, RefusedAlone,
+    Scopes, Server,
+};
+
+/// A program's arguments: the long name, the letter, what it means.
+type Flags = &'static [(&'static str, Option<char>, Meaning)];
+
+const NOT_A_PERSON: &str = "it belongs to the sign-in of a machine; keyfob signs people in";
+const POP: &str = "keyfob has no tokens with proof of possession";
+
+/// kubelogin.int128, `get-token`.
+const INT128: Flags = &[
+    ("oidc-issuer-url", None, Key("issuer")),
+    ("oidc-client-id", None, Key("client-id")),
+    ("oidc-client-secret", None, Meaning::Secret),
+    ("oidc-extra-scope", None, Scopes),
+    ("oidc-use-access-token", None, AccessToken),
+    ("oidc-auth-request-extra-params", None, Extra),
+    ("certificate-authority", None, Key("ca-file")),
+    ("certificate-authority-data", None, Certificates),
+    ("insecure-skip-tls-verify", None, RefusedAlone("keyfob checks certificates always; --ca-file names an authority")),
+    ("grant-type", None, Grant),
+    ("username", None, Nothing),
+    ("password", None, Nothing),
+    ("oidc-redirect-url", None, Nothing),
+    ("oidc-redirect-url-hostname", None, Nothing),
+    ("oidc-redirect-url-authcode-keyboard", None, Nothing),
+    ("oidc-pkce-method", None, Nothing),
+    ("oidc-use-pkce", None, NothingAlone),
+    ("force-refresh", None, NothingAlone),
+    ("token-cache-dir", None, Nothing),
+    ("token-cache-storage", None, Nothing),
+    ("listen-address", None, Nothing),
+    ("listen-port", None, Nothing),
+    ("skip-open-browser", None, NothingAlone),
+    ("browser-command", None, Nothing),
+    ("authentication-timeout-sec", None, Nothing),
+    ("local-server-cert", None, Nothing),
+    ("local-server-key", None, Nothing),
+    ("open-url-after-authentication", None, Nothing),
+    ("tls-renegotiation-once", None, NothingAlone),
+    ("tls-renegotiation-freely", None, NothingAlone),
+    ("v", Some('v'), Nothing),
+];
+
+/// Azure's kubelogin, `get-token`.
+const AZURE: Flags = &[
+    ("login", Some('l'), Login),
+    ("server-id", None, Server),
+    ("client-id", None, Key("client-id")),
+    ("tenant-id", Some('t'), Key("tenant")),
+    ("environment", Some('e'), Environment),
+    ("legacy", None, RefusedAlone("keyfob has no tokens of the old kind, for `spn:`")),
+    ("pop-enabled", None, RefusedAlone(POP)),
+    ("pop-claims", None, Refused(POP)),
+    ("client-secret", None, Refused(NOT_A_PERSON)),
+    ("client-certificate", None, Refused(NOT_A_PERSON)),
+    ("client-certificate-password", None, Refused(NOT_A_PERSON)),
+    ("federated-token-file", None, Refused(NOT_A_PERSON)),
+    ("identity-resource-id", None, Refused(NOT_A_PERSON)),
+    ("authority-host", None, Refused(NOT_A_PERSON)),
+    ("use-azurerm-env-vars", None, RefusedAlone(NOT_A_PERSON)),
+    ("disable-environment-override", None, NothingAlone),
+    ("disable-instance-discovery", None, NothingAlone),
+    ("redirect-url", None, Nothing),
+    ("login-hint", None, Nothing),
+    ("token-cache-dir", None, Nothing),
+    ("cache-dir", None, Nothing),
+    ("timeout", None, Nothing),
+    ("v", Some('v'), Nothing),
+];
+
+/// Azure's arguments as variables.
+const AZURE_ENV: &[(&str, Meaning)] = &[
+    ("AAD_LOGIN_METHOD", Login),
+    ("AAD_SERVICE_PRINCIPAL_CLIENT_ID", Key("client-id")),
+    ("AZURE_CLIENT_ID", Key("client-id")),
+    ("AZURE_TENANT_ID", Key("tenant")),
+    ("AAD_SERVICE_PRINCIPAL_CLIENT_SECRET", Refused(NOT_A_PERSON)),
+    ("AAD_SERVICE_PRINCIPAL_CLIENT_CERTIFICATE", Refused(NOT_A_PERSON)),
+    ("AAD_USER_PRINCIPAL_NAME", Refused(NOT_A_PERSON)),
+    ("AAD_USER_PRINCIPAL_PASSWORD", Refused(NOT_A_PERSON)),
+];
+
+/// Variables that mean the same to every program.
+const COMMON_ENV: [&str; 6] = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+/// Where the accounts of Azure's clouds sign in, by kubelogin's names for them.
+const CLOUDS: &[(&str, Option<&str>)] = &[
+    ("AzurePublicCloud", None),
+    ("AzureCloud", None),
+    ("AzureUSGovernmentCloud", Some("https://login.microsoftonline.us")),
+    ("AzureUSGovernment", Some("https://login.microsoftonline.us")),
+    ("AzureChinaCloud", Some("https://login.partner.microsoftonline.cn")),
+];
+
+/// The program's name, and what its `get-token` is followed by; `None` if it is another program, or another of its
+/// commands.
+fn arguments(exec: &Exec) -> Option<(&str, &[String])> {
+    let program = Path::new(&exec.command).file_name()?.to_str()?.trim_end_matches(".exe");
+    let args = exec.args.as_deref().unwrap_or_default();
+    let args = match program {
+        "kubelogin" | "kubectl-oidc_login" => args,
+        "kubectl" => args.strip_prefix(&["oidc-login".to_owned()])?,
+        _ => return None,
+    };
+    Some((program, args.strip_prefix(&["get-token".to_owned()])?))
+}
+
+/// Whether this is one of the two kubelogins.
+pub(super) fn is_kubelogin(exec: &Exec) -> bool {
+    arguments(exec).is_some()
+}
+
+/// Reads a kubelogin as a profile. The error names what keyfob cannot do.
+pub(super) fn read(exec: &Exec) -> Result<Taken, String> {
+    let (program, args) = arguments(exec).ok_or("it runs another program")?;
+    let is_azure = program == "kubelogin" && !args.iter().any(|arg| arg.starts_with("--oidc-"));
+    let mut taken = Taken::default();
+    if is_azure {
+        taken.key("provider", "entra")?;
+    }
+    taken.arguments(args, if is_azure { AZURE } else { INT128 })?;
+    for variable in exec.env.iter().flatten() {
+        taken.variable(variable, is_azure)?;
+    }
+    if is_azure && !taken.settings.has("scopes") {
+        return Err("argument --server-id is missing".to_owned());
+    }
+    Ok(taken)
+}
+
+impl Taken {
+    /// The profile, added to `config` under this name unless it is there; with `flags` over what kubelogin was told. What
+    /// was in kubelogin's arguments and belongs into files is made by the plan.
+    pub(super) fn into_config(
+        self,
+        config: &mut Config,
+        name: &str,
+        flags: &Settings,
+        by: &str,
+        plan: &mut Plan,
+    ) -> Result<Profile> {
+        let Self { settings, secret, certificates, .. } = self;
+        let mut settings = anywhere(&settings.overlaid(flags.clone()))?;
+        let mut trial = settings.clone();
+        let mut scratch = None;
+        if let Some(secret) = secret.filter(|_| !settings.has("client-secret-file")) {
+            let path = config.secret_file(name);
+            set(&mut settings, "client-secret-file", vec![path.to_string_lossy().into_owned()])?;
+            set(&mut trial, "client-secret", vec![secret.expose().to_owned()])?;
+            plan.make(path, secret, "the client secret")?;
+        }
+        if let Some(pem) = certificates.filter(|_| !settings.has("ca-file")) {
+            let path = config.ca_file(name);
+            set(&mut settings, "ca-file", vec![path.to_string_lossy().into_owned()])?;
+            let file = Scratch::with(&pem)?;
+            set(&mut trial, "ca-file", vec![file.0.to_string_lossy().into_owned()])?;
+            scratch = Some(file);
+            plan.make(path, Secret::from(pem), "the certificate authorities")?;
+        }
+        if config.add(name, &settings, by)? {
+            check(&Profile::proposed(name, trial)?)?;
+        }
+        drop(scratch);
+        Ok(Profile::proposed(name, settings)?)
+    }
+
+    fn arguments(&mut self, args: &[String], flags: Flags) -> Result<(), String> {
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            // A secret may stand behind the equals sign.
+            let (name, value) = arg.split_once('=').map_or((arg.as_str(), None), |(name, value)| (name, Some(value)));
+            let unknown = || format!("argument {} is not known to keyfob", clean(name));
+            let mut value = value.map(str::to_owned);
+            let known = if let Some(long) = name.strip_prefix("--") {
+                flags.iter().find(|(flag, ..)| *flag == long)
+            } else {
+                let mut letters = arg.strip_prefix('-').ok_or_else(unknown)?.chars();
+                let letter = letters.next();
+                let rest = letters.as_str();
+                value = (!rest.is_empty()).then(|| rest.strip_prefix('=').unwrap_or(rest).to_owned());
+                flags.iter().find(|(_, short, _)| short.is_some() && *short == letter)
+            };
+            let (name, _, meaning) = known.ok_or_else(unknown)?;
+            let name = format!("--{name}");
+            let value = match meaning {
+                AccessToken | NothingAlone | RefusedAlone(_) => value.unwrap_or_else(|| "true".to_owned()),
+                _ => value.or_else(|| args.next().cloned()).ok_or_else(|| format!("argument {name} has no value"))?,
+            };
+            self.take(*meaning, &name, &value).map_err(|why| format!("argument {name}: {why}"))?;
+        }
+        Ok(())
+    }
+
+    fn variable(&mut self, variable: &Variable, is_azure: bool) -> Result<(), String> {
+        let Variable { name, value } = variable;
+        if COMMON_ENV.iter().any(|common| name.eq_ignore_ascii_case(common)) {
+            self.env.push(variable.clone());
+            return Ok(());
+        }
+        match AZURE_ENV.iter().find(|(known, _)| is_azure && known == name) {
+            Some((_, meaning)) => self.take(*meaning, name, value).map_err(|why| format!("variable {name}: {why}")),
+            None => Err(format!("variable {} is not known to keyfob", clean(name))),
+        }
+    }
+
+    fn key(&mut self, key: &str, value: &str) -> Result<(), String> {
+        set(&mut self.settings, key, vec![value.to_owned()]).map_err(|failure| failure.message)
+    }
+
+    /// Adds to a key that is a list.
+    fn more(&mut self, key: &str, first: &[&str], items: &[&str]) -> Result<(), String> {
+        let there = self.settings.all(key).iter().map(String::as_str);
+        let mut all: Vec<&str> = if self.settings.has(key) { there.collect() } else { first.to_vec() };
+        for item in items {
+            if !all.contains(item) {
+                all.push(item);
+            }
+        }
+        let all = all.into_iter().map(str::to_owned).collect();
+        set(&mut self.settings, key, all).map_err(|failure| failure.message)
+    }
+
+    fn take(&mut self, meaning: Meaning, name: &str, value: &str) -> Result<(), String> {
+        let items = || value.split(',').map(str::trim).filter(|item| !item.is_empty()).collect::<Vec<_>>();
+        match meaning {
+            // As of a flag that is not there.
+            AccessToken | NothingAlone | RefusedAlone(_) if value == "false" => {}
+            Key("ca-file") if self.settings.has("ca-file") => return Err("keyfob takes one file".to_owned()),
+            Key(key) => self.key(key, value)?,
+            // What keyfob asks for when nothing is said, besides.
+            Scopes => self.more("scopes", &["openid", "offline_access"], &items())?,
+            Meaning::Secret => self.secret = (!value.is_empty()).then(|| Secret::from(value.to_owned())),
+            Certificates => {
+                let pem = STANDARD.decode(value).ok().and_then(|pem| String::from_utf8(pem).ok());
+                let pem = pem.ok_or("it is not PEM in base64")?;
+                let all = self.certificates.get_or_insert_default();
+                all.push_str(pem.trim_end());
+                all.push('\n');
+            }
+            AccessToken => self.key("token-kind", "access")?,
+            Extra => {
+                for item in items() {
+                    match item.split_once('=').ok_or("it is not NAME=VALUE")? {
+                        (key @ ("audience" | "resource"), value) => self.key(key, value)?,
+                        _ => self.more("extra", &[], &[item])?,
+                    }
+                }
+            }
+            Grant => match value {
+                "auto" | "device-code" => {}
+                "authcode" | "authcode-keyboard" | "password" => {
+                    self.notes.push(format!("kubelogin signed in by {value}; keyfob does by the device flow"));
+                }
+                _ => return Err(format!("{:?} signs in a machine; keyfob signs people in", clean(value))),
+            },
+            Login => match value {
+                "devicecode" => {}
+                "interactive" => {
+                    self.notes.push("kubelogin signed in by a browser here; keyfob does by the device flow".to_owned());
+                }
+                "azurecli" | "azd" => return Err("it asks az; `keyfob setup az` makes keyfob answer it".to_owned()),
+                _ => return Err(format!("{:?} signs in a machine; keyfob signs people in", clean(value))),
+            },
+            Server => self.more("scopes", &[], &[&format!("{value}/.default")])?,
+            Environment => {
+                let known = CLOUDS.iter().find(|(cloud, _)| cloud.eq_ignore_ascii_case(value));
+                let (_, authority) =
+                    known.ok_or_else(|| format!("{:?} is no cloud that keyfob knows", clean(value)))?;
+                if let Some(authority) = authority {
+                    self.key("authority", authority)?;
+                }
+            }
+            Nothing | NothingAlone => self.dropped.push(name.to_owned()),
+            Refused(why) | RefusedAlone(why) => return Err(why.to_owned()),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn exec(command: &str, args: &[&str], env: &[(&str, &str)]) -> Exec {
+        let env = env.iter().map(|(name, value)| Variable { name: (*name).into(), value: (*value).into() });
+        Exec {
+            command: command.to_owned(),
+            args: Some(args.iter().map(|&arg| arg.to_owned()).collect()),
+            env: Some(env.collect()),
+            ..Exec::default()
+        }
+    }
+
+    /// Key by key: its items, joined.
+    fn said(taken: &Taken) -> Vec<(&'static str, String)> {
+        taken.settings.said().map(|(key, items)| (key.name, items.join(" "))).collect()
+    }
+
+    #[test]
+    fn int128s_arguments_become_a_profile() {
+        let all = exec(
+            "kubectl",
+            &[
+                "oidc-login",
+                "get-token",
+                "--oidc-issuer-url=https://id.example",
+                "--oidc-client-id",
+                "k8s",
+                "--oidc-client-secret=hunter2",
+                "--oidc-extra-scope=email,groups",
+                "--oidc-extra-scope",
+                "profile",
+                "--oidc-use-access-token",
+                "--certificate-authority=/ca.pem",
+                "--grant-type=password",
+                "--oidc-auth-request-extra-params=audience=api,prompt=login",
+                "--username=ada",
+                "--password=hunter2",
+                "--skip-open-browser",
+                "--insecure-skip-tls-verify=false",
+                "--token-cache-dir=/x",
+                "-v1",
+                "-v",
+                "2",
+            ],
+            &[("https_proxy", "http://proxy:1")],
+        );
+        let taken = read(&all).unwrap();
+        assert_eq!(
+            said(&taken),
+            [
+                ("issuer", "https://id.example".to_owned()),
+                ("client-id", "k8s".to_owned()),
+                ("scopes", "openid offline_access email groups profile".to_owned()),
+                ("token-kind", "access".to_owned()),
+                ("audience", "api".to_owned()),
+                ("extra", "prompt=login".to_owned()),
+                ("ca-file", "/ca.pem".to_owned()),
+            ]
+        );
+        assert_eq!(taken.secret.as_ref().unwrap().expose(), "hunter2");
+        let dropped = ["--username", "--password", "--skip-open-browser", "--token-cache-dir", "--v", "--v"];
+        assert_eq!((taken.dropped.as_slice(), taken.env.len()), (&dropped.map(str::to_owned)[..], 1));
+        assert_eq!(taken.notes, ["kubelogin signed in by password; keyfob does by the device flow"]);
+        assert!(!format!("{taken:?}").contains("hunter2"));
+    }
+
+    proptest! {
+        /// Whatever stands in a kubeconfig is taken or refused, and no secret among it is said.
+        #[test]
+        fn anything_is_taken_or_refused(
+            program in "kubelogin|kubectl-oidc_login",
+            args in prop::collection::vec(
+                prop_oneof![
+                    "--?(oidc-issuer-url|oidc-extra-scope|certificate-authority-data|server-id|login|legacy|grant-type|v|é)(=.{0,4})?",
+                    "-[vlté].{0,3}",
+                    ".{0,6}",
+                ],
+                0..6,
+            ),
+        ) {
+            let args: Vec<&str> = ["get-token"].into_iter().chain(args.iter().map(String::as_str)).collect();
+            let secret = ["--oidc-client-secret=hunter2"];
+            let said = format!("{:?}", read(&exec(&program, &[&args[..], &secret].concat(), &[])));
+            prop_assert!(!said.contains("hunter2"), "{}", said);
+        }
+    }
+
+    #[test]
+    fn azures_arguments_become_a_profile() {
+        for (environment, authority) in [
+            ("AzurePublicCloud", None),
+            ("AzureUSGovernmentCloud", Some("https://login.microsoftonline.us")),
+            ("AzureChinaCloud", Some("https://login.partner.microsoftonline.cn")),
+        ] {
+            let words = ["get-token", "--environment", environment, "--server-id", "s", "--client-id=c", "-tt"];
+            let taken = read(&exec("/usr/bin/kubelogin", &words, &[("AAD_LOGIN_METHOD", "devicecode")])).unwrap();
+            let mut expected =
+                vec![("provider", "entra"), ("client-id", "c"), ("scopes", "s/.default"), ("tenant", "t")];
+            expected.extend(authority.map(|authority| ("authority", authority)));
+            let expected: Vec<_> = expected.into_iter().map(|(key, item)| (key, item.to_owned())).collect();
+            assert_eq!(said(&taken), expected);
+        }
+    }
+
+    #[test]
+    fn what_keyfob_does_not_do_is_refused_by_name_and_no_value_is_said() {
+        let machine = "signs in a machine; keyfob signs people in";
+        for (command, args, env, why) in [
+            (
+                "kubelogin",
+                &["--oidc-issuer-url=x", "--insecure-skip-tls-verify"][..],
+                None,
+                "argument --insecure-skip-tls-verify: keyfob checks certificates always; --ca-file names an authority"
+                    .to_owned(),
+            ),
+            (
+                "kubelogin",
+                &["--oidc-issuer-url=x", "--grant-type=client-credentials"],
+                None,
+                format!("argument --grant-type: \"client-credentials\" {machine}"),
+            ),
+            (
+                "kubelogin",
+                &["--oidc-issuer-url=x", "--oidc-new=hunter2"],
+                None,
+                "argument --oidc-new is not known to keyfob".to_owned(),
+            ),
+            (
+                "kubelogin",
+                &["--oidc-issuer-url=x", "--certificate-authority-data=hunter2!"],
+                None,
+                "argument --certificate-authority-data: it is not PEM in base64".to_owned(),
+            ),
+            ("kubelogin", &["--oidc-issuer-url"], None, "argument --oidc-issuer-url has no value".to_owned()),
+            ("kubelogin", &["--oidc-issuer-url=x", "word"], None, "argument word is not known to keyfob".to_owned()),
+            ("kubelogin", &["--server-id=s", "--login=spn"], None, format!("argument --login: \"spn\" {machine}")),
+            ("kubelogin", &["--server-id=s", "-l", "msi"], None, format!("argument --login: \"msi\" {machine}")),
+            (
+                "kubelogin",
+                &["--server-id=s", "--login", "workloadidentity"],
+                None,
+                format!("argument --login: \"workloadidentity\" {machine}"),
+            ),
+            (
+                "kubelogin",
+                &["--server-id=s", "--login=azurecli"],
+                None,
+                "argument --login: it asks az; `keyfob setup az` makes keyfob answer it".to_owned(),
+            ),
+            (
+                "kubelogin",
+                &["--server-id=s", "--legacy"],
+                None,
+                "argument --legacy: keyfob has no tokens of the old kind, for `spn:`".to_owned(),
+            ),
+            (
+                "kubelogin",
+                &["--server-id=s", "--client-secret=hunter2"],
+                None,
+                format!("argument --client-secret: {NOT_A_PERSON}"),
+            ),
+            (
+                "kubelogin",
+                &["--server-id=s", "--environment=AzureStackCloud"],
+                None,
+                "argument --environment: \"AzureStackCloud\" is no cloud that keyfob knows".to_owned(),
+            ),
+            ("kubelogin", &["--client-id=c"], None, "argument --server-id is missing".to_owned()),
+            (
+                "kubelogin",
+                &["--server-id=s"],
+                Some(("AAD_USER_PRINCIPAL_PASSWORD", "hunter2")),
+                format!("variable AAD_USER_PRINCIPAL_PASSWORD: {NOT_A_PERSON}"),
+            ),
+            (
+                "kubectl-oidc_login",
+                &[],
+                Some(("AAD_LOGIN_METHOD", "hunter2")),
+                "variable AAD_LOGIN_METHOD is not known to keyfob".to_owned(),
+            ),
+        ] {
+            let args = [&["get-token"], args].concat();
+            let refused = read(&exec(command, &args, env.as_slice())).unwrap_err();
+            assert_eq!(refused, why);
+        }
+        for (command, args) in [
+            ("kubectl", &["get-token"][..]),
+            ("kubectl", &["oidc-login", "setup"]),
+            ("gke-gcloud-auth-plugin", &[]),
+            ("kubelogin", &["convert-kubeconfig"]),
+        ] {
+            assert!(!is_kubelogin(&exec(command, args, &[])), "{command} {args:?}");
+        }
+    }
+}

@@ -1,0 +1,600 @@
+//! `keyfob setup kubernetes`: a user of the kubeconfig that runs keyfob, through `kubectl config` itself.
+//!
+//! kubectl writes the whole file anew, so its former bytes are kept, and the undo puts them back; see `former`.
+
+use super::former::{Former, FormerContext, User};
+use super::kubelogin;
+use super::plan::{digest, line};
+use super::profile::plain;
+use super::{Config, Consent, Outcome, Plan, Ran, Step, Wanted, own_name, own_path, run as ran};
+use crate::commands::print;
+use crate::config::Profile;
+use crate::failure::{Exit, Failure};
+use crate::text::{clean, nearest, shell_quoted};
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// `keyfob setup kubernetes`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+kubectl itself changes the kubeconfig; the undo puts the former bytes back.
+
+Examples:
+  keyfob setup kubernetes --profile lab --context lab
+  keyfob setup kubernetes --profile lab --user ada --kubeconfig ~/lab.yaml
+  keyfob setup kubernetes --profile lab --issuer https://id.example.com --client-id kubernetes
+                                           makes the profile, too
+  keyfob setup kubernetes --from-kubelogin
+                                           users that run int128's or Azure's kubelogin
+  keyfob setup kubernetes --undo --user ada")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    wanted: Wanted,
+    /// Take over users that run kubelogin, int128's or Azure's [default: all that do], with a profile for each
+    #[arg(long, conflicts_with_all = ["context", "cluster"])]
+    from_kubelogin: bool,
+    /// User of the kubeconfig [default: the profile's name]; repeat for more with --from-kubelogin
+    #[arg(long, value_name = "NAME")]
+    user: Vec<String>,
+    /// Context that is to have this user
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// Cluster of the context, if that is new
+    #[arg(long, value_name = "NAME", requires = "context")]
+    cluster: Option<String>,
+    /// The kubeconfig to change [default: the one kubectl would change]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+/// What this calls itself in config.toml.
+const BY: &str = "setup kubernetes";
+
+/// Connects a user with a profile, or disconnects it.
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.consent.undo {
+        return undo(arguments, &kubeconfigs(arguments.kubeconfig.as_deref())?);
+    }
+    let files = Files::find(arguments.kubeconfig.as_deref())?;
+    let mut config = Config::load()?;
+    if arguments.from_kubelogin {
+        return take_over(arguments, &files, config);
+    }
+    let profile = arguments.wanted.in_config(&mut config, BY)?;
+    let user = match arguments.user.as_slice() {
+        [] => profile.title(),
+        [user] => user,
+        _ => return Err(Failure::usage("one user at a time").hint("several go with --from-kubelogin").into()),
+    };
+    let mut plan = Plan::default();
+    plan.steps.extend(config.into_step());
+    let mut change = Change::new(&files, profile.title());
+    change.user(user, profile.title(), &[])?;
+    match &arguments.context {
+        Some(context) => change.context(context, arguments.cluster.as_deref(), user)?,
+        None => change.notes.extend(files.unused(user)),
+    }
+    let title = format!("Connect kubectl's user {user} with the profile {}", profile.title());
+    if change.carry_out(plan, &title, &arguments.consent)? != Outcome::Declined {
+        print(&checked(&profile)?)?;
+    }
+    Ok(())
+}
+
+/// `--from-kubelogin`: a profile for each user that runs it, and keyfob in its place.
+fn take_over(arguments: &Arguments, files: &Files, mut config: Config) -> Result<()> {
+    let execs = files.execs();
+    let runs_it = |name: &str| execs.iter().any(|(user, exec)| user == name && kubelogin::is_kubelogin(exec));
+    let users: Vec<&str> = if arguments.user.is_empty() {
+        execs.iter().map(|(user, _)| user.as_str()).filter(|user| runs_it(user)).collect()
+    } else {
+        arguments.user.iter().map(String::as_str).collect()
+    };
+    if let Some(other) = users.iter().find(|user| !runs_it(user)) {
+        return Err(Failure::usage(format!("the user {other:?} does not run kubelogin")).into());
+    }
+    let [first, others @ ..] = users.as_slice() else {
+        return Err(Failure::usage("no user of the kubeconfig runs kubelogin").into());
+    };
+    if arguments.wanted.profile.is_some() && !others.is_empty() {
+        let what = format!("--profile names one profile, and there are the users {}", users.join(", "));
+        return Err(Failure::usage(what).hint("leave it out, or name one with --user").into());
+    }
+    let mut plan = Plan::default();
+    let mut profiles = Vec::new();
+    let mut change = Change::new(files, arguments.wanted.profile.as_deref().unwrap_or(first));
+    for (user, exec) in execs.iter().filter(|(user, _)| users.contains(&user.as_str())) {
+        let cannot = |why: String| Failure::usage(format!("the user {user:?} cannot be taken over: {why}"));
+        let taken = kubelogin::read(exec).map_err(cannot)?;
+        if !taken.dropped.is_empty() {
+            let dropped = taken.dropped.join(", ");
+            plan.notes.push(format!("of the user {user:?}, {dropped} is dropped: it means nothing to keyfob"));
+        }
+        plan.notes.extend(taken.notes.iter().map(|note| format!("of the user {user:?}: {note}")));
+        let name = arguments.wanted.profile.clone().unwrap_or_else(|| plain(user));
+        change.user(user, &name, &taken.env)?;
+        let profile = taken.into_config(&mut config, &name, &arguments.wanted.flags.0, BY, &mut plan)?;
+        profiles.push(profile);
+    }
+    // Before what needs it.
+    plan.steps.extend(config.into_step());
+    let title = format!("Have keyfob take kubelogin's place for {}", users.join(", "));
+    if change.carry_out(plan, &title, &arguments.consent)? != Outcome::Declined {
+        for profile in &profiles {
+            print(&checked(profile)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// The kubeconfigs, as kubectl finds them.
+pub(super) struct Files {
+    /// Each with what it holds.
+    all: Vec<(PathBuf, View)>,
+    /// The one that what is new goes into.
+    target: PathBuf,
+}
+
+/// What a kubeconfig holds, in kubectl's words; secrets are left out.
+#[derive(Debug, Default, Deserialize)]
+struct View {
+    users: Option<Vec<Named>>,
+    contexts: Option<Vec<Named>>,
+    clusters: Option<Vec<Named>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Named {
+    name: String,
+    #[serde(default)]
+    user: Value,
+    #[serde(default)]
+    context: Value,
+}
+
+/// The program that kubectl runs for a user.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Exec {
+    pub(super) api_version: Option<String>,
+    pub(super) command: String,
+    pub(super) args: Option<Vec<String>>,
+    pub(super) env: Option<Vec<Variable>>,
+    pub(super) interactive_mode: Option<String>,
+    #[serde(default)]
+    pub(super) provide_cluster_info: bool,
+}
+
+/// A variable of its environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Variable {
+    pub(super) name: String,
+    pub(super) value: String,
+}
+
+/// The file given, else those of `KUBECONFIG`, else the one in the home folder.
+fn kubeconfigs(given: Option<&Path>) -> Result<Vec<PathBuf>> {
+    let named: Vec<PathBuf> = match (given, std::env::var_os("KUBECONFIG").filter(|v| !v.is_empty())) {
+        (Some(file), _) => vec![file.to_owned()],
+        (None, Some(list)) => std::env::split_paths(&list).filter(|file| !file.as_os_str().is_empty()).collect(),
+        (None, None) => {
+            let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
+            vec![home.context("there is no home directory to find the kubeconfig in")?.join(".kube/config")]
+        }
+    };
+    let mut files: Vec<PathBuf> = Vec::new();
+    for file in named {
+        let file = std::path::absolute(&file).unwrap_or(file);
+        if !files.contains(&file) {
+            files.push(file);
+        }
+    }
+    Ok(files)
+}
+
+impl Files {
+    /// Reads them.
+    pub(super) fn find(given: Option<&Path>) -> Result<Self> {
+        let files = kubeconfigs(given)?.into_iter();
+        let all: Vec<_> = files.map(|file| Ok((file.clone(), View::of(&file)?))).collect::<Result<_>>()?;
+        // As kubectl chooses.
+        let target = all.iter().find(|(file, _)| file.exists()).or(all.last()).map(|(file, _)| file.clone());
+        Ok(Self { target: target.context("KUBECONFIG names no file")?, all })
+    }
+
+    /// A user, and the file it is in.
+    fn user(&self, name: &str) -> Option<(&Path, &Value)> {
+        self.find_in(|view| &view.users, name).map(|(file, named)| (file, &named.user))
+    }
+
+    fn context(&self, name: &str) -> Option<(&Path, &Value)> {
+        self.find_in(|view| &view.contexts, name).map(|(file, named)| (file, &named.context))
+    }
+
+    fn find_in(&self, list: fn(&View) -> &Option<Vec<Named>>, name: &str) -> Option<(&Path, &Named)> {
+        self.all.iter().find_map(|(file, view)| {
+            let found = list(view).iter().flatten().find(|entry| entry.name == name)?;
+            Some((file.as_path(), found))
+        })
+    }
+
+    /// Every user that runs a program.
+    pub(super) fn execs(&self) -> Vec<(String, Exec)> {
+        let users = self.all.iter().flat_map(|(_, view)| view.users.iter().flatten());
+        users.filter_map(|user| Some((user.name.clone(), Exec::deserialize(&user.user["exec"]).ok()?))).collect()
+    }
+
+    /// Every context, and its user, which may be empty.
+    pub(super) fn contexts(&self) -> impl Iterator<Item = (&str, &str)> {
+        let contexts = self.all.iter().flat_map(|(_, view)| view.contexts.iter().flatten());
+        contexts.map(|entry| (entry.name.as_str(), entry.context["user"].as_str().unwrap_or_default()))
+    }
+
+    /// The names of contexts or clusters.
+    fn names(&self, list: fn(&View) -> &Option<Vec<Named>>) -> Vec<&str> {
+        self.all.iter().flat_map(|(_, view)| list(view).iter().flatten()).map(|entry| entry.name.as_str()).collect()
+    }
+
+    /// How to use a user that no context has.
+    fn unused(&self, user: &str) -> Option<String> {
+        if self.contexts().any(|(_, of)| of == user) {
+            return None;
+        }
+        let user = shell_quoted(user);
+        Some(format!("no context has this user yet: kubectl --user={user}, or the same setup with --context NAME"))
+    }
+}
+
+impl View {
+    fn of(file: &Path) -> Result<Self> {
+        if !file.exists() {
+            return Ok(Self::default());
+        }
+        let view = kubectl(file, &["config", "view", "--output=json"])?;
+        serde_json::from_str(&view).with_context(|| format!("could not read what kubectl says of {}", file.display()))
+    }
+}
+
+/// `kubectl` for one kubeconfig.
+fn words(file: &Path, rest: &[&str]) -> Vec<String> {
+    let file = format!("--kubeconfig={}", file.display());
+    ["kubectl", &file].into_iter().chain(rest.iter().copied()).map(str::to_owned).collect()
+}
+
+/// What kubectl says.
+fn kubectl(file: &Path, rest: &[&str]) -> Result<String> {
+    let words = words(file, rest);
+    let Ran { ok, stdout, stderr } = ran(&words, &[], "")?;
+    if ok {
+        return Ok(stdout);
+    }
+    let what = format!("`{}` failed: {}", line(&words), clean(&stderr));
+    Err(Failure::new(Exit::Failed, what).into())
+}
+
+/// A change of kubeconfigs, and how it was before.
+struct Change<'f> {
+    files: &'f Files,
+    profile: String,
+    commands: Vec<Vec<String>>,
+    notes: Vec<String>,
+    users: Vec<User>,
+    contexts: Vec<FormerContext>,
+}
+
+impl<'f> Change<'f> {
+    fn new(files: &'f Files, profile: &str) -> Self {
+        let (commands, notes) = (Vec::new(), Vec::new());
+        Self { files, profile: profile.to_owned(), commands, notes, users: Vec::new(), contexts: Vec::new() }
+    }
+
+    /// Has a user run keyfob, with these variables.
+    fn user(&mut self, name: &str, profile: &str, env: &[Variable]) -> Result<()> {
+        if name.starts_with('-') {
+            return Err(Failure::usage(format!("the user {name:?} begins as a flag of kubectl does")).into());
+        }
+        let there = self.files.user(name);
+        let file = there.map_or(self.files.target.as_path(), |(file, _)| file);
+        if let Some((_, user)) = there {
+            self.notes.extend(interfering(name, user, file)?);
+        }
+        let former = there.and_then(|(_, user)| Exec::deserialize(&user["exec"]).ok());
+        let exec = Exec { env: Some(env.to_vec()), ..Exec::keyfob(own_name()?, profile) };
+        if former.as_ref().is_some_and(|former| former.does_what(&exec)) {
+            return Ok(());
+        }
+        if let Some(former) = &former {
+            self.commands.push(words(file, &["config", "unset", &format!("users.{name}.exec")]));
+            if !former.is_keyfob() {
+                let program = shell_quoted(&former.command);
+                self.notes.push(format!("the user {name:?} runs {program} now; keyfob takes its place"));
+            }
+        }
+        self.commands.push(exec.command(file, name)?);
+        if self.files.all.len() > 1 {
+            self.notes.push(format!("of the files in KUBECONFIG, {} is changed", file.display()));
+        }
+        self.users.push(User {
+            file: file.to_owned(),
+            name: name.to_owned(),
+            profile: profile.to_owned(),
+            was_there: there.is_some(),
+            exec: former,
+        });
+        Ok(())
+    }
+
+    /// Has a context use a user.
+    fn context(&mut self, name: &str, cluster: Option<&str>, user: &str) -> Result<()> {
+        if name.starts_with('-') {
+            return Err(Failure::usage(format!("the context {name:?} begins as a flag of kubectl does")).into());
+        }
+        let (file, former_user) = match (self.files.context(name), cluster) {
+            (Some((_, context)), _) if context["user"] == user => return Ok(()),
+            (Some((file, context)), _) => (file, context["user"].as_str()),
+            (None, Some(cluster)) => {
+                let known = self.files.names(|view| &view.clusters);
+                if !known.contains(&cluster) {
+                    return Err(unknown("cluster", cluster, &known).into());
+                }
+                (self.files.target.as_path(), None)
+            }
+            (None, None) => return Err(unknown("context", name, &self.files.names(|view| &view.contexts)).into()),
+        };
+        let former_user = former_user.filter(|former| !former.is_empty());
+        if let Some(former) = former_user {
+            self.notes.push(format!("the context {name:?} has the user {former:?} now, which stays as it is"));
+        }
+        let was_there = self.files.context(name).is_some();
+        let mut rest = vec!["config".to_owned(), "set-context".to_owned(), name.to_owned(), format!("--user={user}")];
+        rest.extend(cluster.filter(|_| !was_there).map(|cluster| format!("--cluster={cluster}")));
+        self.commands.push(words(file, &rest.iter().map(String::as_str).collect::<Vec<_>>()));
+        self.contexts.push(FormerContext {
+            file: file.to_owned(),
+            name: name.to_owned(),
+            user: user.to_owned(),
+            was_there,
+            former_user: former_user.map(str::to_owned),
+        });
+        Ok(())
+    }
+
+    /// Adds this to a plan, which is then carried out; what was there is kept.
+    fn carry_out(self, mut plan: Plan, title: &str, consent: &Consent) -> Result<Outcome> {
+        let Self { profile, commands, notes, users, contexts, .. } = self;
+        plan.notes.extend(notes);
+        let files = users.iter().map(|user| &user.file).chain(contexts.iter().map(|context| &context.file));
+        let mut files: Vec<PathBuf> = files.cloned().collect();
+        files.sort_unstable();
+        files.dedup();
+        let mut kept = None;
+        if !files.is_empty() {
+            let former = Former::of(profile, &files, users, contexts)?;
+            kept = Some(former.path().to_owned());
+            plan.steps.push(Step::Keep(former));
+        }
+        plan.steps.extend(commands.into_iter().map(Step::Run));
+        let outcome = plan.carry_out(title, consent);
+        // Also after a failure: what was done until then is what the undo finds.
+        if let Some(kept) = kept {
+            Former::seal(&kept)?;
+        }
+        outcome
+    }
+}
+
+/// A name that is not in the kubeconfig.
+fn unknown(what: &str, name: &str, known: &[&str]) -> Failure {
+    let near = nearest(name, known.iter().copied()).map(|near| format!("did you mean {near:?}?"));
+    let there = near.unwrap_or_else(|| match known {
+        [] => "there are none".to_owned(),
+        known => format!("there are {}", known.join(", ")),
+    });
+    Failure::usage(format!("the kubeconfig has no {what} {name:?}; {there}"))
+}
+
+/// What a user has besides, which kubectl or the API server puts before a program's token.
+fn interfering(name: &str, user: &Value, file: &Path) -> Result<Vec<String>> {
+    let has = |keys: &[&'static str]| keys.iter().copied().find(|key| !user[*key].is_null() && user[*key] != "");
+    let unset = |key: &str| line(&words(file, &["config", "unset", &format!("users.{name}.{key}")]));
+    if let Some(key) = has(&["auth-provider"]) {
+        let what = format!("the user {name:?} has an auth-provider, besides which kubectl takes no program");
+        return Err(Failure::usage(what).hint(format!("first: {}", unset(key))).into());
+    }
+    let mut notes = Vec::new();
+    for (keys, what) in [
+        (&["token", "tokenFile"][..], "a token of its own, which kubectl sends instead"),
+        (&["password"], "a password, which kubectl sends instead"),
+        (&["client-certificate", "client-certificate-data"], "a client certificate, which API servers look at first"),
+    ] {
+        if let Some(key) = has(keys) {
+            notes.push(format!("the user {name:?} has {what}; to remove it: {}", unset(key)));
+        }
+    }
+    Ok(notes)
+}
+
+impl Exec {
+    /// keyfob for a profile.
+    fn keyfob(command: String, profile: &str) -> Self {
+        let args = ["kubernetes", "--profile", profile].map(str::to_owned).to_vec();
+        Self { command, args: Some(args), ..Self::default() }
+    }
+
+    /// Whether it is some keyfob.
+    pub(super) fn is_keyfob(&self) -> bool {
+        Path::new(&self.command).file_name() == Some("keyfob".as_ref())
+    }
+
+    /// Whether it runs the same thing.
+    fn does_what(&self, other: &Self) -> bool {
+        let env = |exec: &Self| exec.env.clone().unwrap_or_default();
+        (&self.command, &self.args) == (&other.command, &other.args) && env(self) == env(other)
+    }
+
+    /// Whether it asks for this profile.
+    fn asks_for(&self, profile: &str) -> bool {
+        self.is_keyfob() && self.args == Self::keyfob(String::new(), profile).args
+    }
+
+    /// Whether a secret stands in its arguments, as kubelogin's may.
+    fn has_secret(&self) -> bool {
+        let values = self.env.iter().flatten().map(|variable| &variable.name).chain(self.args.iter().flatten());
+        values.map(|value| value.to_ascii_lowercase()).any(|v| v.contains("secret") || v.contains("password"))
+    }
+
+    /// The command that gives it to a user.
+    fn command(&self, file: &Path, user: &str) -> Result<Vec<String>> {
+        // kubectl before 1.30 has no flag for what v1 demands; v1beta1 takes the same for granted.
+        let modern = kubectl(file, &["config", "set-credentials", "--help"])?.contains("--exec-interactive-mode");
+        let version = if modern { "v1" } else { "v1beta1" };
+        let version = self.api_version.clone().unwrap_or_else(|| format!("client.authentication.k8s.io/{version}"));
+        let mut rest = vec![
+            "config".to_owned(),
+            "set-credentials".to_owned(),
+            user.to_owned(),
+            format!("--exec-api-version={version}"),
+            format!("--exec-command={}", self.command),
+        ];
+        rest.extend(self.args.iter().flatten().map(|arg| format!("--exec-arg={}", comma_safe(arg))));
+        for Variable { name, value } in self.env.iter().flatten() {
+            rest.push(format!("--exec-env={}", comma_safe(&format!("{name}={value}"))));
+        }
+        let mode = self.interactive_mode.as_deref().unwrap_or("IfAvailable");
+        rest.extend(modern.then(|| format!("--exec-interactive-mode={mode}")));
+        rest.extend(self.provide_cluster_info.then(|| "--exec-provide-cluster-info".to_owned()));
+        Ok(words(file, &rest.iter().map(String::as_str).collect::<Vec<_>>()))
+    }
+}
+
+/// A value for a flag that takes a list with commas, as CSV has it.
+fn comma_safe(value: &str) -> String {
+    if value.contains([',', '"']) { format!("\"{}\"", value.replace('"', "\"\"")) } else { value.to_owned() }
+}
+
+/// Asks keyfob for a token, as kubectl would, and says what came of it.
+fn checked(profile: &Profile) -> Result<String> {
+    let own = own_path()?.to_string_lossy().into_owned();
+    let words = [&own, "kubernetes", "--profile", profile.title()].map(str::to_owned);
+    let answer = ran(&words, &[("KEYFOB_PROMPT", "never"), ("KUBERNETES_EXEC_INFO", "")], "")?;
+    if answer.ok {
+        return Ok("kubectl asks keyfob, and is answered: there is a token.\n".to_owned());
+    }
+    if answer.stderr.contains("a sign-in is needed") {
+        let login = profile.command("login");
+        let first = "keyfob asks you to sign in when kubectl first needs a token";
+        return Ok(format!("kubectl asks keyfob. Nobody has signed in yet.\n{first}; or now: {login}\n"));
+    }
+    let what = format!("kubectl is set up, but keyfob does not answer: {}", clean(&answer.stderr));
+    Err(Failure::new(Exit::Failed, what).into())
+}
+
+/// Takes back the latest setup of these kubeconfigs, or of this user or profile in them.
+fn undo(arguments: &Arguments, files: &[PathBuf]) -> Result<()> {
+    let all = Former::all()?;
+    let profile = arguments.wanted.profile.as_deref();
+    let is_it = |former: &&Former| {
+        former.kubeconfigs.iter().any(|kept| files.contains(&kept.path))
+            && arguments.user.iter().all(|name| former.users.iter().any(|user| user.name == *name))
+            && profile.is_none_or(|name| former.users.iter().any(|user| user.profile == name) || former.profile == name)
+    };
+    let mut plan = Plan::default();
+    let mut title = "Disconnect kubectl from keyfob".to_owned();
+    if let Some(former) = all.iter().find(is_it) {
+        let names: Vec<_> = former.users.iter().map(|user| user.name.as_str()).collect();
+        title = format!("Disconnect kubectl's user {} from keyfob", names.join(", "));
+        let mut config = Config::load()?;
+        undoing(former, &all, &mut plan)?;
+        let path = former.path().to_owned();
+        plan.steps.push(Step::Remove { path, folder: former.made().map(Path::to_owned) });
+        let mut profiles: Vec<&str> = former.users.iter().map(|user| user.profile.as_str()).collect();
+        profiles.push(&former.profile);
+        profiles.sort_unstable();
+        profiles.dedup();
+        for name in profiles {
+            config.release(name, BY, Some(former), &mut plan)?;
+        }
+        plan.steps.extend(config.into_step());
+    }
+    if plan.carry_out(&title, &arguments.consent)? == Outcome::Done {
+        print("kubectl no longer asks keyfob there.\n")?;
+    }
+    Ok(())
+}
+
+/// The kubeconfigs as they were; or, where they have been changed since, without what was changed in them.
+fn undoing(former: &Former, all: &[Former], plan: &mut Plan) -> Result<()> {
+    for kept in &former.kubeconfigs {
+        let path = kept.path.clone();
+        let now = match std::fs::read(&path) {
+            Ok(bytes) => Some(bytes),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(e).with_context(|| format!("could not read {}", path.display())),
+        };
+        match (now.as_deref().map(digest), kept.bytes()) {
+            (None, _) => {}
+            (Some(_), Some(before)) if now.as_deref() == Some(&**before) => {}
+            (Some(digest), Some(bytes)) if kept.is_ours(&digest) => {
+                plan.steps.push(Step::Restore { path, digest, bytes });
+            }
+            (Some(digest), None) if kept.is_ours(&digest) => {
+                plan.steps.push(Step::Remove { path, folder: kept.made.clone() });
+            }
+            (Some(now), _) => {
+                let note = format!("{} has been changed since; only keyfob's part is taken back", path.display());
+                plan.notes.push(note);
+                piecemeal(former, &path, plan)?;
+                if let Some(heir) = former.heir(all, &path, &now) {
+                    plan.steps.push(Step::Inherit { from: former.path().into(), heir: heir.path().into(), file: path });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes back users and contexts, by kubectl.
+fn piecemeal(former: &Former, file: &Path, plan: &mut Plan) -> Result<()> {
+    let files = Files { all: vec![(file.to_owned(), View::of(file)?)], target: file.to_owned() };
+    for context in former.contexts.iter().filter(|context| context.file == file) {
+        let name = context.name.as_str();
+        if files.context(name).is_none_or(|(_, there)| there["user"] != context.user.as_str()) {
+            continue;
+        }
+        let command = match &context.former_user {
+            _ if !context.was_there => words(file, &["config", "delete-context", name]),
+            Some(user) => words(file, &["config", "set-context", name, &format!("--user={user}")]),
+            None => words(file, &["config", "unset", &format!("contexts.{name}.user")]),
+        };
+        plan.steps.push(Step::Run(command));
+    }
+    for user in former.users.iter().filter(|user| user.file == file) {
+        let name = user.name.as_str();
+        let there = files.user(name).and_then(|(_, there)| Exec::deserialize(&there["exec"]).ok());
+        if !there.is_some_and(|exec| exec.asks_for(&user.profile)) {
+            continue;
+        }
+        if !user.was_there {
+            plan.steps.push(Step::Run(words(file, &["config", "delete-user", name])));
+            continue;
+        }
+        plan.steps.push(Step::Run(words(file, &["config", "unset", &format!("users.{name}.exec")])));
+        if let Some(exec) = &user.exec {
+            if exec.has_secret() {
+                let what = format!(
+                    "{} has been changed, and a secret of its user {name:?} would have to stand on a command line",
+                    file.display()
+                );
+                return Err(Failure::new(Exit::Failed, what)
+                    .hint(format!("by hand: the former file is in {}, as base64", former.path().display()))
+                    .into());
+            }
+            plan.steps.push(Step::Run(exec.command(file, name)?));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! The profile that a tool is connected to: one that is there, or a new one, checked against its provider first.
+
+use super::former::Former;
+use super::plan::{Plan, Step, folder_to_make};
+use crate::arguments::ProfileFlags;
+use crate::config::{self, File, KEYS, Origin, Profile, Selection, Settings, edit};
+use crate::failure::Failure;
+use crate::oauth::Client;
+use crate::text::clean;
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+
+/// First line of a `config.toml` that `setup` made.
+const MADE: &str = "# Made by keyfob setup";
+/// On the same line, before the highest folder that was made for it.
+const WITH: &str = ", with the folder ";
+
+/// Which profile, and what it is to say if it is new.
+#[derive(Debug, clap::Args)]
+pub(super) struct Wanted {
+    /// Profile to answer with [default: the one that would anyway]; with --issuer or --provider, the name of a new one
+    #[arg(long, short, value_name = "NAME")]
+    pub(super) profile: Option<String>,
+    #[command(flatten)]
+    pub(super) flags: ProfileFlags,
+}
+
+/// `config.toml`, as it is and as it is to be.
+#[derive(Debug)]
+pub(super) struct Config {
+    path: PathBuf,
+    before: Option<String>,
+    after: String,
+}
+
+impl Wanted {
+    /// The profile; added to `config` in the name of `by` if it is new.
+    pub(super) fn in_config(&self, config: &mut Config, by: &str) -> Result<Profile> {
+        if self.flags.0.is_empty() {
+            return Profile::select(&Selection { profile: self.profile.clone(), ..Selection::default() });
+        }
+        let Some(name) = &self.profile else {
+            return Err(Failure::usage("the new profile has no name").hint("add --profile NAME").into());
+        };
+        let settings = anywhere(&self.flags.0)?;
+        let profile = Profile::proposed(name, settings.clone())?;
+        if config.add(name, &settings, by)? {
+            check(&profile)?;
+        }
+        Ok(profile)
+    }
+}
+
+/// Fails unless the provider takes sign-ins as `profile` describes them.
+pub(super) fn check(profile: &Profile) -> Result<()> {
+    let (client, _) = Client::new(profile, None)?;
+    client.device_endpoint()?;
+    Ok(())
+}
+
+/// The same settings with files named from the root: callers run in folders of their own.
+pub(super) fn anywhere(settings: &Settings) -> Result<Settings> {
+    let mut settings = settings.clone();
+    for name in ["client-secret-file", "ca-file"] {
+        if let Some(file) = settings.one(name) {
+            let file = std::path::absolute(file).with_context(|| format!("could not tell where {file} is"))?;
+            set(&mut settings, name, vec![file.to_string_lossy().into_owned()])?;
+        }
+    }
+    Ok(settings)
+}
+
+/// Sets a key by its name.
+pub(super) fn set(settings: &mut Settings, name: &str, items: Vec<String>) -> Result<(), Failure> {
+    let Some(key) = KEYS.iter().find(|key| key.name == name) else { return Ok(()) };
+    settings.set(key, items, Origin::Flag(key.flag.unwrap_or(key.name))).map_err(Failure::usage)
+}
+
+/// A name as part of a file's name, or of a profile's.
+pub(super) fn plain(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '-' }).collect()
+}
+
+impl Config {
+    /// Reads it; one that is not there begins with a line that says who made it.
+    pub(super) fn load() -> Result<Self> {
+        let path = config::file_path().context("there is no home directory to find config.toml in")?;
+        let path = std::path::absolute(&path).unwrap_or(path);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Self { path, after: text.clone(), before: Some(text) }),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let folder = folder_to_make(&path).map(|folder| folder.to_string_lossy().into_owned());
+                let folder = folder.filter(|folder| clean(folder) == *folder);
+                let folder = folder.map(|folder| format!("{WITH}{folder}")).unwrap_or_default();
+                Ok(Self { path, before: None, after: format!("{MADE}{folder}\n") })
+            }
+            Err(e) => Err(e).with_context(|| format!("could not read {}", path.display())),
+        }
+    }
+
+    /// The folder it is in.
+    pub(super) fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// What it is to say.
+    pub(super) fn file(&self) -> Result<File, Failure> {
+        config::read(&self.path, &self.after)
+    }
+
+    /// Which `setup` added a profile.
+    pub(super) fn added_by(&self, name: &str) -> Option<&str> {
+        edit::profile_added_by(&self.after, name)
+    }
+
+    /// Changes it.
+    pub(super) fn edit<E: std::error::Error + Send + Sync + 'static>(
+        &mut self,
+        edit: impl FnOnce(&str) -> Result<String, E>,
+    ) -> Result<()> {
+        self.after = edit(&self.after).context("could not change config.toml")?;
+        Ok(())
+    }
+
+    /// Adds a profile in the name of `by`; `false` if it is there and says the same.
+    pub(super) fn add(&mut self, name: &str, settings: &Settings, by: &str) -> Result<bool> {
+        match self.file()?.profiles.get(name) {
+            None => {
+                self.edit(|text| edit::with_profile(text, name, settings, by))?;
+                self.file()?;
+                Ok(true)
+            }
+            Some(there) if there.says_what(settings) => Ok(false),
+            Some(_) => {
+                let what = format!("there is a profile {name:?} already, which says something else");
+                Err(Failure::usage(what).hint("choose another name, or give --profile alone").into())
+            }
+        }
+    }
+
+    /// Removes the profile `name`, with the files that were made for it, if the `setup` that `by` names added it and
+    /// nothing else uses it; `undone` is the setup of kubectl that is being taken back.
+    pub(super) fn release(&mut self, name: &str, by: &str, undone: Option<&Former>, plan: &mut Plan) -> Result<()> {
+        if self.added_by(name) != Some(by) {
+            return Ok(());
+        }
+        let file = self.file()?;
+        let others =
+            Former::all()?.into_iter().filter(|other| undone.is_none_or(|undone| undone.path() != other.path()));
+        let kubectls = others.flat_map(|other| other.users).find(|user| user.profile == name);
+        let user = if let Some(user) = &kubectls {
+            &format!("kubectl's user {:?}", user.name)
+        } else if file.hosts.iter().any(|host| host.profile == name) {
+            "[hosts]"
+        } else if file.az.profile.as_deref() == Some(name) {
+            "[az]"
+        } else if file.default_profile.as_deref() == Some(name) {
+            "default-profile"
+        } else {
+            for (key, path) in [("client-secret-file", self.secret_file(name)), ("ca-file", self.ca_file(name))] {
+                let said = file.profiles.get(name).and_then(|settings| settings.one(key));
+                if said == path.to_str() && path.is_file() {
+                    plan.steps.push(Step::Remove { path, folder: None });
+                }
+            }
+            self.after = edit::without_profile(&self.after, name);
+            return Ok(());
+        };
+        plan.notes.push(format!("the profile {name:?} is left, since {user} names it"));
+        Ok(())
+    }
+
+    /// Where the client secret of a profile is kept that `setup` was handed.
+    pub(super) fn secret_file(&self, name: &str) -> PathBuf {
+        self.folder().join(format!("{}.client-secret", plain(name)))
+    }
+
+    /// The same for certificates.
+    pub(super) fn ca_file(&self, name: &str) -> PathBuf {
+        self.folder().join(format!("{}.ca.pem", plain(name)))
+    }
+
+    /// The change, if there is any.
+    pub(super) fn into_step(self) -> Option<Step> {
+        let Self { path, before, after } = self;
+        let folder = after.strip_prefix(MADE).map(|rest| rest.trim_end_matches(['\r', '\n'])).and_then(|rest| {
+            let folder = rest.strip_prefix(WITH).map(PathBuf::from);
+            (rest.is_empty() || folder.is_some() && !rest.contains('\n')).then_some(folder)
+        });
+        match (before, folder) {
+            (Some(before), _) if before == after => None,
+            (Some(_), Some(folder)) => Some(Step::Remove { path, folder }),
+            (Some(before), None) => Some(Step::Edit { path, before, after }),
+            (None, Some(_)) => None,
+            (None, None) => Some(Step::Create { path, text: after }),
+        }
+    }
+}
