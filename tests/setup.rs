@@ -435,7 +435,7 @@ fn alone_it_says_what_there_is_to_connect_and_does_the_one_that_is_chosen() {
          \u{20}    keyfob setup az --profile work {}\n\
          Profiles: gh, lab, work\n\
          kubectl: the user robot runs kubelogin, which keyfob cannot take over: \
-         argument --login: \"spn\" signs in a machine; keyfob signs people in\n",
+         argument --login: it signs in without a person; keyfob signs people in\n",
         bin.display()
     );
     assert_eq!(shown.stdout, text);

@@ -210,7 +210,7 @@ fn several_users_are_taken_over_at_once_or_one_by_name() {
     for (args, error) in [
         (
             &["--from-kubelogin"][..],
-            "error: the user \"robot\" cannot be taken over: argument --login: \"spn\" signs in a machine; \
+            "error: the user \"robot\" cannot be taken over: argument --login: it signs in without a person; \
              keyfob signs people in\n",
         ),
         (&["--from-kubelogin", "--user", "me"], "error: the user \"me\" does not run kubelogin\n"),

@@ -260,6 +260,24 @@ fn names_reach_the_kubeconfig_as_they_are() {
 }
 
 #[test]
+fn a_configuration_of_its_own_goes_with_the_user() {
+    let idp = Provider::start(Options::default());
+    let home = need!(Home::new(Some(KUBECONFIG)));
+    let untouched = home.files();
+    let run = |args: &[&str]| {
+        let mut setup = home.command(&["setup", "kubernetes", "--yes"]);
+        let done = Output::of(setup.args(args).env("KEYFOB_CONFIG", home.path("own/config.toml")), b"");
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
+    };
+    run(&strs(&[flags(&idp), ["--context", "lab"].map(str::to_owned).to_vec()].concat()));
+    let pods = home.kubectl(&["get", "pods"]);
+    let hint = format!("hint: KEYFOB_CONFIG={} ", home.path("own/config.toml").display());
+    assert!(pods.stderr.contains(&hint) && pods.stderr.contains("keyfob login lab"), "{pods:?}");
+    run(&["--undo"]);
+    assert_eq!(home.files(), untouched);
+}
+
+#[test]
 fn what_is_kept_for_the_undo_is_read_only_if_it_is_the_users_alone() {
     let idp = Provider::start(Options::default());
     let home = need!(Home::new(Some(KUBECONFIG)));
