@@ -58,6 +58,7 @@ const COMMANDS: &[Subcommand] = &[
 
 const AFTER_HELP: &str = "\
 Examples:
+  keyfob setup                            what there is to connect here, and how
   keyfob login lab                        sign in to the profile `lab`
   keyfob token --profile lab              print its access token
   kubectl --user lab get pods             a kubeconfig user whose exec command is `keyfob kubernetes`

@@ -101,9 +101,9 @@ fn az_is_put_where_the_person_says_and_taken_away_again() {
     let home = Home(Keyfob::new(PROGRAM).config("[profile.work]\nprovider = 'entra'\nclient-id = 'c'\n"));
     let untouched = home.files();
     let (bin, other) = (home.0.home().join("bin"), home.0.home().join("other"));
-    let missing = home.run(&["setup", "az", "--yes", "bin"]);
-    assert_eq!(missing.code, Some(2));
-    assert!(missing.stderr.contains("/bin is not a folder\nhint: make it first: mkdir -p "), "{missing:?}");
+    fs::write(home.0.home().join("file"), "").unwrap();
+    let refused = home.run(&["setup", "az", "--yes", "file"]);
+    assert!(refused.code == Some(2) && refused.stderr.ends_with("/file is not a folder\n"), "{refused:?}");
 
     fs::create_dir(&bin).unwrap();
     fs::create_dir(&other).unwrap();
@@ -332,19 +332,20 @@ fn from_an_empty_home_one_command_connects_the_azure_sdks_and_the_undo_leaves_no
     let idp = Provider::start(Options::entra());
     idp.auto(Auto::Approve);
     let fresh = Fresh::new();
-    let bin = fresh.0.home().join("bin");
-    fs::create_dir(&bin).unwrap();
+    let bin = fresh.0.home().join("own/bin");
     let untouched = fresh.files();
     let client = WORK.lines().find_map(|line| line.strip_prefix("client-id = '")?.strip_suffix('\'')).unwrap();
     let flags = ["--profile", "work", "--provider", "entra", "--authority", idp.issuer(), "--tenant", "contoso.com"];
-    fresh.run(&[&["setup", "az", "--yes", "bin", "--client-id", client], &flags[..]].concat());
+    let done = fresh.run(&[&["setup", "az", "--yes", "own/bin", "--client-id", client], &flags[..]].concat());
+    assert!(done.contains(&format!("\n{} is made\n", bin.display())), "{done}");
     fresh.run(&["login", "work"]);
     let words = ["account", "get-access-token", "--output", "json", "--resource", "https://graph.microsoft.com"];
     let mut az = fresh.0.other(bin.join("az"));
     let token = Output::of(az.args(words).env_remove("KEYFOB_CONFIG").env_remove("KEYFOB_CACHE_DIR"), b"");
     assert!(token.code == Some(0) && token.stdout.contains("\"accessToken\""), "{token:?}");
 
-    fresh.run(&["setup", "az", "--undo", "--yes", "bin"]);
+    let undone = fresh.run(&["setup", "az", "--undo", "--yes", "own/bin"]);
+    assert!(undone.contains(&format!("\n{} is removed, if it is empty\n", bin.display())), "{undone}");
     assert_eq!(fresh.files(), untouched);
 }
 
@@ -435,7 +436,7 @@ fn alone_it_says_what_there_is_to_connect_and_does_the_one_that_is_chosen() {
          \u{20}    keyfob setup az --profile work {}\n\
          Profiles: gh, lab, work\n\
          kubectl: the user robot runs kubelogin, which keyfob cannot take over: \
-         argument --login: \"spn\" signs in a machine; keyfob signs people in\n",
+         argument --login: it signs in without a person; keyfob signs people in\n",
         bin.display()
     );
     assert_eq!(shown.stdout, text);

@@ -108,7 +108,7 @@ fn the_real_kubectl_goes_on_after_int128s_kubelogin() {
          \u{20} + client-id = \"kubernetes\"\n\
          \u{20} + scopes = [\"openid\", \"offline_access\", \"email\", \"groups\", \"profile\"]\n\
          \u{20} + ca-file = \"CA\"\n\
-         HOME/.local/share/keyfob/kubernetes-1.json keeps HOME/.kube/config as it is, secrets included, for the undo\n\
+         HOME/.local/share/keyfob/setup-1.json keeps HOME/.kube/config as it is, secrets included, for the undo\n\
          kubectl --kubeconfig=HOME/.kube/config config unset users.oidc.exec\n\
          kubectl --kubeconfig=HOME/.kube/config config set-credentials oidc \
          --exec-api-version=client.authentication.k8s.io/v1 --exec-command=KEYFOB --exec-arg=kubernetes \
@@ -169,7 +169,7 @@ fn a_client_secret_and_certificates_among_the_arguments_become_files() {
         (
             Some(1),
             "error: HOME/.kube/config has been changed, and a secret of its user \"oidc\" would have to stand on a command line\n\
-             hint: by hand: the former file is in HOME/.local/share/keyfob/kubernetes-1.json, as base64\n"
+             hint: by hand: the former file is in HOME/.local/share/keyfob/setup-1.json, as base64\n"
         )
     );
     fs::write(home.kubeconfig(), switched).unwrap();
@@ -210,7 +210,7 @@ fn several_users_are_taken_over_at_once_or_one_by_name() {
     for (args, error) in [
         (
             &["--from-kubelogin"][..],
-            "error: the user \"robot\" cannot be taken over: argument --login: \"spn\" signs in a machine; \
+            "error: the user \"robot\" cannot be taken over: argument --login: it signs in without a person; \
              keyfob signs people in\n",
         ),
         (&["--from-kubelogin", "--user", "me"], "error: the user \"me\" does not run kubelogin\n"),

@@ -88,7 +88,7 @@ fn the_plan_is_shown_and_nothing_is_changed_without_a_yes() {
          \u{20} + [profile.lab]\n\
          \u{20} + issuer = \"{}\"\n\
          \u{20} + client-id = \"keyfob\"\n\
-         HOME/.local/share/keyfob/kubernetes-1.json keeps HOME/.kube/config as it is, secrets included, for the undo\n\
+         HOME/.local/share/keyfob/setup-1.json keeps HOME/.kube/config as it is, secrets included, for the undo\n\
          kubectl --kubeconfig=HOME/.kube/config config set-credentials lab \
          --exec-api-version=client.authentication.k8s.io/v1 --exec-command=KEYFOB --exec-arg=kubernetes \
          --exec-arg=--profile --exec-arg=lab --exec-interactive-mode=IfAvailable\n\
@@ -113,7 +113,7 @@ fn the_plan_is_shown_and_nothing_is_changed_without_a_yes() {
     for (name, expected) in [
         (".config/keyfob/config.toml", 0o600),
         (".local/share/keyfob", 0o700),
-        (".local/share/keyfob/kubernetes-1.json", 0o600),
+        (".local/share/keyfob/setup-1.json", 0o600),
         (".kube/config", 0o640),
     ] {
         assert_eq!(mode(name), expected, "{name}");
@@ -125,7 +125,7 @@ fn the_plan_is_shown_and_nothing_is_changed_without_a_yes() {
         home.plain(&shown.stdout),
         "Disconnect kubectl's user lab from keyfob:\n\n\
          HOME/.kube/config is again what it was, byte for byte\n\
-         HOME/.local/share/keyfob/kubernetes-1.json is removed\n\
+         HOME/.local/share/keyfob/setup-1.json is removed\n\
          HOME/.config/keyfob/config.toml is removed\n\n"
     );
     let undone = home.setup(&["--undo"]);
@@ -260,20 +260,38 @@ fn names_reach_the_kubeconfig_as_they_are() {
 }
 
 #[test]
+fn a_configuration_of_its_own_goes_with_the_user() {
+    let idp = Provider::start(Options::default());
+    let home = need!(Home::new(Some(KUBECONFIG)));
+    let untouched = home.files();
+    let run = |args: &[&str]| {
+        let mut setup = home.command(&["setup", "kubernetes", "--yes"]);
+        let done = Output::of(setup.args(args).env("KEYFOB_CONFIG", home.path("own/config.toml")), b"");
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
+    };
+    run(&strs(&[flags(&idp), ["--context", "lab"].map(str::to_owned).to_vec()].concat()));
+    let pods = home.kubectl(&["get", "pods"]);
+    let hint = format!("hint: KEYFOB_CONFIG={} ", home.path("own/config.toml").display());
+    assert!(pods.stderr.contains(&hint) && pods.stderr.contains("keyfob login lab"), "{pods:?}");
+    run(&["--undo"]);
+    assert_eq!(home.files(), untouched);
+}
+
+#[test]
 fn what_is_kept_for_the_undo_is_read_only_if_it_is_the_users_alone() {
     let idp = Provider::start(Options::default());
     let home = need!(Home::new(Some(KUBECONFIG)));
     home.setup(&strs(&flags(&idp)));
     let before = home.files();
-    let kept = home.path(".local/share/keyfob/kubernetes-1.json");
+    let kept = home.path(".local/share/keyfob/setup-1.json");
     fs::set_permissions(&kept, fs::Permissions::from_mode(0o644)).unwrap();
     let refused = home.run(&["setup", "kubernetes", "--undo", "--yes"]);
     assert_eq!(
         (refused.code, home.plain(&refused.stderr).as_str()),
         (
             Some(1),
-            "error: could not use HOME/.local/share/keyfob/kubernetes-1.json: other users can get at it (mode 0644)\n\
-             hint: chmod go= HOME/.local/share/keyfob/kubernetes-1.json\n"
+            "error: could not use HOME/.local/share/keyfob/setup-1.json: other users can get at it (mode 0644)\n\
+             hint: chmod go= HOME/.local/share/keyfob/setup-1.json\n"
         )
     );
     assert_eq!(home.files(), before);
@@ -282,7 +300,7 @@ fn what_is_kept_for_the_undo_is_read_only_if_it_is_the_users_alone() {
     let refused = home.run(&["setup", "kubernetes", "--undo", "--yes"]);
     assert_eq!(
         home.plain(&refused.stderr),
-        "error: HOME/.local/share/keyfob/kubernetes-1.json is damaged (line 1, column 2)\n\
+        "error: HOME/.local/share/keyfob/setup-1.json is damaged (line 1, column 2)\n\
          hint: remove it; the undo is yours then\n"
     );
 }

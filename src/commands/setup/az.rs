@@ -1,5 +1,7 @@
 //! `keyfob setup az`: links named `az` and `azd` where the person says, and the profile they answer with in `[az]`.
 
+use super::former::Former;
+use super::plan::folder_to_make;
 use super::{Config, Consent, Outcome, Plan, Step, Wanted, own_path, run as ran};
 use crate::commands::print;
 use crate::config::edit;
@@ -22,7 +24,7 @@ Examples:
                                            makes the profile, too
   keyfob setup az --undo ~/bin")]
 pub(super) struct Arguments {
-    /// Folder to put the links in; it has to be there
+    /// Folder to put the links in
     folder: PathBuf,
     #[command(flatten)]
     wanted: Wanted,
@@ -53,10 +55,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 const BY: &str = "setup az";
 
 fn connecting(folder: &Path, wanted: &Wanted) -> Result<Plan> {
-    if !folder.is_dir() {
-        return Err(Failure::usage(format!("{} is not a folder", folder.display()))
-            .hint(format!("make it first: mkdir -p {}", shell_quoted(&folder.to_string_lossy())))
-            .into());
+    if folder.exists() && !folder.is_dir() {
+        return Err(Failure::usage(format!("{} is not a folder", folder.display())).into());
     }
     let mut plan = Plan::default();
     let mut config = Config::load()?;
@@ -73,6 +73,10 @@ fn connecting(folder: &Path, wanted: &Wanted) -> Result<Plan> {
         }
     }
     plan.steps.extend(config.into_step());
+    if let Some(made) = folder_to_make(&folder.join("az")) {
+        plan.steps.push(Step::Keep(Former::of_folder(folder, made)?));
+        plan.steps.push(Step::Folder(folder.to_owned()));
+    }
     let own = own_path()?;
     for name in NAMES {
         let path = folder.join(name);
@@ -109,6 +113,12 @@ fn undoing(folder: &Path, profile: Option<&str>) -> Result<Plan> {
         let ours = |target: PathBuf| target.file_name().is_some_and(|name| name == "keyfob");
         if std::fs::read_link(&path).is_ok_and(ours) {
             plan.steps.push(Step::Unlink(path));
+        }
+    }
+    for former in Former::all()? {
+        if let Some(new) = former.links.as_ref().filter(|new| new.path == folder) {
+            plan.steps.push(Step::RemoveFolder { path: new.path.clone(), highest: new.made.clone() });
+            plan.steps.push(Step::Remove { path: former.path().into(), folder: former.made().map(Path::to_owned) });
         }
     }
     Ok(plan)

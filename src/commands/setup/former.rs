@@ -1,5 +1,6 @@
-//! What `setup kubernetes` keeps for its undo: the kubeconfig's former bytes, since kubectl writes the whole file anew in
-//! an order and a style of its own, and what was changed in it, for when the bytes cannot be put back.
+//! What `setup` keeps for its undo. Of `kubernetes`: the kubeconfig's former bytes, since kubectl writes the whole file
+//! anew in an order and a style of its own, and what was changed in it, for when the bytes cannot be put back. Of `az`: that
+//! the folder is new.
 //!
 //! One file per setup, in keyfob's folder for data, for the user alone as in the cache: other users of the kubeconfig may
 //! have secrets in it. The undo removes it.
@@ -19,10 +20,10 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// What is in the folder's file names before and after their number.
-const NAME: (&str, &str) = ("kubernetes-", ".json");
+const NAME: (&str, &str) = ("setup-", ".json");
 
 /// A setup, and how things were before.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Former {
     /// The file this is kept in.
     #[serde(skip)]
@@ -37,6 +38,18 @@ pub(super) struct Former {
     pub(super) users: Vec<User>,
     /// The contexts in them that were changed.
     pub(super) contexts: Vec<FormerContext>,
+    /// The folder that was made for links.
+    #[serde(default)]
+    pub(super) links: Option<NewFolder>,
+}
+
+/// A folder that was made.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct NewFolder {
+    /// Where it is.
+    pub(super) path: PathBuf,
+    /// The highest folder that had to be made for it, itself perhaps.
+    pub(super) made: PathBuf,
 }
 
 /// A kubeconfig before and after.
@@ -91,8 +104,6 @@ impl Former {
         users: Vec<User>,
         contexts: Vec<FormerContext>,
     ) -> Result<Self> {
-        let folder = folder()?;
-        let path = folder.join(format!("{}{}{}", NAME.0, numbers(&folder).last().unwrap_or(&0) + 1, NAME.1));
         let kubeconfigs = paths.iter().map(|path| {
             let before = match std::fs::read(path) {
                 Ok(bytes) => Some(Secret::from(STANDARD.encode(Zeroizing::new(bytes)))),
@@ -101,16 +112,21 @@ impl Former {
             };
             Ok(Kubeconfig { path: path.clone(), made: folder_to_make(path), before, after: None })
         });
+        Ok(Self { kubeconfigs: kubeconfigs.collect::<Result<_>>()?, profile, users, contexts, ..Self::new()? })
+    }
+
+    /// Takes down that a folder for links is new.
+    pub(super) fn of_folder(path: &Path, made: PathBuf) -> Result<Self> {
+        Ok(Self { links: Some(NewFolder { path: path.to_owned(), made }), ..Self::new()? })
+    }
+
+    /// What has a file to be kept in, and nothing in it.
+    fn new() -> Result<Self> {
+        let folder = folder()?;
+        let path = folder.join(format!("{}{}{}", NAME.0, numbers(&folder).last().unwrap_or(&0) + 1, NAME.1));
         // Whichever is undone last removes the folder.
         let made = Self::all()?.into_iter().find_map(|other| other.made);
-        Ok(Self {
-            kubeconfigs: kubeconfigs.collect::<Result<_>>()?,
-            made: made.or_else(|| folder_to_make(&path)),
-            path,
-            profile,
-            users,
-            contexts,
-        })
+        Ok(Self { made: made.or_else(|| folder_to_make(&path)), path, ..Self::default() })
     }
 
     /// Everything that is kept, the latest first.

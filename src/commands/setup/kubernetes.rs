@@ -303,7 +303,8 @@ impl<'f> Change<'f> {
             self.notes.extend(interfering(name, user, file)?);
         }
         let former = there.and_then(|(_, user)| Exec::deserialize(&user["exec"]).ok());
-        let exec = Exec { env: Some(env.to_vec()), ..Exec::keyfob(own_name()?, profile) };
+        let env = env.iter().cloned().chain(own_files()).collect();
+        let exec = Exec { env: Some(env), ..Exec::keyfob(own_name()?, profile) };
         if former.as_ref().is_some_and(|former| former.does_what(&exec)) {
             return Ok(());
         }
@@ -469,6 +470,15 @@ impl Exec {
         rest.extend(self.provide_cluster_info.then(|| "--exec-provide-cluster-info".to_owned()));
         Ok(words(file, &rest.iter().map(String::as_str).collect::<Vec<_>>()))
     }
+}
+
+/// What points this process at its files: kubectl need not have it.
+fn own_files() -> impl Iterator<Item = Variable> {
+    ["KEYFOB_CONFIG", "KEYFOB_CACHE_DIR"].into_iter().filter_map(|name| {
+        let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
+        let value = std::path::absolute(value).ok()?.to_string_lossy().into_owned();
+        Some(Variable { name: name.to_owned(), value })
+    })
 }
 
 /// A value for a flag that takes a list with commas, as CSV has it.

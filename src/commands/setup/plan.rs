@@ -55,6 +55,10 @@ pub(super) enum Step {
     Restore { path: PathBuf, digest: String, bytes: Zeroizing<Vec<u8>> },
     /// What is kept of a file, to be kept for a later setup instead; see [`Former::inherit`].
     Inherit { from: PathBuf, heir: PathBuf, file: PathBuf },
+    /// A folder to make.
+    Folder(PathBuf),
+    /// A folder to remove if it is empty, and those above it, up to this one.
+    RemoveFolder { path: PathBuf, highest: PathBuf },
     /// A symbolic link, and where it leads.
     Link { path: PathBuf, target: PathBuf },
     /// A symbolic link to remove.
@@ -103,10 +107,17 @@ impl Plan {
                 Step::Create { path, text: new } => changes(&mut text, path, "", new),
                 Step::CreateSecret { path, what, .. } => writeln!(text, "{} is made, with {what}", path.display()),
                 Step::Remove { path, .. } | Step::Unlink(path) => writeln!(text, "{} is removed", path.display()),
-                Step::Keep(former) => former.files().try_for_each(|file| {
-                    let (file, at) = (file.display(), former.path().display());
-                    writeln!(text, "{at} keeps {file} as it is, secrets included, for the undo")
-                }),
+                Step::Keep(former) => {
+                    let at = former.path().display();
+                    let _ = former.links.iter().try_for_each(|new| {
+                        writeln!(text, "{at} keeps in mind that {} is new, for the undo", new.path.display())
+                    });
+                    former.files().try_for_each(|file| {
+                        writeln!(text, "{at} keeps {} as it is, secrets included, for the undo", file.display())
+                    })
+                }
+                Step::Folder(path) => writeln!(text, "{} is made", path.display()),
+                Step::RemoveFolder { path, .. } => writeln!(text, "{} is removed, if it is empty", path.display()),
                 Step::Restore { path, .. } => writeln!(text, "{} is again what it was, byte for byte", path.display()),
                 Step::Link { path, target } => writeln!(text, "{} -> {}", path.display(), target.display()),
                 Step::Run(words) => writeln!(text, "{}", line(words)),
@@ -154,6 +165,10 @@ impl Step {
                 remove_folders(path, folder.as_deref());
             }
             Self::Keep(former) => former.save()?,
+            Self::Folder(path) => {
+                std::fs::create_dir_all(path).with_context(|| format!("could not make {}", path.display()))?;
+            }
+            Self::RemoveFolder { path, highest } => remove_folders(&path.join("az"), Some(highest)),
             Self::Restore { path, digest, bytes } => {
                 let now = std::fs::read(path).with_context(|| format!("could not read {}", path.display()))?;
                 if self::digest(&now) != *digest {
