@@ -6,7 +6,7 @@
 
 use crate::arguments::{Arguments, define};
 use crate::callers::CALLERS;
-use crate::commands::{completions, login, logout, setup, status};
+use crate::commands::{completions, doctor, login, logout, setup, status};
 use crate::failure::Failure;
 use anyhow::Result;
 use clap::error::ErrorKind;
@@ -41,6 +41,12 @@ const COMMANDS: &[Subcommand] = &[
         about: "Show the sessions there are; never a secret",
         define: status::Arguments::augment_args,
         run: |m| status::run(&status::Arguments::from_arg_matches(m)?),
+    },
+    Subcommand {
+        name: "doctor",
+        about: "Look for what is wrong, and say what to do about it",
+        define: doctor::Arguments::augment_args,
+        run: |m| doctor::run(&doctor::Arguments::from_arg_matches(m)?),
     },
     Subcommand {
         name: "setup",

@@ -1,6 +1,7 @@
 //! One file per thing a person does. Unlike a caller's answer, what these print is for people.
 
 pub mod completions;
+pub mod doctor;
 pub mod login;
 pub mod logout;
 pub mod setup;

@@ -16,7 +16,7 @@ use toml::de::{DeString, DeTable, DeValue};
 const LARGEST: u64 = 1 << 20;
 
 /// What the file says.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct File {
     /// The profile to use when nothing names one.
     pub default_profile: Option<String>,

@@ -11,7 +11,7 @@ use crate::text::shell_quoted;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// [`Profile::refusal_memory`] where the profile does not say: longer than a command that retries, shorter than a person's
 /// patience.
@@ -172,6 +172,11 @@ impl Profile {
             self.endpoints = said.server(self.preset)?.endpoints;
         }
         Ok(self)
+    }
+
+    /// The file that the client's secret is in, if it is in one.
+    pub fn client_secret_file(&self) -> Option<&Path> {
+        self.settings.one("client-secret-file").map(Path::new)
     }
 
     /// The client secret, read now; `None` for a public client. A file's last line break does not count.

@@ -3,6 +3,7 @@
 use super::former::Former;
 use super::plan::folder_to_make;
 use super::{Config, Consent, Outcome, Plan, Step, Wanted, own_path, run as ran};
+use crate::commands::doctor::Findings;
 use crate::commands::print;
 use crate::config::edit;
 use crate::failure::{Exit, Failure};
@@ -122,6 +123,18 @@ fn undoing(folder: &Path, profile: Option<&str>) -> Result<Plan> {
         }
     }
     Ok(plan)
+}
+
+/// What programs find that run `az`.
+pub(super) fn examine(findings: &mut Findings) {
+    const FOLDER: &str = "keyfob setup az FOLDER, and FOLDER before it on PATH";
+    match super::on_path("az") {
+        None => findings.doubt("az", "[az] is configured, but there is no az on PATH", FOLDER),
+        Some(az) if std::fs::canonicalize(&az).is_ok_and(|target| target.ends_with("keyfob")) => {
+            findings.ok("az", format!("programs run {}, which is keyfob", az.display()));
+        }
+        Some(az) => findings.doubt("az", format!("programs run {}, which is not keyfob", az.display()), FOLDER),
+    }
 }
 
 /// What a program that runs `az` will find with this `PATH`, unless it is the one in the folder.

@@ -1,12 +1,13 @@
 //! `keyfob setup git`: a line in `[hosts]`, and git's `credential.URL.helper`, through `git config` itself.
 
-use super::{Config, Consent, Outcome, Plan, Ran, Wanted, own_path, run as ran};
+use super::{Config, Consent, Outcome, Plan, Ran, Wanted, on_path, own_path, run as ran};
+use crate::commands::doctor::Findings;
 use crate::commands::print;
-use crate::config::{HostPattern, Profile, edit};
+use crate::config::{HostPattern, HostRule, Profile, edit};
 use crate::failure::{Exit, Failure};
 use crate::text::{clean, shell_quoted};
 use anyhow::Result;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// `keyfob setup git`
 #[derive(Debug, clap::Args)]
@@ -139,8 +140,13 @@ fn profile_of(host: &HostPattern, config: &Config) -> Result<Option<String>> {
 
 /// What keyfob itself writes as a helper, wherever it was then.
 fn is_ours(helper: &str) -> bool {
+    program_of(helper).rsplit('/').next() == Some("keyfob")
+}
+
+/// The program in a helper that keyfob has written; nothing in another.
+fn program_of(helper: &str) -> &str {
     let program = helper.strip_prefix('!').and_then(|helper| helper.strip_suffix(" git")).unwrap_or_default();
-    program.trim_matches('\'').rsplit('/').next() == Some("keyfob")
+    program.trim_matches('\'')
 }
 
 /// git passes the path on only where it is told to.
@@ -177,6 +183,42 @@ pub(super) fn is_connected(url: &str) -> bool {
 fn file_of(key: &str) -> Result<Option<PathBuf>> {
     let found = git(&["config", "--global", "--null", "--show-origin", "--get-all", key], "")?;
     Ok(found.stdout.split('\0').next().and_then(|origin| origin.strip_prefix("file:")).map(PathBuf::from))
+}
+
+/// What git runs for a host that has a profile.
+pub(super) fn examine(findings: &mut Findings, rule: &HostRule) {
+    let url = rule.pattern.canonical();
+    let subject = format!("git, {url}");
+    let quoted = shell_quoted(&url);
+    let again = format!(
+        "keyfob setup git --undo {quoted}, then keyfob setup git --profile {} {quoted}",
+        shell_quoted(&rule.profile)
+    );
+    // Without git there is nothing to look at.
+    let Ok(helpers) = values(&format!("credential.{url}.helper")) else { return };
+    let Some(helper) = helpers.iter().find(|value| is_ours(value)) else {
+        let connect = format!("keyfob setup git --profile {} {quoted}", shell_quoted(&rule.profile));
+        findings.doubt(&subject, format!("has the profile {:?}, but git does not ask keyfob", rule.profile), connect);
+        return;
+    };
+    let program = program_of(helper);
+    let there = if program.contains('/') { Path::new(program).is_file() } else { on_path(program).is_some() };
+    if !there {
+        findings.bad(&subject, format!("git runs {program}, which is not there"), again);
+        return;
+    }
+    if rule.pattern.has_path() && !values(&by_path(&url)).is_ok_and(|values| values == ["true"]) {
+        let remedy = format!("git config --global {} true", shell_quoted(&by_path(&url)));
+        findings.bad(&subject, "git does not say which path it wants a token for, so it gets none", remedy);
+    }
+    for note in interfering(&rule.pattern).unwrap_or_default() {
+        findings.doubt(
+            &subject,
+            note,
+            "git config --show-origin --list shows it; git config --unset-all NAME removes it",
+        );
+    }
+    findings.ok(subject, format!("git runs {program}; the profile is {:?}", rule.profile));
 }
 
 /// What else in git's configuration would come between keyfob and this host.

@@ -6,9 +6,10 @@ use super::former::{Former, FormerContext, User};
 use super::kubelogin;
 use super::plan::{digest, line};
 use super::profile::plain;
-use super::{Config, Consent, Outcome, Plan, Ran, Step, Wanted, own_name, own_path, run as ran};
+use super::{Config, Consent, Outcome, Plan, Ran, Step, Wanted, on_path, own_name, own_path, run as ran};
+use crate::commands::doctor::Findings;
 use crate::commands::print;
-use crate::config::Profile;
+use crate::config::{File, Profile};
 use crate::failure::{Exit, Failure};
 use crate::text::{clean, nearest, shell_quoted};
 use anyhow::{Context, Result};
@@ -300,7 +301,8 @@ impl<'f> Change<'f> {
         let there = self.files.user(name);
         let file = there.map_or(self.files.target.as_path(), |(file, _)| file);
         if let Some((_, user)) = there {
-            self.notes.extend(interfering(name, user, file)?);
+            let others = interfering(name, user, file)?;
+            self.notes.extend(others.into_iter().map(|(what, unset)| format!("{what}; to remove it: {unset}")));
         }
         let former = there.and_then(|(_, user)| Exec::deserialize(&user["exec"]).ok());
         let env = env.iter().cloned().chain(own_files()).collect();
@@ -398,8 +400,8 @@ fn unknown(what: &str, name: &str, known: &[&str]) -> Failure {
     Failure::usage(format!("the kubeconfig has no {what} {name:?}; {there}"))
 }
 
-/// What a user has besides, which kubectl or the API server puts before a program's token.
-fn interfering(name: &str, user: &Value, file: &Path) -> Result<Vec<String>> {
+/// What a user has besides, which kubectl or the API server puts before a program's token, and the command that removes it.
+fn interfering(name: &str, user: &Value, file: &Path) -> Result<Vec<(String, String)>> {
     let has = |keys: &[&'static str]| keys.iter().copied().find(|key| !user[*key].is_null() && user[*key] != "");
     let unset = |key: &str| line(&words(file, &["config", "unset", &format!("users.{name}.{key}")]));
     if let Some(key) = has(&["auth-provider"]) {
@@ -413,10 +415,55 @@ fn interfering(name: &str, user: &Value, file: &Path) -> Result<Vec<String>> {
         (&["client-certificate", "client-certificate-data"], "a client certificate, which API servers look at first"),
     ] {
         if let Some(key) = has(keys) {
-            notes.push(format!("the user {name:?} has {what}; to remove it: {}", unset(key)));
+            notes.push((format!("the user {name:?} has {what}"), unset(key)));
         }
     }
     Ok(notes)
+}
+
+/// What kubectl runs for the users that have keyfob.
+pub(super) fn examine(findings: &mut Findings, config: &File) {
+    // Without kubectl there is nothing that would run keyfob by its configuration.
+    if on_path("kubectl").is_none() {
+        return;
+    }
+    let files = match Files::find(None) {
+        Ok(files) => files,
+        Err(error) => return findings.failure("kubectl", &error),
+    };
+    for (missing, _) in files.all.iter().filter(|(file, _)| std::env::var_os("KUBECONFIG").is_some() && !file.exists())
+    {
+        findings.doubt(
+            "kubectl",
+            format!("KUBECONFIG names {}, which is not there", missing.display()),
+            "unset KUBECONFIG",
+        );
+    }
+    for (name, exec) in files.execs().iter().filter(|(_, exec)| exec.is_keyfob()) {
+        let subject = format!("kubectl, {name}");
+        let program = &exec.command;
+        let there = if program.contains('/') { Path::new(program).is_file() } else { on_path(program).is_some() };
+        let again = format!("keyfob setup kubernetes --profile NAME --user {}", shell_quoted(name));
+        if !there {
+            findings.bad(&subject, format!("kubectl runs {program}, which is not there"), again);
+            continue;
+        }
+        let profile = exec.args.iter().flatten().skip_while(|arg| *arg != "--profile").nth(1);
+        if let Some(unknown) = profile.filter(|name| !config.profiles.contains_key(*name)) {
+            findings.bad(&subject, format!("kubectl asks for the profile {unknown:?}, which there is not"), again);
+            continue;
+        }
+        let Some((file, user)) = files.user(name) else { continue };
+        match interfering(name, user, file) {
+            Err(error) => findings.failure(&subject, &error),
+            Ok(notes) => {
+                for (what, remedy) in notes {
+                    findings.bad(&subject, what, remedy);
+                }
+                findings.ok(subject, format!("kubectl runs {program}"));
+            }
+        }
+    }
 }
 
 impl Exec {

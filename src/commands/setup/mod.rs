@@ -12,7 +12,9 @@ mod look;
 mod plan;
 mod profile;
 
+use crate::commands::doctor::Findings;
 use crate::commands::print;
+use crate::config::{Az, File};
 use crate::failure::Failure;
 use anyhow::{Context, Result};
 use plan::{Consent, Outcome, Plan, Step};
@@ -102,6 +104,17 @@ fn profile_alone(wanted: &Wanted, consent: &Consent) -> Result<()> {
     Ok(())
 }
 
+/// Looks at what git, kubectl and az are configured to run.
+pub(super) fn examine(findings: &mut Findings, file: &File) {
+    for rule in &file.hosts {
+        git::examine(findings, rule);
+    }
+    kubernetes::examine(findings, file);
+    if file.az != Az::default() {
+        az::examine(findings);
+    }
+}
+
 /// How a command ended, and what it said.
 struct Ran {
     ok: bool,
@@ -137,8 +150,12 @@ fn own_path() -> Result<PathBuf> {
 /// What another program is to call this very keyfob: by its name alone, if that is how it would be found.
 fn own_name() -> Result<String> {
     let own = own_path()?;
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let first = std::env::split_paths(&path).map(|folder| folder.join("keyfob")).find(|file| file.is_file());
-    let found = first.is_some_and(|first| std::fs::canonicalize(first).is_ok_and(|first| first == own));
+    let found = on_path("keyfob").is_some_and(|first| std::fs::canonicalize(first).is_ok_and(|first| first == own));
     Ok(if found { "keyfob".to_owned() } else { own.to_string_lossy().into_owned() })
+}
+
+/// The first program of this name on `PATH`.
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
