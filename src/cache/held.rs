@@ -176,7 +176,8 @@ fn look(folder: &OwnedFd, name: &str) -> Result<Option<Found>, Errno> {
 /// Removes the lock file `name` if it is nobody's any more. False if it is somebody's, or somebody else is at it.
 fn take_over(folder: &OwnedFd, name: &str, judged: &Judged) -> Result<bool, Errno> {
     let Some(found) = look(folder, name)? else { return Ok(true) };
-    if judged.is_held(found.touched) {
+    let dead = found.is_of_the_dead();
+    if !dead && judged.is_held(found.touched) {
         return Ok(false);
     }
     let Some(judge) = Judge::attempt(folder, name)? else {
@@ -185,7 +186,7 @@ fn take_over(folder: &OwnedFd, name: &str, judged: &Judged) -> Result<bool, Errn
     };
     // Also of one from the future: the file system's clock was wrong, and has been put right since.
     let age = judge.now.abs_diff(found.touched);
-    if age <= STALE && !found.is_of_the_dead() {
+    if age <= STALE && !dead {
         judged.set(found.touched, STALE - age);
         return Ok(false);
     }
