@@ -75,7 +75,7 @@ impl HeldFile {
         let name = Self::name(lock);
         loop {
             match make(folder, &name) {
-                Ok(file) => return Self::made(folder, name, file).map(Some),
+                Ok(file) => return Self::made(folder, &name, file).map(Some),
                 Err(Errno::EXIST) if take_over(folder, &name, judged)? => {}
                 Err(Errno::EXIST) => return Ok(None),
                 Err(e) => return Err(e),
@@ -83,7 +83,7 @@ impl HeldFile {
         }
     }
 
-    fn made(folder: &OwnedFd, name: String, mut file: File) -> Result<Self, Errno> {
+    fn made(folder: &OwnedFd, name: &str, mut file: File) -> Result<Self, Errno> {
         let tag = tag()?;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let contents = format!("{tag} {} {} {host}\n", std::process::id(), namespace().as_deref().unwrap_or("-"));
@@ -91,10 +91,10 @@ impl HeldFile {
         let written = file.write_all(contents.as_bytes()).and_then(|()| file.sync_all());
         let made = written.and_then(|()| folder.try_clone()).map(|folder| {
             let touched = Cell::new(steady());
-            Self { folder, name: name.clone(), file, contents, tag, touched }
+            Self { folder, name: name.to_owned(), file, contents, tag, touched }
         });
         made.map_err(|e| {
-            let _ = unlinkat(folder, &*name, AtFlags::empty());
+            let _ = unlinkat(folder, name, AtFlags::empty());
             Errno::from_io_error(&e).unwrap_or(Errno::IO)
         })
     }
@@ -187,7 +187,7 @@ fn take_over(folder: &OwnedFd, name: &str, judged: &Judged) -> Result<bool, Errn
     // Also of one from the future: the file system's clock was wrong, and has been put right since.
     let age = judge.now.abs_diff(found.touched);
     if age <= STALE && !dead {
-        judged.set(found.touched, STALE - age);
+        judged.set(found.touched, STALE.saturating_sub(age));
         return Ok(false);
     }
     if look(folder, name)?.as_ref() != Some(&found) {

@@ -264,18 +264,19 @@ impl SessionFile<'_> {
 
     /// The failure of having waited for the lock for too long.
     pub fn lock_is_held(&self, waited: Duration) -> Failure {
-        let (name, holder) = if self.judged.any() {
-            let holder = held::holder(&self.store.folder, &self.lock_name());
-            (HeldFile::name(&self.lock_name()), Some(holder.unwrap_or_else(|| "not known".into())))
-        } else {
-            (self.lock_name(), None)
-        };
+        let (folder, mut name) = (&self.store.folder, self.lock_name());
+        let instead = self.judged.any();
+        let holder = if instead { held::holder(folder, &name) } else { None };
+        if instead {
+            name = HeldFile::name(&name);
+        }
         let path = self.store.path.join(name);
         let why = format!("another process has held the lock {} for {} s", path.display(), waited.as_secs());
         let path = crate::text::shell_quoted(&path.to_string_lossy());
         Failure::new(Exit::Failed, why).hint(match holder {
-            None => format!("see which: fuser -v {path}"),
             Some(holder) => format!("it is {holder}; only if that is gone: rm {path}"),
+            None if instead => format!("only if no keyfob runs anywhere: rm {path}"),
+            None => format!("see which: fuser -v {path}"),
         })
     }
 
