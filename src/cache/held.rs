@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// A lock that nobody has touched for this long is nobody's.
 pub(super) const STALE: Duration = Duration::from_secs(120);
+/// The same of one that does not say whose it is yet: whoever made it was killed over it, or finds out.
+const UNSIGNED: Duration = Duration::from_secs(10);
 /// How often a lock that is held for longer is touched.
 const TOUCH: Duration = Duration::from_secs(5);
 /// Most bytes of a lock file that are read.
@@ -53,9 +55,9 @@ impl Judged {
         self.0.get().is_some()
     }
 
-    /// Whether the lock that was `touched` then is known to be somebody's now.
+    /// Whether the lock that was `touched` then is known to be somebody's now. One that was touched later is so for longer.
     fn is_held(&self, touched: Duration) -> bool {
-        self.0.get().is_some_and(|(known, until)| known == touched && steady() < until)
+        self.0.get().is_some_and(|(known, until)| touched >= known && steady() < until)
     }
 
     /// The lock that was `touched` then will be somebody's for at least this long.
@@ -75,7 +77,7 @@ impl HeldFile {
         let name = Self::name(lock);
         loop {
             match make(folder, &name) {
-                Ok(file) => return Self::made(folder, &name, file).map(Some),
+                Ok(file) => return Self::made(folder, &name, file).map(|held| Some(held).filter(Self::is_ours)),
                 Err(Errno::EXIST) if take_over(folder, &name, judged)? => {}
                 Err(Errno::EXIST) => return Ok(None),
                 Err(e) => return Err(e),
@@ -186,8 +188,8 @@ fn take_over(folder: &OwnedFd, name: &str, judged: &Judged) -> Result<bool, Errn
     };
     // Also of one from the future: the file system's clock was wrong, and has been put right since.
     let age = judge.now.abs_diff(found.touched);
-    if age <= STALE && !dead {
-        judged.set(found.touched, STALE.saturating_sub(age));
+    if age <= found.limit() && !dead {
+        judged.set(found.touched, found.limit().saturating_sub(age));
         return Ok(false);
     }
     if look(folder, name)?.as_ref() != Some(&found) {
@@ -198,10 +200,15 @@ fn take_over(folder: &OwnedFd, name: &str, judged: &Judged) -> Result<bool, Errn
 }
 
 impl Found {
+    /// How long nobody may have touched it for it to be somebody's.
+    fn limit(&self) -> Duration {
+        if self.contents.is_empty() { UNSIGNED } else { STALE }
+    }
+
     /// Whether its holder was a process of this machine, and is gone.
     fn is_of_the_dead(&self) -> bool {
         let mut words = self.contents.split_whitespace().skip(1);
-        let pid = words.next().and_then(|pid| rustix::process::Pid::from_raw(pid.parse().ok()?));
+        let pid = words.next().and_then(|pid| rustix::process::Pid::from_raw(pid.parse().ok().filter(|pid| *pid > 0)?));
         let (Some(pid), Some(theirs)) = (pid, words.next()) else { return false };
         namespace().is_some_and(|ours| ours == theirs) && rustix::process::test_kill_process(pid) == Err(Errno::SRCH)
     }
@@ -249,7 +256,9 @@ impl<'f> Judge<'f> {
             Err(Errno::NOENT) => return Ok(true),
             Err(e) => return Err(e),
         }
-        let theirs = look(self.folder, &aside)?.as_ref() != Some(found);
+        // Gone already: so old that somebody else has cleared it up.
+        let Some(moved) = look(self.folder, &aside)? else { return Ok(true) };
+        let theirs = moved != *found;
         if theirs {
             // Put back, unless somebody has made another: then its owner finds out before it writes.
             match linkat(self.folder, &*aside, self.folder, lock, AtFlags::empty()) {
@@ -258,7 +267,7 @@ impl<'f> Judge<'f> {
                 Err(_) => return renameat(self.folder, &*aside, self.folder, lock).map(|()| false),
             }
         }
-        unlinkat(self.folder, &*aside, AtFlags::empty())?;
+        let _ = unlinkat(self.folder, &*aside, AtFlags::empty());
         Ok(!theirs)
     }
 }
@@ -339,13 +348,17 @@ mod tests {
             leave(&home, THEIRS, seconds);
             assert_eq!(attempt(&folder).is_some(), taken, "{seconds} s");
         }
-        // By the clock of the file system, which may have been wrong; and whatever is in it.
-        for contents in ["", "\n", "a b c d", "\u{fffd}"] {
+        // Whatever is in it, unless there is nothing yet.
+        for contents in ["\n", "a b c d", "\u{fffd}"] {
             leave(&home, contents, 110);
             assert!(attempt(&folder).is_none());
             leave(&home, contents, 130);
             assert!(attempt(&folder).is_some());
         }
+        leave(&home, "", 5);
+        assert!(attempt(&folder).is_none());
+        leave(&home, "", 15);
+        assert!(attempt(&folder).is_some());
         assert_eq!(names(&home), Vec::<String>::new());
     }
 
