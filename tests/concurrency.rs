@@ -495,6 +495,20 @@ fn logout_waits_for_a_refresh_and_revokes_what_it_brought() {
 }
 
 #[test]
+fn a_token_that_lives_is_the_answer_while_the_provider_does_not_say_where_to_renew_it() {
+    let scene = Scene::signed_in(Options::default());
+    let old = token(&scene.silently(["token"]));
+    scene.leave(120);
+    // Its metadata is not believed any more.
+    scene.change(|session| session["server"]["fetched_at"] = json!(0));
+    let hold = scene.idp.hold(Endpoint::Discovery);
+    // Nobody lets the provider go on before this has answered.
+    assert_eq!(token(&scene.silently(["token"])), old);
+    assert_eq!(scene.idp.count("token:refresh_token"), 0);
+    drop(hold);
+}
+
+#[test]
 fn nobody_refreshes_without_the_lock() {
     let scene = Scene::signed_in(Options::default());
     scene.leave(-1);

@@ -441,7 +441,7 @@ fn a_damaged_session_is_set_aside_with_its_bytes_and_named() {
     let cases: [(Damage, &str); 6] = [
         (|mut bytes| bytes.split_off(0)[..100].to_vec(), "it is not a session (line 1, column 100)"),
         (|_| Vec::new(), "it is not a session (line 1, column 0)"),
-        (|_| b"\0\xff\xfe".to_vec(), "it is not a session (line 1, column 1)"),
+        (|_| b"\0\xff\xfe".to_vec(), "it is not UTF-8"),
         (|_| b"null".to_vec(), "it is not a session (line 1, column 4)"),
         (|_| vec![b' '; (1 << 24) + 1], "it is larger than 16 MiB"),
         (

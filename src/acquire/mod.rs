@@ -18,7 +18,7 @@ mod steps;
 pub use steps::{Step, start, step};
 
 use crate::address::Address;
-use crate::cache::{Serial, Session, SessionFile, Store, Token, TokenKey, Trouble};
+use crate::cache::{Lock, Serial, Session, SessionFile, Store, Token, TokenKey, Trouble};
 use crate::clock::{Timestamp, now_ms};
 use crate::config::Profile;
 use crate::failure::{Exit, Failure};
@@ -36,8 +36,12 @@ const MIN_LIFE_LATE: u64 = 30;
 /// Longest wait, for the provider or for another process, to renew a token which still lives: that one is the answer then,
 /// for a caller that may have no patience.
 const EARLY_LIMIT: Duration = Duration::from_secs(4);
-/// Give up on a lock after this long: its holder makes one request.
-pub const LOCK_LIMIT: Duration = http::LIMIT.saturating_add(Duration::from_secs(10));
+/// Longest time that the session's lock is held for requests: to find the provider's endpoints, and to renew the token.
+pub const HOLD: Duration = http::LIMIT.saturating_mul(2);
+/// Give up on a lock after this long: no holder takes longer.
+pub const LOCK_LIMIT: Duration = HOLD.saturating_add(Duration::from_secs(10));
+// Nobody's lock is taken from it while it may hold it, nor while it waits for the other one.
+const _: () = assert!(LOCK_LIMIT.as_secs() + http::LIMIT.as_secs() < Lock::STALE.as_secs());
 
 /// What a caller asks for.
 #[derive(Debug)]

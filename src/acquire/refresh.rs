@@ -1,6 +1,6 @@
 //! Steps 2 to 4 of the story: the session's lock, and a silent refresh under it.
 
-use super::{Attempt, Credential, EARLY_LIMIT, Effort, LOCK_LIMIT, Refused, SignInNeeded, credential};
+use super::{Attempt, Credential, EARLY_LIMIT, Effort, HOLD, LOCK_LIMIT, Refused, SignInNeeded, credential};
 use crate::address::Address;
 use crate::cache::{Account, Fetched, Locked, Serial, Session, SessionFile, Token, TokenKey, Trouble};
 use crate::clock::{Skew, Timestamp, now_ms, steady};
@@ -45,12 +45,17 @@ impl Attempt<'_> {
             let error = || trouble.resting(left).into();
             return self.still_living(&session).ok_or_else(error).map(Ok);
         }
-        let (mut client, found) = match self.patiently(|| Client::new(self.want.profile, session.server.as_ref())) {
+        // All that follows happens under the lock, for which others wait no longer than this and a little more.
+        let until = steady() + HOLD;
+        let living = self.still_living(&session).is_some();
+        let limit = || if living { EARLY_LIMIT } else { http::LIMIT.min(self.patience_left().max(SHORTEST)) };
+        let made = self.patiently(|| Client::new(self.want.profile, session.server.as_ref(), limit()));
+        let (mut client, found) = match made {
             Ok(made) => made,
             Err(error) => return self.troubled(&locked, &mut session, error, None).map(Ok),
         };
-        let living = self.still_living(&session).is_some();
-        client.limit(if living { EARLY_LIMIT } else { http::LIMIT.min(self.patience_left().max(SHORTEST)) });
+        client.limit(limit());
+        client.until(until);
         session.server = found.or(session.server);
         // A new refresh token that cannot be saved would be lost, and the old one used up.
         if let Err(error) = locked.try_room(&session) {

@@ -2,14 +2,14 @@
 
 use super::{Asker, Attempt, Credential, Effort, LOCK_LIMIT, SignInNeeded, SignedIn};
 use crate::address::Address;
-use crate::cache::{Account, Metadata, Pending, Refusal, Session, SessionFile, Trouble};
+use crate::cache::{Account, Lock, Metadata, Pending, Refusal, Session, SessionFile, Trouble};
 use crate::clock::{Timestamp, minutes, now_ms, steady};
 use crate::config::PromptMode;
 use crate::device::{End, Polling};
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
 use crate::oauth::answer::{Answer, OauthError, Tokens};
-use crate::oauth::{Client, id_token};
+use crate::oauth::{Client, http, id_token};
 use crate::prompt::{Screen, SignIn, parent};
 use crate::providers::TokenKind;
 use anyhow::Result;
@@ -49,8 +49,8 @@ impl Attempt<'_> {
             if let Some(refusal) = session.refusal.as_ref().filter(|r| self.was_since(r.at_ms)) {
                 return Err(self.refusal(refusal).into());
             }
-            if lock.is_some() {
-                return self.poll(file, session, &mut view).map(SignedIn::Here);
+            if let Some(lock) = lock {
+                return self.poll(file, &lock, session, &mut view).map(SignedIn::Here);
             }
             view.joined = true;
             if let Some(pending) = &session.pending {
@@ -64,11 +64,12 @@ impl Attempt<'_> {
     }
 
     /// As the one process that holds the sign-in lock: starts a sign-in, or goes on with the one that is there.
-    fn poll(&self, file: &SessionFile<'_>, session: Session, view: &mut View<'_>) -> Result<Credential> {
-        let made = self.patiently(|| Client::new(self.want.profile, session.server.as_ref()));
+    fn poll(&self, file: &SessionFile<'_>, lock: &Lock, session: Session, view: &mut View<'_>) -> Result<Credential> {
+        let made = self.patiently(|| Client::new(self.want.profile, session.server.as_ref(), http::LIMIT));
         let (client, found) = or_trouble(file, made)?;
         let mut resumed = session.pending.filter(|p| p.expires_at > Timestamp::now() && self.leads_to_ours(p));
         loop {
+            lock.touch();
             let going_on = resumed.is_some();
             let (pending, mut polling) = match resumed.take() {
                 Some(pending) => {
@@ -91,7 +92,8 @@ impl Attempt<'_> {
             view.joined = going_on;
             view.show(&pending, false);
             let scopes = pending.scopes.clone();
-            let end = poll_until_end(file, &client, pending, &mut polling, view)?;
+            let end = poll_until_end(file, lock, &client, pending, &mut polling, view)?;
+            lock.touch();
             if going_on && matches!(end, End::Spent(_)) {
                 // Whoever polled before us died with the answer. The person has to approve once more.
                 view.because = Some("the last sign-in was interrupted".into());
@@ -307,6 +309,7 @@ impl Attempt<'_> {
 /// Polls, counting down on the screen, until the sign-in has ended.
 fn poll_until_end(
     file: &SessionFile<'_>,
+    lock: &Lock,
     client: &Client<'_>,
     mut pending: Pending,
     polling: &mut Polling,
@@ -315,6 +318,7 @@ fn poll_until_end(
     loop {
         loop {
             let now = steady();
+            lock.touch();
             if now >= polling.next() {
                 break;
             }

@@ -5,11 +5,11 @@
 
 use super::sign_in::{LOOK, or_trouble};
 use super::{Attempt, Credential, Effort, LOCK_LIMIT, Want};
-use crate::cache::{Pending, Session, SessionFile, Store};
+use crate::cache::{Lock, Pending, Session, SessionFile, Store};
 use crate::clock::{Timestamp, now_ms, steady};
 use crate::device::{End, Polling, patient};
 use crate::failure::{Exit, Failure};
-use crate::oauth::Client;
+use crate::oauth::{Client, http};
 use anyhow::{Context, Result};
 use std::thread::sleep;
 use std::time::Duration;
@@ -65,8 +65,10 @@ impl Attempt<'_> {
                 let wait = patient(pending.interval);
                 return Ok(Step::Waiting(Box::new(pending), wait));
             }
-            if lock.is_some() {
-                let (client, found) = or_trouble(file, Client::new(self.want.profile, session.server.as_ref()))?;
+            if let Some(lock) = lock {
+                let (client, found) =
+                    or_trouble(file, Client::new(self.want.profile, session.server.as_ref(), http::LIMIT))?;
+                lock.touch();
                 let (pending, _) = self.start(file, &client, found, None, Some(now_ms()))?;
                 let wait = patient(pending.interval);
                 return Ok(Step::Waiting(Box::new(pending), wait));
@@ -86,7 +88,7 @@ impl Attempt<'_> {
             return self.outcome(file, &session);
         };
         // Whoever holds the lock polls.
-        let Some(_lock) = lock else {
+        let Some(lock) = lock else {
             let wait = patient(pending.interval);
             return Ok(Step::Waiting(Box::new(pending), wait));
         };
@@ -94,15 +96,16 @@ impl Attempt<'_> {
         if pending.expires_at > Timestamp::now() && !wait.is_zero() {
             return Ok(Step::Waiting(Box::new(pending), wait));
         }
-        self.ask_once(file, &session, pending)
+        self.ask_once(file, &lock, &session, pending)
     }
 
-    fn ask_once(&self, file: &SessionFile<'_>, session: &Session, mut pending: Pending) -> Result<Step> {
-        let (client, _) = or_trouble(file, Client::new(self.want.profile, session.server.as_ref()))?;
+    fn ask_once(&self, file: &SessionFile<'_>, lock: &Lock, session: &Session, mut pending: Pending) -> Result<Step> {
+        let (client, _) = or_trouble(file, Client::new(self.want.profile, session.server.as_ref(), http::LIMIT))?;
         let now = steady();
         let left = Duration::from_secs(pending.expires_at.since(Timestamp::now()));
         let mut polling = Polling::new(pending.interval, now + left, now);
         let end = if left.is_zero() { Some(End::Expired) } else { polling.receive(client.poll(&pending), steady()) };
+        lock.touch();
         let Some(end) = end else {
             // As if it had been polled so much later that one interval from then is when the server wants to be asked.
             let wait = polling.next().saturating_sub(steady());

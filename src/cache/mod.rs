@@ -7,9 +7,13 @@
 //! the provider still knows. Anything less is overwritten by the next write. Locks are taken in one order: sign-in,
 //! then session.
 //!
+//! On a file system without locks (`held`) every writer has a temporary file of its own, should two ever believe that they
+//! hold the lock: then one of them is too late, but what it writes is not mixed with the other's.
+//!
 //! Nothing here follows a symbolic link below the folder, and nothing is read that another user owns or could read.
 
 mod handed;
+mod held;
 mod lock;
 mod session;
 
@@ -23,6 +27,7 @@ use crate::failure::{Exit, Failure};
 use crate::log::debug;
 use crate::secret::Buffer;
 use anyhow::{Context, Result};
+use held::{HeldFile, Judged};
 use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, fsync, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -113,7 +118,11 @@ impl Store {
 
     /// The session of this key, whether or not there is a file for it.
     pub fn session(&self, key: &SessionKey) -> SessionFile<'_> {
-        SessionFile { store: self, key: key.clone(), stem: stem(key) }
+        self.file(key.clone(), stem(key))
+    }
+
+    fn file(&self, key: SessionKey, stem: String) -> SessionFile<'_> {
+        SessionFile { store: self, key, stem, judged: Judged::default(), sign_in_judged: Judged::default() }
     }
 
     /// Everything there is a file for. Lists the folder: never on the way to an answer.
@@ -125,7 +134,7 @@ impl Store {
             match self.read(&format!("{stem}.json"), None)? {
                 Found::Nothing => {}
                 Found::Session(session) => {
-                    let file = SessionFile { store: self, key: session.key(), stem: stem.to_owned() };
+                    let file = self.file(session.key(), stem.to_owned());
                     contents.sessions.push((file, *session));
                 }
                 Found::Damaged(why) => contents.damaged.push((self.path.join(&name), why)),
@@ -205,6 +214,8 @@ pub struct SessionFile<'s> {
     store: &'s Store,
     key: SessionKey,
     stem: String,
+    judged: Judged,
+    sign_in_judged: Judged,
 }
 
 impl SessionFile<'_> {
@@ -233,7 +244,7 @@ impl SessionFile<'_> {
 
     /// Takes the lock that every write needs, if nobody holds it.
     pub fn try_lock(&self) -> Result<Option<Locked<'_>>> {
-        let lock = Lock::attempt(&self.store.folder, &self.lock_name())?;
+        let lock = Lock::attempt(&self.store.folder, &self.lock_name(), &self.judged)?;
         Ok(lock.map(|lock| Locked { file: self, lock }))
     }
 
@@ -253,10 +264,20 @@ impl SessionFile<'_> {
 
     /// The failure of having waited for the lock for too long.
     pub fn lock_is_held(&self, waited: Duration) -> Failure {
-        let path = self.store.path.join(self.lock_name());
+        let (folder, mut name) = (&self.store.folder, self.lock_name());
+        let instead = self.judged.any();
+        let holder = if instead { held::holder(folder, &name) } else { None };
+        if instead {
+            name = HeldFile::name(&name);
+        }
+        let path = self.store.path.join(name);
         let why = format!("another process has held the lock {} for {} s", path.display(), waited.as_secs());
-        Failure::new(Exit::Failed, why)
-            .hint(format!("see which: fuser -v {}", crate::text::shell_quoted(&path.to_string_lossy())))
+        let path = crate::text::shell_quoted(&path.to_string_lossy());
+        Failure::new(Exit::Failed, why).hint(match holder {
+            Some(holder) => format!("it is {holder}; only if that is gone: rm {path}"),
+            None if instead => format!("only if no keyfob runs anywhere: rm {path}"),
+            None => format!("see which: fuser -v {path}"),
+        })
     }
 
     /// Changes the session under its lock. The lock is held for one write, never for a wait.
@@ -269,15 +290,11 @@ impl SessionFile<'_> {
 
     /// Takes the lock of the one process that signs in, if nobody holds it.
     pub fn try_sign_in_lock(&self) -> Result<Option<Lock>> {
-        Lock::attempt(&self.store.folder, &self.sign_in_lock_name())
+        Lock::attempt(&self.store.folder, &self.sign_in_lock_name(), &self.sign_in_judged)
     }
 
     fn name(&self) -> String {
         format!("{}.json", self.stem)
-    }
-
-    fn temporary_name(&self) -> String {
-        format!("{}.new", self.stem)
     }
 
     fn lock_name(&self) -> String {
@@ -318,19 +335,71 @@ impl Locked<'_> {
         }
     }
 
+    /// Where this process writes before it renames.
+    fn temporary_name(&self) -> String {
+        match self.lock.held() {
+            None => format!("{}.new", self.file.stem),
+            Some(held) => format!("{}.{}.new", self.file.stem, held.tag()),
+        }
+    }
+
     /// Renames the temporary file of a process that died, or failed, before it could, if it had written all of it.
     /// Where that fails again nothing goes on, since the next write would destroy it.
     fn finish(&self) -> Result<()> {
+        match self.lock.held() {
+            None => self.finish_one(&self.temporary_name()).map(drop),
+            Some(held) => self.finish_all(held),
+        }
+    }
+
+    /// The same for one of them; false if it does not hold a session.
+    fn finish_one(&self, name: &str) -> Result<bool> {
         let SessionFile { store, key, .. } = self.file;
-        let name = self.file.temporary_name();
         // What cannot be read is nothing that was written here, and is dealt with by the next write.
-        if let Ok(Found::Session(_)) = store.read(&name, Some(key)) {
-            debug(|| format!("finishing {}", self.file.path().display()));
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            fsync(openat(&store.folder, &*name, flags, Mode::empty())?)?;
-            self.rename()?;
+        let Ok(Found::Session(_)) = store.read(name, Some(key)) else { return Ok(false) };
+        debug(|| format!("finishing {}", self.file.path().display()));
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        fsync(openat(&store.folder, name, flags, Mode::empty())?)?;
+        self.rename(name)?;
+        Ok(true)
+    }
+
+    /// Finishes, oldest first, what others have wholly written since the session was, and clears up what nobody can be at
+    /// any more.
+    fn finish_all(&self, held: &HeldFile) -> Result<()> {
+        let folder = &self.file.store.folder;
+        let look = |name: &str| {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            held::touched(openat(folder, name, flags, Mode::empty())?)
+        };
+        let mut left = Vec::new();
+        for name in self.strays()? {
+            // Whoever is at one may have renamed it meanwhile.
+            left.extend(look(&name).ok().map(|touched| (touched, name)));
+        }
+        left.sort_unstable();
+        let now = held.now()?;
+        for (touched, name) in left {
+            let newer = look(&self.file.name()).map_or(true, |written| touched >= written);
+            let finished = newer && name.ends_with(".new") && self.finish_one(&name)?;
+            if !finished && now.saturating_sub(touched) > Lock::STALE {
+                let _ = unlinkat(folder, &*name, AtFlags::empty());
+            }
         }
         Ok(())
+    }
+
+    /// What is in the folder for as long as somebody is at it: temporary files, and locks that are being taken over.
+    fn strays(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.file.store.path)? {
+            let name = entry?.file_name().into_string().unwrap_or_default();
+            let Some(ending) = name.strip_prefix(&self.file.stem).and_then(|n| n.strip_prefix('.')) else { continue };
+            if ending == "new" || ending.ends_with(".new") || ending.contains("lock.held.") {
+                names.push(name);
+            }
+        }
+        Ok(names)
     }
 
     /// Replaces the file by `session`: a temporary file, flushed to the disk, renamed, the folder flushed. When this
@@ -344,19 +413,19 @@ impl Locked<'_> {
     pub fn try_room(&self, session: &Session) -> Result<()> {
         let size = serde_json::to_vec(session).map(Buffer::from)?.len() + SLACK;
         let tried = self.temporary(&vec![b' '; size]);
-        let removed = unlinkat(&self.file.store.folder, &*self.file.temporary_name(), AtFlags::empty());
+        let removed = unlinkat(&self.file.store.folder, &*self.temporary_name(), AtFlags::empty());
         tried.and_then(|()| Ok(removed?)).with_context(|| format!("could not write {}", self.file.path().display()))
     }
 
     fn write(&self, session: &Session) -> Result<()> {
         self.temporary(&Buffer::from(serde_json::to_vec(session)?))?;
-        Ok(self.rename()?)
+        Ok(self.rename(&self.temporary_name())?)
     }
 
-    /// Puts the temporary file in the place of the session's file.
-    fn rename(&self) -> Result<(), Errno> {
+    /// Puts a temporary file in the place of the session's file.
+    fn rename(&self, temporary: &str) -> Result<(), Errno> {
         let folder = &self.file.store.folder;
-        renameat(folder, &*self.file.temporary_name(), folder, &*self.file.name())?;
+        renameat(folder, temporary, folder, &*self.file.name())?;
         // Some file systems cannot flush a folder; the file itself is safe there as well as it can be.
         match fsync(folder) {
             Ok(()) | Err(Errno::INVAL | Errno::ROFS) => Ok(()),
@@ -367,7 +436,11 @@ impl Locked<'_> {
     /// Writes the temporary file and flushes it. What was written and cannot be flushed stays, for the next who tries.
     fn temporary(&self, bytes: &[u8]) -> Result<()> {
         let folder = &self.file.store.folder;
-        let name = self.file.temporary_name();
+        let name = self.temporary_name();
+        if self.lock.held().is_some_and(|held| !held.is_ours()) {
+            let why = "this process was held up for so long that another has taken over its lock";
+            return Err(Failure::new(Exit::Failed, why).hint("run it again").into());
+        }
         // A file left by a killed process may be there; with O_EXCL after unlink it is surely ours and surely 0600.
         match unlinkat(folder, &*name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
@@ -385,8 +458,14 @@ impl Locked<'_> {
     /// Removes the session and its locks.
     pub fn delete(self) -> Result<()> {
         let folder = &self.file.store.folder;
-        for suffix in ["new", "json", "sign-in.lock"] {
-            match unlinkat(folder, &*format!("{}.{suffix}", self.file.stem), AtFlags::empty()) {
+        let endings = ["new", "json", "sign-in.lock", "sign-in.lock.held"];
+        let mut names: Vec<String> = endings.iter().map(|ending| format!("{}.{ending}", self.file.stem)).collect();
+        if self.lock.held().is_some() {
+            // Whoever should still be at one of them must not bring the session back.
+            names.extend(self.strays().with_context(|| format!("could not delete {}", self.file.path().display()))?);
+        }
+        for name in names {
+            match unlinkat(folder, &*name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(e) => return Err(e).with_context(|| format!("could not delete {}", self.file.path().display())),
             }

@@ -1,6 +1,6 @@
 //! `keyfob logout`: revoke at the provider, then delete here; the second happens whatever the first says.
 
-use crate::acquire::LOCK_LIMIT;
+use crate::acquire::{HOLD, LOCK_LIMIT};
 use crate::address::Address;
 use crate::arguments::ProfileFlags;
 use crate::cache::{Session, SessionFile, Store};
@@ -59,7 +59,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 /// Revokes and deletes one session.
 fn sign_out(file: &SessionFile<'_>, profile: Option<&Profile>, title: &str) -> Result<()> {
     // A refresh that is under way is waited for, or its new token would outlive the sign-out.
-    let locked = file.lock(LOCK_LIMIT)?;
+    let waiting = "waiting for another process to renew the token";
+    let screen = || profile.and_then(|profile| Screen::find(profile.prompt));
+    let locked = while_waiting(waiting, screen, || file.lock(LOCK_LIMIT))?;
     let (session, notice) = locked.load()?;
     if let Some(notice) = notice {
         warn(&notice);
@@ -90,7 +92,11 @@ fn revoke(session: &Session, profile: Option<&Profile>) -> Result<(), String> {
 }
 
 fn revoke_at(profile: &Profile, session: &Session) -> Result<(), String> {
-    let (client, _) = Client::new(profile, session.server.as_ref()).map_err(|e| format!("{e:#}"))?;
+    let until = steady() + HOLD;
+    let made = Client::new(profile, session.server.as_ref(), http::LIMIT);
+    let (mut client, _) = made.map_err(|e| format!("{e:#}"))?;
+    // The session's lock is held meanwhile.
+    client.until(until);
     let now = Timestamp::now();
     let access = session
         .tokens

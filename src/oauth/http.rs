@@ -3,7 +3,7 @@
 //! No redirect is followed, a reply is at most 1 MiB and 30 seconds, a connection 10 (R58). What comes back is bytes and a
 //! status; what they mean is `answer`'s business.
 
-use crate::clock::{Skew, Timestamp};
+use crate::clock::{Skew, Timestamp, steady};
 use crate::failure::{Exit, Failure};
 use crate::secret::Buffer;
 use anyhow::{Context, Result};
@@ -17,6 +17,8 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
 /// Longest time for one request and its reply.
 pub const LIMIT: Duration = Duration::from_secs(30);
+/// Least time that a request is given, however late it is.
+const LEAST: Duration = Duration::from_millis(1);
 const CONNECT: Duration = Duration::from_secs(10);
 const LARGEST: u64 = 1 << 20;
 
@@ -43,6 +45,7 @@ pub struct Reply {
 pub struct Http {
     agent: Agent,
     limit: Duration,
+    until: Duration,
 }
 
 impl Http {
@@ -72,7 +75,7 @@ impl Http {
             .user_agent(concat!("keyfob/", env!("CARGO_PKG_VERSION")))
             .accept("application/json")
             .build();
-        Ok(Self { agent: config.new_agent(), limit: LIMIT })
+        Ok(Self { agent: config.new_agent(), limit: LIMIT, until: Duration::MAX })
     }
 
     /// Gives each request from now on this much time at most, its reply included.
@@ -80,9 +83,18 @@ impl Http {
         self.limit = limit;
     }
 
+    /// Has all requests from now on end by then, on the steady clock.
+    pub fn until(&mut self, until: Duration) {
+        self.until = until;
+    }
+
+    fn left(&self) -> Duration {
+        self.limit.min(self.until.saturating_sub(steady())).max(LEAST)
+    }
+
     /// POSTs a form, with an `Authorization` header if given.
     pub fn post(&self, url: &str, form: &str, authorization: Option<&str>) -> Result<Reply, String> {
-        let request = self.agent.post(url).config().timeout_global(Some(self.limit)).build();
+        let request = self.agent.post(url).config().timeout_global(Some(self.left())).build();
         let mut request = request.content_type("application/x-www-form-urlencoded");
         if let Some(value) = authorization {
             request = request.header("authorization", value);
@@ -92,7 +104,7 @@ impl Http {
 
     /// GETs, with an `Authorization` header if given.
     pub fn get(&self, url: &str, authorization: Option<&str>) -> Result<Reply, String> {
-        let mut request = self.agent.get(url).config().timeout_global(Some(self.limit)).build();
+        let mut request = self.agent.get(url).config().timeout_global(Some(self.left())).build();
         if let Some(value) = authorization {
             request = request.header("authorization", value);
         }

@@ -11,7 +11,7 @@ pub mod json;
 
 use crate::address::Address;
 use crate::cache::{Metadata, Pending};
-use crate::clock::{Skew, Timestamp};
+use crate::clock::{Skew, Timestamp, steady};
 use crate::config::{AuthMethod, Profile};
 use crate::failure::{Exit, Failure};
 use crate::secret::Secret;
@@ -23,6 +23,7 @@ use form_urlencoded::Serializer;
 use http::{Http, unreachable};
 use sha2::{Digest, Sha256};
 use std::cell::Cell;
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// How long a server's metadata is believed, in seconds.
@@ -46,10 +47,10 @@ pub struct Client<'p> {
 }
 
 impl<'p> Client<'p> {
-    /// Finds the endpoints: given by hand, by the provider's row, or by discovery. `known` is what an earlier discovery
-    /// found; the second value is what was found now and is worth keeping.
-    pub fn new(profile: &'p Profile, known: Option<&Metadata>) -> Result<(Self, Option<Metadata>)> {
-        let http = Http::new(profile.ca_file.as_deref())?;
+    /// Finds the endpoints: given by hand, by the provider's row, or by discovery, which has `limit` for all its requests.
+    /// `known` is what an earlier discovery found; the second value is what was found now and is worth keeping.
+    pub fn new(profile: &'p Profile, known: Option<&Metadata>, limit: Duration) -> Result<(Self, Option<Metadata>)> {
+        let mut http = Http::new(profile.ca_file.as_deref())?;
         let by_hand = &profile.endpoints;
         let complete = by_hand.device_authorization.is_some() && by_hand.token.is_some();
         let now = Timestamp::now();
@@ -57,7 +58,9 @@ impl<'p> Client<'p> {
         let fresh = known.filter(|m| m.fetched_at <= now && now.since(m.fetched_at) < METADATA_LIFE);
         if let (None, Some(issuer), false) = (fresh, &profile.issuer, complete) {
             crate::log::debug(|| format!("discovering {issuer}"));
+            http.until(steady() + limit);
             found = Some(discovery::discover(&http, issuer)?);
+            http.until(Duration::MAX);
         }
         let metadata = fresh.or(found.as_ref());
         let published = |by_hand: &Option<Address>, text: fn(&Metadata) -> Option<&String>| {
@@ -85,8 +88,13 @@ impl<'p> Client<'p> {
     }
 
     /// Gives each request from now on this much time at most.
-    pub fn limit(&mut self, limit: std::time::Duration) {
+    pub fn limit(&mut self, limit: Duration) {
         self.http.limit(limit);
+    }
+
+    /// Has all requests from now on end by then, on the steady clock.
+    pub fn until(&mut self, until: Duration) {
+        self.http.until(until);
     }
 
     /// Where tokens come from; for messages.
