@@ -25,6 +25,15 @@ enum Kind {
     Held(HeldFile),
 }
 
+/// Whether the file system of an open folder has locks. Changes nothing, and nobody waits for the one that is tried.
+pub(super) fn can_be_had(folder: &OwnedFd) -> bool {
+    let Ok(folder) = folder.try_clone().map(File::from) else { return true };
+    match FileExt::try_lock_shared(&folder) {
+        Err(e) => !Errno::from_io_error(&e).is_some_and(|e| NONE.contains(&e)),
+        Ok(()) => FileExt::unlock(&folder).is_ok(),
+    }
+}
+
 impl Lock {
     /// Where the file system has no locks: one that has not been touched for this long is nobody's.
     pub const STALE: Duration = STALE;

@@ -116,6 +116,11 @@ impl Store {
         Self::open()?.with_context(|| format!("the cache folder {} vanished", path.display()))
     }
 
+    /// Whether the folder is on a file system with locks; without, lock files take their place.
+    pub fn has_locks(&self) -> bool {
+        lock::can_be_had(&self.folder)
+    }
+
     /// The session of this key, whether or not there is a file for it.
     pub fn session(&self, key: &SessionKey) -> SessionFile<'_> {
         self.file(key.clone(), stem(key))

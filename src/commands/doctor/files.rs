@@ -115,6 +115,10 @@ pub(super) fn cache(findings: &mut Findings, profiles: &[Profile]) {
             }
         }
     }
+    if !store.has_locks() {
+        let message = "the file system has no locks; lock files take their place, which is slower when a process dies";
+        findings.doubt(SUBJECT, message, "set KEYFOB_CACHE_DIR to a folder on a local disk");
+    }
     for profile in profiles {
         let subject = format!("profile {}", profile.title());
         match store.session(&profile.session).session() {

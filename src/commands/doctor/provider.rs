@@ -71,7 +71,7 @@ fn look(findings: &mut Findings, subject: &str, profile: &Profile) -> Result<()>
         }
         _ => {}
     }
-    let (client, _) = Client::new(profile, None)?;
+    let (client, _) = Client::new(profile, None, LIMIT)?;
     let endpoint = client.device_endpoint()?;
     findings.ok(subject, format!("{url} answers; sign-in starts at {endpoint}"));
     Ok(())

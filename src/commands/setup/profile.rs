@@ -53,7 +53,7 @@ impl Wanted {
 
 /// Fails unless the provider takes sign-ins as `profile` describes them.
 pub(super) fn check(profile: &Profile) -> Result<()> {
-    let (client, _) = Client::new(profile, None)?;
+    let (client, _) = Client::new(profile, None, crate::oauth::http::LIMIT)?;
     client.device_endpoint()?;
     Ok(())
 }
