@@ -110,10 +110,12 @@ const CONFIG: &str = "config.toml";
 const CACHE: &str = "cache";
 /// What git says to a helper.
 pub const GIT_REQUEST: &str = "git-request";
-const GIT_REQUEST_TEXT: &str = "capability[]=authtype\ncapability[]=state\nprotocol=https\nhost=git.example.com\n\
+/// The bytes of that.
+pub const GIT_REQUEST_TEXT: &str = "capability[]=authtype\ncapability[]=state\nprotocol=https\nhost=git.example.com\n\
                                 wwwauth[]=Bearer realm=\"git\"\n";
 
-const CONFIG_TEXT: &str = r#"default-profile = "lab"
+/// What is configured.
+pub const CONFIG_TEXT: &str = r#"default-profile = "lab"
 
 [profile.lab]
 issuer = "https://id.example.com/realms/lab"
@@ -155,8 +157,7 @@ impl Home {
         fs::write(home.path().join(CONFIG), CONFIG_TEXT)?;
         fs::write(home.path().join(GIT_REQUEST), GIT_REQUEST_TEXT)?;
         DirBuilder::new().mode(0o700).create(home.path().join(CACHE))?;
-        let lab = session("https://id.example.com/realms/lab", "kubernetes", LAB_SCOPES, None);
-        home.sign_in("lab", &lab)?;
+        home.sign_in("lab", &lab_session())?;
         let client = "04b07795-8ddb-461a-bbee-02f9e1bf7b46";
         let entra = session("https://login.microsoftonline.com", client, ENTRA_SCOPES, Some(ENTRA_TENANT));
         home.sign_in("entra", &entra)?;
@@ -241,6 +242,11 @@ impl Home {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.path().join(name))?;
         Ok(file.write_all(content.to_string().as_bytes())?)
     }
+}
+
+/// The session of the profile `lab`.
+pub fn lab_session() -> Value {
+    session("https://id.example.com/realms/lab", "kubernetes", LAB_SCOPES, None)
 }
 
 /// A session with two tokens of usual sizes, which live until the year 2100.
