@@ -158,7 +158,7 @@ impl Profile {
 
 impl file::File {
     /// The name of a profile that there is. `origin` is where it was named, for the error.
-    fn named<'n>(&self, origin: &str, name: &'n str) -> Result<&'n str, Failure> {
+    pub fn named<'n>(&self, origin: &str, name: &'n str) -> Result<&'n str, Failure> {
         if self.profiles.contains_key(name) {
             return Ok(name);
         }

@@ -7,7 +7,7 @@ use super::kubelogin;
 use super::plan::{digest, line};
 use super::profile::plain;
 use super::{Config, Consent, Outcome, Plan, Ran, Step, Wanted, on_path, own_name, own_path, run as ran};
-use crate::commands::doctor::Findings;
+use crate::commands::doctor::{Findings, Remedy};
 use crate::commands::print;
 use crate::config::{File, Profile};
 use crate::failure::{Exit, Failure};
@@ -421,46 +421,59 @@ fn interfering(name: &str, user: &Value, file: &Path) -> Result<Vec<(String, Str
     Ok(notes)
 }
 
-/// What kubectl runs for the users that have keyfob.
-pub(super) fn examine(findings: &mut Findings, config: &File) {
+/// What kubectl runs for the users that have keyfob, if their profile concerns.
+pub(super) fn examine(findings: &mut Findings, config: &File, concerns: impl Fn(Option<&str>) -> bool) {
+    const CORRECT: &str = "correct the kubeconfig, or KUBECONFIG";
     // Without kubectl there is nothing that would run keyfob by its configuration.
     if on_path("kubectl").is_none() {
         return;
     }
     let files = match Files::find(None) {
         Ok(files) => files,
-        Err(error) => return findings.failure("kubectl", &error),
+        Err(error) => return findings.failure("kubectl", &error, CORRECT),
     };
-    for (missing, _) in files.all.iter().filter(|(file, _)| std::env::var_os("KUBECONFIG").is_some() && !file.exists())
+    let (there, missing): (Vec<_>, Vec<_>) = files.all.iter().map(|(file, _)| file).partition(|file| file.exists());
+    if let Some(first) = missing.first().filter(|_| std::env::var_os("KUBECONFIG").is_some_and(|list| !list.is_empty()))
     {
-        findings.doubt(
-            "kubectl",
-            format!("KUBECONFIG names {}, which is not there", missing.display()),
-            "unset KUBECONFIG",
-        );
+        let remedy = match std::env::join_paths(there) {
+            Ok(list) if !list.is_empty() => format!("export KUBECONFIG={}", shell_quoted(&list.to_string_lossy())),
+            _ => "unset KUBECONFIG".to_owned(),
+        };
+        let message = format!("KUBECONFIG names {}, which is not there", first.display());
+        findings.doubt("kubectl", message, Remedy::Run(remedy));
     }
     for (name, exec) in files.execs().iter().filter(|(_, exec)| exec.is_keyfob()) {
-        let subject = format!("kubectl, {name}");
-        let program = &exec.command;
-        let there = if program.contains('/') { Path::new(program).is_file() } else { on_path(program).is_some() };
-        let again = format!("keyfob setup kubernetes --profile NAME --user {}", shell_quoted(name));
-        if !there {
-            findings.bad(&subject, format!("kubectl runs {program}, which is not there"), again);
-            continue;
-        }
-        let profile = exec.args.iter().flatten().skip_while(|arg| *arg != "--profile").nth(1);
-        if let Some(unknown) = profile.filter(|name| !config.profiles.contains_key(*name)) {
-            findings.bad(&subject, format!("kubectl asks for the profile {unknown:?}, which there is not"), again);
-            continue;
-        }
         let Some((file, user)) = files.user(name) else { continue };
+        let profile = exec.args.iter().flatten().skip_while(|arg| *arg != "--profile").nth(1);
+        if !concerns(profile.map(String::as_str)) {
+            continue;
+        }
+        let subject = format!("kubectl {name}");
+        let known = profile.filter(|name| config.profiles.contains_key(*name));
+        let again =
+            |profile: &str| format!("keyfob setup kubernetes --profile {profile} --user {}", shell_quoted(name));
+        if let (Some(unknown), None) = (profile, known) {
+            findings.bad(&subject, format!("asks for the profile {unknown:?}, which there is not"), again("NAME"));
+            continue;
+        }
+        let program = &exec.command;
+        // A path that is not absolute starts at the kubeconfig.
+        let near = file.parent().unwrap_or(file).join(program);
+        if !(if program.contains('/') { near.is_file() } else { on_path(program).is_some() }) {
+            let remedy = match known {
+                Some(profile) => Remedy::Run(again(&shell_quoted(profile))),
+                None => again("NAME").into(),
+            };
+            findings.bad(&subject, format!("runs {program}, which is not there"), remedy);
+            continue;
+        }
         match interfering(name, user, file) {
-            Err(error) => findings.failure(&subject, &error),
+            Err(error) => findings.failure(&subject, &error, CORRECT),
+            Ok(notes) if notes.is_empty() => findings.ok(&subject, format!("runs {program}")),
             Ok(notes) => {
                 for (what, remedy) in notes {
-                    findings.bad(&subject, what, remedy);
+                    findings.bad(&subject, what, Remedy::Run(remedy));
                 }
-                findings.ok(subject, format!("kubectl runs {program}"));
             }
         }
     }
