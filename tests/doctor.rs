@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use common::kube::Home;
 use common::{LAB, PROGRAM, Scene};
 use keyfob_test_support::provider::{Auto, Endpoint, Options, Reply};
-use keyfob_test_support::{Keyfob, Output, need};
+use keyfob_test_support::real::Missing;
+use keyfob_test_support::{Keyfob, Output, Stream, Streams, Terminal, need};
 use serde_json::{Value, json};
 
 /// A patient: keyfob in a home of its own, and a shell.
@@ -181,6 +182,28 @@ fn whoever_is_well_is_told_what_was_looked_at() {
 }
 
 #[test]
+fn a_terminal_has_rows_and_colours_unless_it_is_dumb_or_they_are_not_wanted() {
+    let patient = Patient::well();
+    let shown = |term: &str, no_color: &str, stdout: Stream| {
+        let mut command = patient.scene.command("auto", ["doctor", "--offline"]);
+        command.env("TERM", term).env("NO_COLOR", no_color);
+        let streams = Streams { stdout, ..Streams::default() };
+        let ended = Terminal::start_sized(command, streams, (24, 24)).wait();
+        (ended.screen + &ended.stdout).replace("\r\n", "\n").replace(patient.home().to_str().unwrap(), "HOME")
+    };
+    let session = "session lab:\n       signed in as\n       alice@example.com\n";
+    let coloured = shown("xterm", "", Stream::Terminal);
+    assert!(coloured.contains(&format!("\u{1b}[32mok\u{1b}[0m     {session}")), "{coloured}");
+    let plain = shown("xterm", "1", Stream::Terminal);
+    assert!(plain.contains(&format!("ok     {session}")), "{plain}");
+    assert_eq!(coloured.replace("\u{1b}[32m", "").replace("\u{1b}[0m", ""), plain, "what is not coloured is the same");
+    for lines in [shown("dumb", "", Stream::Terminal), shown("xterm", "", Stream::File)] {
+        assert!(lines.contains("ok     session lab: signed in as alice@example.com\n"), "{lines}");
+        assert!(!lines.contains('\u{1b}'), "{lines}");
+    }
+}
+
+#[test]
 fn its_json_is_the_documented_one() {
     let patient = Patient::well();
     patient.configure("[hosts]\n'https://git.example' = 'lab'\n");
@@ -211,8 +234,8 @@ fn a_configuration_that_cannot_be_read() {
     let (file, text) = (patient.keyfob().config_file(), patient.config());
     fs::write(&file, text.replace("client-id", "clientid")).unwrap();
     let wrong = "bad configuration: HOME/config.toml:3: unknown key `clientid`; did you mean `client-id`?";
-    assert_eq!(patient.complaints("--offline"), [wrong, "-> correct that line"]);
-    assert_eq!(patient.complaints("--offline --profile lab"), [wrong, "-> correct that line"]);
+    assert_eq!(patient.complaints("--offline"), [wrong, "-> correct that"]);
+    assert_eq!(patient.complaints("--offline --profile lab"), [wrong, "-> correct that"]);
     fs::write(&file, &text).unwrap();
     patient.assert_well();
 
@@ -221,8 +244,8 @@ fn a_configuration_that_cannot_be_read() {
     assert_eq!(
         patient.complaints("--offline"),
         [
-            "bad configuration: could not read HOME/config.toml: Is a directory (os error 21)",
-            "-> it has to be a file that you can read",
+            "bad configuration: could not read configuration HOME/config.toml: Is a directory (os error 21)",
+            "-> correct that",
         ]
     );
     fs::remove_dir(&file).unwrap();
@@ -480,7 +503,7 @@ fn the_way_to_the_network() {
 
 #[test]
 fn what_git_really_runs() {
-    let mut patient = Patient::well();
+    let patient = Patient::well();
     patient.configure("[hosts]\n'https://git.example/team' = 'lab'\n");
     let connect = "keyfob setup git --profile lab https://git.example/team";
     let unasked = "doubt git https://git.example/team: it has the profile \"lab\", but git does not ask keyfob";
@@ -509,16 +532,24 @@ fn what_git_really_runs() {
         &format!("keyfob setup git --undo https://git.example/team && {connect}"),
     );
 
+    // Another path of the same host is another matter.
+    let text = patient.config();
+    patient.keyfob().write_config(&text.replace("/team", "/other"));
+    let other = patient.complaints("--offline");
+    assert_eq!(other[0], unasked.replace("/team", "/other"));
+    patient.keyfob().write_config(&text);
+    patient.assert_well();
+
+    // A line that takes back the ones before it.
+    let text = fs::read_to_string(&gitconfig).unwrap();
+    fs::write(&gitconfig, format!("{text}[credential]\n\thelper =\n")).unwrap();
+    assert_eq!(patient.complaints("--offline")[0], unasked);
+
     // By hand, and for every host.
     fs::write(&gitconfig, "[credential]\n\thelper = keyfob\n\tuseHttpPath = true\n").unwrap();
     assert!(patient.complaints("--offline")[0].ends_with("git runs git-credential-keyfob, which is not there"));
     symlink(PROGRAM, patient.path(".bin/git-credential-keyfob")).unwrap();
     patient.assert_well();
-    let said = patient.complaints("--offline --profile lab");
-    assert_eq!(said, [""; 0]);
-    patient.first("rm HOME/.gitconfig");
-    let removed = patient.complaints("--offline");
-    assert_eq!(removed[0], unasked);
 }
 
 #[test]
@@ -566,6 +597,20 @@ fn what_comes_between_git_and_keyfob() {
         "url.ssh://git@git.example/.insteadof in .git/config sends git to ssh://git@git.example/ instead, where keyfob may not be asked",
         "git config --file .git/config --unset-all url.ssh://git@git.example/.insteadof",
     );
+    // A token in an address is not shown.
+    patient.follow("$ git -C HOME/work config url.https://x:hunter2@git.example/.insteadOf https://git.example/");
+    assert_eq!(
+        patient.complaints_after("cd HOME/work", "--offline"),
+        [
+            "doubt git https://git.example: url.https://git.example/.insteadof in .git/config sends git to https://git.example/ instead, where keyfob may not be asked",
+            "-> remove it: git config --file .git/config --edit",
+        ]
+    );
+    let sed = "sed -i '/^.url/,$d' \"$1\"";
+    fs::write(patient.path("editor"), format!("#!/bin/sh\n/bin/{sed}\n")).unwrap();
+    chmod(&patient.path("editor"), 0o755);
+    patient.follow("$ cd HOME/work && GIT_EDITOR=HOME/editor git config --file .git/config --edit");
+    assert_eq!(patient.complaints_after("cd HOME/work", ""), [""; 0]);
     doubt(
         "config remote.origin.url https://ada:hunter2@git.example/a.git",
         "remote.origin.url in .git/config has a user name in it, which git sends along",
@@ -584,56 +629,123 @@ fn what_comes_between_git_and_keyfob() {
 }
 
 #[test]
-fn what_kubectl_really_runs() {
-    let home = need!(Home::new(None));
-    let config = "[profile.lab]\nissuer = 'http://127.0.0.1:1'\nclient-id = 'keyfob'\n";
-    fs::create_dir_all(home.path(".config/keyfob")).unwrap();
-    fs::write(home.path(".config/keyfob/config.toml"), config).unwrap();
-    let shell = |lines: &str| {
-        let mut shell = home.other(Path::new("/bin/sh"));
-        let lines = lines.replace("HOME", home.path("").to_str().unwrap().trim_end_matches('/'));
-        Output::of(shell.args(["-c", &lines.replace("keyfob ", &format!("{PROGRAM} "))]), b"")
-    };
-    // That nobody is signed in is said as well.
-    let complaints_after = |lines: &str| {
-        let output = shell(&format!("{lines}\nkeyfob doctor --offline"));
-        let all = complaints(&Output { stdout: home.plain(&output.stdout), ..output });
+fn a_user_name_that_hosts_ask_for_is_in_nobodys_way() {
+    let patient = Patient::well();
+    patient.configure("[hosts]\n'https://ada@git.example' = 'lab'\n");
+    patient.follow("$ keyfob setup git --profile lab https://ada@git.example");
+    patient.follow("$ git config --global credential.https://git.example.username ada");
+    patient.assert_well();
+}
+
+/// What the profile of a [`Cluster`] says.
+const AWAY: &str = "[profile.lab]\nissuer = 'http://127.0.0.1:1'\nclient-id = 'keyfob'\n";
+
+/// A home whose kubeconfig has the user `ada`, who runs keyfob for the profile `lab`; nobody is signed in.
+struct Cluster(Home);
+
+impl Cluster {
+    fn new() -> Result<Self, Missing> {
+        let home = Home::new(None)?;
+        fs::create_dir_all(home.path(".config/keyfob")).unwrap();
+        fs::write(home.path(".config/keyfob/config.toml"), AWAY).unwrap();
+        home.setup(&["--profile", "lab", "--user", "ada"]);
+        Ok(Self(home))
+    }
+
+    fn kubeconfig(&self) -> String {
+        fs::read_to_string(self.0.kubeconfig()).unwrap()
+    }
+
+    fn write(&self, kubeconfig: &str) {
+        fs::write(self.0.kubeconfig(), kubeconfig).unwrap();
+    }
+
+    /// Changes what has to be there.
+    #[track_caller]
+    fn change(&self, from: &str, to: &str) {
+        let text = self.kubeconfig();
+        assert!(text.contains(from), "{text}");
+        self.write(&text.replace(from, to));
+    }
+
+    fn shell(&self, lines: &str) -> Output {
+        let lines = lines.replace("HOME", self.0.keyfob.home().to_str().unwrap());
+        let lines = lines.replace("keyfob ", &format!("{PROGRAM} "));
+        Output::of(self.0.other(Path::new("/bin/sh")).args(["-c", &lines]), b"")
+    }
+
+    /// What doctor says after these lines, but what is good, and that nobody is signed in.
+    #[track_caller]
+    fn complaints_after(&self, lines: &str) -> Vec<String> {
+        let output = self.shell(&format!("{lines}\nkeyfob doctor --offline"));
+        let all = complaints(&Output { stdout: self.0.plain(&output.stdout), ..output });
         assert_eq!(all[0], "doubt session lab: nobody is signed in");
         all[2..].to_vec()
-    };
-    let mended = |complaint: &str, remedy: &str| {
-        assert_eq!(complaints_after(""), [complaint, &format!("$ {remedy}")]);
-        let ran = shell(&remedy.replace("setup kubernetes", "setup kubernetes --yes"));
-        assert_eq!(ran.code, Some(0), "{ran:?}");
-        assert_eq!(complaints_after(""), [""; 0]);
-    };
-    home.kubectl(&[
-        "config",
-        "set-credentials",
-        "ada",
-        "--exec-api-version=client.authentication.k8s.io/v1beta1",
-        "--exec-command=/nowhere/keyfob",
-        "--exec-arg=kubernetes",
-        "--exec-arg=--profile",
-        "--exec-arg=lab",
-    ]);
-    let again = "keyfob setup kubernetes --profile lab --user ada";
-    mended("bad kubectl ada: runs /nowhere/keyfob, which is not there", again);
-    let output = home.run(&["doctor", "--offline", "--profile", "lab"]);
-    assert!(home.plain(&output.stdout).contains("ok     kubectl ada: runs KEYFOB\n"), "{output:?}");
+    }
 
-    let good = fs::read_to_string(home.kubeconfig()).unwrap();
-    fs::write(home.kubeconfig(), good.replace("- lab", "- lap")).unwrap();
+    #[track_caller]
+    fn complaint(&self) -> [String; 2] {
+        self.complaints_after("").try_into().unwrap()
+    }
+
+    #[track_caller]
+    fn assert_well(&self) {
+        assert_eq!(self.complaints_after(""), [""; 0]);
+    }
+
+    /// It complains of just this, and no longer once its remedy is followed.
+    #[track_caller]
+    fn assert_mended(&self, complaint: &str, remedy: &str) {
+        assert_eq!(self.complaint(), [complaint, &format!("$ {remedy}")]);
+        let ran = self.shell(&remedy.replace("setup kubernetes", "setup kubernetes --yes"));
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        self.assert_well();
+    }
+}
+
+#[test]
+fn what_kubectl_really_runs() {
+    let cluster = need!(Cluster::new());
+    cluster.assert_well();
+    let output = cluster.shell("keyfob doctor --offline --profile lab").stdout;
+    assert!(cluster.0.plain(&output).contains("ok     kubectl ada: runs KEYFOB\n"), "{output}");
+    cluster.change(PROGRAM, "/nowhere/keyfob");
+    cluster.assert_mended(
+        "bad kubectl ada: runs /nowhere/keyfob, which is not there",
+        "keyfob setup kubernetes --profile lab --user ada",
+    );
+
+    cluster.change("- lab", "- lap");
     assert_eq!(
-        complaints_after(""),
+        cluster.complaint(),
         [
             "bad kubectl ada: asks for the profile \"lap\", which there is not",
             "-> keyfob setup kubernetes --profile NAME --user ada",
         ]
     );
-    shell("keyfob setup kubernetes --yes --profile lab --user ada");
-    assert_eq!(complaints_after(""), [""; 0]);
+    let other = cluster.shell("keyfob doctor --offline --profile lab").stdout;
+    assert!(!other.contains("kubectl"), "it does not ask for that one: {other}");
+    // Nothing is said of it where the configuration cannot be read.
+    let file = cluster.0.path(".config/keyfob/config.toml");
+    fs::write(&file, "profile = 3\n").unwrap();
+    assert!(!cluster.shell("keyfob doctor --offline").stdout.contains("kubectl"));
+    fs::write(&file, AWAY).unwrap();
+    // Its own configuration may well have it.
+    let own = cluster.0.path("own.toml");
+    fs::write(&own, AWAY.replace("lab", "lap")).unwrap();
+    cluster.change("env: null", &format!("env: [{{name: KEYFOB_CONFIG, value: {}}}]", own.display()));
+    let [complaint, remedy] = cluster.complaint();
+    assert_eq!(
+        complaint,
+        "doubt kubectl ada: runs KEYFOB with the configuration HOME/own.toml, which was not looked at"
+    );
+    let looked = cluster.shell(remedy.strip_prefix("$ ").unwrap()).stdout;
+    assert!(cluster.0.plain(&looked).contains("ok     kubectl ada: runs KEYFOB\n"), "{looked}");
+}
 
+#[test]
+fn what_comes_between_kubectl_and_keyfob() {
+    let cluster = need!(Cluster::new());
     for (key, what) in [
         ("token: hunter2", "a token of its own, which kubectl sends instead"),
         ("tokenFile: /nowhere/token", "a token of its own, which kubectl sends instead"),
@@ -641,39 +753,44 @@ fn what_kubectl_really_runs() {
         ("client-certificate: /nowhere/ada.pem", "a client certificate, which API servers look at first"),
         ("client-certificate-data: YQ==", "a client certificate, which API servers look at first"),
     ] {
-        let text = good.replace("  user:\n", &format!("  user:\n    {key}\n"));
-        fs::write(home.kubeconfig(), text).unwrap();
+        cluster.change("  user:\n", &format!("  user:\n    {key}\n"));
         let name = key.split(':').next().unwrap();
-        mended(
+        cluster.assert_mended(
             &format!("bad kubectl ada: the user \"ada\" has {what}"),
             &format!("kubectl --kubeconfig=HOME/.kube/config config unset users.ada.{name}"),
         );
     }
-    let provider = "  user:\n    auth-provider:\n      name: oidc\n";
-    fs::write(home.kubeconfig(), good.replace("  user:\n", provider)).unwrap();
-    let [complaint, remedy] = &complaints_after("")[..] else { panic!("one complaint") };
+    cluster.change("  user:\n", "  user:\n    auth-provider:\n      name: oidc\n");
+    let [complaint, remedy] = cluster.complaint();
     assert_eq!(
         complaint,
         "bad kubectl ada: the user \"ada\" has an auth-provider, besides which kubectl takes no program"
     );
-    let ran = shell(remedy.strip_prefix("-> first: ").unwrap());
+    let ran = cluster.shell(remedy.strip_prefix("-> first: ").unwrap());
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert_eq!(complaints_after(""), [""; 0]);
+    cluster.assert_well();
+}
 
+#[test]
+fn a_kubeconfig_that_is_not_there_or_cannot_be_read() {
+    let cluster = need!(Cluster::new());
     for (list, remedy) in [
         ("HOME/.kube/config:/nowhere/config", "export KUBECONFIG=HOME/.kube/config"),
         ("/nowhere/config", "unset KUBECONFIG"),
     ] {
         let before = format!("export KUBECONFIG={list}");
         let doubt = "doubt kubectl: KUBECONFIG names /nowhere/config, which is not there";
-        assert_eq!(complaints_after(&before), [doubt, &format!("$ {remedy}")]);
-        assert_eq!(complaints_after(&format!("{before}\n{remedy}")), [""; 0]);
+        assert_eq!(cluster.complaints_after(&before), [doubt, &format!("$ {remedy}")]);
+        assert_eq!(cluster.complaints_after(&format!("{before}\n{remedy}")), [""; 0]);
     }
-    fs::write(home.kubeconfig(), "users: 3\n").unwrap();
-    let [complaint, remedy] = &complaints_after("")[..] else { panic!("one complaint") };
+    let good = cluster.kubeconfig();
+    cluster.write("users: 3\n");
+    let [complaint, remedy] = cluster.complaint();
     let failed = "bad kubectl: `kubectl --kubeconfig=HOME/.kube/config config view --output=json` failed: ";
     assert!(complaint.starts_with(failed), "{complaint}");
     assert_eq!(remedy, "-> correct the kubeconfig, or KUBECONFIG");
+    cluster.write(&good);
+    cluster.assert_well();
 }
 
 #[test]

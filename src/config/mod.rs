@@ -10,7 +10,7 @@ mod keys;
 mod profile;
 mod settings;
 
-pub use file::{Az, File, path as file_path};
+pub use file::{Az, File, load, path as file_path};
 pub use hosts::{HostPattern, HostRule, Target};
 pub use keys::{KEYS, Key, Shape, text, word};
 pub use profile::{AuthMethod, Endpoints, Profile, PromptMode, SessionKey};

@@ -15,10 +15,10 @@ const WRITABLE: u32 = 0o022;
 /// Others may do anything.
 const OPEN: u32 = 0o077;
 
-/// Looks at `config.toml`; what it says, and its usable profiles, or only the one that is named. Fails if there is none of
-/// that name.
-pub(super) fn configuration(findings: &mut Findings, only: Option<&str>) -> Result<(File, Vec<Profile>)> {
-    let Some(file) = file(findings)? else { return Ok((File::default(), Vec::new())) };
+/// Looks at `config.toml`; what it says, if it can be read, and its usable profiles, or only the one that is named. Fails
+/// if there is none of that name.
+pub(super) fn configuration(findings: &mut Findings, only: Option<&str>) -> Result<(Option<File>, Vec<Profile>)> {
+    let Some(file) = file(findings)? else { return Ok((None, Vec::new())) };
     if let Some(name) = only {
         file.named("--profile", name)?;
     }
@@ -41,7 +41,7 @@ pub(super) fn configuration(findings: &mut Findings, only: Option<&str>) -> Resu
             Err(failure) => findings.failure(&subject, &failure.into(), "correct that"),
         }
     }
-    Ok((file, profiles))
+    Ok((Some(file), profiles))
 }
 
 /// What `config.toml` says, if it can be read.
@@ -49,31 +49,20 @@ fn file(findings: &mut Findings) -> Result<Option<File>> {
     const SUBJECT: &str = "configuration";
     let path = config::file_path().context("there is no home directory to find config.toml in")?;
     let place = path.display();
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            let remedy = "keyfob setup --profile NAME --issuer URL --client-id ID";
-            if std::env::var_os("KEYFOB_CONFIG").is_some() {
-                let message = format!("KEYFOB_CONFIG names {place}, which is not there");
-                findings.bad(SUBJECT, message, Remedy::Run("unset KEYFOB_CONFIG".into()));
-                return Ok(None);
-            }
-            findings.doubt(
-                SUBJECT,
-                format!("{place} is not there; every caller has to say everything by flags"),
-                remedy,
-            );
-            return Ok(Some(File::default()));
-        }
-        Err(e) => {
-            findings.bad(SUBJECT, format!("could not read {place}: {e}"), "it has to be a file that you can read");
+    if !path.exists() {
+        if std::env::var_os("KEYFOB_CONFIG").is_some() {
+            let message = format!("KEYFOB_CONFIG names {place}, which is not there");
+            findings.bad(SUBJECT, message, Remedy::Run("unset KEYFOB_CONFIG".into()));
             return Ok(None);
         }
-    };
-    let file = match config::read(&path, &text) {
+        let message = format!("{place} is not there; every caller has to say everything by flags");
+        findings.doubt(SUBJECT, message, "keyfob setup --profile NAME --issuer URL --client-id ID");
+        return Ok(Some(File::default()));
+    }
+    let file = match config::load() {
         Ok(file) => file,
-        Err(failure) => {
-            findings.bad(SUBJECT, failure.message, "correct that line");
+        Err(error) => {
+            findings.failure(SUBJECT, &error, "correct that");
             return Ok(None);
         }
     };

@@ -182,7 +182,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             provider::profile(&mut findings, profile);
         }
     }
-    setup::examine(&mut findings, &file, only);
+    if let Some(file) = file {
+        setup::examine(&mut findings, &file, only);
+    }
     let text =
         if arguments.json { serde_json::to_string_pretty(&findings)? + "\n" } else { findings.text(prompt::stdout()) };
     print(&text)?;

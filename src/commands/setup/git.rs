@@ -1,12 +1,13 @@
 //! `keyfob setup git`: a line in `[hosts]`, and git's `credential.URL.helper`, through `git config` itself.
 
-use super::{Config, Consent, Outcome, Plan, Ran, Wanted, on_path, own_path, run as ran};
+use super::{Config, Consent, Outcome, Plan, Ran, Wanted, is_program, own_path, plan, run as ran};
 use crate::commands::doctor::{Findings, Remedy};
 use crate::commands::print;
 use crate::config::{HostPattern, HostRule, Profile, edit};
 use crate::failure::{Exit, Failure};
 use crate::text::{clean, shell_quoted};
 use anyhow::Result;
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 /// `keyfob setup git`
@@ -192,8 +193,13 @@ pub(super) fn examine(findings: &mut Findings, rule: &HostRule) {
     let (quoted, profile) = (shell_quoted(&url), shell_quoted(&rule.profile));
     // Without git there is nothing to look at.
     let Ok(lines) = listed() else { return };
-    let helpers = lines.iter().filter(|line| line.is("credential", "helper") && line.concerns(&rule.pattern));
-    let Some(program) = helpers.filter_map(|line| program_asked(&line.value)).next_back() else {
+    let helpers = lines.iter().filter(|line| line.is("credential", "helper") && line.covers(&rule.pattern));
+    // An empty one takes back all before it.
+    let asked = helpers.fold(None, |asked, line| match line.value.as_str() {
+        "" => None,
+        helper => program_asked(helper).or(asked),
+    });
+    let Some(program) = asked else {
         let connect = format!("keyfob setup git --profile {profile} {quoted}");
         findings.doubt(
             &subject,
@@ -202,8 +208,7 @@ pub(super) fn examine(findings: &mut Findings, rule: &HostRule) {
         );
         return;
     };
-    let there = if program.contains('/') { Path::new(&program).is_file() } else { on_path(&program).is_some() };
-    if !there {
+    if !is_program(&program, Path::new("/")) {
         let again = format!("keyfob setup git --undo {quoted} && keyfob setup git --profile {profile} {quoted}");
         findings.bad(&subject, format!("git runs {program}, which is not there"), Remedy::Run(again));
         return;
@@ -270,14 +275,44 @@ impl Line {
         self.parts().1.is_none_or(|url| host.overlaps(url))
     }
 
-    /// The command that removes its key, or those of its values that match.
-    fn removal(&self, values: &str) -> Remedy {
+    /// Whether git goes by it for everything that the pattern stands for.
+    fn covers(&self, host: &HostPattern) -> bool {
+        let below = |pattern: HostPattern| format!("{}/", host.canonical()).starts_with(&(pattern.canonical() + "/"));
+        let covers = |url| HostPattern::parse(url).is_ok_and(|pattern| !pattern.has_path() || below(pattern));
+        self.concerns(host) && self.parts().1.is_none_or(covers)
+    }
+
+    /// Its key without what may be a token: a user name and a password in an address.
+    fn shown(&self) -> Cow<'_, str> {
+        let (section, url, name) = self.parts();
+        match url.map(without_token) {
+            Some(Cow::Owned(bare)) => format!("{section}.{bare}.{name}").into(),
+            _ => Cow::Borrowed(&self.key),
+        }
+    }
+
+    /// What changes its file by these words of `git config`.
+    fn remedy(&self, words: &[&str]) -> Remedy {
         let Some(file) = self.origin.strip_prefix("file:") else {
             let remedy = "it comes from the environment: GIT_CONFIG_COUNT, GIT_CONFIG_PARAMETERS";
             return remedy.into();
         };
-        let values = if values.is_empty() { String::new() } else { format!(" {}", shell_quoted(values)) };
-        Remedy::Run(format!("git config --file {} --unset-all {}{values}", shell_quoted(file), shell_quoted(&self.key)))
+        if matches!(self.shown(), Cow::Owned(_)) {
+            let remedy = format!("remove it: git config --file {} --edit", shell_quoted(file));
+            return remedy.into();
+        }
+        let words = ["git", "config", "--file", file].into_iter().chain(words.iter().copied());
+        Remedy::Run(plan::line(&words.map(str::to_owned).collect::<Vec<_>>()))
+    }
+
+    /// What removes its key.
+    fn removal(&self) -> Remedy {
+        self.remedy(&["--unset-all", &self.key])
+    }
+
+    /// What removes those of its key's values that match.
+    fn removal_of(&self, values: &str) -> Remedy {
+        self.remedy(&["--unset-all", &self.key, values])
     }
 }
 
@@ -299,8 +334,8 @@ fn interfering(lines: &[Line], host: &HostPattern) -> Vec<(String, Remedy)> {
     for line in lines {
         let (section, url, name) = line.parts();
         let value = line.value.as_str();
-        let place =
-            format!("{} in {}", clean(&line.key), clean(line.origin.strip_prefix("file:").unwrap_or(&line.origin)));
+        let origin = line.origin.strip_prefix("file:").unwrap_or(&line.origin);
+        let place = format!("{} in {}", clean(&line.shown()), clean(origin));
         match (section, name) {
             // What the system and the user have for every host comes before keyfob's line, which resets it.
             ("credential", "helper")
@@ -312,29 +347,27 @@ fn interfering(lines: &[Line], host: &HostPattern) -> Vec<(String, Remedy)> {
                 // Not all of it: it may be a script with a password in it.
                 let helper = clean(value.split(' ').next().unwrap_or_default());
                 let message = format!("{place} is another helper for this host ({helper}): git hands it the token");
-                found.push((message, line.removal("!(^$|keyfob)")));
+                found.push((message, line.removal_of("!(^$|keyfob)")));
             }
             ("credential", "username") if line.concerns(host) && !host.names_user() => {
                 let message = format!("{place} makes git ask for that user name");
-                found.push((message, line.removal("")));
+                found.push((message, line.removal()));
             }
             ("http", "extraheader")
                 if line.concerns(host) && value.to_ascii_lowercase().starts_with("authorization") =>
             {
                 let message = format!("{place} sends a credential of its own, which goes before keyfob's");
-                found.push((message, line.removal(&format!("^{}", &value[.."authorization".len()]))));
+                found.push((message, line.removal_of(&format!("^{}", &value[.."authorization".len()]))));
             }
             ("url", "insteadof" | "pushinsteadof") if host.overlaps(value) => {
-                let target = clean(url.unwrap_or_default());
+                let target = clean(&without_token(url.unwrap_or_default()));
                 let message = format!("{place} sends git to {target} instead, where keyfob may not be asked");
-                found.push((message, line.removal("")));
+                found.push((message, line.removal()));
             }
             ("remote", "url" | "pushurl") if host.overlaps(value) => {
                 let Some(bare) = without_user(value) else { continue };
-                let file = line.origin.strip_prefix("file:").unwrap_or_default();
-                let [file, key, bare] = [file, &line.key, &bare].map(shell_quoted);
                 let message = format!("{place} has a user name in it, which git sends along");
-                found.push((message, Remedy::Run(format!("git config --file {file} {key} {bare}"))));
+                found.push((message, line.remedy(&[&line.key, &bare])));
             }
             _ => {}
         }
@@ -348,6 +381,12 @@ fn without_user(url: &str) -> Option<String> {
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let (_, host) = authority.rsplit_once('@')?;
     Some(format!("{scheme}://{host}{path}"))
+}
+
+/// An address as it may be shown: where the user name or the password may be a token, it is left out.
+fn without_token(url: &str) -> Cow<'_, str> {
+    let bare = Some(url).filter(|url| url.starts_with("http")).and_then(without_user);
+    bare.map_or(Cow::Borrowed(url), Cow::Owned)
 }
 
 /// Has git ask for the host's credential, as a fetch would, and says what came of it.

@@ -6,10 +6,10 @@ use super::former::{Former, FormerContext, User};
 use super::kubelogin;
 use super::plan::{digest, line};
 use super::profile::plain;
-use super::{Config, Consent, Outcome, Plan, Ran, Step, Wanted, on_path, own_name, own_path, run as ran};
+use super::{Config, Consent, Outcome, Plan, Ran, Step, Wanted, is_program, on_path, own_name, own_path, run as ran};
 use crate::commands::doctor::{Findings, Remedy};
 use crate::commands::print;
-use crate::config::{File, Profile};
+use crate::config::{File, Profile, file_path};
 use crate::failure::{Exit, Failure};
 use crate::text::{clean, nearest, shell_quoted};
 use anyhow::{Context, Result};
@@ -449,6 +449,15 @@ pub(super) fn examine(findings: &mut Findings, config: &File, concerns: impl Fn(
             continue;
         }
         let subject = format!("kubectl {name}");
+        if let Some(own) = exec.own_config() {
+            let message = format!("runs {} with the configuration {own}, which was not looked at", exec.command);
+            findings.doubt(
+                &subject,
+                message,
+                Remedy::Run(format!("KEYFOB_CONFIG={} keyfob doctor", shell_quoted(own))),
+            );
+            continue;
+        }
         let known = profile.filter(|name| config.profiles.contains_key(*name));
         let again =
             |profile: &str| format!("keyfob setup kubernetes --profile {profile} --user {}", shell_quoted(name));
@@ -457,9 +466,7 @@ pub(super) fn examine(findings: &mut Findings, config: &File, concerns: impl Fn(
             continue;
         }
         let program = &exec.command;
-        // A path that is not absolute starts at the kubeconfig.
-        let near = file.parent().unwrap_or(file).join(program);
-        if !(if program.contains('/') { near.is_file() } else { on_path(program).is_some() }) {
+        if !is_program(program, file.parent().unwrap_or(file)) {
             let remedy = match known {
                 Some(profile) => Remedy::Run(again(&shell_quoted(profile))),
                 None => again("NAME").into(),
@@ -500,6 +507,13 @@ impl Exec {
     /// Whether it asks for this profile.
     fn asks_for(&self, profile: &str) -> bool {
         self.is_keyfob() && self.args == Self::keyfob(String::new(), profile).args
+    }
+
+    /// The configuration that its environment names, if that is not the one this process has.
+    fn own_config(&self) -> Option<&str> {
+        let named = self.env.iter().flatten().find(|variable| variable.name == "KEYFOB_CONFIG");
+        let named = named.map(|variable| variable.value.as_str()).filter(|path| !path.is_empty())?;
+        (file_path().as_deref() != Some(Path::new(named))).then_some(named)
     }
 
     /// Whether a secret stands in its arguments, as kubelogin's may.

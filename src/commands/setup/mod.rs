@@ -20,7 +20,7 @@ use anyhow::{Context, Result};
 use plan::{Consent, Outcome, Plan, Step};
 use profile::{Config, Wanted};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// `keyfob setup`
@@ -153,6 +153,11 @@ fn own_name() -> Result<String> {
     let own = own_path()?;
     let found = on_path("keyfob").is_some_and(|first| std::fs::canonicalize(first).is_ok_and(|first| first == own));
     Ok(if found { "keyfob".to_owned() } else { own.to_string_lossy().into_owned() })
+}
+
+/// Whether there is a program to run: a name on `PATH`, or a path, which may start at `folder`.
+fn is_program(program: &str, folder: &Path) -> bool {
+    if program.contains('/') { folder.join(program).is_file() } else { on_path(program).is_some() }
 }
 
 /// The first program of this name on `PATH`.
