@@ -67,6 +67,7 @@ Examples:
   keyfob setup                            what there is to connect here, and how
   keyfob login lab                        sign in to the profile `lab`
   keyfob token --profile lab              print its access token
+  keyfob doctor                           look for what is wrong, and what to do about it
   kubectl --user lab get pods             a kubeconfig user whose exec command is `keyfob kubernetes`
   git config --global credential.https://github.com.helper '!keyfob git'
 

@@ -5,10 +5,11 @@
 //!
 //! ```text
 //! main            argv → run → exit code
+//!  ├ process      what this process arranges about itself before it does anything else
 //!  └ cli          clap definitions, nothing else
 //!     ├ callers/      one file per caller protocol: its request in, our Want out; a Credential in, its bytes out
 //!     │   kubernetes  git  azure (az, azd)  token
-//!     └ commands/     one file per thing a person does: login logout status setup completions
+//!     └ commands/     one file per thing a person does: login logout status doctor setup completions
 //!        │  both take their profile by `arguments`: config's keys as flags
 //!          └ acquire      the story, top to bottom: cached → lock → re-read → refresh → sign in → save
 //!              ├ device       RFC 8628's polling as a pure state machine

@@ -2,6 +2,8 @@
 //!
 //! What the source can say is read from the source: the texts in calls such as `Failure::…`, `.hint(…)` and `Err(…)`, and
 //! in `let what = …`, `let why = …` and `let hint = …`, which is how a text that does not fit into a call is named here.
+//!
+//! `docs/doctor.md` lists in the same way what `keyfob doctor` finds: the texts of its findings and of their remedies.
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
@@ -23,6 +25,17 @@ const ERRORS: [&str; 12] = [
     "let what = ",
     "let why = ",
     "let hint = ",
+];
+
+/// In front of what doctor finds, and of what to do about it.
+const FINDINGS: [&str; 6] = [".doubt(", ".bad(", ".failure(", "Remedy::Run(", "let message = ", "let remedy = "];
+
+/// Where doctor looks.
+const DOCTOR: [&str; 4] = [
+    "src/commands/doctor/",
+    "src/commands/setup/az.rs",
+    "src/commands/setup/git.rs",
+    "src/commands/setup/kubernetes.rs",
 ];
 
 /// What is no error: the prompt says why there is no QR code, and goes on.
@@ -107,38 +120,66 @@ fn is_said(text: &str) -> bool {
     text.contains(' ') && text.chars().any(|letter| letter.is_ascii_lowercase())
 }
 
-/// The cells of the tables' first two columns, as they stand.
-fn page() -> BTreeSet<String> {
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/errors.md")).unwrap();
-    let rows =
-        page.lines().filter(|line| line.starts_with('|') && !line.starts_with("|-") && !line.starts_with("| error"));
-    let cells =
-        rows.flat_map(|row| row.split('|').skip(1).take(2).map(|cell| cell.trim().to_owned()).collect::<Vec<_>>());
-    cells.filter(|cell| !cell.is_empty()).collect()
+/// The cells of the first two columns of a page's tables whose first column is headed so, as they stand.
+fn page(name: &str, heading: &str) -> BTreeSet<String> {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+    let (mut cells, mut ours) = (BTreeSet::new(), false);
+    for line in page.lines() {
+        let row: Vec<&str> = line.split('|').skip(1).map(str::trim).collect();
+        match row[..] {
+            [] => ours = false,
+            [first, ..] if first == heading => ours = true,
+            [first, ..] if first.starts_with("---") => {}
+            [first, second, ..] if ours => cells.extend([first, second].map(str::to_owned)),
+            _ => {}
+        }
+    }
+    cells.remove("");
+    cells
 }
 
-#[test]
-fn every_error_is_on_the_page() {
-    let page = page();
+/// What the source says behind one of these, and the page does not.
+fn missing(page: &BTreeSet<String>, starts: &[&str], is_meant: impl Fn(&str) -> bool) -> Vec<String> {
     let mut missing = Vec::new();
-    for (file, code) in source().iter().filter(|(file, _)| !OTHERS.iter().any(|other| file.starts_with(other))) {
-        for start in ERRORS {
+    for (file, code) in source().iter().filter(|(file, _)| is_meant(file)) {
+        for start in starts {
             for (at, _) in code.match_indices(start) {
                 let said = strings(&code[at + start.len()..]).into_iter().filter(|text| is_said(text));
                 missing.extend(said.filter(|text| !page.contains(text)).map(|text| format!("{file}: {text}")));
             }
         }
     }
-    assert!(missing.is_empty(), "not in docs/errors.md:\n{}", missing.join("\n"));
+    missing
 }
 
-#[test]
-fn every_text_on_the_page_is_said_somewhere() {
+/// What is on the page, and the source says nowhere.
+fn stale(page: BTreeSet<String>) -> Vec<String> {
     let said: BTreeSet<String> = source()
         .values()
         .flat_map(|code| code.match_indices('"').map(|(at, _)| strings(&code[at..])).collect::<Vec<_>>())
         .flatten()
         .collect();
-    let stale: Vec<_> = page().into_iter().filter(|text| !said.contains(text)).collect();
+    page.into_iter().filter(|text| !said.contains(text)).collect()
+}
+
+#[test]
+fn every_error_is_on_the_page() {
+    let is_meant = |file: &str| !OTHERS.iter().any(|other| file.starts_with(other));
+    let missing = missing(&page("docs/errors.md", "error"), &ERRORS, is_meant);
+    assert!(missing.is_empty(), "not in docs/errors.md:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn every_text_on_the_page_is_said_somewhere() {
+    let stale = stale(page("docs/errors.md", "error"));
     assert!(stale.is_empty(), "in docs/errors.md, but nowhere in the source:\n{}", stale.join("\n"));
+}
+
+#[test]
+fn everything_that_doctor_finds_is_on_its_page() {
+    let page = page("docs/doctor.md", "finding");
+    let missing = missing(&page, &FINDINGS, |file| DOCTOR.iter().any(|place| file.starts_with(place)));
+    assert!(missing.is_empty(), "not in docs/doctor.md:\n{}", missing.join("\n"));
+    let stale = stale(page);
+    assert!(stale.is_empty(), "in docs/doctor.md, but nowhere in the source:\n{}", stale.join("\n"));
 }

@@ -129,6 +129,20 @@ fn whatever_a_file_system_says_that_has_no_locks() {
 }
 
 #[test]
+fn doctor_doubts_it_and_leaves_nothing_behind() {
+    need_strace!();
+    let scene = Scene::signed_in(Options::default());
+    let output = run(&scene, "never", &["doctor", "--offline"]);
+    let doubt = "doubt  cache: the file system has no locks; lock files take their place, which is slower when a process dies\n       \
+                 -> set KEYFOB_CACHE_DIR to a folder on a local disk\n";
+    assert!(output.stdout.contains(doubt), "{output:?}");
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+    assert_tidy(&scene);
+    let local = scene.silently(["doctor", "--offline"]).stdout;
+    assert!(!local.contains("no locks"), "{local}");
+}
+
+#[test]
 fn twelve_with_an_ended_token_share_one_refresh() {
     need_strace!();
     let scene = Scene::signed_in(Options::default());

@@ -46,7 +46,7 @@ pub fn path() -> Option<PathBuf> {
 }
 
 /// Reads the file at [`path`]. A file that is not there is an empty one, unless `KEYFOB_CONFIG` names it.
-pub(super) fn load() -> Result<File> {
+pub fn load() -> Result<File> {
     let Some(path) = path() else { return Ok(File::default()) };
     // Room for any usual file: one read instead of several.
     let mut text = String::with_capacity(4096);

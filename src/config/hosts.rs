@@ -106,6 +106,11 @@ impl HostPattern {
         })
     }
 
+    /// Whether it is for one user name alone.
+    pub fn names_user(&self) -> bool {
+        self.username.is_some()
+    }
+
     /// Whether it stands for many hosts.
     pub fn is_wildcard(&self) -> bool {
         self.wildcard

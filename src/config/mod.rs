@@ -10,7 +10,7 @@ mod keys;
 mod profile;
 mod settings;
 
-pub use file::{Az, File, path as file_path};
+pub use file::{Az, File, load, path as file_path};
 pub use hosts::{HostPattern, HostRule, Target};
 pub use keys::{KEYS, Key, Shape, text, word};
 pub use profile::{AuthMethod, Endpoints, Profile, PromptMode, SessionKey};
@@ -158,7 +158,7 @@ impl Profile {
 
 impl file::File {
     /// The name of a profile that there is. `origin` is where it was named, for the error.
-    fn named<'n>(&self, origin: &str, name: &'n str) -> Result<&'n str, Failure> {
+    pub fn named<'n>(&self, origin: &str, name: &'n str) -> Result<&'n str, Failure> {
         if self.profiles.contains_key(name) {
             return Ok(name);
         }

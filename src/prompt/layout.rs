@@ -30,15 +30,15 @@ enum Part {
 
 /// What the layout has to know of a terminal.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Terminal {
+pub struct Terminal {
     /// Columns.
-    pub(super) width: usize,
+    pub width: usize,
     /// Rows.
-    pub(super) height: usize,
+    pub height: usize,
     /// Colours and bold letters are wanted.
-    pub(super) colour: bool,
+    pub colour: bool,
     /// It shows more than ASCII.
-    pub(super) unicode: bool,
+    pub unicode: bool,
 }
 
 /// One row of a terminal, or more where a value is wider than the terminal.
@@ -193,7 +193,7 @@ fn labelled(label: &str, value: &str) -> String {
 }
 
 /// Lines of whole words; one that is wider than the terminal has a line of its own.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
         match lines.last_mut() {

@@ -1,117 +1,115 @@
 //! What is on this machine: the configuration, the files it names, and the sessions.
 
-use super::Findings;
-use crate::cache::Store;
-use crate::clock::Timestamp;
+use super::{Findings, Remedy};
+use crate::cache::{Session, Store};
+use crate::clock::{Timestamp, roughly};
 use crate::config::{self, File, Profile};
-use crate::failure::Failure;
 use crate::text::shell_quoted;
 use anyhow::{Context, Result};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// Others may write.
 const WRITABLE: u32 = 0o022;
 /// Others may do anything.
 const OPEN: u32 = 0o077;
 
-/// Looks at `config.toml`; what it says, and its usable profiles, or only the one that is named. Fails if there is none of
-/// that name.
-pub(super) fn configuration(findings: &mut Findings, only: Option<&str>) -> Result<(File, Vec<Profile>)> {
-    const SUBJECT: &str = "configuration";
-    let path = config::file_path().context("there is no home directory to find config.toml in")?;
-    let place = path.display();
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            findings.doubt(
-                SUBJECT,
-                format!("{place} is not there; every caller has to say everything by flags"),
-                "keyfob setup --profile NAME --issuer URL --client-id ID",
-            );
-            String::new()
-        }
-        Err(e) => {
-            findings.bad(SUBJECT, format!("{place}: {e}"), format!("ls -l {}", quoted(&path)));
-            String::new()
-        }
-    };
-    let file = match config::read(&path, &text) {
-        Ok(file) => file,
-        Err(failure) => {
-            findings.bad(SUBJECT, failure.message, "correct that line");
-            File::default()
-        }
-    };
-    if let Some(name) = only.filter(|name| !file.profiles.contains_key(*name)) {
-        let known: Vec<_> = file.profiles.keys().map(String::as_str).collect();
-        return Err(Failure::usage(format!("there is no profile {name:?}"))
-            .hint(format!("the profiles in {place}: {}", known.join(", ")))
-            .into());
+/// Looks at `config.toml`; what it says, if it can be read, and its usable profiles, or only the one that is named. Fails
+/// if there is none of that name.
+pub(super) fn configuration(findings: &mut Findings, only: Option<&str>) -> Result<(Option<File>, Vec<Profile>)> {
+    let Some(file) = file(findings)? else { return Ok((None, Vec::new())) };
+    if let Some(name) = only {
+        file.named("--profile", name)?;
     }
-    if path.exists() {
-        let secret = file.profiles.values().any(|settings| settings.has("client-secret"));
-        match excess(&path, if secret { OPEN } else { WRITABLE }) {
-            Some(mode) => {
-                let why = if secret {
-                    "holds a client secret, and other users can get at it"
-                } else {
-                    "is writable by others"
-                };
-                findings.bad(
-                    SUBJECT,
-                    format!("{place} {why} (mode {mode:04o})"),
-                    format!("chmod go= {}", quoted(&path)),
-                );
-            }
-            None => findings.ok(SUBJECT, format!("{place}: {}", count(file.profiles.len(), "profile"))),
-        }
+    let variable = std::env::var("KEYFOB_PROFILE").ok().filter(|name| !name.is_empty());
+    if let Some(name) = variable.filter(|name| !file.profiles.contains_key(name)) {
+        let message = format!("it names the profile {name:?}, which there is not");
+        findings.bad("KEYFOB_PROFILE", message, Remedy::Run("unset KEYFOB_PROFILE".into()));
     }
     let mut profiles = Vec::new();
-    let named = |name: &String| only.is_none_or(|only| only == name);
-    for (name, profile) in Profile::all_of(file.clone()).into_iter().filter(|(name, _)| named(name)) {
+    for (name, profile) in Profile::all_of(file.clone()) {
+        if only.is_some_and(|only| only != name) {
+            continue;
+        }
         let subject = format!("profile {name}");
         match profile {
             Ok(profile) => {
                 secret_file(findings, &subject, &profile);
                 profiles.push(profile);
             }
-            Err(failure) => findings.failure(&subject, &failure.into()),
+            Err(failure) => findings.failure(&subject, &failure.into(), "correct that"),
         }
     }
-    Ok((file, profiles))
+    Ok((Some(file), profiles))
+}
+
+/// What `config.toml` says, if it can be read.
+fn file(findings: &mut Findings) -> Result<Option<File>> {
+    const SUBJECT: &str = "configuration";
+    let path = config::file_path().context("there is no home directory to find config.toml in")?;
+    let place = path.display();
+    if !path.exists() {
+        if std::env::var_os("KEYFOB_CONFIG").is_some() {
+            let message = format!("KEYFOB_CONFIG names {place}, which is not there");
+            findings.bad(SUBJECT, message, Remedy::Run("unset KEYFOB_CONFIG".into()));
+            return Ok(None);
+        }
+        let message = format!("{place} is not there; every caller has to say everything by flags");
+        findings.doubt(SUBJECT, message, "keyfob setup --profile NAME --issuer URL --client-id ID");
+        return Ok(Some(File::default()));
+    }
+    let file = match config::load() {
+        Ok(file) => file,
+        Err(error) => {
+            findings.failure(SUBJECT, &error, "correct that");
+            return Ok(None);
+        }
+    };
+    let holds_secret = file.profiles.values().any(|settings| settings.has("client-secret"));
+    if let Some(mode) = excess(&path, OPEN).filter(|_| holds_secret) {
+        let message = format!("other users can get at the client secret in {place} (mode {mode:04o})");
+        findings.bad(SUBJECT, message, close(&path, "go="));
+    } else if let Some(mode) = excess(&path, WRITABLE) {
+        findings.bad(SUBJECT, format!("other users can change {place} (mode {mode:04o})"), close(&path, "go-w"));
+    } else {
+        findings.ok(SUBJECT, format!("{} in {place}", count(file.profiles.len(), "profile")));
+    }
+    Ok(Some(file))
 }
 
 fn secret_file(findings: &mut Findings, subject: &str, profile: &Profile) {
     if let Err(error) = profile.client_secret() {
-        findings.failure(subject, &error);
+        findings.failure(subject, &error, "write it there, or correct `client-secret-file`");
     } else if let Some((file, mode)) = profile.client_secret_file().and_then(|file| Some((file, excess(file, OPEN)?))) {
-        let message = format!("other users can get at the client secret {} (mode {mode:04o})", file.display());
-        findings.bad(subject, message, format!("chmod go= {}", quoted(file)));
+        let message = format!("other users can get at the client secret in {} (mode {mode:04o})", file.display());
+        findings.bad(subject, message, close(file, "go="));
     }
 }
 
 /// Looks at the cache folder and the sessions in it.
 pub(super) fn cache(findings: &mut Findings, profiles: &[Profile]) {
-    const SUBJECT: &str = "sessions";
+    const SUBJECT: &str = "cache";
+    let elsewhere = "set KEYFOB_CACHE_DIR to a folder of your own";
+    let place = Store::path().map(|path| path.display().to_string()).unwrap_or_default();
     let store = match Store::open() {
         Ok(Some(store)) => store,
         Ok(None) => {
-            let place = Store::path().map(|path| path.display().to_string()).unwrap_or_default();
             findings.ok(SUBJECT, format!("{place} is not there yet; the first sign-in makes it"));
-            signed_out(findings, profiles);
+            for profile in profiles {
+                session(findings, profile, None);
+            }
             return;
         }
-        Err(error) => return findings.failure(SUBJECT, &error),
+        Err(error) => return findings.failure(SUBJECT, &error, elsewhere),
     };
     match store.contents() {
-        Err(error) => findings.failure(SUBJECT, &error),
+        Err(error) => findings.failure(SUBJECT, &error, elsewhere),
         Ok(contents) => {
-            let place = Store::path().map(|path| path.display().to_string()).unwrap_or_default();
-            findings.ok(SUBJECT, format!("{place}: {}", count(contents.sessions.len(), "session")));
+            findings.ok(SUBJECT, format!("{} in {place}", count(contents.sessions.len(), "session")));
             for (file, why) in contents.damaged {
                 let message = format!("{} is damaged: {why}", file.display());
-                findings.doubt(SUBJECT, message, "keyfob login, which sets it aside and begins anew");
+                findings.doubt(SUBJECT, message, Remedy::Run(format!("rm {}", quoted(&file))));
             }
         }
     }
@@ -120,28 +118,41 @@ pub(super) fn cache(findings: &mut Findings, profiles: &[Profile]) {
         findings.doubt(SUBJECT, message, "set KEYFOB_CACHE_DIR to a folder on a local disk");
     }
     for profile in profiles {
-        let subject = format!("profile {}", profile.title());
         match store.session(&profile.session).session() {
-            Err(error) => findings.failure(&subject, &error),
-            Ok(session) => match session.filter(|session| session.signed_in(Timestamp::now())) {
-                None => signed_out(findings, std::slice::from_ref(profile)),
-                Some(session) => {
-                    if let Some(trouble) = &session.trouble {
-                        let message = format!("the last time the provider was asked: {}", trouble.message);
-                        findings.doubt(&subject, message, profile.command("login"));
-                    }
-                    let who = session.account.map(|account| format!(" as {}", account.name)).unwrap_or_default();
-                    findings.ok(subject, format!("signed in{who}"));
-                }
-            },
+            Err(error) => findings.failure(&subject(profile), &error, elsewhere),
+            Ok(found) => session(findings, profile, found),
         }
     }
 }
 
-fn signed_out(findings: &mut Findings, profiles: &[Profile]) {
-    for profile in profiles {
-        let subject = format!("profile {}", profile.title());
-        findings.doubt(&subject, "nobody is signed in", profile.command("login"));
+fn subject(profile: &Profile) -> String {
+    format!("session {}", profile.title())
+}
+
+/// What a sign-in left behind, if there was one.
+fn session(findings: &mut Findings, profile: &Profile, session: Option<Session>) {
+    let subject = subject(profile);
+    let login = || profile.command("login");
+    let now = Timestamp::now();
+    let Some(session) = session.filter(|session| session.signed_in(now)) else {
+        return findings.doubt(&subject, "nobody is signed in", Remedy::Run(login()));
+    };
+    let who = session.account.map(|account| format!(" as {}", account.name)).unwrap_or_default();
+    findings.ok(&subject, format!("signed in{who}"));
+    if let Some(trouble) = session.trouble {
+        let message = format!("there was trouble when the provider was last asked: {}", trouble.message);
+        findings.doubt(&subject, message, Remedy::Run(login()));
+    }
+    // What has no end needs no renewal.
+    let ends: Option<Vec<_>> = session.tokens.iter().map(|token| token.expires_at).collect();
+    if let Some(end) = ends.into_iter().flatten().max().filter(|_| session.refresh_token.is_none()) {
+        let left = roughly(Duration::from_secs(end.since(now)));
+        let message = format!("the token ends in {left}, and the provider gave none to renew it with");
+        let remedy = format!(
+            "have the provider give this client refresh tokens; `offline_access` may have to be among the `scopes`; then {} --force",
+            login()
+        );
+        findings.doubt(&subject, message, remedy);
     }
 }
 
@@ -149,6 +160,10 @@ fn signed_out(findings: &mut Findings, profiles: &[Profile]) {
 fn excess(path: &Path, forbidden: u32) -> Option<u32> {
     let mode = std::fs::metadata(path).ok()?.mode() & 0o7777;
     (mode & forbidden != 0).then_some(mode)
+}
+
+fn close(path: &Path, change: &str) -> Remedy {
+    Remedy::Run(format!("chmod {change} {}", quoted(path)))
 }
 
 fn quoted(path: &Path) -> String {

@@ -1,6 +1,6 @@
 //! What is on the network: the way there, and each profile's provider.
 
-use super::Findings;
+use super::{Findings, Remedy};
 use crate::address::Address;
 use crate::clock::roughly;
 use crate::config::Profile;
@@ -15,36 +15,49 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// What a proxy is named by, in the order in which it is looked for.
 const PROXIES: [&str; 6] = ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
 
+const NETWORK: &str = "check the network, the proxy (HTTPS_PROXY, NO_PROXY), and for a private authority `ca-file`";
+
 /// The proxy and the certificate authorities, as a request would use them.
 pub(super) fn way(findings: &mut Findings) {
-    let named = PROXIES.iter().find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
-    match (ureq::Proxy::try_from_env(), named) {
-        (Some(proxy), _) => findings.ok("proxy", format!("{}:{}", proxy.host(), proxy.port())),
+    let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    match (ureq::Proxy::try_from_env(), PROXIES.into_iter().find(set)) {
+        (Some(proxy), name) => {
+            let by = name.map(|name| format!(", by {name}")).unwrap_or_default();
+            let but = ["NO_PROXY", "no_proxy"].into_iter().find(set);
+            let but = but.map(|name| format!(", but not for what {name} names")).unwrap_or_default();
+            findings.ok("proxy", format!("{}:{}{by}{but}", proxy.host(), proxy.port()));
+        }
         (None, Some(name)) => {
-            findings.bad("proxy", format!("{name} is set, but is not the address of a proxy"), format!("unset {name}"));
+            let message = format!("{name} is set, but is not the address of a proxy");
+            findings.bad("proxy", message, Remedy::Run(format!("unset {name}")));
         }
         (None, None) => findings.ok("proxy", "none"),
     }
-    let found = rustls_native_certs::load_native_certs();
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().find(|name| std::env::var_os(name).is_some());
-    let place = named.map_or_else(|| "the platform's".to_owned(), |name| format!("those that {name} names"));
-    match (found.certs.len(), named) {
+    authorities(findings, rustls_native_certs::load_native_certs().certs.len(), named);
+}
+
+fn authorities(findings: &mut Findings, number: usize, named: Option<&str>) {
+    const SUBJECT: &str = "trust store";
+    match (number, named) {
         (0, Some(name)) => {
-            findings.bad("authorities", format!("{name} names no certificate authorities"), format!("unset {name}"));
+            let message = format!("{name} names no certificate authorities");
+            findings.bad(SUBJECT, message, Remedy::Run(format!("unset {name}")));
         }
         (0, None) => {
             let remedy = "install the package ca-certificates, or name a file by `ca-file` in the profile";
-            findings.bad("authorities", "the platform has no certificate authorities", remedy);
+            findings.bad(SUBJECT, "the platform has no certificate authorities", remedy);
         }
-        (number, _) => findings.ok("authorities", format!("{place}: {number}")),
+        (_, Some(name)) => findings.ok(SUBJECT, format!("{number} certificate authorities, by {name}")),
+        (_, None) => findings.ok(SUBJECT, format!("{number} certificate authorities of the platform")),
     }
 }
 
 /// One profile's provider: that it answers, what time it thinks it is, and where a sign-in would start.
 pub(super) fn profile(findings: &mut Findings, profile: &Profile) {
-    let subject = format!("profile {}", profile.title());
+    let subject = format!("provider {}", profile.title());
     if let Err(error) = look(findings, &subject, profile) {
-        findings.failure(&subject, &error);
+        findings.failure(&subject, &error, NETWORK);
     }
 }
 
@@ -57,22 +70,35 @@ fn look(findings: &mut Findings, subject: &str, profile: &Profile) -> Result<()>
     let reply = match http.get(&url, None) {
         Ok(reply) => reply,
         Err(why) => {
-            let remedy = "check the network, the proxy (HTTPS_PROXY, NO_PROXY), and for a private authority `ca-file`";
-            findings.bad(subject, unreachable(&url, &why).message, remedy);
+            findings.bad(subject, unreachable(&url, &why).message, NETWORK);
             return Ok(());
         }
     };
-    match reply.skew.seconds() {
-        Some(ahead) if ahead != 0 => {
-            let by = roughly(Duration::from_secs(ahead.unsigned_abs()));
-            let way = if ahead > 0 { "behind" } else { "ahead of" };
-            let message = format!("this machine's clock is {by} {way} the provider's");
-            findings.bad(subject, message, "set the clock, best by itself: timedatectl set-ntp true");
-        }
-        _ => {}
+    if let Some(ahead) = reply.skew.seconds().filter(|ahead| *ahead != 0) {
+        let by = roughly(Duration::from_secs(ahead.unsigned_abs()));
+        let way = if ahead > 0 { "behind" } else { "ahead of" };
+        let message = format!("this machine's clock is {by} {way} the provider's");
+        findings.bad(subject, message, "set the clock, best by itself: timedatectl set-ntp true");
     }
     let (client, _) = Client::new(profile, None, LIMIT)?;
-    let endpoint = client.device_endpoint()?;
-    findings.ok(subject, format!("{url} answers; sign-in starts at {endpoint}"));
+    findings.ok(subject, format!("{url} answers; a sign-in starts at {}", client.device_endpoint()?));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_platform_without_authorities_gets_them() {
+        let lines = |number, named| {
+            let mut findings = Findings::default();
+            authorities(&mut findings, number, named);
+            findings.text(None)
+        };
+        let none = lines(0, None);
+        assert!(none.starts_with("bad    trust store: the platform has no certificate authorities\n"), "{none}");
+        assert!(none.contains("       -> install the package ca-certificates, or "), "{none}");
+        assert!(lines(3, None).starts_with("ok     trust store: 3 certificate authorities of the platform\n"));
+    }
 }

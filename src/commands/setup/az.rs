@@ -3,7 +3,7 @@
 use super::former::Former;
 use super::plan::folder_to_make;
 use super::{Config, Consent, Outcome, Plan, Step, Wanted, own_path, run as ran};
-use crate::commands::doctor::Findings;
+use crate::commands::doctor::{Findings, Remedy};
 use crate::commands::print;
 use crate::config::edit;
 use crate::failure::{Exit, Failure};
@@ -127,14 +127,21 @@ fn undoing(folder: &Path, profile: Option<&str>) -> Result<Plan> {
 
 /// What programs find that run `az`.
 pub(super) fn examine(findings: &mut Findings) {
-    const FOLDER: &str = "keyfob setup az FOLDER, and FOLDER before it on PATH";
-    match super::on_path("az") {
-        None => findings.doubt("az", "[az] is configured, but there is no az on PATH", FOLDER),
-        Some(az) if std::fs::canonicalize(&az).is_ok_and(|target| target.ends_with("keyfob")) => {
-            findings.ok("az", format!("programs run {}, which is keyfob", az.display()));
-        }
-        Some(az) => findings.doubt("az", format!("programs run {}, which is not keyfob", az.display()), FOLDER),
+    let is_keyfob = |az: &Path| std::fs::canonicalize(az).is_ok_and(|target| target.ends_with("keyfob"));
+    let mut found = super::all_on_path("az");
+    let first = found.next();
+    if let Some(az) = first.as_deref().filter(|az| is_keyfob(az)) {
+        return findings.ok("az", format!("programs run {}, which is keyfob", az.display()));
     }
+    let message = match first {
+        None => "[az] is configured, but there is none on PATH".to_owned(),
+        Some(az) => format!("programs run {}, which is not keyfob", az.display()),
+    };
+    let remedy = match found.find(|az| is_keyfob(az)).as_deref().and_then(Path::parent) {
+        Some(folder) => Remedy::Run(format!("export PATH={}:\"$PATH\"", shell_quoted(&folder.to_string_lossy()))),
+        None => "keyfob setup az FOLDER, and FOLDER before the others on PATH".into(),
+    };
+    findings.doubt("az", message, remedy);
 }
 
 /// What a program that runs `az` will find with this `PATH`, unless it is the one in the folder.

@@ -1,12 +1,13 @@
 //! `keyfob setup git`: a line in `[hosts]`, and git's `credential.URL.helper`, through `git config` itself.
 
-use super::{Config, Consent, Outcome, Plan, Ran, Wanted, on_path, own_path, run as ran};
-use crate::commands::doctor::Findings;
+use super::{Config, Consent, Outcome, Plan, Ran, Wanted, is_program, own_path, plan, run as ran};
+use crate::commands::doctor::{Findings, Remedy};
 use crate::commands::print;
 use crate::config::{HostPattern, HostRule, Profile, edit};
 use crate::failure::{Exit, Failure};
 use crate::text::{clean, shell_quoted};
 use anyhow::Result;
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 /// `keyfob setup git`
@@ -89,7 +90,7 @@ fn connecting(mut config: Config, hosts: &[HostPattern], profile: &str) -> Resul
         if host.has_path() && values(&by_path(&url))?.is_empty() {
             plan.run(["git", "config", "--global", &by_path(&url), "true"]);
         }
-        plan.notes.extend(interfering(host)?);
+        plan.notes.extend(interfering(&listed()?, host).into_iter().map(|(what, _)| what));
     }
     plan.notes.dedup();
     Ok(plan)
@@ -188,80 +189,204 @@ fn file_of(key: &str) -> Result<Option<PathBuf>> {
 /// What git runs for a host that has a profile.
 pub(super) fn examine(findings: &mut Findings, rule: &HostRule) {
     let url = rule.pattern.canonical();
-    let subject = format!("git, {url}");
-    let quoted = shell_quoted(&url);
-    let again = format!(
-        "keyfob setup git --undo {quoted}, then keyfob setup git --profile {} {quoted}",
-        shell_quoted(&rule.profile)
-    );
+    let subject = format!("git {url}");
+    let (quoted, profile) = (shell_quoted(&url), shell_quoted(&rule.profile));
     // Without git there is nothing to look at.
-    let Ok(helpers) = values(&format!("credential.{url}.helper")) else { return };
-    let Some(helper) = helpers.iter().find(|value| is_ours(value)) else {
-        let connect = format!("keyfob setup git --profile {} {quoted}", shell_quoted(&rule.profile));
-        findings.doubt(&subject, format!("has the profile {:?}, but git does not ask keyfob", rule.profile), connect);
-        return;
-    };
-    let program = program_of(helper);
-    let there = if program.contains('/') { Path::new(program).is_file() } else { on_path(program).is_some() };
-    if !there {
-        findings.bad(&subject, format!("git runs {program}, which is not there"), again);
-        return;
-    }
-    if rule.pattern.has_path() && !values(&by_path(&url)).is_ok_and(|values| values == ["true"]) {
-        let remedy = format!("git config --global {} true", shell_quoted(&by_path(&url)));
-        findings.bad(&subject, "git does not say which path it wants a token for, so it gets none", remedy);
-    }
-    for note in interfering(&rule.pattern).unwrap_or_default() {
+    let Ok(lines) = listed() else { return };
+    let helpers = lines.iter().filter(|line| line.is("credential", "helper") && line.covers(&rule.pattern));
+    // An empty one takes back all before it.
+    let asked = helpers.fold(None, |asked, line| match line.value.as_str() {
+        "" => None,
+        helper => program_asked(helper).or(asked),
+    });
+    let Some(program) = asked else {
+        let connect = format!("keyfob setup git --profile {profile} {quoted}");
         findings.doubt(
             &subject,
-            note,
-            "git config --show-origin --list shows it; git config --unset-all NAME removes it",
+            format!("it has the profile {:?}, but git does not ask keyfob", rule.profile),
+            Remedy::Run(connect),
         );
+        return;
+    };
+    if !is_program(&program, Path::new("/")) {
+        let again = format!("keyfob setup git --undo {quoted} && keyfob setup git --profile {profile} {quoted}");
+        findings.bad(&subject, format!("git runs {program}, which is not there"), Remedy::Run(again));
+        return;
     }
-    findings.ok(subject, format!("git runs {program}; the profile is {:?}", rule.profile));
+    findings.ok(&subject, format!("git runs {program} for the profile {:?}", rule.profile));
+    if rule.pattern.has_path() {
+        // What stands for any host matches as one of them.
+        let words = ["config", "--type=bool", "--get-urlmatch", "credential.useHttpPath", &url.replace('*', "any")];
+        if git(&words, "").is_ok_and(|said| said.stdout.trim() != "true") {
+            let remedy = format!("git config --global {} true", shell_quoted(&by_path(&url)));
+            findings.bad(
+                &subject,
+                "git does not say which path it wants a token for, so it gets none",
+                Remedy::Run(remedy),
+            );
+        }
+    }
+    for (what, remedy) in interfering(&lines, &rule.pattern) {
+        findings.doubt(&subject, what, remedy);
+    }
 }
 
-/// What else in git's configuration would come between keyfob and this host.
-fn interfering(host: &HostPattern) -> Result<Vec<String>> {
-    let mut notes = Vec::new();
+/// The program of keyfob's that git runs by this helper, however it is written; `None` for another's.
+fn program_asked(helper: &str) -> Option<String> {
+    let (command, by_shell) = helper.strip_prefix('!').map_or((helper, false), |command| (command, true));
+    let (program, rest) = match command.strip_prefix('\'') {
+        Some(quoted) => quoted.split_once('\'')?,
+        None => command.split_once(' ').unwrap_or((command, "")),
+    };
+    let name = program.rsplit('/').next()?;
+    if by_shell || program.starts_with('/') {
+        let runs_git =
+            name == "git-credential-keyfob" || name == "keyfob" && rest.split_whitespace().next() == Some("git");
+        return runs_git.then(|| program.to_owned());
+    }
+    (name == "keyfob").then(|| format!("git-credential-{program}"))
+}
+
+/// A line of git's configuration.
+struct Line {
+    /// `system`, `global`, `local`, `worktree` or `command`.
+    scope: String,
+    /// Where it stands: `file:PATH`, `command line:`, …
+    origin: String,
+    key: String,
+    value: String,
+}
+
+impl Line {
+    /// Its section, what is in quotes behind that, and its name.
+    fn parts(&self) -> (&str, Option<&str>, &str) {
+        let (section, name) = self.key.rsplit_once('.').unwrap_or_default();
+        let (section, url) = section.split_once('.').map_or((section, None), |(section, url)| (section, Some(url)));
+        (section, url, name)
+    }
+
+    fn is(&self, section: &str, name: &str) -> bool {
+        let (own_section, _, own_name) = self.parts();
+        (own_section, own_name) == (section, name)
+    }
+
+    /// Whether it is for this host, or for all.
+    fn concerns(&self, host: &HostPattern) -> bool {
+        self.parts().1.is_none_or(|url| host.overlaps(url))
+    }
+
+    /// Whether git goes by it for everything that the pattern stands for.
+    fn covers(&self, host: &HostPattern) -> bool {
+        let below = |pattern: HostPattern| format!("{}/", host.canonical()).starts_with(&(pattern.canonical() + "/"));
+        let covers = |url| HostPattern::parse(url).is_ok_and(|pattern| !pattern.has_path() || below(pattern));
+        self.concerns(host) && self.parts().1.is_none_or(covers)
+    }
+
+    /// Its key without what may be a token: a user name and a password in an address.
+    fn shown(&self) -> Cow<'_, str> {
+        let (section, url, name) = self.parts();
+        match url.map(without_token) {
+            Some(Cow::Owned(bare)) => format!("{section}.{bare}.{name}").into(),
+            _ => Cow::Borrowed(&self.key),
+        }
+    }
+
+    /// What changes its file by these words of `git config`.
+    fn remedy(&self, words: &[&str]) -> Remedy {
+        let Some(file) = self.origin.strip_prefix("file:") else {
+            let remedy = "it comes from the environment: GIT_CONFIG_COUNT, GIT_CONFIG_PARAMETERS";
+            return remedy.into();
+        };
+        if matches!(self.shown(), Cow::Owned(_)) {
+            let remedy = format!("remove it: git config --file {} --edit", shell_quoted(file));
+            return remedy.into();
+        }
+        let words = ["git", "config", "--file", file].into_iter().chain(words.iter().copied());
+        Remedy::Run(plan::line(&words.map(str::to_owned).collect::<Vec<_>>()))
+    }
+
+    /// What removes its key.
+    fn removal(&self) -> Remedy {
+        self.remedy(&["--unset-all", &self.key])
+    }
+
+    /// What removes those of its key's values that match.
+    fn removal_of(&self, values: &str) -> Remedy {
+        self.remedy(&["--unset-all", &self.key, values])
+    }
+}
+
+/// All of git's configuration.
+fn listed() -> Result<Vec<Line>> {
     let list = git(&["config", "--null", "--show-scope", "--show-origin", "--list"], "")?.stdout;
     let fields: Vec<&str> = list.split_terminator('\0').collect();
-    for line in fields.chunks_exact(3) {
-        let (scope, origin, (key, value)) = (line[0], line[1], line[2].split_once('\n').unwrap_or((line[2], "")));
-        let Some((section, name)) = key.rsplit_once('.') else { continue };
-        let (section, url) = section.split_once('.').map_or((section, None), |(section, url)| (section, Some(url)));
-        let concerns = url.is_none_or(|url| host.overlaps(url));
-        let place = format!("{} in {}", clean(key), clean(origin.strip_prefix("file:").unwrap_or(origin)));
+    let line = |fields: &[&str]| {
+        let (key, value) = fields[2].split_once('\n').unwrap_or((fields[2], ""));
+        let [scope, origin, key, value] = [fields[0], fields[1], key, value].map(str::to_owned);
+        Line { scope, origin, key, value }
+    };
+    Ok(fields.chunks_exact(3).map(line).collect())
+}
+
+/// What else in git's configuration would come between keyfob and this host, and what to do about it.
+fn interfering(lines: &[Line], host: &HostPattern) -> Vec<(String, Remedy)> {
+    let mut found = Vec::new();
+    for line in lines {
+        let (section, url, name) = line.parts();
+        let value = line.value.as_str();
+        let origin = line.origin.strip_prefix("file:").unwrap_or(&line.origin);
+        let place = format!("{} in {}", clean(&line.shown()), clean(origin));
         match (section, name) {
             // What the system and the user have for every host comes before keyfob's line, which resets it.
             ("credential", "helper")
-                if concerns
-                    && (url.is_some() || !matches!(scope, "system" | "global"))
+                if line.concerns(host)
+                    && (url.is_some() || !matches!(&*line.scope, "system" | "global"))
                     && !value.is_empty()
-                    && !is_ours(value) =>
+                    && program_asked(value).is_none() =>
             {
-                notes.push(format!(
-                    "{place} is another helper for this host ({}): git hands it the token",
-                    clean(value)
-                ));
+                // Not all of it: it may be a script with a password in it.
+                let helper = clean(value.split(' ').next().unwrap_or_default());
+                let message = format!("{place} is another helper for this host ({helper}): git hands it the token");
+                found.push((message, line.removal_of("!(^$|keyfob)")));
             }
-            ("credential", "username") if concerns => {
-                notes.push(format!("{place} makes git ask for that user name"));
+            ("credential", "username") if line.concerns(host) && !host.names_user() => {
+                let message = format!("{place} makes git ask for that user name");
+                found.push((message, line.removal()));
             }
-            ("http", "extraheader") if concerns && value.to_ascii_lowercase().starts_with("authorization") => {
-                notes.push(format!("{place} sends a credential of its own, which goes before keyfob's"));
+            ("http", "extraheader")
+                if line.concerns(host) && value.to_ascii_lowercase().starts_with("authorization") =>
+            {
+                let message = format!("{place} sends a credential of its own, which goes before keyfob's");
+                found.push((message, line.removal_of(&format!("^{}", &value[.."authorization".len()]))));
             }
             ("url", "insteadof" | "pushinsteadof") if host.overlaps(value) => {
-                let target = clean(url.unwrap_or_default());
-                notes.push(format!("{place} sends git to {target} instead, where keyfob may not be asked"));
+                let target = clean(&without_token(url.unwrap_or_default()));
+                let message = format!("{place} sends git to {target} instead, where keyfob may not be asked");
+                found.push((message, line.removal()));
             }
-            ("remote", "url" | "pushurl") if host.overlaps(value) && value.contains('@') => {
-                notes.push(format!("{place} has a user name in it, which git sends along"));
+            ("remote", "url" | "pushurl") if host.overlaps(value) => {
+                let Some(bare) = without_user(value) else { continue };
+                let message = format!("{place} has a user name in it, which git sends along");
+                found.push((message, line.remedy(&[&line.key, &bare])));
             }
             _ => {}
         }
     }
-    Ok(notes)
+    found
+}
+
+/// An address without the user name and the password that are in it; `None` if there is none.
+fn without_user(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (_, host) = authority.rsplit_once('@')?;
+    Some(format!("{scheme}://{host}{path}"))
+}
+
+/// An address as it may be shown: where the user name or the password may be a token, it is left out.
+fn without_token(url: &str) -> Cow<'_, str> {
+    let bare = Some(url).filter(|url| url.starts_with("http")).and_then(without_user);
+    bare.map_or(Cow::Borrowed(url), Cow::Owned)
 }
 
 /// Has git ask for the host's credential, as a fetch would, and says what came of it.
@@ -287,7 +412,7 @@ fn checked(host: &HostPattern, profile: &Profile) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_ours;
+    use super::*;
 
     #[test]
     fn only_keyfobs_own_line_is_ours() {
@@ -298,6 +423,38 @@ mod tests {
             ["", "store", "!gh auth git-credential", "!keyfob git --profile a --host https://a", "/x/notkeyfob git"]
         {
             assert!(!is_ours(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn keyfob_is_known_however_git_is_told_to_run_it() {
+        for (helper, program) in [
+            ("!/usr/local/bin/keyfob git", Some("/usr/local/bin/keyfob")),
+            ("!'/home/a b/keyfob' git", Some("/home/a b/keyfob")),
+            ("!keyfob git --profile a --host https://a", Some("keyfob")),
+            ("/usr/bin/keyfob git", Some("/usr/bin/keyfob")),
+            ("keyfob", Some("git-credential-keyfob")),
+            ("/opt/git-credential-keyfob", Some("/opt/git-credential-keyfob")),
+            ("", None),
+            ("store", None),
+            ("!keyfob token", None),
+            ("!gh auth git-credential", None),
+            ("/x/notkeyfob git", None),
+            ("!'unended", None),
+        ] {
+            assert_eq!(program_asked(helper).as_deref(), program, "{helper}");
+        }
+    }
+
+    #[test]
+    fn the_user_name_alone_is_taken_out_of_an_address() {
+        for (url, bare) in [
+            ("https://ada@git.example/team/a", Some("https://git.example/team/a")),
+            ("https://ada:pass@git.example", Some("https://git.example")),
+            ("https://git.example/~a@b", None),
+            ("git@git.example:a", None),
+        ] {
+            assert_eq!(without_user(url).as_deref(), bare, "{url}");
         }
     }
 }

@@ -6,10 +6,10 @@ use super::former::{Former, FormerContext, User};
 use super::kubelogin;
 use super::plan::{digest, line};
 use super::profile::plain;
-use super::{Config, Consent, Outcome, Plan, Ran, Step, Wanted, on_path, own_name, own_path, run as ran};
-use crate::commands::doctor::Findings;
+use super::{Config, Consent, Outcome, Plan, Ran, Step, Wanted, is_program, on_path, own_name, own_path, run as ran};
+use crate::commands::doctor::{Findings, Remedy};
 use crate::commands::print;
-use crate::config::{File, Profile};
+use crate::config::{File, Profile, file_path};
 use crate::failure::{Exit, Failure};
 use crate::text::{clean, nearest, shell_quoted};
 use anyhow::{Context, Result};
@@ -421,46 +421,66 @@ fn interfering(name: &str, user: &Value, file: &Path) -> Result<Vec<(String, Str
     Ok(notes)
 }
 
-/// What kubectl runs for the users that have keyfob.
-pub(super) fn examine(findings: &mut Findings, config: &File) {
+/// What kubectl runs for the users that have keyfob, if their profile concerns.
+pub(super) fn examine(findings: &mut Findings, config: &File, concerns: impl Fn(Option<&str>) -> bool) {
+    const CORRECT: &str = "correct the kubeconfig, or KUBECONFIG";
     // Without kubectl there is nothing that would run keyfob by its configuration.
     if on_path("kubectl").is_none() {
         return;
     }
     let files = match Files::find(None) {
         Ok(files) => files,
-        Err(error) => return findings.failure("kubectl", &error),
+        Err(error) => return findings.failure("kubectl", &error, CORRECT),
     };
-    for (missing, _) in files.all.iter().filter(|(file, _)| std::env::var_os("KUBECONFIG").is_some() && !file.exists())
+    let (there, missing): (Vec<_>, Vec<_>) = files.all.iter().map(|(file, _)| file).partition(|file| file.exists());
+    if let Some(first) = missing.first().filter(|_| std::env::var_os("KUBECONFIG").is_some_and(|list| !list.is_empty()))
     {
-        findings.doubt(
-            "kubectl",
-            format!("KUBECONFIG names {}, which is not there", missing.display()),
-            "unset KUBECONFIG",
-        );
+        let remedy = match std::env::join_paths(there) {
+            Ok(list) if !list.is_empty() => format!("export KUBECONFIG={}", shell_quoted(&list.to_string_lossy())),
+            _ => "unset KUBECONFIG".to_owned(),
+        };
+        let message = format!("KUBECONFIG names {}, which is not there", first.display());
+        findings.doubt("kubectl", message, Remedy::Run(remedy));
     }
     for (name, exec) in files.execs().iter().filter(|(_, exec)| exec.is_keyfob()) {
-        let subject = format!("kubectl, {name}");
-        let program = &exec.command;
-        let there = if program.contains('/') { Path::new(program).is_file() } else { on_path(program).is_some() };
-        let again = format!("keyfob setup kubernetes --profile NAME --user {}", shell_quoted(name));
-        if !there {
-            findings.bad(&subject, format!("kubectl runs {program}, which is not there"), again);
-            continue;
-        }
-        let profile = exec.args.iter().flatten().skip_while(|arg| *arg != "--profile").nth(1);
-        if let Some(unknown) = profile.filter(|name| !config.profiles.contains_key(*name)) {
-            findings.bad(&subject, format!("kubectl asks for the profile {unknown:?}, which there is not"), again);
-            continue;
-        }
         let Some((file, user)) = files.user(name) else { continue };
+        let profile = exec.args.iter().flatten().skip_while(|arg| *arg != "--profile").nth(1);
+        if !concerns(profile.map(String::as_str)) {
+            continue;
+        }
+        let subject = format!("kubectl {name}");
+        if let Some(own) = exec.own_config() {
+            let message = format!("runs {} with the configuration {own}, which was not looked at", exec.command);
+            findings.doubt(
+                &subject,
+                message,
+                Remedy::Run(format!("KEYFOB_CONFIG={} keyfob doctor", shell_quoted(own))),
+            );
+            continue;
+        }
+        let known = profile.filter(|name| config.profiles.contains_key(*name));
+        let again =
+            |profile: &str| format!("keyfob setup kubernetes --profile {profile} --user {}", shell_quoted(name));
+        if let (Some(unknown), None) = (profile, known) {
+            findings.bad(&subject, format!("asks for the profile {unknown:?}, which there is not"), again("NAME"));
+            continue;
+        }
+        let program = &exec.command;
+        if !is_program(program, file.parent().unwrap_or(file)) {
+            let remedy = match known {
+                Some(profile) => Remedy::Run(again(&shell_quoted(profile))),
+                None => again("NAME").into(),
+            };
+            findings.bad(&subject, format!("runs {program}, which is not there"), remedy);
+            continue;
+        }
         match interfering(name, user, file) {
-            Err(error) => findings.failure(&subject, &error),
+            Err(error) => findings.failure(&subject, &error, CORRECT),
+            Ok(notes) if notes.is_empty() => findings.ok(&subject, format!("runs {program}")),
             Ok(notes) => {
                 for (what, remedy) in notes {
-                    findings.bad(&subject, what, remedy);
+                    findings.bad(&subject, what, Remedy::Run(remedy));
                 }
-                findings.ok(subject, format!("kubectl runs {program}"));
             }
         }
     }
@@ -487,6 +507,13 @@ impl Exec {
     /// Whether it asks for this profile.
     fn asks_for(&self, profile: &str) -> bool {
         self.is_keyfob() && self.args == Self::keyfob(String::new(), profile).args
+    }
+
+    /// The configuration that its environment names, if that is not the one this process has.
+    fn own_config(&self) -> Option<&str> {
+        let named = self.env.iter().flatten().find(|variable| variable.name == "KEYFOB_CONFIG");
+        let named = named.map(|variable| variable.value.as_str()).filter(|path| !path.is_empty())?;
+        (file_path().as_deref() != Some(Path::new(named))).then_some(named)
     }
 
     /// Whether a secret stands in its arguments, as kubelogin's may.

@@ -20,7 +20,7 @@ use anyhow::{Context, Result};
 use plan::{Consent, Outcome, Plan, Step};
 use profile::{Config, Wanted};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// `keyfob setup`
@@ -104,13 +104,14 @@ fn profile_alone(wanted: &Wanted, consent: &Consent) -> Result<()> {
     Ok(())
 }
 
-/// Looks at what git, kubectl and az are configured to run.
-pub(super) fn examine(findings: &mut Findings, file: &File) {
-    for rule in &file.hosts {
+/// Looks at what git, kubectl and az are configured to run, or only at what asks for one profile.
+pub(super) fn examine(findings: &mut Findings, file: &File, only: Option<&str>) {
+    let concerns = |profile: Option<&str>| only.is_none_or(|only| profile == Some(only));
+    for rule in file.hosts.iter().filter(|rule| concerns(Some(&rule.profile))) {
         git::examine(findings, rule);
     }
-    kubernetes::examine(findings, file);
-    if file.az != Az::default() {
+    kubernetes::examine(findings, file, concerns);
+    if file.az != Az::default() && concerns(file.az.profile.as_deref()) {
         az::examine(findings);
     }
 }
@@ -154,8 +155,19 @@ fn own_name() -> Result<String> {
     Ok(if found { "keyfob".to_owned() } else { own.to_string_lossy().into_owned() })
 }
 
+/// Whether there is a program to run: a name on `PATH`, or a path, which may start at `folder`.
+fn is_program(program: &str, folder: &Path) -> bool {
+    if program.contains('/') { folder.join(program).is_file() } else { on_path(program).is_some() }
+}
+
 /// The first program of this name on `PATH`.
 fn on_path(name: &str) -> Option<PathBuf> {
+    all_on_path(name).next()
+}
+
+/// Every program of this name on `PATH`.
+fn all_on_path(name: &str) -> impl Iterator<Item = PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    folders.into_iter().map(move |folder| folder.join(name)).filter(|file| file.is_file())
 }
