@@ -22,6 +22,20 @@ fn main() {
     if output("getconf", "GNU_LIBC_VERSION").is_some_and(|version| at_least(&version, (2, 36))) {
         println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
+    // The tables for unwinding are a ninth of the file, of the standard library and of C as well, where no compiler flag of
+    // ours leads. A panic ends the process (`panic = "abort"`), and without symbols no trace of it could be read. Only
+    // where nobody has chosen a linker, since not every one reads scripts.
+    if env::var("PROFILE").is_ok_and(|profile| profile == "release") && usual_linker() {
+        let folder = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+        println!("cargo::rerun-if-changed=no-unwinding.ld");
+        println!("cargo::rustc-link-arg-bins=-Wl,-T,{folder}/no-unwinding.ld");
+    }
+}
+
+/// Whether the linker is the compiler's own choice.
+fn usual_linker() -> bool {
+    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    env::var_os("RUSTC_LINKER").is_none() && !flags.contains("link")
 }
 
 /// What a program prints, without the line's end; `None` if there is no such program.
