@@ -5,8 +5,9 @@
 
 mod common;
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixListener;
 use std::thread;
 
 use common::errors::{Scene, can_mount, stable, with_mount};
@@ -391,4 +392,86 @@ fn a_folder_that_cannot_be_written_costs_nothing_and_still_answers_from_the_cach
     scene.assert_failed(&output, 1, error);
     assert_eq!(scene.idp.count("token:refresh_token"), 0, "nothing is asked for that could not be kept");
     scene.token();
+}
+
+// What the system does not give.
+
+#[test]
+fn a_cache_folder_that_cannot_be_opened_made_or_listed_is_named() {
+    let scene = Scene::signed_in();
+    let folder = scene.keyfob.home().join("x".repeat(300));
+    let output = Output::of(scene.command("never", ["token"]).env("KEYFOB_CACHE_DIR", &folder), b"");
+    let output = Output { stderr: output.stderr.replace(&"x".repeat(300), "LONG"), ..output };
+    let error = "error: could not open the cache folder HOME/LONG: File name too long (os error 36)\n";
+    scene.assert_failed(&output, 1, error);
+
+    let dangling = scene.keyfob.home().join("dangling");
+    symlink("nowhere", &dangling).unwrap();
+    let output = Output::of(scene.command("never", ["token"]).env("KEYFOB_CACHE_DIR", dangling.join("cache")), b"");
+    let error = "error: could not make the cache folder HOME/dangling/cache: File exists (os error 17)\n";
+    scene.assert_failed(&output, 1, error);
+
+    // The folder takes the last descriptor there is.
+    let mut status = scene.keyfob.other("sh");
+    status.args(["-c", "ulimit -n 4; exec \"$0\" status", env!("CARGO_BIN_EXE_keyfob")]);
+    let error = "error: could not list the cache folder: Too many open files (os error 24)\n";
+    scene.assert_failed(&Output::of(&mut status, b""), 1, error);
+}
+
+#[test]
+fn what_is_no_file_in_place_of_a_session_is_named() {
+    let scene = Scene::signed_in();
+    let file = scene.file();
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    set_mode(&file, 0o700);
+    let error = "error: could not read HOME/cache/SESSION.json: Is a directory (os error 21)\n";
+    scene.assert_failed(&scene.silently(["token"]), 1, error);
+    fs::remove_dir(&file).unwrap();
+    let _socket = UnixListener::bind(&file).unwrap();
+    let error = "error: could not open HOME/cache/SESSION.json: No such device or address (os error 6)\n";
+    scene.assert_failed(&scene.silently(["token"]), 1, error);
+}
+
+#[test]
+fn a_session_that_cannot_be_deleted_is_named() {
+    let scene = Scene::signed_in();
+    let file = scene.file();
+    let hold = scene.idp.hold(Endpoint::Revoke);
+    let output = thread::scope(|scope| {
+        let running = scope.spawn(|| scene.silently(["logout"]));
+        scene.idp.wait_for("revoke", 1, SOON);
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        drop(hold);
+        running.join().unwrap()
+    });
+    let error = "error: could not delete HOME/cache/SESSION.json: Is a directory (os error 21)\n";
+    scene.assert_failed(&output, 1, error);
+}
+
+#[test]
+fn a_damaged_session_that_cannot_be_set_aside_is_named_and_left() {
+    let scene = Scene::signed_in();
+    if !can_mount() {
+        skip!("`unshare` cannot mount one file over another here");
+    }
+    fs::write(scene.file(), "{").unwrap();
+    // What something is mounted on cannot be renamed.
+    let mount = "for F in \"$C\"/*.json; do mount --bind \"$F\" \"$F\"; done";
+    let error = "error: could not get a token for lab: could not set the damaged HOME/cache/SESSION.json aside: Device or \
+                 resource busy (os error 16)\n";
+    scene.assert_failed(&with_mount(&scene, mount, "never", &["token"]), 1, error);
+    assert_eq!(fs::read(scene.file()).unwrap(), b"{");
+}
+
+#[test]
+fn a_lock_that_somebody_keeps_is_named_with_how_to_see_whose_it_is() {
+    let scene = Scene::signed_in();
+    scene.leave(-1);
+    let lock = File::create(scene.file().with_extension("lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let error = "error: could not get a token for lab: another process has held the lock HOME/cache/SESSION.lock for 1 s\n\
+                 hint: see which: fuser -v HOME/cache/SESSION.lock\n";
+    scene.assert_failed(&scene.silently(["login", "--timeout", "1"]), 1, error);
 }

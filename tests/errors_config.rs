@@ -237,3 +237,155 @@ fn a_ca_file_without_certificates_is_named() {
     fails("HOME/ca.pem is not a PEM file");
     assert_eq!(scene.idp.requests().len(), 0);
 }
+
+/// The rest of what can be wrong in the file or in a flag: the whole line each, and what mends it.
+#[test]
+fn every_other_mistake_in_the_configuration_is_named() {
+    let keyfob = Keyfob::new(env!("CARGO_BIN_EXE_keyfob"));
+    let long = format!("issuer = 'https://id.example.com/{}'", "x".repeat(2000));
+    for (toml, error) in [
+        (
+            "provider = 'github'\nclient-id = 'c'\ntenant = 't'",
+            "HOME/config.toml:4: `tenant` means nothing to GitHub\n",
+        ),
+        (
+            "provider = 'google'\nclient-id = 'c'",
+            "profile \"lab\" has no `client-secret-file`, which Google wants\n\
+             hint: add `client-secret-file = \"…\"` below [profile.lab] in HOME/config.toml, or pass \
+             --client-secret-file\n",
+        ),
+        (
+            "provider = 'github-enterprise'\nclient-id = 'c'",
+            "profile \"lab\" has no `authority`, the address of your own installation\n\
+             hint: add `authority = \"…\"` below [profile.lab] in HOME/config.toml, or pass --authority\n",
+        ),
+        (
+            "provider = 'entra'\nclient-id = 'c'\ntenant = '../x'",
+            "HOME/config.toml:4: `tenant` must be a tenant id or a domain name\n",
+        ),
+        (
+            "issuer = 'https://id.example.com'\nclient-id = 'c'\nscopes = ['openid email']",
+            "HOME/config.toml:4: `scopes` \"openid email\" is not one scope; list them one by one\n",
+        ),
+        (
+            "issuer = 'https://id.example.com'\nclient-id = 'c'\nextra = { client_id = 'x' }",
+            "HOME/config.toml:4: `extra` cannot set `client_id`, which keyfob sends itself\n",
+        ),
+        ("client-id = \"a\\u001bb\"", "HOME/config.toml:2: `client-id` holds a control character\n"),
+        ("min-ttl = -1", "HOME/config.toml:2: `min-ttl` must be a whole number of seconds, not \"-1\"\n"),
+        ("extra = { '' = 'x' }", "HOME/config.toml:2: `extra` must be NAME=VALUE, not \"=x\"\n"),
+        ("client-id = ''", "HOME/config.toml:2: `client-id` is empty\n"),
+        ("issuer = 'id.example.com'\nclient-id = 'c'", "HOME/config.toml:2: `issuer` is not an absolute web address\n"),
+        ("issuer = 'https://a b'\nclient-id = 'c'", "HOME/config.toml:2: `issuer` is not a web address\n"),
+        (&format!("{long}\nclient-id = 'c'"), "HOME/config.toml:2: `issuer` is too long\n"),
+        (
+            "issuer = 'https://id.example.com/#x'\nclient-id = 'c'",
+            "HOME/config.toml:2: `issuer` has a fragment (`#…`)\n",
+        ),
+        ("issuer = 'https://id.example.com/?x'\nclient-id = 'c'", "HOME/config.toml:2: `issuer` has a query (`?…`)\n"),
+        (
+            "issuer = 'https://ada@id.example.com'\nclient-id = 'c'",
+            "HOME/config.toml:2: `issuer` has a user name in it\n",
+        ),
+        ("issuer = 'https://:443'\nclient-id = 'c'", "HOME/config.toml:2: `issuer` names no host\n"),
+        ("client-id = 7", "HOME/config.toml:2: `client-id` must be a string, not a number\n"),
+        ("extra = 'x'", "HOME/config.toml:2: `extra` must be a table, not a string\n"),
+        ("client-id = 'c'\nclient-id = 'd'", "HOME/config.toml:3: not valid TOML: duplicate key\n"),
+    ] {
+        keyfob.write_config(&format!("[profile.lab]\n{toml}\n"));
+        assert_failed(&keyfob, &silently(&keyfob, &["token"]), 2, &format!("error: {error}"));
+    }
+    keyfob.write_config("profile = 'lab'\n");
+    let error = "error: HOME/config.toml:1: `profile` must be a table, not a string\n";
+    assert_failed(&keyfob, &silently(&keyfob, &["token"]), 2, error);
+}
+
+#[test]
+fn every_mistake_in_hosts_is_named() {
+    let keyfob = Keyfob::new(env!("CARGO_BIN_EXE_keyfob"));
+    for (hosts, error) in [
+        (
+            "'https://git.example.com' = 7",
+            "HOME/config.toml:3: `https://git.example.com` must be a profile's name or a table, not a number\n",
+        ),
+        (
+            "'https://:x@git.example.com' = 'lab'",
+            "HOME/config.toml:3: `hosts`: \"https://:x@git.example.com\" has a user name that is empty, or a password\n",
+        ),
+        (
+            "'https://git.*.com' = 'lab'",
+            "HOME/config.toml:3: `hosts`: \"https://git.*.com\" has a `*` that is not the whole first label\n",
+        ),
+        ("'https://*.com' = 'lab'", "HOME/config.toml:3: `hosts`: \"https://*.com\" has a `*` before a single label\n"),
+        (
+            "'git.example.com' = 'lab'",
+            "HOME/config.toml:3: `hosts`: \"git.example.com\" is not an address such as https://git.example.com\n",
+        ),
+        (
+            "'https://git.example.com:0' = 'lab'",
+            "HOME/config.toml:3: `hosts`: \"https://git.example.com:0\" is not an address such as \
+             https://git.example.com:8443/team\n",
+        ),
+        (
+            "'https://git.example.com' = { auth = 'basic' }",
+            "HOME/config.toml:3: `hosts`: \"https://git.example.com\" names no `profile`\n",
+        ),
+        (
+            "'https://git.example.com' = { profile = 'lab', auth = 'basik' }",
+            "HOME/config.toml:3: `auth` cannot be \"basik\"; did you mean `basic`?\n",
+        ),
+        (
+            "'https://git.example.com' = { profile = 'lab', username = 'a:b' }",
+            "HOME/config.toml:3: `username` is empty, or holds a colon or a control character\n",
+        ),
+        (
+            "'https://git.example.com' = 'lab'\n'https://git.example.com:443' = 'lab'",
+            "HOME/config.toml:4: `hosts`: \"https://git.example.com:443\" is there twice\n",
+        ),
+        (
+            "'https://git.example.com' = 'lap'",
+            "HOME/config.toml:3: `https://git.example.com`: there is no profile \"lap\"; did you mean `lab`?\n",
+        ),
+    ] {
+        keyfob.write_config(&format!("[profile.lab]\n[hosts]\n{hosts}\n"));
+        assert_failed(&keyfob, &silently(&keyfob, &["token"]), 2, &format!("error: {error}"));
+    }
+}
+
+#[test]
+fn every_other_mistake_on_the_command_line_is_named() {
+    let keyfob = Keyfob::new(env!("CARGO_BIN_EXE_keyfob"));
+    for (args, error) in [
+        (
+            &["logout", "--all", "lab"][..],
+            "error: the argument '--all' cannot be used with '[PROFILE]'\n\
+             hint: `keyfob --help` and `keyfob COMMAND --help` say what there is\n",
+        ),
+        (&["token", "--provider", "github"], "error: this profile has no `client-id`\nhint: pass --client-id\n"),
+        (
+            &["token", "--issuer", "https://id.example.com", "--extra", "x"],
+            "error: --extra: `extra` must be NAME=VALUE, not \"x\"\n",
+        ),
+        (
+            &["git", "--host", "git.example.com", "--profile", "lab", "get"],
+            "error: --host: \"git.example.com\" is not an address such as https://git.example.com\n",
+        ),
+        (
+            &["git", "--profile", "lab", "get"],
+            "error: --profile without --host: which host may have its token?\n\
+             hint: add --host https://HOST, or leave both out and name the host in [hosts]\n",
+        ),
+        (
+            &["git", "--host", "https://git.example.com", "get"],
+            "error: --host without --profile: whose token may it have?\n\
+             hint: add --profile NAME, or leave both out and name the host in [hosts]\n",
+        ),
+        (
+            &["setup", "--yes"],
+            "error: which tool, or which profile?\n\
+             hint: keyfob setup kubernetes, git or az; or --profile NAME with --issuer or --provider\n",
+        ),
+    ] {
+        assert_failed(&keyfob, &silently(&keyfob, args), 2, error);
+    }
+}

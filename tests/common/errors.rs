@@ -87,7 +87,7 @@ pub fn with_mount(scene: &Scene, mount: &str, prompt: &str, args: &[&str]) -> Ou
 }
 
 /// Root of a namespace is enough, where users may have one.
-const UNSHARE: [&str; 2] = ["--map-root-user", "--mount"];
+pub const UNSHARE: [&str; 2] = ["--map-root-user", "--mount"];
 
 /// Whether mounts can be tried out here.
 pub fn can_mount() -> bool {
