@@ -11,8 +11,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use literals::strings;
+
+#[path = "common/literals.rs"]
+mod literals;
+
 /// In front of what ends up in an error.
-const ERRORS: [&str; 12] = [
+const ERRORS: [&str; 22] = [
+    "self.error(",
+    "reader.error(",
+    "Self::Transient(",
+    "Self::Redirect(",
+    "Self::Unreadable(",
+    "Found::Damaged(",
+    "let because = ",
+    "let notice = ",
+    "match error {",
+    "match why {",
     "Failure::new(",
     "Failure::usage(",
     ".hint(",
@@ -64,55 +79,6 @@ fn source() -> BTreeMap<String, String> {
         }
     }
     files
-}
-
-/// The strings in a piece of code, up to where its brackets close or its statement ends. What is put into a string stands
-/// as `…`.
-fn strings(code: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut depth = 0;
-    let mut letters = code.chars().peekable();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' | ';' if depth == 0 => break,
-            ')' | ']' | '}' => depth -= 1,
-            '\'' => {
-                // A character, unless it is a lifetime.
-                let mut ahead = letters.clone();
-                let first = ahead.next();
-                if first == Some('\\') || ahead.next() == Some('\'') {
-                    letters.next();
-                    while letters.next().is_some_and(|letter| letter != '\'') {}
-                }
-            }
-            '"' => {
-                let mut text = String::new();
-                let mut inside = false;
-                while let Some(letter) = letters.next().filter(|letter| *letter != '"') {
-                    match letter {
-                        '\\' => match letters.next() {
-                            Some('\n') => while letters.next_if(|letter| letter.is_whitespace()).is_some() {},
-                            Some('n') => text.push('\n'),
-                            escaped => text.extend(escaped),
-                        },
-                        '{' if letters.next_if_eq(&'{').is_some() => text.push('{'),
-                        '}' if !inside && letters.next_if_eq(&'}').is_some() => text.push('}'),
-                        '{' => {
-                            inside = true;
-                            text.push('…');
-                        }
-                        '}' => inside = false,
-                        letter if !inside => text.push(letter),
-                        _ => {}
-                    }
-                }
-                found.push(text.trim().to_owned());
-            }
-            _ => {}
-        }
-    }
-    found
 }
 
 /// Words, as against names and patterns.

@@ -280,6 +280,17 @@ fn who_waits_sees_why_and_in_the_end_who_holds_the_lock() {
     assert!(ended.screen.contains(&error) && ended.screen.contains(&hint), "{}", ended.screen);
     assert_eq!(fs::read_to_string(&lock).unwrap(), THEIRS);
 
+    // Who has made it and not yet said so may still be at it.
+    let gives_up = |contents: &str, hint: &str| {
+        leave(&lock, contents, Duration::ZERO);
+        let output = run(&scene, "never", &["login", "--timeout", "1"]);
+        let said = output.stderr.replace(lock.to_str().unwrap(), "LOCK");
+        let error = "error: could not get a token for lab: another process has held the lock LOCK for 1 s\n";
+        assert_eq!((said, output.code), (format!("{error}{hint}"), Some(1)));
+    };
+    gives_up("", "hint: only if no keyfob runs anywhere: rm LOCK\n");
+    gives_up(THEIRS, "hint: it is pid 1 on elsewhere; only if that is gone: rm LOCK\n");
+
     // A token that lives is the answer.
     scene.leave(120);
     token(&run(&scene, "never", &["token"]));

@@ -276,7 +276,9 @@ impl SessionFile<'_> {
             name = HeldFile::name(&name);
         }
         let path = self.store.path.join(name);
-        let why = format!("another process has held the lock {} for {} s", path.display(), waited.as_secs());
+        // To the nearest: a caller's own second may have begun before the wait did.
+        let seconds = (waited + Duration::from_millis(500)).as_secs();
+        let why = format!("another process has held the lock {} for {seconds} s", path.display());
         let path = crate::text::shell_quoted(&path.to_string_lossy());
         Failure::new(Exit::Failed, why).hint(match holder {
             Some(holder) => format!("it is {holder}; only if that is gone: rm {path}"),

@@ -21,6 +21,8 @@ pub const LIMIT: Duration = Duration::from_secs(30);
 const LEAST: Duration = Duration::from_millis(1);
 const CONNECT: Duration = Duration::from_secs(10);
 const LARGEST: u64 = 1 << 20;
+/// In front of the system's reason for not knowing a host: the standard library has no kind of error for it.
+const LOOKUP: &str = "failed to lookup address information: ";
 
 /// A server's reply, whatever it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,10 +182,7 @@ fn described(error: &ureq::Error) -> String {
         return format!("its certificate is not trusted ({})", untrusted(why));
     }
     match error {
-        ureq::Error::HostNotFound => "its host name is not known here".into(),
         ureq::Error::Timeout(_) => "it did not answer in time".into(),
-        ureq::Error::ConnectionFailed => "the connection failed".into(),
-        ureq::Error::InvalidProxyUrl => "the proxy named in the environment is not a proxy address".into(),
         ureq::Error::LargeResponseHeader(..) => "the head of its answer is larger than 64 KiB".into(),
         ureq::Error::Protocol(why) => format!("its answer is not HTTP ({})", crate::text::clean(&why.to_string())),
         ureq::Error::ConnectProxyFailed(_) => "the proxy refused the connection".into(),
@@ -193,7 +192,13 @@ fn described(error: &ureq::Error) -> String {
                 "the connection was cut off".into()
             }
             ErrorKind::TimedOut => "it did not answer in time".into(),
-            _ => crate::text::clean(&e.to_string()),
+            _ => {
+                let text = crate::text::clean(&e.to_string());
+                match text.strip_prefix(LOOKUP) {
+                    Some(why) => format!("its host name is not known here ({why})"),
+                    None => text,
+                }
+            }
         },
         other => crate::text::clean(&other.to_string()),
     }

@@ -56,8 +56,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 const BY: &str = "setup az";
 
 fn connecting(folder: &Path, wanted: &Wanted) -> Result<Plan> {
-    if folder.exists() && !folder.is_dir() {
-        return Err(Failure::usage(format!("{} is not a folder", folder.display())).into());
+    if let Some(file) = folder.ancestors().find(|path| path.exists()).filter(|path| !path.is_dir()) {
+        return Err(Failure::usage(format!("{} is not a folder", file.display())).into());
     }
     let mut plan = Plan::default();
     let mut config = Config::load()?;
@@ -171,8 +171,9 @@ fn checked(folder: &Path) -> Result<String> {
         let login = answer.stderr.lines().skip(1).collect::<Vec<_>>().join(" ");
         return Ok(format!("{az} is keyfob. Nobody has signed in yet. {}\n", clean(&login)));
     }
-    let what = format!("{az} is keyfob, but does not answer: {}", clean(&answer.stderr));
-    Err(Failure::new(Exit::Failed, what).into())
+    let (why, hint) = super::said(&answer.stderr);
+    let what = format!("{az} is keyfob, but does not answer: {why}");
+    Err(Failure { hint, ..Failure::new(Exit::Failed, what) }.into())
 }
 
 #[cfg(test)]

@@ -404,10 +404,10 @@ fn checked(host: &HostPattern, profile: &Profile) -> Result<String> {
         let first = "keyfob asks you to sign in when git first needs a token";
         return Ok(format!("git asks keyfob for {url}.\n{first}; or now: {login}\n"));
     }
-    let what = format!("git is set up for {url}, but was not answered: {}", clean(&answer.stderr));
-    Err(Failure::new(Exit::Failed, what)
-        .hint("the helpers that git runs: git config --show-origin --get-all credential.helper")
-        .into())
+    let (why, hint) = super::said(&answer.stderr);
+    let failure = Failure::new(Exit::Failed, format!("git is set up for {url}, but was not answered: {why}"))
+        .hint("the helpers that git runs: git config --show-origin --get-all credential.helper");
+    Err(Failure { hint: hint.or(failure.hint), ..failure }.into())
 }
 
 #[cfg(test)]

@@ -184,7 +184,11 @@ fn kubeconfigs(given: Option<&Path>) -> Result<Vec<PathBuf>> {
         (None, Some(list)) => std::env::split_paths(&list).filter(|file| !file.as_os_str().is_empty()).collect(),
         (None, None) => {
             let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
-            vec![home.context("there is no home directory to find the kubeconfig in")?.join(".kube/config")]
+            let home = home.ok_or_else(|| {
+                Failure::usage("there is no home directory to find the kubeconfig in")
+                    .hint("set HOME, or name the file with --kubeconfig")
+            })?;
+            vec![home.join(".kube/config")]
         }
     };
     let mut files: Vec<PathBuf> = Vec::new();
@@ -204,7 +208,10 @@ impl Files {
         let all: Vec<_> = files.map(|file| Ok((file.clone(), View::of(&file)?))).collect::<Result<_>>()?;
         // As kubectl chooses.
         let target = all.iter().find(|(file, _)| file.exists()).or(all.last()).map(|(file, _)| file.clone());
-        Ok(Self { target: target.context("KUBECONFIG names no file")?, all })
+        let target = target.ok_or_else(|| {
+            Failure::usage("KUBECONFIG names no file").hint("unset KUBECONFIG, or name the file with --kubeconfig")
+        })?;
+        Ok(Self { all, target })
     }
 
     /// A user, and the file it is in.
@@ -573,8 +580,9 @@ fn checked(profile: &Profile) -> Result<String> {
         let first = "keyfob asks you to sign in when kubectl first needs a token";
         return Ok(format!("kubectl asks keyfob. Nobody has signed in yet.\n{first}; or now: {login}\n"));
     }
-    let what = format!("kubectl is set up, but keyfob does not answer: {}", clean(&answer.stderr));
-    Err(Failure::new(Exit::Failed, what).into())
+    let (why, hint) = super::said(&answer.stderr);
+    let what = format!("kubectl is set up, but keyfob does not answer: {why}");
+    Err(Failure { hint, ..Failure::new(Exit::Failed, what) }.into())
 }
 
 /// Takes back the latest setup of these kubeconfigs, or of this user or profile in them.

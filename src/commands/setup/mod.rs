@@ -16,6 +16,7 @@ use crate::commands::doctor::Findings;
 use crate::commands::print;
 use crate::config::{Az, File};
 use crate::failure::Failure;
+use crate::text::clean;
 use anyhow::{Context, Result};
 use plan::{Consent, Outcome, Plan, Step};
 use profile::{Config, Wanted};
@@ -141,6 +142,19 @@ fn run(words: &[String], environment: &[(&str, &str)], input: &str) -> Result<Ra
     let output = child.wait_with_output().with_context(failed)?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ok(Ran { ok: output.status.success(), stdout: text(&output.stdout), stderr: text(&output.stderr) })
+}
+
+/// What a call that failed said, as a message and a hint: its own two lines are not put into one.
+fn said(stderr: &str) -> (String, Option<String>) {
+    let mut lines = stderr.lines();
+    let first = lines.next().unwrap_or_default();
+    let (why, ours) = match first.strip_prefix("error: ").or(first.strip_prefix("ERROR: ")) {
+        Some(why) => (why, true),
+        None => (stderr, false),
+    };
+    // az puts what mends it below without a word before it.
+    let hint = lines.next().filter(|_| ours).map(|line| line.strip_prefix("hint: ").unwrap_or(line));
+    (clean(why), hint.filter(|hint| !hint.starts_with("fatal: ")).map(clean))
 }
 
 /// Where this very keyfob is.

@@ -4,11 +4,12 @@ use super::former::Former;
 use super::plan::{Plan, Step, folder_to_make};
 use crate::arguments::ProfileFlags;
 use crate::config::{self, File, KEYS, Origin, Profile, Selection, Settings, edit};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::oauth::Client;
 use crate::text::clean;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
+use toml_edit::TomlError;
 
 /// First line of a `config.toml` that `setup` made.
 const MADE: &str = "# Made by keyfob setup";
@@ -84,7 +85,9 @@ pub(super) fn plain(name: &str) -> String {
 impl Config {
     /// Reads it; one that is not there begins with a line that says who made it.
     pub(super) fn load() -> Result<Self> {
-        let path = config::file_path().context("there is no home directory to find config.toml in")?;
+        let path = config::file_path().ok_or_else(|| {
+            Failure::usage("there is no home directory to find config.toml in").hint("set HOME or KEYFOB_CONFIG")
+        })?;
         let path = std::path::absolute(&path).unwrap_or(path);
         match std::fs::read_to_string(&path) {
             Ok(text) => Ok(Self { path, after: text.clone(), before: Some(text) }),
@@ -114,11 +117,11 @@ impl Config {
     }
 
     /// Changes it.
-    pub(super) fn edit<E: std::error::Error + Send + Sync + 'static>(
-        &mut self,
-        edit: impl FnOnce(&str) -> Result<String, E>,
-    ) -> Result<()> {
-        self.after = edit(&self.after).context("could not change config.toml")?;
+    pub(super) fn edit(&mut self, edit: impl FnOnce(&str) -> Result<String, TomlError>) -> Result<()> {
+        // Without the line that it would quote, and a picture of where in it.
+        let what = |e: TomlError| format!("could not change config.toml: {}", e.message());
+        let failure = |e| Failure::new(Exit::Failed, what(e)).hint(format!("change {} by hand", self.path.display()));
+        self.after = edit(&self.after).map_err(failure)?;
         Ok(())
     }
 
