@@ -6,6 +6,7 @@
 pub mod azure;
 pub mod git;
 pub mod kube;
+pub mod screen;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
