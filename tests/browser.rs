@@ -26,7 +26,7 @@ fn in_terminal(mut command: Command) -> Terminal {
 
 /// The prompt on the screen, once all of it is there, the QR code included.
 fn prompt(running: &Terminal) -> (vt100::Parser, Prompt) {
-    let screen = terminal(&running.wait_for("Ctrl-C stops.", SOON), SIZE);
+    let screen = terminal(&running.wait_for("the code ends in", SOON), SIZE);
     let prompt = Prompt::find(&screen.screen().contents()).unwrap();
     (screen, prompt)
 }
