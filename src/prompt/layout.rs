@@ -30,15 +30,15 @@ enum Part {
 
 /// What the layout has to know of a terminal.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Terminal {
+pub struct Terminal {
     /// Columns.
-    pub(super) width: usize,
+    pub width: usize,
     /// Rows.
-    pub(super) height: usize,
+    pub height: usize,
     /// Colours and bold letters are wanted.
-    pub(super) colour: bool,
+    pub colour: bool,
     /// It shows more than ASCII.
-    pub(super) unicode: bool,
+    pub unicode: bool,
 }
 
 /// One row of a terminal, or more where a value is wider than the terminal.
@@ -106,7 +106,8 @@ impl Page {
         self.parts.iter().map(line).collect()
     }
 
-    /// As rows for this terminal, one of whose rows is left for the time left.
+    /// As rows for this terminal, one of whose rows is left for the time left. What would roll out of sight above has no
+    /// empty rows.
     pub(super) fn rows(&self, on: &Terminal) -> Vec<Row> {
         let in_columns = self.parts.iter().all(|part| match part {
             Part::Value(_, value) => LABELS + value.width() <= on.width,
@@ -127,6 +128,10 @@ impl Page {
             }
         }
         above.append(&mut below);
+        let widths: Vec<usize> = above.iter().map(|row| row.width).collect();
+        if height(&widths, on.width) + 1 > on.height {
+            above.retain(|row| row.width > 0);
+        }
         above
     }
 }
@@ -193,7 +198,7 @@ fn labelled(label: &str, value: &str) -> String {
 }
 
 /// Lines of whole words; one that is wider than the terminal has a line of its own.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
         match lines.last_mut() {

@@ -1,7 +1,8 @@
 //! The terminal: where a sign-in is shown, and how.
 //!
 //! The rules:
-//! - stdout is the caller's protocol; nothing here ever writes to it.
+//! - stdout is the caller's protocol; nothing here ever writes to it. What a command prints there for a person may be laid
+//!   out by what is here.
 //! - `auto`: stderr if it is a terminal; else the controlling terminal, if we are in its foreground process group; a
 //!   terminal that is not in ordinary line mode belongs to a full-screen program and is never written to.
 //! - `always`: stderr, whatever it is. `never`, or a caller's own ban: nowhere.
@@ -20,7 +21,8 @@ mod layout;
 mod qr;
 
 use crate::config::PromptMode;
-use layout::{Page, Terminal, fitting, height, waiting};
+use layout::{Page, fitting, height, waiting};
+pub use layout::{Terminal, wrapped};
 use rustix::fs::{Mode, OFlags};
 use rustix::termios::{LocalModes, isatty, tcgetattr, tcgetpgrp, tcgetsid, tcgetwinsize};
 use std::fs::File;
@@ -104,12 +106,11 @@ impl Screen {
     fn on(out: Out) -> Self {
         let (live, terminal) = {
             let fd = out.fd();
-            let dumb = std::env::var_os("TERM").is_none_or(|t| t.is_empty() || t == "dumb");
             let session = tcgetsid(fd).ok().map(|session| {
                 let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
                 format!("{host}:{}", session.as_raw_nonzero())
             });
-            (isatty(fd) && !dumb, session)
+            (can_do_more_than_lines(fd), session)
         };
         Self { out, live, page: None, rows: (Vec::new(), 0), terminal, status: String::new() }
     }
@@ -137,7 +138,7 @@ impl Screen {
         if !self.live {
             return;
         }
-        let on = self.size();
+        let on = size(self.out.fd());
         if self.page.is_some() && self.rows.1 != on.width {
             self.erase();
             if let Some(page) = &self.page {
@@ -153,7 +154,7 @@ impl Screen {
     /// Says what is being waited for, in place; only where it can be taken back.
     pub fn status(&mut self, what: &str) {
         let forms = [format!("keyfob: {what}. Ctrl-C stops."), "Waiting. Ctrl-C stops.".into(), "Ctrl-C stops.".into()];
-        self.rewrite(&fitting(&forms, self.size().width));
+        self.rewrite(&fitting(&forms, size(self.out.fd()).width));
     }
 
     fn rewrite(&mut self, status: &str) {
@@ -173,20 +174,12 @@ impl Screen {
         if self.live && !(self.rows.0.is_empty() && self.status.is_empty()) {
             // A terminal that has changed its width may have wrapped the rows anew, or not.
             let (rows, width) = &self.rows;
-            let rows = height(rows, *width).min(height(rows, self.size().width));
+            let rows = height(rows, *width).min(height(rows, size(self.out.fd()).width));
             let up = if rows > 0 { format!("\u{1b}[{rows}A") } else { String::new() };
             self.write(&format!("\r{up}\u{1b}[J"));
         }
         self.rows = (Vec::new(), 0);
         self.status.clear();
-    }
-
-    /// What is told of the terminal; what is not is taken to be 80 columns and 24 rows.
-    fn size(&self) -> Terminal {
-        let told = |said: u16, otherwise| if said == 0 { otherwise } else { usize::from(said) };
-        let size = tcgetwinsize(self.out.fd()).map(|size| (told(size.ws_col, 80), told(size.ws_row, 24)));
-        let (width, height) = size.unwrap_or((80, 24));
-        Terminal { width, height, colour: in_colour(), unicode: in_unicode() }
     }
 
     /// A terminal that has gone away is no reason to stop: the sign-in may still be finished elsewhere.
@@ -211,6 +204,25 @@ impl Out {
             Self::Terminal(terminal) => terminal.as_fd(),
         }
     }
+}
+
+/// The terminal that stdout is, if it is one that can do more than lines.
+pub fn stdout() -> Option<Terminal> {
+    let fd = rustix::stdio::stdout();
+    can_do_more_than_lines(fd).then(|| size(fd))
+}
+
+/// Whether it is a terminal, and not a dumb one.
+fn can_do_more_than_lines(fd: BorrowedFd<'_>) -> bool {
+    isatty(fd) && std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
+}
+
+/// What is told of a terminal; what is not is taken to be 80 columns and 24 rows.
+fn size(fd: BorrowedFd<'_>) -> Terminal {
+    let told = |said: u16, otherwise| if said == 0 { otherwise } else { usize::from(said) };
+    let size = tcgetwinsize(fd).map(|size| (told(size.ws_col, 80), told(size.ws_row, 24)));
+    let (width, height) = size.unwrap_or((80, 24));
+    Terminal { width, height, colour: in_colour(), unicode: in_unicode() }
 }
 
 /// Whether colours and bold letters are wanted, by <https://no-color.org>.
