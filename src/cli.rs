@@ -6,12 +6,14 @@
 
 use crate::arguments::{Arguments, define};
 use crate::callers::CALLERS;
-use crate::commands::{completions, doctor, login, logout, setup, status};
+use crate::commands::{completions, doctor, folded, login, logout, setup, status};
 use crate::failure::Failure;
+use crate::prompt;
 use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::Path;
 
 /// A thing that a person does: its name, what it is for, its arguments, and the function that runs it.
@@ -73,7 +75,7 @@ Examples:
 
 Profiles are read from keyfob/config.toml in your configuration folder; every key is also a flag.
 
-Exit codes: 0 answered, 1 failed, 2 usage or configuration, 3 sign-in needed and nobody to show it to,
+Exit codes: 0 answered, 1 failed, 2 usage or configuration, 3 sign-in needed and nobody to show it to, \
 4 sign-in refused or expired, 5 identity provider out of reach.";
 
 /// The whole command line.
@@ -141,6 +143,18 @@ pub fn mistake(error: &clap::Error) -> Option<Failure> {
     let tip = paragraphs.find_map(|p| p.strip_prefix("tip: "));
     let failure = Failure::usage(what.strip_prefix("error: ").unwrap_or(what));
     Some(failure.hint(tip.unwrap_or("`keyfob --help` and `keyfob COMMAND --help` say what there is")))
+}
+
+/// Prints help or the version, in lines that people read with ease. A reader that has gone away is no failure.
+pub fn show(error: &clap::Error) {
+    let text = error.to_string();
+    let width = prompt::stdout().map_or(80, |terminal| terminal.width.min(100));
+    let text = folded(&text, width);
+    let _ = if error.use_stderr() {
+        std::io::stderr().write_all(text.as_bytes())
+    } else {
+        std::io::stdout().write_all(text.as_bytes())
+    };
 }
 
 #[cfg(test)]

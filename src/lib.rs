@@ -64,7 +64,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let error = match error.downcast::<clap::Error>() {
         Ok(error) => {
             let Some(failure) = cli::mistake(&error) else {
-                let _ = error.print();
+                cli::show(&error);
                 return u8::try_from(error.exit_code()).unwrap_or(2);
             };
             failure.into()

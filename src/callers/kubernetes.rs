@@ -31,18 +31,19 @@ pub const CALLER: Caller = Caller {
     about: "Answer kubectl and other Kubernetes clients (ExecCredential)",
     grammar: Grammar { flags: &[PROFILE, KEYS, FLAGS], rest: Rest::Nothing },
     after_help: "\
+In a kubeconfig:
+  users:
+  - name: lab
+    user:
+      exec:
+        apiVersion: client.authentication.k8s.io/v1
+        command: keyfob
+        args: [kubernetes, --profile, lab]
+        interactiveMode: IfAvailable
+
 Examples:
-  In a kubeconfig:
-    users:
-    - name: lab
-      user:
-        exec:
-          apiVersion: client.authentication.k8s.io/v1
-          command: keyfob
-          args: [kubernetes, --profile, lab]
-          interactiveMode: IfAvailable
-  In a script:
-    keyfob kubernetes --profile lab | jq -r .status.token",
+  keyfob kubernetes --profile lab | jq -r .status.token
+  keyfob kubernetes --profile lab --exec-info request.json",
     run,
 };
 

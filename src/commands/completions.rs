@@ -23,7 +23,7 @@ Examples:
   keyfob completions elvish >> ~/.config/elvish/rc.elv
   keyfob completions powershell >> $PROFILE
 
-The scripts run `keyfob completions -- WORDS…`, which completes the last word: a candidate and what it is on each line,
+The scripts run `keyfob completions -- WORDS…`, which completes the last word: a candidate and what it is on each line, \
 with a tab between; the line `<file>` alone asks for the names of files.")]
 pub struct Arguments {
     /// Print the script for this shell

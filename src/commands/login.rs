@@ -18,7 +18,7 @@ use std::time::Duration;
 #[command(after_help = "\
 A session that is still good is only confirmed: the provider is asked for a new token, nobody for a code.
 
---start prints address and code and returns; --poll asks once how it stands: exit 0 when it is done, 3 while the code is
+--start prints address and code and returns; --poll asks once how it stands: exit 0 when it is done, 3 while the code is \
 to be entered, 4 when it was refused or has expired. A --poll that comes too early asks nobody.
 
 Examples:

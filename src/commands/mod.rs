@@ -7,8 +7,10 @@ pub mod logout;
 pub mod setup;
 pub mod status;
 
+use crate::prompt::wrapped;
 use anyhow::{Context, Result};
 use std::io::{ErrorKind, Write};
+use unicode_width::UnicodeWidthStr;
 
 /// Prints to stdout; a reader that has gone away (`| head`) is no failure.
 fn print(text: &str) -> Result<()> {
@@ -16,5 +18,80 @@ fn print(text: &str) -> Result<()> {
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(e).context("could not write to stdout"),
         _ => Ok(()),
+    }
+}
+
+/// Text for people, in lines no longer than this. One with a label goes on below what it says of it, and says it all
+/// below the label where there is too little room beside it. Examples and the names of flags stay whole: they are copied.
+pub fn folded(text: &str, width: usize) -> String {
+    /// Columns in which something can be said.
+    const ROOM: usize = 24;
+    /// Where clap begins what it says; what is indented by less and has no second column is to be copied.
+    const SAID: usize = 10;
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let start = line.len() - line.trim_start().len();
+        let gap = line[start..].rfind("  ").map(|at| start + at + 2);
+        if line.width() <= width || (gap.is_none() && (1..SAID).contains(&start)) {
+            lines.push(line.to_owned());
+            continue;
+        }
+        let (mut label, said) = line.split_at(gap.unwrap_or(start));
+        let mut column = label.width();
+        let longest = said.split(' ').map(UnicodeWidthStr::width).max().unwrap_or_default();
+        if column > 0 && column + longest.max(ROOM) > width {
+            if gap.is_some() {
+                lines.push(label.trim_end().to_owned());
+            }
+            (label, column) = ("", start.min(6) + 4);
+        }
+        for said in wrapped(said, width.saturating_sub(column)) {
+            lines.push(format!("{label:column$}{said}"));
+            label = "";
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_goes_on_below_itself_and_examples_stay_whole() {
+        let text = [
+            "lab: signed in",
+            "  provider  https://id.example.com/realms/lab",
+            "  cached    access token, good for 59:58 (openid email)",
+            "",
+            "A session that is still good is only confirmed.",
+            "  keyfob login lab                     sign in to the profile `lab`",
+            "  keyfob login --issuer https://id.example.com --client-id kubernetes",
+            "          Profile to sign in to [default: the only one]",
+            "Configuration: /home/person/.config/keyfob/config.toml",
+            "",
+        ]
+        .join("\n");
+        assert_eq!(folded(&text, 300), text);
+        let narrow = [
+            "lab: signed in",
+            "  provider",
+            "      https://id.example.com/realms/lab",
+            "  cached    access token, good for 59:58",
+            "            (openid email)",
+            "",
+            "A session that is still good is only",
+            "confirmed.",
+            "  keyfob login lab",
+            "      sign in to the profile `lab`",
+            "  keyfob login --issuer https://id.example.com --client-id kubernetes",
+            "          Profile to sign in to",
+            "          [default: the only one]",
+            "Configuration:",
+            "/home/person/.config/keyfob/config.toml",
+            "",
+        ];
+        assert_eq!(folded(&text, 40), narrow.join("\n"));
+        assert!(folded(&text, 0).contains("\n      sign\n      in\n"));
     }
 }

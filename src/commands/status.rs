@@ -3,6 +3,7 @@
 use crate::cache::{Session, Store};
 use crate::clock::{Timestamp, minutes, roughly};
 use crate::config::{Profile, file_path};
+use crate::prompt;
 use crate::text::{clean, shell_quoted};
 use anyhow::Result;
 use serde::Serialize;
@@ -94,7 +95,14 @@ struct Other {
 /// Prints the sessions.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let status = gather()?;
-    super::print(&if arguments.json { serde_json::to_string_pretty(&status)? + "\n" } else { text(&status) })
+    if arguments.json {
+        return super::print(&(serde_json::to_string_pretty(&status)? + "\n"));
+    }
+    let text = text(&status);
+    super::print(&match prompt::stdout() {
+        Some(terminal) => super::folded(&text, terminal.width),
+        None => text,
+    })
 }
 
 fn gather() -> Result<Status> {
@@ -112,6 +120,9 @@ fn gather() -> Result<Status> {
             let others = usable.filter(|(_, p)| with_account(p)).map(|(name, _)| name.clone()).collect();
             sessions.push(entry(session, own, others, now));
         }
+        // Those of profiles first, and all in the order of their names.
+        let name = |entry: &Entry| (entry.profiles.is_empty(), entry.profiles.clone(), entry.account_label.clone());
+        sessions.sort_by_cached_key(name);
         let said = |(file, problem): (std::path::PathBuf, _)| Damaged { file: file.display().to_string(), problem };
         damaged.extend(contents.damaged.into_iter().map(said));
     }

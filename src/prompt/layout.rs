@@ -106,7 +106,8 @@ impl Page {
         self.parts.iter().map(line).collect()
     }
 
-    /// As rows for this terminal, one of whose rows is left for the time left.
+    /// As rows for this terminal, one of whose rows is left for the time left. What would roll out of sight above has no
+    /// empty rows.
     pub(super) fn rows(&self, on: &Terminal) -> Vec<Row> {
         let in_columns = self.parts.iter().all(|part| match part {
             Part::Value(_, value) => LABELS + value.width() <= on.width,
@@ -127,6 +128,10 @@ impl Page {
             }
         }
         above.append(&mut below);
+        let widths: Vec<usize> = above.iter().map(|row| row.width).collect();
+        if height(&widths, on.width) + 1 > on.height {
+            above.retain(|row| row.width > 0);
+        }
         above
     }
 }

@@ -7,6 +7,7 @@ pub mod azure;
 pub mod errors;
 pub mod git;
 pub mod kube;
+pub mod screen;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

@@ -24,10 +24,16 @@ export const fingerprint = (secret) =>
 
 export const random = () => randomBytes(16).toString("hex");
 
-/** Ends this process with the one that holds our standard input: a killed test leaves nothing behind. */
-export function endWithTheTest() {
+/**
+ * Ends this process with the one that holds our standard input: a killed test leaves nothing behind. `last` is what
+ * has to be done before.
+ */
+export function endWithTheTest(last = async () => {}) {
+  let ending;
   for (const event of ["end", "close", "error"]) {
-    process.stdin.on(event, () => process.exit(0));
+    process.stdin.on(event, () => {
+      ending ??= last().finally(() => process.exit(0));
+    });
   }
   process.stdin.resume();
 }

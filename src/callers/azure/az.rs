@@ -30,8 +30,7 @@ pub const CALLER: Caller = Caller {
     about: "Answer Azure SDKs, Terraform and scripts in place of the Azure CLI",
     grammar: Grammar { flags: FLAGS, rest: Rest::Line("COMMAND", "An az command with its own flags") },
     after_help: "\
-Answered are: account get-access-token, account show, account list, version, cloud show
-  (-o json|tsv|none, --query)
+Answered are: account get-access-token, account show, account list, version, cloud show (-o json|tsv|none, --query)
 
 A link called `az`, in a folder before any other az on PATH, is what programs find:
   ln -s \"$(command -v keyfob)\" ~/.local/bin/az

@@ -1,4 +1,5 @@
-//! The servers of `tests/real`, which are Node programs: the OpenID provider and the Kubernetes API server's face.
+//! The programs of `tests/real`, which run in Node: the OpenID provider, the Kubernetes API server's face, and a person's
+//! browser.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -24,8 +25,9 @@ const PACKAGE: [(&str, &str); 2] = [
 ];
 
 /// The programs themselves.
-const SCRIPTS: [(&str, &str); 4] = [
+const SCRIPTS: [(&str, &str); 5] = [
     ("api-server.mjs", include_str!("../../../real/api-server.mjs")),
+    ("browser.mjs", include_str!("../../../real/browser.mjs")),
     ("oidc-provider.mjs", include_str!("../../../real/oidc-provider.mjs")),
     ("person.mjs", include_str!("../../../real/person.mjs")),
     ("wire.mjs", include_str!("../../../real/wire.mjs")),
@@ -147,7 +149,7 @@ impl Drop for Service {
     fn drop(&mut self) {
         // The program ends when its input closes; the kill is for one that hangs.
         drop(self.child.stdin.take());
-        for _ in 0..100 {
+        for _ in 0..500 {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 break;
             }
@@ -555,5 +557,39 @@ impl ApiServer {
     /// From now on this server turns the token away.
     pub fn revoke(&self, fingerprint: &str) {
         self.0.control("POST", "/revoke", &json!({ "token": fingerprint }));
+    }
+}
+
+/// A real Chromium, and the person before it; each thing that she does waits until the page is so far.
+pub struct Browser(Service);
+
+impl Browser {
+    /// Starts one that nobody has used before.
+    pub fn start() -> Result<Self, Missing> {
+        let program = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(on_path);
+        let program = program.ok_or_else(|| Missing::new("chromium", "not found"))?;
+        let folder = folder();
+        let config = json!({ "program": program, "folder": folder.path() });
+        Ok(Self(Service::start("browser.mjs", folder, &config)?))
+    }
+
+    /// Opens an address.
+    pub fn open(&self, address: &str) {
+        self.0.control("POST", "/open", &json!({ "address": address }));
+    }
+
+    /// Types into the field of this name.
+    pub fn enter(&self, field: &str, text: &str) {
+        self.0.control("POST", "/type", &json!({ "field": field, "text": text }));
+    }
+
+    /// Presses the button with this label.
+    pub fn press(&self, label: &str) {
+        self.0.control("POST", "/press", &json!({ "label": label }));
+    }
+
+    /// Waits until the page says this.
+    pub fn read(&self, text: &str) {
+        self.0.control("POST", "/read", &json!({ "text": text }));
     }
 }
