@@ -99,16 +99,14 @@ fn the_real_kubectl_goes_on_after_int128s_kubelogin() {
     assert_eq!(
         done,
         "Have keyfob take kubelogin's place for oidc:\n\n\
+         HOME/.local/share/keyfob/setup-1.json keeps HOME/.kube/config as it is, secrets included, for the undo\n\
          HOME/.config/keyfob/config.toml\n\
-         \u{20} + # Made by keyfob setup, with the folder HOME/.config\n\
-         \u{20} +\n\
          \u{20} + # Added by keyfob setup kubernetes\n\
          \u{20} + [profile.oidc]\n\
          \u{20} + issuer = \"ISSUER\"\n\
          \u{20} + client-id = \"kubernetes\"\n\
          \u{20} + scopes = [\"openid\", \"offline_access\", \"email\", \"groups\", \"profile\"]\n\
          \u{20} + ca-file = \"CA\"\n\
-         HOME/.local/share/keyfob/setup-1.json keeps HOME/.kube/config as it is, secrets included, for the undo\n\
          kubectl --kubeconfig=HOME/.kube/config config unset users.oidc.exec\n\
          kubectl --kubeconfig=HOME/.kube/config config set-credentials oidc \
          --exec-api-version=client.authentication.k8s.io/v1 --exec-command=KEYFOB --exec-arg=kubernetes \
