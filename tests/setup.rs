@@ -347,6 +347,7 @@ fn alone_it_says_what_there_is_to_connect_and_does_the_one_that_is_chosen() {
          \u{20}    keyfob setup git --profile NAME https://git.example.com:8443\n\
          \u{20} 3  az: none on PATH\n\
          \u{20}    keyfob setup az --profile work {}\n\
+         Words in capitals are yours to fill in.\n\
          Profiles: gh, lab, work\n\
          kubectl: the user robot runs kubelogin, which keyfob cannot take over: \
          argument --login: it signs in without a person; keyfob signs people in\n",
@@ -356,7 +357,7 @@ fn alone_it_says_what_there_is_to_connect_and_does_the_one_that_is_chosen() {
     assert_eq!(files(home.0.home(), &[".kube"]), untouched);
 
     let terminal = Terminal::start(setup());
-    terminal.wait_for("Which one? [1-3, nothing to leave it] ", SOON);
+    terminal.wait_for("Which one? [1-3, or Enter for none] ", SOON);
     terminal.send("2\r");
     terminal.wait_for("Go on? [y/N] ", SOON);
     terminal.send("y\r");
@@ -376,6 +377,10 @@ fn alone_it_says_what_there_is_to_connect_and_does_the_one_that_is_chosen() {
     let shown = Output::of(nothing.env("PATH", &tools), b"");
     assert_eq!(
         (shown.code, shown.stdout.as_str()),
-        (Some(0), "  -  no profile yet\n     keyfob setup --profile NAME --issuer URL --client-id ID\n")
+        (
+            Some(0),
+            "  -  no profile yet\n     keyfob setup --profile NAME --issuer URL --client-id ID\n\
+             Words in capitals are yours to fill in.\n"
+        )
     );
 }
