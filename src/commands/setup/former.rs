@@ -180,6 +180,11 @@ impl Former {
         self.profiles.is_empty() && self.hosts.is_empty() && self.az.is_none()
     }
 
+    /// Whether it added this profile.
+    pub(super) fn has_added(&self, profile: &str) -> bool {
+        self.added.iter().any(|name| name == profile)
+    }
+
     /// Takes down that a table of config.toml is new, or there only for others that are still to be undone.
     pub(super) fn note_section(&mut self, name: &str, is_new: bool) -> Result<()> {
         if is_new || Self::all()?.iter().any(|other| other.sections.contains(name)) {
@@ -331,7 +336,7 @@ impl Undo {
 
     /// Takes down that a profile has to stay.
     pub(super) fn leave(&mut self, profile: &str) {
-        if self.undone().any(|former| former.added.iter().any(|name| name == profile)) {
+        if self.undone().any(|former| former.has_added(profile)) {
             self.left.push(profile.to_owned());
         }
     }

@@ -92,7 +92,7 @@ fn profile_alone(wanted: &Wanted, consent: &Consent) -> Result<()> {
             .into());
     };
     if consent.undo {
-        let mut undo = Undo::of(|former| former.is_alone() && former.added.iter().any(|added| added == name))?;
+        let mut undo = Undo::of(|former| former.is_alone() && former.has_added(name))?;
         config.release(name, ALONE, &mut undo, &mut plan)?;
         if undo.leaves_nothing() {
             config.take_back(&mut undo, &mut plan)?;

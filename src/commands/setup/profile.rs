@@ -135,7 +135,7 @@ impl Config {
     /// that `undo` takes back, and nothing else uses it.
     pub(super) fn release(&mut self, name: &str, by: &str, undo: &mut Undo, plan: &mut Plan) -> Result<()> {
         let Some(added_by) = self.added_by(name) else { return Ok(()) };
-        if added_by != by && !undo.undone().any(|former| former.added.iter().any(|added| added == name)) {
+        if added_by != by && !undo.undone().any(|former| former.has_added(name)) {
             return Ok(());
         }
         let file = self.file()?;
