@@ -326,7 +326,7 @@ fn an_answer_that_cannot_be_read_or_carried_out_is_named() {
     setup.arg("setup").env("PATH", std::env::join_paths([home.path("tools"), "/nowhere".into()]).unwrap());
     let streams = Streams { stderr: Stream::File, ..Streams::default() };
     let terminal = Terminal::start_with(setup, streams);
-    terminal.wait_for("Which one? [1-1, nothing to leave it] ", SOON);
+    terminal.wait_for("Which one? [1, or Enter for none] ", SOON);
     fs::remove_file(&copy).unwrap();
     terminal.send("1\r");
     let Ended { code, stderr, .. } = terminal.wait();
@@ -385,10 +385,13 @@ fn without_a_home_setup_says_what_to_set() {
     let setup = ["setup", "kubernetes", "--yes", "--profile", "lab"];
     let error = "error: there is no home directory to find config.toml in\nhint: set HOME or KEYFOB_CONFIG\n";
     home.assert_failed(&run(&[], &["setup", "git", "--yes", "--undo", "https://git.lab"]), 2, error);
+    let git = ["setup", "git", "--yes", "--profile", "lab", "https://git.lab"];
+    let error = "error: there is no home directory to find git's configuration in\nhint: set HOME\n";
+    home.assert_failed(&run(&["KEYFOB_CONFIG"], &git), 2, error);
     let error = "error: there is no home directory to find the kubeconfig in\n\
                  hint: set HOME, or name the file with --kubeconfig\n";
     home.assert_failed(&run(&["KEYFOB_CONFIG"], &setup), 2, error);
     let output = run(&["KEYFOB_CONFIG"], &[&setup[..], &["--kubeconfig", ".kube/config"]].concat());
-    let error = "error: there is no home directory to keep the former kubeconfig in\nhint: set HOME\n";
+    let error = "error: there is no home directory to keep the former files in\nhint: set HOME\n";
     home.assert_failed(&output, 2, error);
 }

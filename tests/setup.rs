@@ -8,9 +8,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use common::azure::WORK;
-use common::{PROGRAM, SOON, files};
-use keyfob_test_support::provider::{Auto, Options, Provider};
+use common::{Fresh, PROGRAM, SOON, files};
+use keyfob_test_support::provider::{Options, Provider};
 use keyfob_test_support::real::Kubectl;
 use keyfob_test_support::{Keyfob, Output, Terminal, need};
 
@@ -263,92 +262,6 @@ fn what_would_interfere_is_noted() {
     );
 }
 
-/// A home without anything of keyfob's, as whoever starts has it.
-struct Fresh(Keyfob);
-
-impl Fresh {
-    fn new() -> Self {
-        let fresh = Self(Keyfob::new(PROGRAM));
-        fs::remove_file(fresh.0.config_file()).unwrap();
-        fresh
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.0.command(args);
-        command.env_remove("KEYFOB_CONFIG").env_remove("KEYFOB_CACHE_DIR");
-        command.env("GIT_CONFIG_NOSYSTEM", "1").current_dir(self.0.home());
-        command
-    }
-
-    /// Runs to a good end; what was printed.
-    #[track_caller]
-    fn run(&self, args: &[&str]) -> String {
-        let done = Output::of(self.command(args).env("KEYFOB_PROMPT", "always"), b"");
-        assert_eq!(done.code, Some(0), "{done:?}");
-        done.stdout
-    }
-
-    fn files(&self) -> Vec<String> {
-        files(self.0.home(), &[".cache"])
-    }
-}
-
-#[test]
-fn from_an_empty_home_one_command_connects_git_and_the_undo_leaves_no_trace() {
-    let idp = Provider::start(Options::default());
-    idp.auto(Auto::Approve);
-    let fresh = Fresh::new();
-    let untouched = fresh.files();
-    let url = "https://git.example.com";
-    let flags = ["--profile", "lab", "--issuer", idp.issuer(), "--client-id", "keyfob"];
-    let done = fresh.run(&[&["setup", "git", "--yes", url], &flags[..]].concat());
-    assert!(done.contains("\n  + # Added by keyfob setup git\n  + [profile.lab]\n"), "{done}");
-    assert_eq!(
-        fs::read_to_string(fresh.0.home().join(".config/keyfob/config.toml")).unwrap(),
-        format!(
-            "# Made by keyfob setup, with the folder {}\n\n# Added by keyfob setup git\n[profile.lab]\n\
-             issuer = \"{}\"\nclient-id = \"keyfob\"\n\n[hosts]\n\"{url}\" = \"lab\"\n",
-            fresh.0.home().join(".config").display(),
-            idp.issuer()
-        )
-    );
-    fresh.run(&["login", "lab"]);
-    let mut git = fresh.command(&[]);
-    git = {
-        let mut fill = fresh.0.other("git");
-        fill.args(["credential", "fill"]).envs(git.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        fill.env_remove("KEYFOB_CONFIG").env_remove("KEYFOB_CACHE_DIR").stdin(std::process::Stdio::piped());
-        fill
-    };
-    let filled = Output::of(&mut git, format!("url={url}\n\n").as_bytes());
-    assert!(filled.code == Some(0) && filled.stdout.contains("\npassword="), "{filled:?}");
-
-    fresh.run(&["setup", "git", "--undo", "--yes", url]);
-    assert_eq!(fresh.files(), untouched);
-}
-
-#[test]
-fn from_an_empty_home_one_command_connects_the_azure_sdks_and_the_undo_leaves_no_trace() {
-    let idp = Provider::start(Options::entra());
-    idp.auto(Auto::Approve);
-    let fresh = Fresh::new();
-    let bin = fresh.0.home().join("own/bin");
-    let untouched = fresh.files();
-    let client = WORK.lines().find_map(|line| line.strip_prefix("client-id = '")?.strip_suffix('\'')).unwrap();
-    let flags = ["--profile", "work", "--provider", "entra", "--authority", idp.issuer(), "--tenant", "contoso.com"];
-    let done = fresh.run(&[&["setup", "az", "--yes", "own/bin", "--client-id", client], &flags[..]].concat());
-    assert!(done.contains(&format!("\n{} is made\n", bin.display())), "{done}");
-    fresh.run(&["login", "work"]);
-    let words = ["account", "get-access-token", "--output", "json", "--resource", "https://graph.microsoft.com"];
-    let mut az = fresh.0.other(bin.join("az"));
-    let token = Output::of(az.args(words).env_remove("KEYFOB_CONFIG").env_remove("KEYFOB_CACHE_DIR"), b"");
-    assert!(token.code == Some(0) && token.stdout.contains("\"accessToken\""), "{token:?}");
-
-    let undone = fresh.run(&["setup", "az", "--undo", "--yes", "own/bin"]);
-    assert!(undone.contains(&format!("\n{} is removed, if it is empty\n", bin.display())), "{undone}");
-    assert_eq!(fresh.files(), untouched);
-}
-
 #[test]
 fn a_profile_is_made_alone_and_goes_again_unless_something_names_it() {
     let idp = Provider::start(Options::default());
@@ -434,6 +347,7 @@ fn alone_it_says_what_there_is_to_connect_and_does_the_one_that_is_chosen() {
          \u{20}    keyfob setup git --profile NAME https://git.example.com:8443\n\
          \u{20} 3  az: none on PATH\n\
          \u{20}    keyfob setup az --profile work {}\n\
+         Words in capitals are yours to fill in.\n\
          Profiles: gh, lab, work\n\
          kubectl: the user robot runs kubelogin, which keyfob cannot take over: \
          argument --login: it signs in without a person; keyfob signs people in\n",
@@ -443,7 +357,7 @@ fn alone_it_says_what_there_is_to_connect_and_does_the_one_that_is_chosen() {
     assert_eq!(files(home.0.home(), &[".kube"]), untouched);
 
     let terminal = Terminal::start(setup());
-    terminal.wait_for("Which one? [1-3, nothing to leave it] ", SOON);
+    terminal.wait_for("Which one? [1-3, or Enter for none] ", SOON);
     terminal.send("2\r");
     terminal.wait_for("Go on? [y/N] ", SOON);
     terminal.send("y\r");
@@ -463,6 +377,10 @@ fn alone_it_says_what_there_is_to_connect_and_does_the_one_that_is_chosen() {
     let shown = Output::of(nothing.env("PATH", &tools), b"");
     assert_eq!(
         (shown.code, shown.stdout.as_str()),
-        (Some(0), "  -  no profile yet\n     keyfob setup --profile NAME --issuer URL --client-id ID\n")
+        (
+            Some(0),
+            "  -  no profile yet\n     keyfob setup --profile NAME --issuer URL --client-id ID\n\
+             Words in capitals are yours to fill in.\n"
+        )
     );
 }

@@ -11,7 +11,6 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::azure::claims;
 use common::kube::Home;
 use keyfob_test_support::entra::AKS_CLIENT;
 use keyfob_test_support::provider::{Auto, Client, Options, Provider};
@@ -62,6 +61,9 @@ const AZURE: &str = "\
       provideClusterInfo: false
 ";
 
+/// The id of every API server of AKS that signs people in by Entra.
+const AKS_SERVER: &str = "6dae42f8-4368-4678-94ff-3960e28e3630";
+
 /// Signs in and runs what kubectl would run for a user; the token.
 #[track_caller]
 fn token(home: &Home, user: &str) -> String {
@@ -99,16 +101,14 @@ fn the_real_kubectl_goes_on_after_int128s_kubelogin() {
     assert_eq!(
         done,
         "Have keyfob take kubelogin's place for oidc:\n\n\
+         HOME/.local/share/keyfob/setup-1.json keeps HOME/.kube/config as it is, secrets included, for the undo\n\
          HOME/.config/keyfob/config.toml\n\
-         \u{20} + # Made by keyfob setup, with the folder HOME/.config\n\
-         \u{20} +\n\
          \u{20} + # Added by keyfob setup kubernetes\n\
          \u{20} + [profile.oidc]\n\
          \u{20} + issuer = \"ISSUER\"\n\
          \u{20} + client-id = \"kubernetes\"\n\
          \u{20} + scopes = [\"openid\", \"offline_access\", \"email\", \"groups\", \"profile\"]\n\
          \u{20} + ca-file = \"CA\"\n\
-         HOME/.local/share/keyfob/setup-1.json keeps HOME/.kube/config as it is, secrets included, for the undo\n\
          kubectl --kubeconfig=HOME/.kube/config config unset users.oidc.exec\n\
          kubectl --kubeconfig=HOME/.kube/config config set-credentials oidc \
          --exec-api-version=client.authentication.k8s.io/v1 --exec-command=KEYFOB --exec-arg=kubernetes \
@@ -178,24 +178,36 @@ fn a_client_secret_and_certificates_among_the_arguments_become_files() {
 }
 
 #[test]
-fn azures_kubelogin_is_taken_over_with_its_server_id_as_the_scope() {
-    let idp = Provider::start(Options::entra());
+fn the_real_kubectl_goes_on_after_azures_kubelogin() {
+    let idp = Provider::start(Options { oidc_discovery: true, ..Options::entra() });
     idp.auto(Auto::Approve);
-    let home = need!(Home::new(Some(&format!("users:\n{AZURE}"))));
+    // As an API server of AKS: its own id is the audience, and so kubelogin's --server-id.
+    let api = need!(ApiServer::start_for(idp.issuer(), AKS_SERVER));
+    let kubeconfig = format!(
+        "current-context: aks\ncontexts:\n- context: {{cluster: aks, user: clusterUser_group_aks}}\n  name: aks\n\
+         clusters:\n- cluster: {{server: '{}', certificate-authority-data: {}}}\n  name: aks\nusers:\n{AZURE}",
+        api.server(),
+        STANDARD.encode(api.ca_pem())
+    );
+    let home = need!(Home::new(Some(&kubeconfig)));
     let untouched = home.files();
     let done = home.setup(&["--from-kubelogin", "--authority", idp.issuer()]);
     assert!(
         done.contains(&format!(
             "  + [profile.clusterUser_group_aks]\n  + provider = \"entra\"\n  + client-id = \"{AKS_CLIENT}\"\n\
-             \u{20} + scopes = [\"6dae42f8-4368-4678-94ff-3960e28e3630/.default\"]\n  + tenant = \"contoso.com\"\n\
+             \u{20} + scopes = [\"{AKS_SERVER}/.default\"]\n  + tenant = \"contoso.com\"\n\
              \u{20} + authority = \"{}\"\n",
             idp.issuer()
         )),
         "{done}"
     );
     assert!(!fs::read_to_string(home.kubeconfig()).unwrap().contains("kubelogin"));
-    let claims = claims(&token(&home, "clusterUser_group_aks"));
-    assert_eq!(claims["aud"], "6dae42f8-4368-4678-94ff-3960e28e3630");
+
+    let login = Output::of(home.command(&["login", "clusterUser_group_aks"]).env("KEYFOB_PROMPT", "always"), b"");
+    assert_eq!(login.code, Some(0), "{login:?}");
+    let pods = home.kubectl(&["get", "pods", "--output=name"]);
+    assert_eq!((pods.code, pods.stdout.as_str(), pods.stderr.as_str()), (Some(0), "pod/web-0\npod/web-1\n", ""));
+
     home.setup(&["--undo"]);
     assert_eq!(home.files(), untouched);
 }

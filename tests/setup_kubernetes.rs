@@ -1,4 +1,4 @@
-//! `keyfob setup kubernetes` with the real kubectl: one command connects, and the undo leaves every file as it was.
+//! `keyfob setup kubernetes` with the real kubectl: what it shows and does, and that the undo leaves every file as it was.
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
@@ -6,11 +6,10 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use common::kube::Home;
 use keyfob_test_support::provider::{Options, Provider};
-use keyfob_test_support::real::{ApiServer, Kubectl, Lifetimes, OidcProvider, Running, Transport};
+use keyfob_test_support::real::Kubectl;
 use keyfob_test_support::{Output, need};
 
 /// A kubeconfig as people have them: in an order and a style that kubectl would not write.
@@ -29,43 +28,6 @@ fn strs(args: &[String]) -> Vec<&str> {
 }
 
 #[test]
-fn from_an_empty_home_one_command_connects_kubectl_and_the_undo_leaves_no_trace() {
-    let provider = need!(OidcProvider::start(Transport::Https, Lifetimes::default()));
-    let api = need!(ApiServer::start(&provider));
-    let home = need!(Home::new(Some("")));
-    fs::write(home.path("ca.pem"), api.ca_pem()).unwrap();
-    let kubeconfig = KUBECONFIG.replace(
-        "server: https://127.0.0.1:1",
-        &format!("server: {}\n      certificate-authority: ../ca.pem", api.server()),
-    );
-    fs::write(home.kubeconfig(), &kubeconfig).unwrap();
-    let untouched = home.files();
-
-    let done = home.setup(&strs(
-        &[provider.flags(), ["--profile", "lab", "--context", "lab"].map(str::to_owned).to_vec()].concat(),
-    ));
-    assert!(done.contains("\nkubectl asks keyfob. Nobody has signed in yet.\n"), "{done}");
-    let login = done.trim_end().rsplit("; or now: ").next().unwrap();
-
-    let mut login = Running::start(home.other(Path::new("sh")).args(["-c", login]).env("KEYFOB_PROMPT", "always"));
-    provider.sign_in(&login.prompt());
-    assert_eq!(login.finish().code, Some(0));
-    let pods = home.kubectl(&["get", "pods"]);
-    let printed = "NAME    STATUS\nweb-0   Running\nweb-1   Running\n";
-    assert_eq!((pods.code, pods.stdout.as_str(), pods.stderr.as_str()), (Some(0), printed, ""));
-    assert!(api.requests().iter().all(|request| request.status == 200 && request.name == "ada"));
-    let again = home.setup(&["--profile", "lab", "--context", "lab"]);
-    assert_eq!(
-        again,
-        "Connect kubectl's user lab with the profile lab: nothing to do.\n\
-         kubectl asks keyfob, and is answered: there is a token.\n"
-    );
-
-    home.setup(&["--undo"]);
-    assert_eq!(home.files(), untouched);
-}
-
-#[test]
 fn the_plan_is_shown_and_nothing_is_changed_without_a_yes() {
     let idp = Provider::start(Options::default());
     let home = need!(Home::new(Some(KUBECONFIG)));
@@ -81,14 +43,12 @@ fn the_plan_is_shown_and_nothing_is_changed_without_a_yes() {
     );
     let plan = format!(
         "Connect kubectl's user lab with the profile lab:\n\n\
+         HOME/.local/share/keyfob/setup-1.json keeps HOME/.kube/config as it is, secrets included, for the undo\n\
          HOME/.config/keyfob/config.toml\n\
-         \u{20} + # Made by keyfob setup, with the folder HOME/.config\n\
-         \u{20} +\n\
          \u{20} + # Added by keyfob setup kubernetes\n\
          \u{20} + [profile.lab]\n\
          \u{20} + issuer = \"{}\"\n\
          \u{20} + client-id = \"keyfob\"\n\
-         HOME/.local/share/keyfob/setup-1.json keeps HOME/.kube/config as it is, secrets included, for the undo\n\
          kubectl --kubeconfig=HOME/.kube/config config set-credentials lab \
          --exec-api-version=client.authentication.k8s.io/v1 --exec-command=KEYFOB --exec-arg=kubernetes \
          --exec-arg=--profile --exec-arg=lab --exec-interactive-mode=IfAvailable\n\
@@ -125,8 +85,8 @@ fn the_plan_is_shown_and_nothing_is_changed_without_a_yes() {
         home.plain(&shown.stdout),
         "Disconnect kubectl's user lab from keyfob:\n\n\
          HOME/.kube/config is again what it was, byte for byte\n\
-         HOME/.local/share/keyfob/setup-1.json is removed\n\
-         HOME/.config/keyfob/config.toml is removed\n\n"
+         HOME/.config/keyfob/config.toml is removed\n\
+         HOME/.local/share/keyfob/setup-1.json is removed\n\n"
     );
     let undone = home.setup(&["--undo"]);
     assert!(undone.ends_with("kubectl no longer asks keyfob there.\n"), "{undone}");
@@ -294,8 +254,8 @@ fn what_is_kept_for_the_undo_is_read_only_if_it_is_the_users_alone() {
              hint: chmod go= HOME/.local/share/keyfob/setup-1.json\n"
         )
     );
-    assert_eq!(home.files(), before);
     fs::set_permissions(&kept, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(home.files(), before);
     fs::write(&kept, "{}").unwrap();
     let refused = home.run(&["setup", "kubernetes", "--undo", "--yes"]);
     assert_eq!(

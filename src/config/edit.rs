@@ -67,14 +67,14 @@ pub fn with_host(text: &str, pattern: &HostPattern, profile: &str) -> Result<Str
     })
 }
 
-/// `text` without the line that maps `pattern`, and without `[hosts]` if that was all it held.
-pub fn without_host(text: &str, pattern: &HostPattern) -> Result<String, TomlError> {
+/// `text` without the line that maps `pattern`; and without `[hosts]`, if nothing is left in it and `section` says so.
+pub fn without_host(text: &str, pattern: &HostPattern, section: bool) -> Result<String, TomlError> {
     edited(text, |document| {
         let Some(hosts) = document.get_mut("hosts").and_then(Item::as_table_like_mut) else { return };
         let is_it = |key: &str| HostPattern::parse(key).is_ok_and(|known| known == *pattern);
         let Some(key) = hosts.iter().map(|(key, _)| key.to_owned()).find(|key| is_it(key)) else { return };
         hosts.remove(&key);
-        if hosts.is_empty() {
+        if section && hosts.is_empty() {
             document.remove("hosts");
         }
     })
@@ -89,17 +89,23 @@ pub fn with_az_profile(text: &str, profile: &str) -> Result<String, TomlError> {
     })
 }
 
-/// `text` without the profile in `[az]`, if it is this one, and without `[az]` if that was all it held.
-pub fn without_az_profile(text: &str, profile: &str) -> Result<String, TomlError> {
+/// `text` without the profile in `[az]`, if it is this one; and without `[az]`, if nothing is left in it and `section` says
+/// so.
+pub fn without_az_profile(text: &str, profile: &str, section: bool) -> Result<String, TomlError> {
     edited(text, |document| {
         let Some(az) = document.get_mut("az").and_then(Item::as_table_like_mut) else { return };
         if az.get("profile").and_then(Item::as_str) == Some(profile) {
             az.remove("profile");
         }
-        if az.is_empty() {
+        if section && az.is_empty() {
             document.remove("az");
         }
     })
+}
+
+/// Whether there is this table.
+pub fn has_section(text: &str, name: &str) -> bool {
+    text.parse::<DocumentMut>().is_ok_and(|document| document.contains_key(name))
 }
 
 /// A table at the top, made if need be.
@@ -150,15 +156,18 @@ mod tests {
         ] {
             let with = with_host(before, &pattern, "gh").unwrap();
             assert_eq!(with, after);
-            assert_eq!(without_host(&with, &pattern).unwrap(), before);
+            assert_eq!(without_host(&with, &pattern, true).unwrap(), before);
         }
         for odd in
             ["[profile.gh]\nprovider = 'github'", "[profile.gh]\r\nprovider = 'github'\r\n", "[profile.gh]\n\n# end"]
         {
             let with = with_host(odd, &pattern, "gh").unwrap();
-            assert_eq!(without_host(&with, &pattern).unwrap(), odd, "{with:?}");
+            assert_eq!(without_host(&with, &pattern, true).unwrap(), odd, "{with:?}");
         }
-        assert_eq!(without_host("[profile.a]\n", &pattern).unwrap(), "[profile.a]\n");
+        assert_eq!(without_host("[profile.a]\n", &pattern, true).unwrap(), "[profile.a]\n");
+        for (section, left) in [(true, ""), (false, "[hosts]\n")] {
+            assert_eq!(without_host("[hosts]\n'https://github.com' = 'gh'\n", &pattern, section).unwrap(), left);
+        }
     }
 
     #[test]
@@ -201,8 +210,9 @@ mod tests {
             ("[az]\nsubscription = 's' # mine\n", "[az]\nsubscription = 's' # mine\nprofile = \"w\"\n"),
         ] {
             assert_eq!(with_az_profile(before, "w").unwrap(), after);
-            assert_eq!(without_az_profile(after, "w").unwrap(), before);
-            assert_eq!(without_az_profile(after, "other").unwrap(), after);
+            assert_eq!(without_az_profile(after, "w", true).unwrap(), before);
+            assert_eq!(without_az_profile(after, "other", true).unwrap(), after);
         }
+        assert_eq!(without_az_profile("[az]\nprofile = 'w'\n", "w", false).unwrap(), "[az]\n");
     }
 }

@@ -1,5 +1,5 @@
-//! What several tests of the whole program share: a provider with a keyfob that knows it, callers that can be looked at
-//! while they run, and the files that keyfob leaves behind.
+//! What several tests of the whole program share: a provider with a keyfob that knows it, a home without anything, callers
+//! that can be looked at while they run, and the files that keyfob leaves behind.
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
@@ -12,6 +12,7 @@ pub mod screen;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read, Seek};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -301,7 +302,61 @@ pub fn now() -> i64 {
     i64::try_from(since.as_secs()).unwrap()
 }
 
-/// Every file, folder and link below `folder` with its bytes, but those below the folders `aside`.
+/// A home without anything of keyfob's, as whoever starts has it.
+pub struct Fresh(pub Keyfob);
+
+impl Fresh {
+    pub fn new() -> Self {
+        let fresh = Self(Keyfob::new(PROGRAM));
+        fs::remove_file(fresh.0.config_file()).unwrap();
+        fresh
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.other(PROGRAM);
+        command.args(args);
+        command
+    }
+
+    /// Another program there, where nobody signs in meanwhile.
+    pub fn other(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.0.other(program);
+        command.env_remove("KEYFOB_CONFIG").env_remove("KEYFOB_CACHE_DIR");
+        command.env("GIT_CONFIG_NOSYSTEM", "1").env("KEYFOB_PROMPT", "never").current_dir(self.0.home());
+        command
+    }
+
+    /// Runs to a good end; what was printed.
+    #[track_caller]
+    pub fn run(&self, args: &[&str]) -> String {
+        let done = Output::of(self.command(args).env("KEYFOB_PROMPT", "always"), b"");
+        assert_eq!(done.code, Some(0), "{done:?}");
+        done.stdout
+    }
+
+    /// Every file and folder, what the cache holds aside.
+    pub fn files(&self) -> Vec<String> {
+        files(self.0.home(), &[".cache"])
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.home().join(name)
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// Writes a file that the group may read, and makes the folders above it.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    }
+}
+
+/// Every file, folder and link below `folder` with its mode and bytes, but those below the folders `aside`.
 pub fn files(folder: &Path, aside: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -312,13 +367,14 @@ pub fn files(folder: &Path, aside: &[&str]) -> Vec<String> {
             if aside.contains(&name.as_str()) {
                 continue;
             }
+            let mode = fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o777;
             if let Ok(target) = fs::read_link(&path) {
                 found.push(format!("{name} -> {}", target.display()));
             } else if path.is_dir() {
-                found.push(format!("{name}/"));
+                found.push(format!("{name}/ {mode:o}"));
                 folders.push(path);
             } else {
-                found.push(format!("{name}: {:?}", String::from_utf8_lossy(&fs::read(&path).unwrap())));
+                found.push(format!("{name} {mode:o}: {:?}", String::from_utf8_lossy(&fs::read(&path).unwrap())));
             }
         }
     }

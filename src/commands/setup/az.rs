@@ -1,6 +1,6 @@
 //! `keyfob setup az`: links named `az` and `azd` where the person says, and the profile they answer with in `[az]`.
 
-use super::former::Former;
+use super::former::{Az, Undo};
 use super::plan::folder_to_make;
 use super::{Config, Consent, Outcome, Plan, Step, Wanted, own_path, run as ran};
 use crate::commands::doctor::{Findings, Remedy};
@@ -61,6 +61,7 @@ fn connecting(folder: &Path, wanted: &Wanted) -> Result<Plan> {
     }
     let mut plan = Plan::default();
     let mut config = Config::load()?;
+    let mut written = None;
     if wanted.profile.is_some() || !wanted.flags.0.is_empty() {
         let profile = wanted.in_config(&mut config, BY)?;
         let name = profile.title();
@@ -70,14 +71,18 @@ fn connecting(folder: &Path, wanted: &Wanted) -> Result<Plan> {
                     .hint("change `profile` below [az] in config.toml, or leave out --profile")
                     .into());
             }
-            _ => config.edit(|text| edit::with_az_profile(text, name))?,
+            Some(_) => {}
+            None => {
+                config.edit(|text| edit::with_az_profile(text, name))?;
+                written = Some(name.to_owned());
+            }
         }
     }
+    let made = folder_to_make(&folder.join("az"));
+    let mut former = config.keep([])?;
+    former.az = Some(Az { folder: folder.to_owned(), made: made.clone(), profile: written });
     plan.steps.extend(config.into_step());
-    if let Some(made) = folder_to_make(&folder.join("az")) {
-        plan.steps.push(Step::Keep(Former::of_folder(folder, made)?));
-        plan.steps.push(Step::Folder(folder.to_owned()));
-    }
+    plan.steps.extend(made.map(|_| Step::Folder(folder.to_owned())));
     let own = own_path()?;
     for name in NAMES {
         let path = folder.join(name);
@@ -92,6 +97,7 @@ fn connecting(folder: &Path, wanted: &Wanted) -> Result<Plan> {
             }
         }
     }
+    plan.keep(former);
     plan.notes.extend(on_path(folder, std::env::var_os("PATH").unwrap_or_default().as_os_str()));
     Ok(plan)
 }
@@ -99,16 +105,35 @@ fn connecting(folder: &Path, wanted: &Wanted) -> Result<Plan> {
 fn undoing(folder: &Path, profile: Option<&str>) -> Result<Plan> {
     let mut plan = Plan::default();
     let mut config = Config::load()?;
+    let mut undo = Undo::of(|former| former.az.as_ref().is_some_and(|az| az.folder == folder))?;
+    let kept: Vec<Az> = undo.undone().filter_map(|former| former.az.clone()).collect();
+    let elsewhere = undo.others().find_map(|former| former.az.as_ref()).map(|az| az.folder.clone());
     let there = config.file()?.az.profile;
-    // With a profile that this made, it is plain who wrote it below [az].
-    let made = there.clone().filter(|name| config.added_by(name) == Some(BY));
-    if let Some(name) = profile.map(str::to_owned).or(made) {
-        config.edit(|text| edit::without_az_profile(text, &name))?;
-        config.release(&name, BY, None, &mut plan)?;
-    } else if let Some(name) = there {
-        plan.notes.push(format!("[az] keeps the profile {name:?}; --profile {} removes it too", shell_quoted(&name)));
+    let ours = if kept.is_empty() {
+        // Nothing is known of it any more; with a profile that this made, it is plain who wrote it below [az].
+        let made = there.clone().filter(|name| config.added_by(name) == Some(BY));
+        profile.map(str::to_owned).or(made)
+    } else {
+        kept.iter().find_map(|az| az.profile.clone())
+    };
+    let answered = ours.iter().cloned().collect();
+    match (there, elsewhere, ours) {
+        (Some(there), Some(elsewhere), _) => {
+            plan.notes.push(format!("[az] keeps the profile {there:?}, for az in {}", elsewhere.display()));
+        }
+        (Some(_), None, Some(name)) => {
+            config.edit(|text| edit::without_az_profile(text, &name, undo.made_section("az")))?;
+        }
+        (Some(there), None, None) if kept.is_empty() => {
+            let name = shell_quoted(&there);
+            plan.notes.push(format!("[az] keeps the profile {there:?}; --profile {name} removes it too"));
+        }
+        _ => {}
     }
-    plan.steps.extend(config.into_step());
+    for name in undo.profiles(answered) {
+        config.release(&name, BY, &mut undo, &mut plan)?;
+    }
+    config.take_back(&mut undo, &mut plan)?;
     for name in NAMES {
         let path = folder.join(name);
         let ours = |target: PathBuf| target.file_name().is_some_and(|name| name == "keyfob");
@@ -116,12 +141,10 @@ fn undoing(folder: &Path, profile: Option<&str>) -> Result<Plan> {
             plan.steps.push(Step::Unlink(path));
         }
     }
-    for former in Former::all()? {
-        if let Some(new) = former.links.as_ref().filter(|new| new.path == folder) {
-            plan.steps.push(Step::RemoveFolder { path: new.path.clone(), highest: new.made.clone() });
-            plan.steps.push(Step::Remove { path: former.path().into(), folder: former.made().map(Path::to_owned) });
-        }
+    for highest in kept.into_iter().filter_map(|az| az.made) {
+        plan.steps.push(Step::RemoveFolder { path: folder.to_owned(), highest });
     }
+    undo.finish(&mut plan);
     Ok(plan)
 }
 

@@ -1,6 +1,7 @@
 //! `keyfob setup git`: a line in `[hosts]`, and git's `credential.URL.helper`, through `git config` itself.
 
-use super::{Config, Consent, Outcome, Plan, Ran, Wanted, is_program, own_path, plan, run as ran};
+use super::former::{Host, Undo};
+use super::{Config, Consent, Outcome, Plan, Ran, Step, Wanted, is_program, own_path, plan, run as ran};
 use crate::commands::doctor::{Findings, Remedy};
 use crate::commands::print;
 use crate::config::{HostPattern, HostRule, Profile, edit};
@@ -8,6 +9,7 @@ use crate::failure::{Exit, Failure};
 use crate::text::{clean, shell_quoted};
 use anyhow::Result;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// `keyfob setup git`
@@ -33,8 +35,13 @@ pub(super) struct Arguments {
 
 /// Connects git with a profile, or disconnects it.
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
-    let pattern = |text: &String| HostPattern::parse(text).map_err(|why| Failure::usage(format!("{text:?} {why}")));
-    let hosts: Vec<HostPattern> = arguments.hosts.iter().map(pattern).collect::<Result<_, _>>()?;
+    let mut hosts: Vec<HostPattern> = Vec::new();
+    for text in &arguments.hosts {
+        let host = HostPattern::parse(text).map_err(|why| Failure::usage(format!("{text:?} {why}")))?;
+        if !hosts.contains(&host) {
+            hosts.push(host);
+        }
+    }
     let urls = hosts.iter().map(HostPattern::canonical).collect::<Vec<_>>().join(", ");
     if arguments.consent.undo {
         let title = format!("Disconnect git from keyfob for {urls}");
@@ -59,27 +66,30 @@ const BY: &str = "setup git";
 
 fn connecting(mut config: Config, hosts: &[HostPattern], profile: &str) -> Result<Plan> {
     let mut plan = Plan::default();
+    let file = global_file()?;
+    let helper = format!("!{} git", shell_quoted(&own_path()?.to_string_lossy()));
+    let mut kept = Vec::new();
     for host in hosts {
+        let url = host.canonical();
+        let mut changed = Host { url: url.clone(), file: file.clone(), ..Host::default() };
         match profile_of(host, &config)? {
             Some(other) if other != profile => {
-                let url = host.canonical();
                 return Err(Failure::usage(format!("{url} has the token of profile {other:?} already"))
                     .hint(format!("first: keyfob setup git --undo {}", shell_quoted(&url)))
                     .into());
             }
             Some(_) => {}
-            None => config.edit(|text| edit::with_host(text, host, profile))?,
+            None => {
+                config.edit(|text| edit::with_host(text, host, profile))?;
+                changed.line = true;
+            }
         }
-    }
-    plan.steps.extend(config.into_step());
-    let helper = format!("!{} git", shell_quoted(&own_path()?.to_string_lossy()));
-    for host in hosts {
-        let url = host.canonical();
         let key = format!("credential.{url}.helper");
         let there = values(&key)?;
         if there.is_empty() {
             plan.run(["git", "config", "--global", "--add", &key, ""]);
             plan.run(["git", "config", "--global", "--add", &key, &helper]);
+            changed.helper = true;
         } else if there != ["", &helper] {
             let other = there.iter().find(|value| !value.is_empty() && **value != helper);
             let other = clean(other.map_or("", String::as_str));
@@ -89,9 +99,18 @@ fn connecting(mut config: Config, hosts: &[HostPattern], profile: &str) -> Resul
         }
         if host.has_path() && values(&by_path(&url))?.is_empty() {
             plan.run(["git", "config", "--global", &by_path(&url), "true"]);
+            changed.by_path = true;
         }
         plan.notes.extend(interfering(&listed()?, host).into_iter().map(|(what, _)| what));
+        if changed.line || changed.helper || changed.by_path {
+            kept.push(changed);
+        }
     }
+    let mut former = config.keep([file])?;
+    former.hosts = kept;
+    // Before git, which asks keyfob for it as soon as it can.
+    plan.steps.splice(..0, config.into_step());
+    plan.keep(former);
     plan.notes.dedup();
     Ok(plan)
 }
@@ -99,38 +118,60 @@ fn connecting(mut config: Config, hosts: &[HostPattern], profile: &str) -> Resul
 fn undoing(hosts: &[HostPattern]) -> Result<Plan> {
     let mut plan = Plan::default();
     let mut config = Config::load()?;
+    let urls: Vec<String> = hosts.iter().map(HostPattern::canonical).collect();
+    let mut undo = Undo::of_hosts(&urls)?;
     let mut profiles = Vec::new();
-    for host in hosts {
-        profiles.extend(profile_of(host, &config)?);
-        config.edit(|text| edit::without_host(text, host))?;
+    let mut changed = Vec::new();
+    for (host, url) in hosts.iter().zip(&urls) {
+        let mut kept: Vec<Host> =
+            undo.undone().flat_map(|former| &former.hosts).filter(|h| h.url == *url).cloned().collect();
+        if kept.is_empty() {
+            // Nothing is known of it any more: what looks as if `setup` had written it goes.
+            let by_path = host.has_path() && is_connected(url);
+            let (url, file) = (url.clone(), global_file()?);
+            kept.push(Host { url, file, line: true, helper: true, by_path });
+        }
+        if kept.iter().any(|kept| kept.line) {
+            profiles.extend(profile_of(host, &config)?);
+            config.edit(|text| edit::without_host(text, host, undo.made_section("hosts")))?;
+        }
+        changed.extend(kept);
     }
-    profiles.dedup();
-    for profile in profiles {
-        config.release(&profile, BY, None, &mut plan)?;
+    for profile in undo.profiles(profiles) {
+        config.release(&profile, BY, &mut undo, &mut plan)?;
     }
-    plan.steps.extend(config.into_step());
-    let mut files = Vec::new();
-    for host in hosts {
-        let url = host.canonical();
-        let key = format!("credential.{url}.helper");
-        let there = values(&key)?;
-        let Some(line) = there.iter().find(|value| is_ours(value)) else { continue };
-        files.extend(file_of(&key)?);
+    config.take_back(&mut undo, &mut plan)?;
+    let files: BTreeSet<&Path> = changed.iter().map(|host| host.file.as_path()).collect();
+    for file in files {
+        undo.file(file, &mut plan, |undo, plan| {
+            let mut here = changed.iter().filter(|host| host.file == file);
+            here.try_for_each(|host| unset(host, plan))?;
+            plan.steps.extend(undo.removal(file).map(|_| Step::RemoveIfEmpty(file.to_owned())));
+            Ok(())
+        })?;
+    }
+    undo.finish(&mut plan);
+    Ok(plan)
+}
+
+/// Takes out of git's configuration what was added for a host, as far as it is still there.
+fn unset(host: &Host, plan: &mut Plan) -> Result<()> {
+    let Host { url, file, .. } = host;
+    let file = file.to_string_lossy();
+    let (key, by_path) = (format!("credential.{url}.helper"), by_path(url));
+    let there = values_in(&["--file", &file], &key)?;
+    if let Some(line) = there.iter().find(|value| host.helper && is_ours(value)) {
         if there.iter().all(|value| value.is_empty() || is_ours(value)) {
-            plan.run(["git", "config", "--global", "--unset-all", &key]);
+            plan.run(["git", "config", "--file", &file, "--unset-all", &key]);
         } else {
-            plan.run(["git", "config", "--global", "--fixed-value", "--unset", &key, line]);
+            plan.run(["git", "config", "--file", &file, "--fixed-value", "--unset", &key, line]);
             plan.notes.push(format!("other helpers for {url} are left as they are"));
         }
-        if host.has_path() && values(&by_path(&url))? == ["true"] {
-            plan.run(["git", "config", "--global", "--unset", &by_path(&url)]);
-        }
     }
-    files.dedup();
-    for file in files {
-        plan.remove_if_empty(file);
+    if host.by_path && values_in(&["--file", &file], &by_path)? == ["true"] {
+        plan.run(["git", "config", "--file", &file, "--unset", &by_path]);
     }
-    Ok(plan)
+    Ok(())
 }
 
 /// The profile that a host is mapped to, if it is there as it stands.
@@ -164,8 +205,26 @@ fn git(words: &[&str], input: &str) -> Result<Ran> {
 
 /// The values of a key in the user's own configuration.
 fn values(key: &str) -> Result<Vec<String>> {
-    let found = git(&["config", "--global", "--null", "--get-all", key], "")?;
+    values_in(&["--global"], key)
+}
+
+/// The values of a key where these words say.
+fn values_in(place: &[&str], key: &str) -> Result<Vec<String>> {
+    let found = git(&[&["config"], place, &["--null", "--get-all", key]].concat(), "")?;
     Ok(found.stdout.split_terminator('\0').map(str::to_owned).collect())
+}
+
+/// The file that `git config --global` writes to.
+fn global_file() -> Result<PathBuf> {
+    if let Some(file) = std::env::var_os("GIT_CONFIG_GLOBAL").filter(|file| !file.is_empty()) {
+        return Ok(std::path::absolute(&file).unwrap_or_else(|_| file.into()));
+    }
+    let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
+    let what = "there is no home directory to find git's configuration in";
+    let home = home.ok_or_else(|| Failure::usage(what).hint("set HOME"))?;
+    let folder = std::env::var_os("XDG_CONFIG_HOME").filter(|folder| !folder.is_empty());
+    let (own, other) = (home.join(".gitconfig"), folder.map_or(home.join(".config"), PathBuf::from).join("git/config"));
+    Ok(if !own.exists() && other.exists() { other } else { own })
 }
 
 /// The addresses of the remotes of the repository here; none outside of one.
@@ -178,12 +237,6 @@ pub(super) fn remotes() -> Result<Vec<String>> {
 /// Whether git asks keyfob for this host.
 pub(super) fn is_connected(url: &str) -> bool {
     values(&format!("credential.{url}.helper")).is_ok_and(|values| values.iter().any(|value| is_ours(value)))
-}
-
-/// The file that a key of the user's own configuration stands in.
-fn file_of(key: &str) -> Result<Option<PathBuf>> {
-    let found = git(&["config", "--global", "--null", "--show-origin", "--get-all", key], "")?;
-    Ok(found.stdout.split('\0').next().and_then(|origin| origin.strip_prefix("file:")).map(PathBuf::from))
 }
 
 /// What git runs for a host that has a profile.

@@ -2,9 +2,9 @@
 //!
 //! kubectl writes the whole file anew, so its former bytes are kept, and the undo puts them back; see `former`.
 
-use super::former::{Former, FormerContext, User};
+use super::former::{Former, FormerContext, Undo, User};
 use super::kubelogin;
-use super::plan::{digest, line};
+use super::plan::line;
 use super::profile::plain;
 use super::{Config, Consent, Outcome, Plan, Ran, Step, Wanted, is_program, on_path, own_name, own_path, run as ran};
 use crate::commands::doctor::{Findings, Remedy};
@@ -15,6 +15,7 @@ use crate::text::{clean, nearest, shell_quoted};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// `keyfob setup kubernetes`
@@ -71,8 +72,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         [user] => user,
         _ => return Err(Failure::usage("one user at a time").hint("several go with --from-kubelogin").into()),
     };
-    let mut plan = Plan::default();
-    plan.steps.extend(config.into_step());
     let mut change = Change::new(&files, profile.title());
     change.user(user, profile.title(), &[])?;
     match &arguments.context {
@@ -80,7 +79,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         None => change.notes.extend(files.unused(user)),
     }
     let title = format!("Connect kubectl's user {user} with the profile {}", profile.title());
-    if change.carry_out(plan, &title, &arguments.consent)? != Outcome::Declined {
+    if change.carry_out(config, Plan::default(), &title, &arguments.consent)? != Outcome::Declined {
         print(&checked(&profile)?)?;
     }
     Ok(())
@@ -121,10 +120,8 @@ fn take_over(arguments: &Arguments, files: &Files, mut config: Config) -> Result
         let profile = taken.into_config(&mut config, &name, &arguments.wanted.flags.0, BY, &mut plan)?;
         profiles.push(profile);
     }
-    // Before what needs it.
-    plan.steps.extend(config.into_step());
     let title = format!("Have keyfob take kubelogin's place for {}", users.join(", "));
-    if change.carry_out(plan, &title, &arguments.consent)? != Outcome::Declined {
+    if change.carry_out(config, plan, &title, &arguments.consent)? != Outcome::Declined {
         for profile in &profiles {
             print(&checked(profile)?)?;
         }
@@ -374,26 +371,25 @@ impl<'f> Change<'f> {
     }
 
     /// Adds this to a plan, which is then carried out; what was there is kept.
-    fn carry_out(self, mut plan: Plan, title: &str, consent: &Consent) -> Result<Outcome> {
+    fn carry_out(self, config: Config, mut plan: Plan, title: &str, consent: &Consent) -> Result<Outcome> {
         let Self { profile, commands, notes, users, contexts, .. } = self;
         plan.notes.extend(notes);
         let files = users.iter().map(|user| &user.file).chain(contexts.iter().map(|context| &context.file));
         let mut files: Vec<PathBuf> = files.cloned().collect();
         files.sort_unstable();
         files.dedup();
-        let mut kept = None;
-        if !files.is_empty() {
-            let former = Former::of(profile, &files, users, contexts)?;
-            kept = Some(former.path().to_owned());
-            plan.steps.push(Step::Keep(former));
+        if files.is_empty() {
+            // By which the undo finds what else there is to take back.
+            files.push(self.files.target.clone());
         }
+        let mut former = config.keep(files)?;
+        former.profiles = users.iter().map(|user| user.profile.clone()).chain([profile]).collect();
+        (former.users, former.contexts) = (users, contexts);
+        // The profile before what needs it.
+        plan.steps.extend(config.into_step());
         plan.steps.extend(commands.into_iter().map(Step::Run));
-        let outcome = plan.carry_out(title, consent);
-        // Also after a failure: what was done until then is what the undo finds.
-        if let Some(kept) = kept {
-            Former::seal(&kept)?;
-        }
-        outcome
+        plan.keep(former);
+        plan.carry_out(title, consent)
     }
 }
 
@@ -587,64 +583,31 @@ fn checked(profile: &Profile) -> Result<String> {
 
 /// Takes back the latest setup of these kubeconfigs, or of this user or profile in them.
 fn undo(arguments: &Arguments, files: &[PathBuf]) -> Result<()> {
-    let all = Former::all()?;
-    let profile = arguments.wanted.profile.as_deref();
-    let is_it = |former: &&Former| {
-        former.kubeconfigs.iter().any(|kept| files.contains(&kept.path))
+    let profile = &arguments.wanted.profile;
+    let mut undo = Undo::of_latest(|former| {
+        files.iter().any(|file| former.keeps(file))
             && arguments.user.iter().all(|name| former.users.iter().any(|user| user.name == *name))
-            && profile.is_none_or(|name| former.users.iter().any(|user| user.profile == name) || former.profile == name)
-    };
+            && profile.iter().all(|name| former.profiles.contains(name))
+    })?;
     let mut plan = Plan::default();
     let mut title = "Disconnect kubectl from keyfob".to_owned();
-    if let Some(former) = all.iter().find(is_it) {
+    let former = undo.undone().next().cloned();
+    if let Some(former) = former {
         let names: Vec<_> = former.users.iter().map(|user| user.name.as_str()).collect();
         title = format!("Disconnect kubectl's user {} from keyfob", names.join(", "));
-        let mut config = Config::load()?;
-        undoing(former, &all, &mut plan)?;
-        let path = former.path().to_owned();
-        plan.steps.push(Step::Remove { path, folder: former.made().map(Path::to_owned) });
-        let mut profiles: Vec<&str> = former.users.iter().map(|user| user.profile.as_str()).collect();
-        profiles.push(&former.profile);
-        profiles.sort_unstable();
-        profiles.dedup();
-        for name in profiles {
-            config.release(name, BY, Some(former), &mut plan)?;
+        let places = former.users.iter().map(|user| &user.file).chain(former.contexts.iter().map(|c| &c.file));
+        for file in places.collect::<BTreeSet<_>>() {
+            undo.file(file, &mut plan, |_, plan| piecemeal(&former, file, plan))?;
         }
-        plan.steps.extend(config.into_step());
+        let mut config = Config::load()?;
+        for name in undo.profiles(Vec::new()) {
+            config.release(&name, BY, &mut undo, &mut plan)?;
+        }
+        config.take_back(&mut undo, &mut plan)?;
+        undo.finish(&mut plan);
     }
     if plan.carry_out(&title, &arguments.consent)? == Outcome::Done {
         print("kubectl no longer asks keyfob there.\n")?;
-    }
-    Ok(())
-}
-
-/// The kubeconfigs as they were; or, where they have been changed since, without what was changed in them.
-fn undoing(former: &Former, all: &[Former], plan: &mut Plan) -> Result<()> {
-    for kept in &former.kubeconfigs {
-        let path = kept.path.clone();
-        let now = match std::fs::read(&path) {
-            Ok(bytes) => Some(bytes),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-            Err(e) => return Err(e).with_context(|| format!("could not read {}", path.display())),
-        };
-        match (now.as_deref().map(digest), kept.bytes()) {
-            (None, _) => {}
-            (Some(_), Some(before)) if now.as_deref() == Some(&**before) => {}
-            (Some(digest), Some(bytes)) if kept.is_ours(&digest) => {
-                plan.steps.push(Step::Restore { path, digest, bytes });
-            }
-            (Some(digest), None) if kept.is_ours(&digest) => {
-                plan.steps.push(Step::Remove { path, folder: kept.made.clone() });
-            }
-            (Some(now), _) => {
-                let note = format!("{} has been changed since; only keyfob's part is taken back", path.display());
-                plan.notes.push(note);
-                piecemeal(former, &path, plan)?;
-                if let Some(heir) = former.heir(all, &path, &now) {
-                    plan.steps.push(Step::Inherit { from: former.path().into(), heir: heir.path().into(), file: path });
-                }
-            }
-        }
     }
     Ok(())
 }

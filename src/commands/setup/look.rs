@@ -136,7 +136,13 @@ impl Found {
                         ["git", "--profile", preset.name, "--provider", preset.name, "--client-id", "ID", url.as_str()];
                     self.offer(title, &words, false);
                 }
-                (None, None) => self.offer(title, &["git", "--profile", "NAME", &url], false),
+                (None, None) => {
+                    let mut words = vec!["git", "--profile", "NAME", &url];
+                    if file.profiles.is_empty() {
+                        words.extend(["--issuer", "URL", "--client-id", "ID"]);
+                    }
+                    self.offer(title, &words, false);
+                }
             }
         }
     }
@@ -187,6 +193,9 @@ impl Found {
         if self.offers.is_empty() {
             text.push_str("There is nothing to connect here.\n");
         }
+        if self.offers.iter().any(|offer| !offer.whole) {
+            text.push_str("Words in capitals are yours to fill in.\n");
+        }
         for connected in &self.connected {
             let _ = writeln!(text, "  =  {connected} has keyfob");
         }
@@ -202,7 +211,8 @@ impl Found {
         if whole.is_empty() || !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
             return Ok(());
         }
-        print(&format!("Which one? [1-{}, nothing to leave it] ", whole.len()))?;
+        let numbers = if whole.len() == 1 { "1".to_owned() } else { format!("1-{}", whole.len()) };
+        print(&format!("Which one? [{numbers}, or Enter for none] "))?;
         let mut answer = String::new();
         std::io::stdin().lock().read_line(&mut answer).context("could not read the answer")?;
         let answer = answer.trim();

@@ -18,6 +18,7 @@ use crate::config::{Az, File};
 use crate::failure::Failure;
 use crate::text::clean;
 use anyhow::{Context, Result};
+use former::Undo;
 use plan::{Consent, Outcome, Plan, Step};
 use profile::{Config, Wanted};
 use std::io::Write;
@@ -92,13 +93,19 @@ fn profile_alone(wanted: &Wanted, consent: &Consent) -> Result<()> {
             .into());
     };
     if consent.undo {
-        config.release(name, ALONE, None, &mut plan)?;
-        plan.steps.extend(config.into_step());
+        let mut undo = Undo::of(|former| former.is_alone() && former.has_added(name))?;
+        config.release(name, ALONE, &mut undo, &mut plan)?;
+        if undo.leaves_nothing() {
+            config.take_back(&mut undo, &mut plan)?;
+            undo.finish(&mut plan);
+        }
         plan.carry_out(&format!("Remove the profile {name}"), consent)?;
         return Ok(());
     }
     let profile = wanted.in_config(&mut config, ALONE)?;
+    let former = config.keep([])?;
     plan.steps.extend(config.into_step());
+    plan.keep(former);
     if plan.carry_out(&format!("Make the profile {name}"), consent)? != Outcome::Declined {
         print(&format!("To sign in: {}\n", profile.command("login")))?;
     }

@@ -1,6 +1,6 @@
 //! A plan: what `setup` is going to change, shown before anything is changed, and then carried out step by step.
 
-use super::former::Former;
+use super::former::{Former, Undo};
 use super::{Ran, run};
 use crate::commands::print;
 use crate::failure::{Exit, Failure};
@@ -49,12 +49,12 @@ pub(super) enum Step {
     CreateSecret { path: PathBuf, secret: Secret, what: &'static str },
     /// A file to remove; and the folders above it that are empty then, up to this one.
     Remove { path: PathBuf, folder: Option<PathBuf> },
-    /// The former bytes of files, to be kept.
+    /// How things are before, to be kept.
     Keep(Former),
     /// A file to get its former bytes back, if its digest still is what it was; see [`digest`].
     Restore { path: PathBuf, digest: String, bytes: Zeroizing<Vec<u8>> },
-    /// What is kept of a file, to be kept for a later setup instead; see [`Former::inherit`].
-    Inherit { from: PathBuf, heir: PathBuf, file: PathBuf },
+    /// What was kept for an undo that is done now.
+    Forget(Undo),
     /// A folder to make.
     Folder(PathBuf),
     /// A folder to remove if it is empty, and those above it, up to this one.
@@ -94,8 +94,11 @@ impl Plan {
         Ok(())
     }
 
-    pub(super) fn remove_if_empty(&mut self, path: PathBuf) {
-        self.steps.push(Step::RemoveIfEmpty(path));
+    /// Before everything else, keeps how things are; unless nothing is going to be changed.
+    pub(super) fn keep(&mut self, former: Former) {
+        if !self.steps.is_empty() {
+            self.steps.insert(0, Step::Keep(former));
+        }
     }
 
     /// The plan as a person reads it.
@@ -109,19 +112,23 @@ impl Plan {
                 Step::Remove { path, .. } | Step::Unlink(path) => writeln!(text, "{} is removed", path.display()),
                 Step::Keep(former) => {
                     let at = former.path().display();
-                    let _ = former.links.iter().try_for_each(|new| {
-                        writeln!(text, "{at} keeps in mind that {} is new, for the undo", new.path.display())
-                    });
-                    former.files().try_for_each(|file| {
-                        writeln!(text, "{at} keeps {} as it is, secrets included, for the undo", file.display())
-                    })
+                    let files: Vec<String> = former.files().map(|file| file.display().to_string()).collect();
+                    let kept = match files.as_slice() {
+                        [] => "in mind what is new".to_owned(),
+                        [file] => format!("{file} as it is, secrets included"),
+                        files => format!("{} as they are, secrets included", files.join(" and ")),
+                    };
+                    writeln!(text, "{at} keeps {kept}, for the undo")
+                }
+                Step::Forget(undo) => {
+                    undo.forgotten().iter().try_for_each(|path| writeln!(text, "{} is removed", path.display()))
                 }
                 Step::Folder(path) => writeln!(text, "{} is made", path.display()),
                 Step::RemoveFolder { path, .. } => writeln!(text, "{} is removed, if it is empty", path.display()),
                 Step::Restore { path, .. } => writeln!(text, "{} is again what it was, byte for byte", path.display()),
                 Step::Link { path, target } => writeln!(text, "{} -> {}", path.display(), target.display()),
                 Step::Run(words) => writeln!(text, "{}", line(words)),
-                Step::RemoveIfEmpty(_) | Step::Inherit { .. } => Ok(()),
+                Step::RemoveIfEmpty(_) => Ok(()),
             };
         }
         for note in &self.notes {
@@ -143,10 +150,13 @@ impl Plan {
             print("Nothing was changed.\n")?;
             return Ok(Outcome::Declined);
         }
-        for step in &self.steps {
-            step.carry_out()?;
-        }
-        Ok(Outcome::Done)
+        let done = self.steps.iter().try_for_each(Step::carry_out);
+        // Also after a failure: what was done until then is what the undo finds.
+        let sealed = self.steps.iter().try_for_each(|step| match step {
+            Step::Keep(former) => former.seal(),
+            _ => Ok(()),
+        });
+        done.and(sealed).map(|()| Outcome::Done)
     }
 }
 
@@ -161,7 +171,9 @@ impl Step {
             Self::Create { path, text } => create(path, text.as_bytes())?,
             Self::CreateSecret { path, secret, .. } => create(path, secret.expose().as_bytes())?,
             Self::Remove { path, folder } => {
-                std::fs::remove_file(path).with_context(|| not_removed(path))?;
+                // A link stays: dotfiles often are links.
+                let file = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+                std::fs::remove_file(file).with_context(|| not_removed(path))?;
                 remove_folders(path, folder.as_deref());
             }
             Self::Keep(former) => former.save()?,
@@ -177,7 +189,7 @@ impl Step {
                 }
                 replace(path, bytes).with_context(|| not_changed(path))?;
             }
-            Self::Inherit { from, heir, file } => Former::inherit(from, heir, file)?,
+            Self::Forget(undo) => undo.forget()?,
             Self::Run(words) => {
                 let Ran { ok, stderr, .. } = run(words, &[], "")?;
                 if !ok {

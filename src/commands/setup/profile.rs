@@ -1,20 +1,14 @@
 //! The profile that a tool is connected to: one that is there, or a new one, checked against its provider first.
 
-use super::former::Former;
-use super::plan::{Plan, Step, folder_to_make};
+use super::former::{Former, Undo};
+use super::plan::{Plan, Step};
 use crate::arguments::ProfileFlags;
 use crate::config::{self, File, KEYS, Origin, Profile, Selection, Settings, edit};
 use crate::failure::{Exit, Failure};
 use crate::oauth::Client;
-use crate::text::clean;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use toml_edit::TomlError;
-
-/// First line of a `config.toml` that `setup` made.
-const MADE: &str = "# Made by keyfob setup";
-/// On the same line, before the highest folder that was made for it.
-const WITH: &str = ", with the folder ";
 
 /// Which profile, and what it is to say if it is new.
 #[derive(Debug, clap::Args)]
@@ -32,6 +26,8 @@ pub(super) struct Config {
     path: PathBuf,
     before: Option<String>,
     after: String,
+    /// The profiles that are new.
+    added: Vec<String>,
 }
 
 impl Wanted {
@@ -83,22 +79,18 @@ pub(super) fn plain(name: &str) -> String {
 }
 
 impl Config {
-    /// Reads it; one that is not there begins with a line that says who made it.
+    /// Reads it; one that is not there is empty.
     pub(super) fn load() -> Result<Self> {
         let path = config::file_path().ok_or_else(|| {
             Failure::usage("there is no home directory to find config.toml in").hint("set HOME or KEYFOB_CONFIG")
         })?;
         let path = std::path::absolute(&path).unwrap_or(path);
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(Self { path, after: text.clone(), before: Some(text) }),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                let folder = folder_to_make(&path).map(|folder| folder.to_string_lossy().into_owned());
-                let folder = folder.filter(|folder| clean(folder) == *folder);
-                let folder = folder.map(|folder| format!("{WITH}{folder}")).unwrap_or_default();
-                Ok(Self { path, before: None, after: format!("{MADE}{folder}\n") })
-            }
-            Err(e) => Err(e).with_context(|| format!("could not read {}", path.display())),
-        }
+        let before = match std::fs::read_to_string(&path) {
+            Ok(text) => Some(text),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(e).with_context(|| format!("could not read {}", path.display())),
+        };
+        Ok(Self { path, after: before.clone().unwrap_or_default(), before, added: Vec::new() })
     }
 
     /// The folder it is in.
@@ -131,6 +123,7 @@ impl Config {
             None => {
                 self.edit(|text| edit::with_profile(text, name, settings, by))?;
                 self.file()?;
+                self.added.push(name.to_owned());
                 Ok(true)
             }
             Some(there) if there.says_what(settings) => Ok(false),
@@ -141,17 +134,16 @@ impl Config {
         }
     }
 
-    /// Removes the profile `name`, with the files that were made for it, if the `setup` that `by` names added it and
-    /// nothing else uses it; `undone` is the setup of kubectl that is being taken back.
-    pub(super) fn release(&mut self, name: &str, by: &str, undone: Option<&Former>, plan: &mut Plan) -> Result<()> {
-        if self.added_by(name) != Some(by) {
+    /// Removes the profile `name`, with the files that were made for it, if the `setup` that `by` names added it, or one
+    /// that `undo` takes back, and nothing else uses it.
+    pub(super) fn release(&mut self, name: &str, by: &str, undo: &mut Undo, plan: &mut Plan) -> Result<()> {
+        let Some(added_by) = self.added_by(name) else { return Ok(()) };
+        if added_by != by && !undo.undone().any(|former| former.has_added(name)) {
             return Ok(());
         }
         let file = self.file()?;
-        let others =
-            Former::all()?.into_iter().filter(|other| undone.is_none_or(|undone| undone.path() != other.path()));
-        let kubectls = others.flat_map(|other| other.users).find(|user| user.profile == name);
-        let user = if let Some(user) = &kubectls {
+        let kubectls = undo.others().flat_map(|other| &other.users).find(|user| user.profile == name);
+        let user = if let Some(user) = kubectls {
             &format!("kubectl's user {:?}", user.name)
         } else if file.hosts.iter().any(|host| host.profile == name) {
             "[hosts]"
@@ -170,6 +162,7 @@ impl Config {
             return Ok(());
         };
         plan.notes.push(format!("the profile {name:?} is left, since {user} names it"));
+        undo.leave(name);
         Ok(())
     }
 
@@ -183,19 +176,33 @@ impl Config {
         self.folder().join(format!("{}.ca.pem", plain(name)))
     }
 
+    /// What an undo needs to know of it, and of these files that are changed besides.
+    pub(super) fn keep(&self, files: impl IntoIterator<Item = PathBuf>) -> Result<Former> {
+        let mut former = Former::of(std::iter::once(self.path.clone()).chain(files))?;
+        former.added.clone_from(&self.added);
+        for name in ["hosts", "az"] {
+            let was_there = self.before.as_ref().is_some_and(|text| edit::has_section(text, name));
+            former.note_section(name, !was_there && edit::has_section(&self.after, name))?;
+        }
+        Ok(former)
+    }
+
     /// The change, if there is any.
     pub(super) fn into_step(self) -> Option<Step> {
-        let Self { path, before, after } = self;
-        let folder = after.strip_prefix(MADE).map(|rest| rest.trim_end_matches(['\r', '\n'])).and_then(|rest| {
-            let folder = rest.strip_prefix(WITH).map(PathBuf::from);
-            (rest.is_empty() || folder.is_some() && !rest.contains('\n')).then_some(folder)
-        });
-        match (before, folder) {
-            (Some(before), _) if before == after => None,
-            (Some(_), Some(folder)) => Some(Step::Remove { path, folder }),
-            (Some(before), None) => Some(Step::Edit { path, before, after }),
-            (None, Some(_)) => None,
-            (None, None) => Some(Step::Create { path, text: after }),
+        let Self { path, before, after, .. } = self;
+        match before {
+            Some(before) => (before != after).then_some(Step::Edit { path, before, after }),
+            None => (!after.is_empty()).then_some(Step::Create { path, text: after }),
         }
+    }
+
+    /// The same for an undo, which puts the former bytes back if it can, and leaves no file that it was all of.
+    pub(super) fn take_back(self, undo: &mut Undo, plan: &mut Plan) -> Result<()> {
+        let path = self.path.clone();
+        undo.file(&path, plan, |undo, plan| {
+            let removal = undo.removal(&self.path).filter(|_| self.after.trim().is_empty());
+            plan.steps.extend(removal.or_else(|| self.into_step()));
+            Ok(())
+        })
     }
 }

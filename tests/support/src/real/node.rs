@@ -510,6 +510,11 @@ impl ApiServer {
         Self::start_with(provider, json!({}))
     }
 
+    /// A server that takes tokens of any provider without TLS, meant for this audience.
+    pub fn start_for(issuer: &str, audience: &str) -> Result<Self, Missing> {
+        Self::start_service(json!({ "issuer": issuer, "audience": audience }))
+    }
+
     /// A server that takes access tokens as well, which it asks the provider about.
     pub fn start_introspecting(provider: &OidcProvider) -> Result<Self, Missing> {
         let client = provider.client("client_secret_basic");
@@ -517,13 +522,17 @@ impl ApiServer {
     }
 
     fn start_with(provider: &OidcProvider, mut config: Value) -> Result<Self, Missing> {
+        config["issuer"] = json!(provider.issuer());
+        config["audience"] = json!(provider.client("none").id);
+        config["ca"] = json!(provider.ca_file());
+        Self::start_service(config)
+    }
+
+    fn start_service(mut config: Value) -> Result<Self, Missing> {
         let folder = folder();
         certify(folder.path());
         config["cert"] = json!(folder.path().join("server.pem"));
         config["key"] = json!(folder.path().join("server.key"));
-        config["issuer"] = json!(provider.issuer());
-        config["audience"] = json!(provider.client("none").id);
-        config["ca"] = json!(provider.ca_file());
         Ok(Self(Service::start("api-server.mjs", folder, &config)?))
     }
 
