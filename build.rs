@@ -9,7 +9,7 @@ fn main() {
     let linux_gnu = |triple: String| triple.ends_with("-linux-gnu");
     // Only where the compiler of this machine is also the one that links.
     let native = env::var("HOST").ok() == env::var("TARGET").ok() && env::var("TARGET").is_ok_and(linux_gnu);
-    if !native {
+    if !native || env::var_os("RUSTC_LINKER").is_some() {
         return;
     }
     // What unwinds the stack comes with the program: loading `libgcc_s.so` costs every start 30,000 instructions, and
