@@ -9,7 +9,7 @@ fn main() {
     let linux_gnu = |triple: String| triple.ends_with("-linux-gnu");
     // Only where the compiler of this machine is also the one that links.
     let native = env::var("HOST").ok() == env::var("TARGET").ok() && env::var("TARGET").is_ok_and(linux_gnu);
-    if !native || env::var_os("RUSTC_LINKER").is_some() {
+    if !native || own_linker() {
         return;
     }
     // What unwinds the stack comes with the program: loading `libgcc_s.so` costs every start 30,000 instructions, and
@@ -23,19 +23,18 @@ fn main() {
         println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
     // The tables for unwinding are a ninth of the file, of the standard library and of C as well, where no compiler flag of
-    // ours leads. A panic ends the process (`panic = "abort"`), and without symbols no trace of it could be read. Only
-    // where nobody has chosen a linker, since not every one reads scripts.
-    if env::var("PROFILE").is_ok_and(|profile| profile == "release") && usual_linker() {
+    // ours leads. A panic ends the process (`panic = "abort"`), and without symbols no trace of it could be read.
+    if env::var("PROFILE").is_ok_and(|profile| profile == "release") {
         let folder = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
         println!("cargo::rerun-if-changed=no-unwinding.ld");
         println!("cargo::rustc-link-arg-bins=-Wl,-T,{folder}/no-unwinding.ld");
     }
 }
 
-/// Whether the linker is the compiler's own choice.
-fn usual_linker() -> bool {
+/// Whether somebody has chosen a linker: not every one takes what is said here.
+fn own_linker() -> bool {
     let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
-    env::var_os("RUSTC_LINKER").is_none() && !flags.contains("link")
+    env::var_os("RUSTC_LINKER").is_some() || flags.contains("link")
 }
 
 /// What a program prints, without the line's end; `None` if there is no such program.
