@@ -91,12 +91,10 @@ impl fmt::Display for Address {
     }
 }
 
-/// `localhost` (and names below it) and the loopback addresses.
+/// `localhost` and the loopback addresses. Not the names below `localhost`: most systems ask the network for them.
 pub fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || host.to_ascii_lowercase().ends_with(".localhost")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]
@@ -111,6 +109,7 @@ mod tests {
         }
         for (bad, why) in [
             ("http://id.example.com", "is not https (plain http is allowed only on loopback)"),
+            ("http://id.localhost/", "is not https (plain http is allowed only on loopback)"),
             ("http://127.0.0.1.example.com/", "is not https (plain http is allowed only on loopback)"),
             ("ftp://id.example.com", "is not https"),
             ("id.example.com", "is not an absolute web address"),
