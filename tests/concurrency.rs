@@ -287,6 +287,26 @@ fn how_long_a_refusal_is_remembered_is_the_profiles_to_say() {
     }
 }
 
+/// The clock has been put back since this one began to wait: what it is told has happened all the same.
+#[test]
+fn a_refusal_by_a_clock_that_was_put_back_is_one_to_those_who_wait() {
+    let scene = Scene::new(Options::default());
+    let held = scene.idp.hold(Endpoint::Token);
+    let poller = scene.start(["token"]);
+    poller.code();
+    let waiter = scene.start(["token"]);
+    waiter.code();
+    scene.change(|session| {
+        session["pending"] = json!(null);
+        session["refusal"] = json!({ "at_ms": (now() - 3600) * 1000, "message": "the sign-in was refused (no)" });
+    });
+    let output = waiter.finish();
+    assert_eq!(output.code, Some(4), "{output:?}");
+    poller.kill();
+    drop(held);
+    assert_eq!(scene.idp.count("device"), 1);
+}
+
 #[test]
 fn a_refusal_from_the_future_is_not_remembered() {
     let scene = Scene::new(Options::default());

@@ -27,14 +27,14 @@ impl Attempt<'_> {
             && self.want.effort == Effort::Least
             // Who may not ask anyway is told what to run.
             && self.want.no_prompt.is_none()
-            && u64::try_from(self.started_ms - refusal.at_ms).is_ok_and(|ms| ms < self.want.profile.refusal_memory * 1000)
+            && u64::try_from(self.started_ms.saturating_sub(refusal.at_ms)).is_ok_and(|ms| ms < self.want.profile.refusal_memory * 1000)
         {
             return Err(self.refusal(refusal).into());
         }
         let Some(screen) = self.screen() else {
             return Err(self.nobody_to_ask(&needed).into());
         };
-        let refresh_token = before.and_then(|s| s.refresh_token);
+        let refused_before = before.and_then(|session| session.refusal);
         let mut view = View { attempt: self, screen, because: needed.because, seen: None, shown: false, joined: false };
         loop {
             // Read after the attempt at the lock: what its last holder finished is in the file then.
@@ -43,10 +43,13 @@ impl Attempt<'_> {
             if let Some(credential) = self.done_meanwhile(&session)? {
                 return Ok(SignedIn::Here(credential));
             }
-            if session.refresh_token.is_some() && session.refresh_token != refresh_token {
+            if session.refresh_token.is_some() && session.refresh_token != needed.known {
                 return Ok(SignedIn::Elsewhere);
             }
-            if let Some(refusal) = session.refusal.as_ref().filter(|r| self.was_since(r.at_ms)) {
+            // One that was not there before is new, whatever its clock said.
+            let is_new =
+                |refusal: &&Refusal| self.was_since(refusal.at_ms) || refused_before.as_ref() != Some(*refusal);
+            if let Some(refusal) = session.refusal.as_ref().filter(is_new) {
                 return Err(self.refusal(refusal).into());
             }
             if let Some(lock) = lock {
@@ -270,8 +273,7 @@ impl Attempt<'_> {
 
     /// How much longer this caller waits.
     pub(super) fn patience_left(&self) -> Duration {
-        let passed = Duration::from_millis((now_ms() - self.started_ms).max(0).unsigned_abs());
-        self.want.patience.map_or(Duration::MAX, |patience| patience.saturating_sub(passed))
+        self.until.saturating_sub(steady())
     }
 
     /// The caller's own limit is no end of the sign-in: the code stays good, and whoever comes next goes on with it.
@@ -355,6 +357,10 @@ fn poll_until_end(
 pub(super) fn or_trouble<T>(file: &SessionFile<'_>, result: Result<T>) -> Result<T> {
     result.inspect_err(|error| {
         let trouble = Trouble::of(error, now_ms());
+        if trouble.exit == Exit::Usage {
+            // This process's own settings: whoever has others may still finish the sign-in.
+            return;
+        }
         let noted = file.update(LOCK_LIMIT, |session| {
             session.pending = None;
             session.trouble = Some(trouble);

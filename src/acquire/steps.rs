@@ -150,7 +150,8 @@ fn wait_for_turn(file: &SessionFile<'_>, pending: &Pending) -> Result<Duration> 
         polled(file, pending, pending.interval, now_ms())?;
         return Ok(interval);
     };
-    let left = at_ms + i64::try_from(interval.as_millis()).unwrap_or(LONGEST_WAIT_MS) - now_ms();
+    let next = at_ms.saturating_add(i64::try_from(interval.as_millis()).unwrap_or(LONGEST_WAIT_MS));
+    let left = next.saturating_sub(now_ms());
     Ok(Duration::from_millis(left.clamp(0, LONGEST_WAIT_MS).unsigned_abs()))
 }
 

@@ -86,7 +86,11 @@ impl Store {
 
     /// Opens the folder; `None` if it is not there yet. Fails if it is not a folder of ours alone.
     pub fn open() -> Result<Option<Self>> {
-        let path = Self::path()?;
+        Self::at(Self::path()?)
+    }
+
+    /// The same for a folder by its path.
+    pub(crate) fn at(path: PathBuf) -> Result<Option<Self>> {
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
         let folder = match rustix::fs::open(&path, flags, Mode::empty()) {
             Ok(folder) => folder,
