@@ -1353,6 +1353,37 @@ fn r60_a_page_in_place_of_metadata_or_a_code_is_named() {
     assert!(failure(&output, output.code.unwrap()).contains(page), "{output:?}");
 }
 
+/// What lives is better than nothing, where nobody can be asked.
+#[test]
+fn a_token_that_lives_is_the_answer_where_it_cannot_be_renewed_and_nobody_can_be_asked() {
+    let scene = Scene::signed_in(Options::default());
+    let old = scene.token();
+    scene.idp.revoke_refresh_tokens();
+    for _ in 0..2 {
+        scene.leave("access", 100);
+        assert_eq!(scene.token(), old);
+        assert_eq!(scene.session()["refresh_token"], Value::Null);
+    }
+    // Somebody who can be asked is.
+    assert_ne!(scene.sign_in(), old);
+    scene.idp.revoke_refresh_tokens();
+    scene.leave("access", -1);
+    assert_eq!(scene.silently(["token"]).code, Some(3));
+}
+
+#[test]
+fn r10_an_address_that_holds_the_code_on_another_host_is_pointed_out_too() {
+    let scene = Scene::lab(Options::default());
+    let uri = format!("{}/device", scene.idp.issuer());
+    let answer = json!({
+        "device_code": "d", "user_code": "WDJB", "interval": 1, "verification_uri": uri,
+        "verification_uri_complete": "https://other.example/device?c=WDJB",
+    });
+    scene.idp.script(Endpoint::Device, [Reply::json(200, &answer)]);
+    let output = scene.prompting(["token"]);
+    assert!(output.stderr.contains("Note: other.example is not the provider's own host. "), "{output:?}");
+}
+
 // Accounts and scopes.
 
 #[test]

@@ -503,6 +503,11 @@ fn a_sign_in_that_is_needed_says_why() {
     let error = "error: could not get a token for lab: a sign-in is needed: the last token has ended and there is none to \
                  renew it with, and prompting is switched off\nhint: LOGIN lab\n";
     scene.assert_failed(&scene.silently(["token"]), 3, error);
+    // One that lives has not ended; the person wants a new one.
+    scene.leave(1000);
+    let error =
+        "error: could not get a token for lab: a sign-in is needed, and prompting is switched off\nhint: LOGIN lab\n";
+    scene.assert_failed(&scene.silently(["login"]), 3, error);
 
     let options = Options { id_token: IdToken::First, ..Options::default() };
     let scene = Scene::new(options, &format!("{LAB}token-kind = 'id'\n"));

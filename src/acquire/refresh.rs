@@ -41,7 +41,8 @@ impl Attempt<'_> {
             if let (Some(Refused::Perhaps(_)), Some(credential)) = (self.want.refused, self.still_living(&session)) {
                 return Ok(Ok(credential));
             }
-            let ended = !session.tokens.is_empty();
+            let now = Timestamp::now();
+            let ended = !session.tokens.is_empty() && !session.tokens.iter().any(|token| token.lives(now, 1));
             let because =
                 notice.or_else(|| ended.then(|| "the last token has ended and there is none to renew it with".into()));
             return Ok(Err(SignInNeeded::of(&session, because)));

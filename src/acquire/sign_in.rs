@@ -32,7 +32,9 @@ impl Attempt<'_> {
             return Err(self.refusal(refusal).into());
         }
         let Some(screen) = self.screen() else {
-            return Err(self.nobody_to_ask(&needed).into());
+            // What ends soon is better than nothing.
+            let living = before.and_then(|session| self.still_living(&session)).map(SignedIn::Here);
+            return living.ok_or_else(|| self.nobody_to_ask(&needed).into());
         };
         let refused_before = before.and_then(|session| session.refusal);
         let mut view = View { attempt: self, screen, because: needed.because, seen: None, shown: false, joined: false };
@@ -402,9 +404,11 @@ impl View<'_> {
         }
         let profile = self.attempt.want.profile;
         let asked_by = if self.joined { Some(pending.asked_by.clone()) } else { self.attempt.asked_by() };
-        let host = Address::parse(&pending.verification_uri).map(|a| a.host()).unwrap_or_default();
-        let authority = Address::parse(&profile.session.authority).map(|a| a.host()).unwrap_or_default();
-        let foreign = host != authority && !profile.preset.verification_hosts.contains(&host.as_str());
+        let host = |address: &str| Address::parse(address).map(|a| a.host()).unwrap_or_default();
+        let authority = host(&profile.session.authority);
+        let known = |host: &String| *host == authority || profile.preset.verification_hosts.contains(&host.as_str());
+        let addresses = [Some(&pending.verification_uri), pending.verification_uri_complete.as_ref()];
+        let foreign = addresses.into_iter().flatten().map(|address| host(address)).find(|host| !known(host));
         self.screen.show(&SignIn {
             profile: profile.title(),
             authority: &profile.session.authority,
@@ -416,7 +420,7 @@ impl View<'_> {
             message: pending.message.as_deref(),
             verification_uri: &pending.verification_uri,
             verification_uri_complete: pending.verification_uri_complete.as_deref(),
-            foreign_host: foreign.then_some(&host),
+            foreign_host: foreign.as_deref(),
             user_code: &pending.user_code,
             left,
             qr: self.attempt.want.qr,

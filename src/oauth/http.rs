@@ -3,6 +3,7 @@
 //! No redirect is followed, a reply is at most 1 MiB and 30 seconds, a connection 10 (R58). What comes back is bytes and a
 //! status; what they mean is `answer`'s business.
 
+use crate::address::has_whole_port;
 use crate::clock::{Skew, Timestamp, steady};
 use crate::failure::{Exit, Failure};
 use crate::secret::Buffer;
@@ -61,18 +62,11 @@ pub fn proxy() -> Result<Option<(&'static str, Proxy)>, Failure> {
     let Some(name) = PROXIES.into_iter().find(set) else { return Ok(None) };
     let named = std::env::var(name).ok().and_then(|address| Proxy::new(&address).ok());
     // Of all that are set ureq takes the first that it understands; only it reads `NO_PROXY`.
-    let proxy = named.filter(|proxy| is_whole(proxy.uri())).and_then(|_| Proxy::try_from_env());
+    let whole = |proxy: &Proxy| !proxy.host().is_empty() && proxy.uri().authority().is_some_and(has_whole_port);
+    let proxy = named.filter(whole).and_then(|_| Proxy::try_from_env());
     let wrong =
         || Failure::usage(format!("{name} is set, but is not the address of a proxy")).hint(format!("unset {name}"));
     proxy.map(|proxy| Some((name, proxy))).ok_or_else(wrong)
-}
-
-/// Whether an address names a host, and what stands behind it is a port.
-fn is_whole(address: &Uri) -> bool {
-    address.authority().is_some_and(|authority| {
-        let place = authority.as_str().rsplit('@').next().and_then(|place| place.strip_prefix(authority.host()));
-        !authority.host().is_empty() && (place == Some("") || authority.port_u16().is_some())
-    })
 }
 
 impl Http {
