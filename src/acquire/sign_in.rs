@@ -1,8 +1,8 @@
 //! Steps 5 to 7 of the story: one sign-in, whoever waits for it, shown once per terminal and remembered when refused.
 
-use super::{Asker, Attempt, Credential, Effort, LOCK_LIMIT, SignInNeeded, SignedIn};
+use super::{Asker, Attempt, Effort, LOCK_LIMIT, SignInNeeded, SignedIn};
 use crate::address::Address;
-use crate::cache::{Account, Lock, Metadata, Pending, Refusal, Session, SessionFile, Trouble};
+use crate::cache::{Account, Lock, Metadata, Pending, Refusal, Session, SessionFile, TokenKey, Trouble};
 use crate::clock::{Timestamp, minutes, now_ms, steady};
 use crate::config::PromptMode;
 use crate::device::{End, Polling};
@@ -55,7 +55,7 @@ impl Attempt<'_> {
                 return Err(self.refusal(refusal).into());
             }
             if let Some(lock) = lock {
-                return self.poll(file, &lock, session, &mut view).map(SignedIn::Here);
+                return self.poll(file, &lock, session, &mut view);
             }
             view.joined = true;
             if let Some(pending) = &session.pending {
@@ -69,7 +69,7 @@ impl Attempt<'_> {
     }
 
     /// As the one process that holds the sign-in lock: starts a sign-in, or goes on with the one that is there.
-    fn poll(&self, file: &SessionFile<'_>, lock: &Lock, session: Session, view: &mut View<'_>) -> Result<Credential> {
+    fn poll(&self, file: &SessionFile<'_>, lock: &Lock, session: Session, view: &mut View<'_>) -> Result<SignedIn> {
         let made = self.patiently(|| Client::new(self.want.profile, session.server.as_ref(), http::LIMIT));
         let (client, found) = or_trouble(file, made)?;
         let mut resumed = session.pending.filter(|p| p.expires_at > Timestamp::now() && self.leads_to_ours(p));
@@ -96,7 +96,7 @@ impl Attempt<'_> {
             };
             view.joined = going_on;
             view.show(&pending, false);
-            let scopes = pending.scopes.clone();
+            let (scopes, key) = (pending.scopes.clone(), pending.key.clone());
             let end = poll_until_end(file, lock, &client, pending, &mut polling, view)?;
             lock.touch();
             if going_on && matches!(end, End::Spent(_)) {
@@ -104,7 +104,7 @@ impl Attempt<'_> {
                 view.because = Some("the last sign-in was interrupted".into());
                 continue;
             }
-            return self.finish(file, &client, end, &scopes);
+            return self.finish(file, &client, end, &scopes, key);
         }
     }
 
@@ -112,7 +112,9 @@ impl Attempt<'_> {
     pub(super) fn leads_to_ours(&self, pending: &Pending) -> bool {
         let profile = self.want.profile;
         // Elsewhere a refresh brings the rest. Here a sign-in is for one resource, at one tenant's endpoint.
-        !profile.preset.every_resource || (pending.scopes == profile.scopes && pending.tenant == self.key.tenant)
+        !profile.preset.every_resource
+            || (pending.scopes == profile.scopes
+                && pending.key.as_ref().is_some_and(|key| key.tenant == self.key.tenant))
     }
 
     /// Asks for a code and writes it down for the others. `polled_at_ms` as in [`Pending`].
@@ -145,7 +147,7 @@ impl Attempt<'_> {
             message: code.message,
             code_verifier,
             scopes: wanted,
-            tenant: self.key.tenant.clone(),
+            key: Some(self.key.clone()),
             started_at: Some(sent_at),
             expires_at: sent_at.plus(code.expires_in),
             interval: code.interval,
@@ -163,14 +165,15 @@ impl Attempt<'_> {
         Ok((pending, polling))
     }
 
-    /// Writes down how a sign-in ended, and answers.
+    /// Writes down how a sign-in ended, and answers; `scopes` and `key` as in [`Pending`].
     pub(super) fn finish(
         &self,
         file: &SessionFile<'_>,
         client: &Client<'_>,
         end: End,
         scopes: &[String],
-    ) -> Result<Credential> {
+        key: Option<TokenKey>,
+    ) -> Result<SignedIn> {
         let sent = Timestamp::now();
         let preset = self.want.profile.preset;
         let advice = |error: &OauthError| preset.advice(&error.numbers, &error.description).map(str::to_owned);
@@ -210,17 +213,22 @@ impl Attempt<'_> {
                 session.refresh_token = None;
                 session.refusal = None;
                 session.trouble = None;
-                let kept = self.keep(&mut session, &tokens, scopes, sent, client.skew());
+                let key = key.map_or_else(|| self.key.clone(), |key| TokenKey { kind: self.key.kind, ..key });
+                let begun_for = Attempt { key, ..Attempt::new(self.want) };
+                let kept = begun_for.keep(&mut session, &tokens, scopes, sent, client.skew());
                 locked.save(&session)?;
                 drop(locked);
+                if begun_for.key != self.key {
+                    return Ok(SignedIn::Elsewhere);
+                }
                 kept?;
                 if self.want.kind == TokenKind::Id && tokens.id_token.is_none() && session.refresh_token.is_some() {
                     // Some servers send ID tokens only on refresh.
                     if let Ok(credential) = self.refresh(file)? {
-                        return Ok(credential);
+                        return Ok(SignedIn::Here(credential));
                     }
                 }
-                self.obtained(&session)
+                self.obtained(&session).map(SignedIn::Here)
             }
             End::Refused(error) => refused(format!("the sign-in was refused ({})", error.text()), advice(&error)),
             End::Expired => refused("the code has expired before it was entered".into(), None),

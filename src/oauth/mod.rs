@@ -161,7 +161,8 @@ impl<'p> Client<'p> {
         if let Some(verifier) = &pending.code_verifier {
             form.append_pair("code_verifier", verifier.expose());
         }
-        if let Some(resource) = &self.profile.resource {
+        // That of the profile it was begun for.
+        if let Some(resource) = pending.key.as_ref().and_then(|key| key.resource.as_ref()) {
             form.append_pair("resource", resource);
         }
         self.post(&self.token, form)
