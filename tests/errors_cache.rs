@@ -379,8 +379,11 @@ fn numbers_that_cannot_be_are_survived() {
     let extremes = [i64::MIN, i64::MAX];
     for at in extremes {
         let scene = Scene::signed_in();
-        let note = json!({ "at_ms": at, "message": "m", "exit": "unreachable" });
+        let note = json!({ "at_ms": at, "message": "m", "exit": "unreachable", "failures": u32::MAX });
         scene.leave(-1);
+        scene.change(|session| session["trouble"] = note.clone());
+        scene.idp.script(Endpoint::Token, [Reply::empty(503)]);
+        assert_eq!(scene.silently(["token"]).code, Some(5));
         scene.change(|session| session["trouble"] = note.clone());
         token(&scene.silently(["token"]));
         scene.change(|session| {

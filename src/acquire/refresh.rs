@@ -208,7 +208,7 @@ impl Attempt<'_> {
             return self.still_living(session).ok_or(error);
         }
         if trouble.exit == Exit::Unreachable {
-            trouble.failures = 1 + session.trouble.as_ref().map_or(0, |before| before.failures);
+            trouble.failures = session.trouble.as_ref().map_or(0, |before| before.failures).saturating_add(1);
             // Without randomness, in the middle of the range.
             let chance = getrandom::u32().map_or(0.5, |drawn| f64::from(drawn) / f64::from(u32::MAX));
             trouble.pause = Pause::after(trouble.failures, retry_after, chance);

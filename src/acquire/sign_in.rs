@@ -38,6 +38,7 @@ impl Attempt<'_> {
         };
         let refused_before = before.and_then(|session| session.refusal);
         let mut view = View { attempt: self, screen, because: needed.because, seen: None, shown: false, joined: false };
+        let mut quiet = Duration::ZERO;
         loop {
             // Read after the attempt at the lock: what its last holder finished is in the file then.
             let lock = file.try_sign_in_lock()?;
@@ -63,6 +64,13 @@ impl Attempt<'_> {
             }
             if self.patience_left().is_zero() {
                 return Err(self.out_of_patience(session.pending.as_ref()));
+            }
+            // Without a code that lives the holder is about to have one, or done; or it is stopped, and nobody knows for
+            // how long. Counted by looks, since all sleep while the machine does.
+            let lives = session.pending.is_some_and(|pending| pending.expires_at > Timestamp::now());
+            quiet = if lives { Duration::ZERO } else { quiet + LOOK };
+            if quiet > LOCK_LIMIT {
+                return Err(file.sign_in_lock_is_held(quiet).into());
             }
             sleep(LOOK);
         }

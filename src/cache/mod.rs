@@ -273,8 +273,17 @@ impl SessionFile<'_> {
 
     /// The failure of having waited for the lock for too long.
     pub fn lock_is_held(&self, waited: Duration) -> Failure {
-        let (folder, mut name) = (&self.store.folder, self.lock_name());
-        let instead = self.judged.any();
+        self.is_held(self.lock_name(), &self.judged, waited)
+    }
+
+    /// The same for the lock of the one process that signs in.
+    pub fn sign_in_lock_is_held(&self, waited: Duration) -> Failure {
+        self.is_held(self.sign_in_lock_name(), &self.sign_in_judged, waited)
+    }
+
+    fn is_held(&self, mut name: String, judged: &Judged, waited: Duration) -> Failure {
+        let folder = &self.store.folder;
+        let instead = judged.any();
         let holder = if instead { held::holder(folder, &name) } else { None };
         if instead {
             name = HeldFile::name(&name);
