@@ -1280,7 +1280,10 @@ fn r60_a_proxy_that_refuses_or_answers_with_its_own_page_is_named() {
         scene.idp.always(Endpoint::Token, Reply::html(403, page));
         let through = |args: &[&str]| {
             let mut command = scene.keyfob.command(args);
-            Output::of(command.env("HTTP_PROXY", proxy.url()).env("KEYFOB_PROMPT", "never"), b"")
+            let url = proxy.url().replace("://", "://ada:hunter2@");
+            let output = Output::of(command.env("HTTP_PROXY", url).env("KEYFOB_PROMPT", "never"), b"");
+            assert!(!output.stderr.contains("hunter2"), "{output:?}");
+            output
         };
         scene.leave("access", 100);
         assert_eq!(token(&through(&["token"])), old, "a proxy's mood costs nothing");

@@ -211,7 +211,7 @@ impl SignInNeeded {
 
 enum SignedIn {
     Here(Credential),
-    /// Somebody else did, or it was for another token than ours: there may be a new refresh token to use.
+    /// Somebody else did, or is at it, or it was for another token than ours: there may be a new refresh token to use.
     Elsewhere,
 }
 

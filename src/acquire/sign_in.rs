@@ -105,7 +105,9 @@ impl Attempt<'_> {
             view.joined = going_on;
             view.show(&pending, false);
             let (scopes, key) = (pending.scopes.clone(), pending.key.clone());
-            let end = poll_until_end(file, lock, &client, pending, &mut polling, view)?;
+            let Some(end) = poll_until_end(file, lock, &client, pending, &mut polling, view)? else {
+                return Ok(SignedIn::Elsewhere);
+            };
             lock.touch();
             if going_on && matches!(end, End::Spent(_)) {
                 // Whoever polled before us died with the answer. The person has to approve once more.
@@ -326,7 +328,7 @@ impl Attempt<'_> {
     }
 }
 
-/// Polls, counting down on the screen, until the sign-in has ended.
+/// Polls, counting down on the screen, until the sign-in has ended; `None` if another process has taken that over.
 fn poll_until_end(
     file: &SessionFile<'_>,
     lock: &Lock,
@@ -334,7 +336,7 @@ fn poll_until_end(
     mut pending: Pending,
     polling: &mut Polling,
     view: &mut View<'_>,
-) -> Result<End> {
+) -> Result<Option<End>> {
     loop {
         loop {
             let now = steady();
@@ -349,14 +351,17 @@ fn poll_until_end(
             }
             sleep(polling.next().saturating_sub(now).min(patience).min(Duration::from_secs(1)));
         }
+        if !lock.is_ours() {
+            return Ok(None);
+        }
         if polling.ended(steady()) {
-            return Ok(End::Expired);
+            return Ok(Some(End::Expired));
         }
         let answer = client.poll(&pending);
         if let Err(why) | Ok(Answer::Transient(why, _)) = &answer {
             debug(|| format!("polling goes on: {why}"));
         }
-        if let Some(end) = polling.receive(answer, steady()) {
+        if let end @ Some(_) = polling.receive(answer, steady()) {
             return Ok(end);
         }
         if polling.interval() != pending.interval {

@@ -457,7 +457,7 @@ impl Locked<'_> {
     fn temporary(&self, bytes: &[u8]) -> Result<()> {
         let folder = &self.file.store.folder;
         let name = self.temporary_name();
-        if self.lock.held().is_some_and(|held| !held.is_ours()) {
+        if !self.lock.is_ours() {
             let why = "this process was held up for so long that another has taken over its lock";
             return Err(Failure::new(Exit::Failed, why).hint("run it again").into());
         }
