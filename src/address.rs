@@ -1,6 +1,7 @@
 //! Web addresses that a secret may travel to: https, or http on this very machine.
 
 use http::Uri;
+use http::uri::Authority;
 use std::fmt;
 
 /// Longest address, in bytes: one that fills the screen hides what stands above it.
@@ -35,6 +36,9 @@ impl Address {
         }
         if authority.host().is_empty() {
             return Err("names no host");
+        }
+        if !has_whole_port(authority) {
+            return Err("is not a web address");
         }
         match uri.scheme_str() {
             Some("https") => {}
@@ -91,12 +95,16 @@ impl fmt::Display for Address {
     }
 }
 
-/// `localhost` (and names below it) and the loopback addresses.
+/// Whether what stands behind the host, if anything does, is a port; `http` takes anything for one, and ignores it.
+pub fn has_whole_port(authority: &Authority) -> bool {
+    let place = authority.as_str().rsplit('@').next().unwrap_or_default();
+    place.len() == authority.host().len() || authority.port_u16().is_some()
+}
+
+/// `localhost` and the loopback addresses. Not the names below `localhost`: most systems ask the network for them.
 pub fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || host.to_ascii_lowercase().ends_with(".localhost")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]
@@ -105,12 +113,22 @@ mod tests {
 
     #[test]
     fn only_https_or_loopback_passes() {
-        for good in ["https://id.example.com", "http://127.0.0.1:8080/x", "http://[::1]:1/", "http://localhost:3/a?b=c"]
-        {
+        for good in [
+            "https://id.example.com",
+            "https://id.example.com:8443",
+            "http://127.0.0.1:8080/x",
+            "http://[::1]:1/",
+            "http://localhost:3/a?b=c",
+        ] {
             assert_eq!(Address::parse(good).unwrap().as_str(), good);
         }
         for (bad, why) in [
             ("http://id.example.com", "is not https (plain http is allowed only on loopback)"),
+            ("https://id.example.com:port/", "is not a web address"),
+            ("https://id.example.com:65536/", "is not a web address"),
+            ("https://id.example.com:", "is not a web address"),
+            ("https://id.example.com:x.evil.example/", "is not a web address"),
+            ("http://id.localhost/", "is not https (plain http is allowed only on loopback)"),
             ("http://127.0.0.1.example.com/", "is not https (plain http is allowed only on loopback)"),
             ("ftp://id.example.com", "is not https"),
             ("id.example.com", "is not an absolute web address"),

@@ -80,7 +80,7 @@ impl Polling {
                 "slow_down" => {
                     // R17: for good, and never less than five more.
                     let told = error.interval.map_or(0, |i| interval(Some(i)));
-                    self.interval = (self.interval + 5).max(told);
+                    self.interval = self.interval.saturating_add(5).max(told);
                     self.wait(self.interval, now);
                 }
                 "access_denied" | "authorization_declined" => return Some(End::Refused(error)),
@@ -107,17 +107,17 @@ impl Polling {
 
     /// R21, RFC 8628 section 3.5: twice as long after a failure, up to a minute; never shorter than it was.
     fn back_off(&mut self) {
-        self.interval = (self.interval * 2).min(LONGEST_BACKOFF).max(self.interval);
+        self.interval = self.interval.saturating_mul(2).min(LONGEST_BACKOFF).max(self.interval);
     }
 
     fn wait(&mut self, seconds: u64, now: Duration) {
-        self.next = now + patient(seconds);
+        self.next = now.saturating_add(patient(seconds));
     }
 }
 
 /// How long to wait where a server asks for so many seconds.
 pub fn patient(seconds: u64) -> Duration {
-    Duration::from_millis(seconds * 1200)
+    Duration::from_millis(seconds.saturating_mul(1200))
 }
 
 #[cfg(test)]

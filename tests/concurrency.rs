@@ -8,10 +8,12 @@ mod common;
 
 use std::fs;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::{Caller, LAB, SOON, Scene, now, token, wait_for_sleepers, wait_until};
-use keyfob_test_support::provider::{Auto, Client, Endpoint, Options, Reply};
+use keyfob_test_support::provider::{AccessToken, Auto, Client, Endpoint, Options, Reply};
 use keyfob_test_support::{Output, Terminal};
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn pids(callers: &[Caller]) -> Vec<u32> {
     callers.iter().map(Caller::pid).collect()
@@ -287,6 +289,26 @@ fn how_long_a_refusal_is_remembered_is_the_profiles_to_say() {
     }
 }
 
+/// The clock has been put back since this one began to wait: what it is told has happened all the same.
+#[test]
+fn a_refusal_by_a_clock_that_was_put_back_is_one_to_those_who_wait() {
+    let scene = Scene::new(Options::default());
+    let held = scene.idp.hold(Endpoint::Token);
+    let poller = scene.start(["token"]);
+    poller.code();
+    let waiter = scene.start(["token"]);
+    waiter.code();
+    scene.change(|session| {
+        session["pending"] = json!(null);
+        session["refusal"] = json!({ "at_ms": (now() - 3600) * 1000, "message": "the sign-in was refused (no)" });
+    });
+    let output = waiter.finish();
+    assert_eq!(output.code, Some(4), "{output:?}");
+    poller.kill();
+    drop(held);
+    assert_eq!(scene.idp.count("device"), 1);
+}
+
 #[test]
 fn a_refusal_from_the_future_is_not_remembered() {
     let scene = Scene::new(Options::default());
@@ -434,6 +456,46 @@ fn a_waiter_refreshes_when_the_one_that_was_at_it_is_killed() {
     token(&output);
     assert_eq!((output.stderr.as_str(), scene.idp.count("token:refresh_token")), ("", 2));
     scene.assert_proper();
+}
+
+/// One sign-in serves all of a client's profiles, but each gets a token of its own, whoever finishes it.
+#[test]
+fn whoever_goes_on_with_the_sign_in_for_another_profile_gets_no_token_of_the_others() {
+    let red = format!("{LAB}audience = 'https://red.example'\nresource = 'urn:red'\n").replace("lab", "red");
+    for (more, audience) in [
+        ("audience = 'https://blue.example'\n", "https://blue.example"),
+        ("resource = 'urn:blue'\n", "urn:blue"),
+        ("scopes = ['openid']\n", "https://red.example"),
+    ] {
+        let blue = format!("{LAB}{more}").replace("lab", "blue");
+        let scene =
+            Scene::with(Options { access_token: AccessToken::Jwt, ..Options::default() }, &format!("{red}{blue}"));
+        let poller = scene.start(["token", "-p", "red"]);
+        let shown = poller.code();
+        poller.kill();
+        let other = scene.start(["token", "-p", "blue"]);
+        assert_eq!(other.code(), shown);
+        scene.idp.approve(&shown);
+        let blue = token(&other.finish());
+        let poll = scene.idp.requests().into_iter().rfind(|request| request.field("device_code").is_some()).unwrap();
+        assert_eq!(poll.field("resource"), Some("urn:red"));
+        assert_eq!(audience_of(&blue), audience, "{more}");
+        assert_eq!((scene.idp.count("device"), scene.idp.count("token:refresh_token")), (1, 1), "{more}");
+        // The one it was begun for has its own as well.
+        let red = token(&scene.silently(["token", "-p", "red"]));
+        assert_eq!(audience_of(&red), "https://red.example");
+        assert_ne!(red, blue);
+        assert_eq!(token(&scene.silently(["token", "-p", "blue"])), blue);
+        assert_eq!(scene.idp.count("token:refresh_token"), 1);
+        scene.assert_proper();
+    }
+}
+
+/// Whom an access token is for.
+fn audience_of(token: &str) -> String {
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    let claims: Value = serde_json::from_slice(&payload).unwrap();
+    claims["aud"].as_str().unwrap().to_owned()
 }
 
 /// Two clients of one provider.

@@ -16,6 +16,7 @@ use std::net::{TcpListener, TcpStream};
 use std::ops::Deref;
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -1227,8 +1228,12 @@ fn head(client: &TcpStream) -> Vec<String> {
 
 /// Connects the two ends.
 fn tunnel(mut client: TcpStream, to: &str) {
-    let mut server = TcpStream::connect(to).unwrap();
     client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+    pass_on(client, to);
+}
+
+fn pass_on(mut client: TcpStream, to: &str) {
+    let mut server = TcpStream::connect(to).unwrap();
     let (mut up_in, mut up_out) = (client.try_clone().unwrap(), server.try_clone().unwrap());
     let up = thread::spawn(move || {
         let _ = std::io::copy(&mut up_in, &mut up_out);
@@ -1263,22 +1268,22 @@ fn r60_a_proxy_that_refuses_or_answers_with_its_own_page_is_named() {
     let page = "<!doctype html><title>Blocked by policy</title>";
     let answer =
         format!("HTTP/1.1 403 Forbidden\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n{page}", page.len());
-    let behind = answer.clone();
     let refusing = Proxy::start(move |mut client, _| drop(client.write_all(answer.as_bytes())));
-    let answering = Proxy::start(move |mut client, _| {
-        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
-        head(&client);
-        let _ = client.write_all(behind.as_bytes());
-    });
+    // One that looks into what it passes on has a certificate that is trusted here.
+    let answering = Proxy::start(tunnel);
     for (proxy, why) in [
         (&refusing, "the proxy refused the connection"),
         (&answering, "it answered a web page (status 403); is a proxy or login page in between?"),
     ] {
-        let scene = Scene::signed_in(Options::default());
+        let scene = Scene::signed_in(Options { tls: true, ..Options::default() });
         let old = scene.token();
+        scene.idp.always(Endpoint::Token, Reply::html(403, page));
         let through = |args: &[&str]| {
             let mut command = scene.keyfob.command(args);
-            Output::of(command.env("HTTP_PROXY", proxy.url()).env("KEYFOB_PROMPT", "never"), b"")
+            let url = proxy.url().replace("://", "://ada:hunter2@");
+            let output = Output::of(command.env("HTTP_PROXY", url).env("KEYFOB_PROMPT", "never"), b"");
+            assert!(!output.stderr.contains("hunter2"), "{output:?}");
+            output
         };
         scene.leave("access", 100);
         assert_eq!(token(&through(&["token"])), old, "a proxy's mood costs nothing");
@@ -1286,7 +1291,55 @@ fn r60_a_proxy_that_refuses_or_answers_with_its_own_page_is_named() {
         let output = through(&["token"]);
         assert!(failure(&output, 5).ends_with(&format!(": {why}\n")), "{output:?}");
         scene.after_the_pause();
+        assert_eq!(scene.idp.count("token:refresh_token") > 0, why.starts_with("it answered"), "{why}");
+    }
+}
+
+/// What is not encrypted stays on this machine.
+#[test]
+fn r60_plain_http_to_this_machine_does_not_go_by_way_of_a_proxy() {
+    let proxy = Proxy::start(tunnel);
+    for variable in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "HTTPS_PROXY"] {
+        let common::Scene { idp, keyfob } = common::Scene::with(Options::default(), LAB);
+        let scene = Scene(common::Scene { idp, keyfob: keyfob.env(variable, proxy.url()) });
+        scene.sign_in();
+        scene.leave("access", -1);
         scene.token();
+    }
+    assert_eq!(proxy.asked(), [""; 0]);
+}
+
+/// RFC 1928, as far as it takes.
+#[test]
+fn r60_a_socks_proxy_is_one_too() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, count) = (client.unwrap(), Arc::clone(&count));
+            thread::spawn(move || {
+                let mut hello = [0; 2];
+                client.read_exact(&mut hello).unwrap();
+                client.read_exact(&mut vec![0; usize::from(hello[1])]).unwrap();
+                client.write_all(&[5, 0]).unwrap();
+                // CONNECT to an IPv4 address.
+                let mut request = [0; 10];
+                client.read_exact(&mut request).unwrap();
+                assert_eq!(request[..8], [5, 1, 0, 1, 127, 0, 0, 1]);
+                count.fetch_add(1, Ordering::SeqCst);
+                client.write_all(&[5, 0, 0, 1, 127, 0, 0, 1, 0, 0]).unwrap();
+                pass_on(client, &format!("127.0.0.1:{}", u16::from_be_bytes([request[8], request[9]])));
+            });
+        }
+    });
+    for scheme in ["socks5", "socks"] {
+        let common::Scene { idp, keyfob } = common::Scene::with(Options { tls: true, ..Options::default() }, LAB);
+        let scene = Scene(common::Scene { idp, keyfob: keyfob.env("ALL_PROXY", format!("{scheme}://{address}")) });
+        let before = asked.load(Ordering::SeqCst);
+        scene.sign_in();
+        assert!(asked.load(Ordering::SeqCst) >= before + 3, "{scheme}");
     }
 }
 
@@ -1301,6 +1354,37 @@ fn r60_a_page_in_place_of_metadata_or_a_code_is_named() {
     scene.idp.always(Endpoint::Discovery, Reply::html(200, "Please sign in to the hotel"));
     let output = scene.prompting(["token"]);
     assert!(failure(&output, output.code.unwrap()).contains(page), "{output:?}");
+}
+
+/// What lives is better than nothing, where nobody can be asked.
+#[test]
+fn a_token_that_lives_is_the_answer_where_it_cannot_be_renewed_and_nobody_can_be_asked() {
+    let scene = Scene::signed_in(Options::default());
+    let old = scene.token();
+    scene.idp.revoke_refresh_tokens();
+    for _ in 0..2 {
+        scene.leave("access", 100);
+        assert_eq!(scene.token(), old);
+        assert_eq!(scene.session()["refresh_token"], Value::Null);
+    }
+    // Somebody who can be asked is.
+    assert_ne!(scene.sign_in(), old);
+    scene.idp.revoke_refresh_tokens();
+    scene.leave("access", -1);
+    assert_eq!(scene.silently(["token"]).code, Some(3));
+}
+
+#[test]
+fn r10_an_address_that_holds_the_code_on_another_host_is_pointed_out_too() {
+    let scene = Scene::lab(Options::default());
+    let uri = format!("{}/device", scene.idp.issuer());
+    let answer = json!({
+        "device_code": "d", "user_code": "WDJB", "interval": 1, "verification_uri": uri,
+        "verification_uri_complete": "https://other.example/device?c=WDJB",
+    });
+    scene.idp.script(Endpoint::Device, [Reply::json(200, &answer)]);
+    let output = scene.prompting(["token"]);
+    assert!(output.stderr.contains("Note: other.example is not the provider's own host. "), "{output:?}");
 }
 
 // Accounts and scopes.

@@ -503,6 +503,11 @@ fn a_sign_in_that_is_needed_says_why() {
     let error = "error: could not get a token for lab: a sign-in is needed: the last token has ended and there is none to \
                  renew it with, and prompting is switched off\nhint: LOGIN lab\n";
     scene.assert_failed(&scene.silently(["token"]), 3, error);
+    // One that lives has not ended; the person wants a new one.
+    scene.leave(1000);
+    let error =
+        "error: could not get a token for lab: a sign-in is needed, and prompting is switched off\nhint: LOGIN lab\n";
+    scene.assert_failed(&scene.silently(["login"]), 3, error);
 
     let options = Options { id_token: IdToken::First, ..Options::default() };
     let scene = Scene::new(options, &format!("{LAB}token-kind = 'id'\n"));
@@ -553,11 +558,23 @@ fn a_sign_in_that_another_process_is_stuck_in_is_said() {
     let scene = Scene::signed_in();
     let lock = fs::File::create(scene.file().with_extension("sign-in.lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    // It has shown a code, which has ended since, and is stopped.
+    scene.change(|session| {
+        session["pending"] = json!({
+            "device_code": "d", "user_code": "WDJB-MJHT", "verification_uri": "https://id.example.com/device",
+            "scopes": ["openid"], "expires_at": now() - 1, "interval": 5, "asked_by": "kubectl",
+        });
+    });
+    let waiter = scene.start(["login", "--force"]);
+    waiter.code();
     let error = "error: could not sign in to lab: another process is at a sign-in for something else\n\
                  hint: finish that one first, or end its process\n";
     let ended = scene.command("never", ["login", "--start", "--force"]).output().unwrap();
     let [stdout, stderr] = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
     scene.assert_failed(&Output { stdout, stderr, code: ended.status.code() }, 1, error);
+    let error = "error: could not get a token for lab: another process has held the lock HOME/cache/SESSION.sign-in.lock \
+                 for 70 s\nhint: see which: fuser -v HOME/cache/SESSION.sign-in.lock\n";
+    scene.assert_failed(&after_the_prompt(waiter.finish()), 1, error);
 }
 
 #[test]

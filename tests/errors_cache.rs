@@ -12,7 +12,7 @@ use std::thread;
 
 use common::errors::{Scene, can_mount, stable, with_mount};
 use common::{SOON, now, token};
-use keyfob_test_support::provider::{Endpoint, Options, Reply};
+use keyfob_test_support::provider::{Auto, Endpoint, Options, Reply};
 use keyfob_test_support::{Output, skip};
 use serde_json::json;
 
@@ -373,6 +373,49 @@ fn a_disk_that_is_really_full_is_named() {
     assert_eq!(fs::read(file).unwrap(), before);
 }
 
+/// Nothing that stands in a file makes keyfob crash.
+#[test]
+fn numbers_that_cannot_be_are_survived() {
+    let extremes = [i64::MIN, i64::MAX];
+    for at in extremes {
+        let scene = Scene::signed_in();
+        let note = json!({ "at_ms": at, "message": "m", "exit": "unreachable", "failures": u32::MAX });
+        scene.leave(-1);
+        scene.change(|session| session["trouble"] = note.clone());
+        scene.idp.script(Endpoint::Token, [Reply::empty(503)]);
+        assert_eq!(scene.silently(["token"]).code, Some(5));
+        scene.change(|session| session["trouble"] = note.clone());
+        token(&scene.silently(["token"]));
+        scene.change(|session| {
+            session["tokens"][0]["received_at"] = json!(at);
+            session["tokens"][0]["expires_at"] = json!(at);
+            session["tokens"][0]["refresh_at"] = json!(at);
+            session["server"]["fetched_at"] = json!(at);
+        });
+        assert_eq!(scene.silently(["login"]).code, Some(0));
+        scene.change(|session| {
+            session["refresh_token"] = json!(null);
+            session["tokens"] = json!([]);
+            session["refusal"] = note.clone();
+        });
+        token(&scene.prompting(["token"]));
+    }
+    for (at, interval) in [(json!(i64::MIN), u64::MAX), (json!(i64::MAX), u64::MAX), (json!(null), u64::MAX)] {
+        let scene = Scene::lab();
+        scene.idp.auto(Auto::Ignore);
+        assert_eq!(scene.silently(["login", "--start"]).code, Some(0));
+        scene.change(|session| {
+            session["pending"]["polled_at_ms"] = at.clone();
+            session["pending"]["interval"] = json!(interval);
+            session["pending"]["started_at"] = json!(i64::MIN);
+            session["pending"]["expires_at"] = json!(i64::MAX);
+        });
+        assert_eq!(scene.silently(["login", "--poll"]).code, Some(3));
+        assert_eq!(scene.silently(["status"]).code, Some(0));
+        assert_eq!(scene.prompting(["login", "--timeout", "1"]).code, Some(3));
+    }
+}
+
 #[test]
 fn a_folder_that_cannot_be_written_costs_nothing_and_still_answers_from_the_cache() {
     let scene = Scene::signed_in();
@@ -384,6 +427,9 @@ fn a_folder_that_cannot_be_written_costs_nothing_and_still_answers_from_the_cach
         let mount = "mount --bind \"$C\" \"$C\"; mount -o remount,ro,bind \"$C\"";
         with_mount(&scene, mount, "never", args)
     };
+    assert_eq!(token(&run(&["token"])), old);
+    // Time to renew it, but it lives.
+    scene.leave(100);
     assert_eq!(token(&run(&["token"])), old);
     scene.leave(-1);
     let output = run(&["token"]);

@@ -4,11 +4,14 @@
 
 mod common;
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
 
 use common::LAB;
 use common::errors::{Scene, assert_failed, silently, stable};
+use common::token;
 use keyfob_test_support::{Keyfob, Output, skip};
 
 #[test]
@@ -236,6 +239,52 @@ fn a_ca_file_without_certificates_is_named() {
     fs::write(&file, "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n").unwrap();
     fails("HOME/ca.pem is not a PEM file");
     assert_eq!(scene.idp.requests().len(), 0);
+}
+
+/// Going around a company's proxy would be a surprise.
+#[test]
+fn a_proxy_that_cannot_be_understood_is_named_and_not_gone_around() {
+    let scene = Scene::signed_in();
+    let old = scene.token();
+    let before = scene.idp.requests().len();
+    let with = |name: &str, proxy: &OsStr| {
+        Output::of(scene.keyfob.command(["token"]).env(name, proxy).env("KEYFOB_PROMPT", "always"), b"")
+    };
+    for (name, proxy) in [
+        ("HTTPS_PROXY", "ftp://ada:hunter2@proxy.example:3128"),
+        ("https_proxy", "http://ada:hunter2@proxy.example:port"),
+        ("ALL_PROXY", "http://ada:hunter2@"),
+        ("all_proxy", "http://ada:%ff@proxy.example"),
+        ("HTTP_PROXY", "ada:hunter2@proxy example"),
+        ("http_proxy", "\u{202e}hunter2"),
+        ("HTTPS_PROXY", "/hunter2"),
+        ("HTTPS_PROXY", "[::1"),
+        ("HTTPS_PROXY", ":"),
+        ("HTTPS_PROXY", "http://:3128"),
+        ("HTTPS_PROXY", " "),
+    ] {
+        let error = format!(
+            "error: could not get a token for lab: {name} is set, but is not the address of a proxy\n\
+             hint: unset {name}\n"
+        );
+        scene.leave(-1);
+        let output = with(name, OsStr::new(proxy));
+        scene.assert_failed(&output, 2, &error);
+        scene.assert_failed(&with(name, OsStr::from_bytes(b"http://proxy\xff.example")), 2, &error);
+        // What is good is handed out all the same.
+        scene.leave(100);
+        assert_eq!(token(&with(name, OsStr::new(proxy))), old, "{proxy}");
+    }
+    assert_eq!(scene.idp.requests().len(), before);
+    scene.leave(-1);
+    let both = |name: &str| {
+        let mut command = scene.keyfob.command(["token"]);
+        command.env("ALL_PROXY", "ftp://proxy.example").env(name, "http://127.0.0.1:1").env("KEYFOB_PROMPT", "never");
+        Output::of(&mut command, b"")
+    };
+    // Not by the next best either.
+    assert!(both("HTTPS_PROXY").stderr.contains(": ALL_PROXY is set, "), "{:?}", both("HTTPS_PROXY"));
+    token(&with("HTTPS_PROXY", OsStr::new("")));
 }
 
 /// The rest of what can be wrong in the file or in a flag: the whole line each, and what mends it.

@@ -9,10 +9,11 @@ mod common;
 
 use std::fs;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use common::git::{CONFIG, ask, scene};
-use common::{PROGRAM, Scene};
-use keyfob_test_support::provider::Options;
+use common::{PROGRAM, SOON, Scene, token};
+use keyfob_test_support::provider::{Endpoint, Options};
 use keyfob_test_support::{Keyfob, Output};
 
 /// What those who can do no better get.
@@ -385,6 +386,22 @@ fn erase_drops_the_access_token_that_failed() {
         assert!(output.stdout.starts_with(&format!("username=x-access-token\npassword={token}\n")), "{output:?}");
         assert_eq!(scene.idp.count("token:refresh_token"), 1);
     }
+}
+
+/// git's command has failed, and whoever holds the lock may be bringing a new token.
+#[test]
+fn erase_does_not_wait_for_a_provider() {
+    let scene = scene();
+    scene.leave(-1);
+    let held = scene.idp.hold(Endpoint::Token);
+    let refreshing = scene.start(["token"]);
+    scene.idp.wait_for("token:refresh_token", 1, SOON);
+    let began = Instant::now();
+    assert_says(&ask(&scene, "erase", "protocol=https\nhost=github.com\npassword=abc\n"), "", b"erase");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    drop(held);
+    token(&refreshing.finish());
+    assert!(!access_tokens(&scene).contains(&"abc".to_owned()));
 }
 
 #[test]

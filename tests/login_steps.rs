@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use common::azure::WORK;
 use common::{Scene, token};
+use keyfob_test_support::Output;
 use keyfob_test_support::provider::{Auto, Endpoint, Options, Reply};
 use serde_json::{Value, json};
 
@@ -178,6 +179,31 @@ fn after_a_poller_that_died_a_step_waits_one_whole_interval() {
     assert_eq!(step(&scene, &["--poll"]).0["retry_in"], 2);
     assert_eq!(scene.idp.count("token"), polls);
     scene.assert_proper();
+}
+
+/// A process whose own settings are wrong says so, and leaves the sign-in to those who can finish it.
+#[test]
+fn a_mistake_of_ones_own_ends_nobodys_sign_in() {
+    let scene = Scene::new(Options::default());
+    step(&scene, &["--start"]);
+    a_while_later(&scene);
+    let mistaken = |args: &[&str]| {
+        let mut command = scene.command("always", args);
+        Output::of(command.env("HTTPS_PROXY", "ftp://proxy.example"), b"")
+    };
+    let before = scene.session();
+    for args in [&["login", "--poll"][..], &["token"]] {
+        assert_eq!(mistaken(args).code, Some(2), "{args:?}");
+        assert_eq!(scene.session(), before, "{args:?}");
+    }
+    scene.idp.approve(&scene.idp.user_codes()[0]);
+    assert_eq!(step(&scene, &["--poll"]).0["status"], "done");
+
+    // Nor is it news for those who wait for a renewal.
+    scene.leave(-1);
+    let before = scene.session();
+    assert_eq!(mistaken(&["token"]).code, Some(2));
+    assert_eq!(scene.session(), before);
 }
 
 #[test]

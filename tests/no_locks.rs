@@ -317,6 +317,25 @@ fn the_lock_of_a_sign_in_is_kept_fresh() {
     assert_tidy(&scene);
 }
 
+/// As after a night in which the machine slept: a code is polled by one, and never after it has been spent.
+#[test]
+fn a_poller_that_lost_its_lock_waits_for_the_one_that_has_it() {
+    need_strace!();
+    let scene = Scene::new(Options::default());
+    let poller = start(&scene, "always");
+    let shown = poller.code();
+    let [_, theirs] = held(&scene);
+    leave(&theirs, THEIRS, Duration::ZERO);
+    wait_until("the poller to join the one that has its lock", || poller.stderr().matches(&shown).count() == 2);
+    let polls = scene.idp.count("token:device_code");
+    scene.idp.approve(&shown);
+    // The other one dies, without having got to it.
+    leave(&theirs, THEIRS, LONG);
+    assert!(scene.idp.accepts(&token(&poller.finish())));
+    assert_eq!((scene.idp.count("token:device_code"), scene.idp.count("device")), (polls + 1, 1));
+    scene.assert_proper();
+}
+
 #[test]
 fn a_holder_that_lost_its_lock_writes_nothing() {
     need_strace!();

@@ -10,6 +10,7 @@ use common::screen::{qr_code, qr_reader, seen_in, terminal};
 use common::{PROGRAM, SOON, Scene, code, wait_until};
 use keyfob_test_support::provider::{Auto, Endpoint, Options};
 use keyfob_test_support::{Ended, Output, Stream, Streams, Terminal, need};
+use serde_json::json;
 
 /// kubectl's request, with `provideClusterInfo`.
 const REQUEST: &str = r#"{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","spec":{"cluster":{"server":"https://10.0.0.1:6443"},"interactive":false}}"#;
@@ -101,6 +102,27 @@ fn a_terminal_of_a_full_screen_program_is_not_written_to() {
         assert!(!ended.screen.contains("Enter code"), "{}", ended.screen);
     }
     assert_eq!(scene.idp.count("device"), 0);
+}
+
+/// Whoever asked for the token is gone, keyfob still waits for the person, who has opened an editor meanwhile.
+#[test]
+fn a_terminal_that_a_full_screen_program_takes_later_is_not_written_to_either() {
+    let scene = Scene::new(Options { interval: Some(json!(1)), ..Options::default() });
+    let mut shell = scene.keyfob.other("sh");
+    let editor = "read line; stty raw -echo; printf EDITOR; wait $!; code=$?; stty sane; exit $code";
+    shell.args(["-c", &format!("{PROGRAM} token >out & {editor}")]);
+    shell.current_dir(scene.keyfob.home()).env("TERM", "xterm");
+    let terminal = Terminal::start(shell);
+    terminal.wait_for("Ctrl-C stops.", SOON);
+    terminal.send("\r");
+    let polls = scene.idp.count("token:device_code");
+    let before = terminal.wait_for("EDITOR", SOON);
+    // More than two seconds.
+    scene.idp.wait_for("token:device_code", polls + 3, SOON);
+    assert_eq!(terminal.screen(), before);
+    scene.idp.approve(&scene.idp.user_codes()[0]);
+    let ended = terminal.wait();
+    assert_eq!((ended.code, ended.screen), (Some(0), before));
 }
 
 #[test]

@@ -227,19 +227,28 @@ fn the_whole_story_of_a_client_with_a_secret_in_the_body_says_no_secret() {
 
 #[test]
 fn a_server_that_quotes_the_request_does_not_make_keyfob_say_it() {
-    let mut story = Story::new(Client::post("keyfob", CLIENT_SECRET));
-    story.idp().auto(Auto::Approve);
-    story.run(&["token"], 0);
-    let sent = story.scene.session()["refresh_token"].as_str().unwrap().to_owned();
-    let error = |code: &str| {
-        let description = format!("unknown refresh token {sent} of the client with {CLIENT_SECRET}");
-        Reply::json(400, &json!({ "error": code, "error_description": description }))
-    };
-    story.refresh_fails(error("invalid_request"), 1);
-    story.refresh_fails(error("server_error"), 5);
-    story.refresh_fails(Reply::redirect(302, &format!("/token?refresh_token={sent}")), 5);
-    story.refresh_fails(error("invalid_grant"), 3);
-    story.assert_nothing_leaked();
+    let form: String = form_urlencoded::byte_serialize(CLIENT_SECRET.as_bytes()).collect();
+    let header = STANDARD.encode(format!("keyfob:{form}"));
+    for client in [Client::post("keyfob", CLIENT_SECRET), Client::basic("keyfob", CLIENT_SECRET)] {
+        let mut story = Story::new(client);
+        story.idp().auto(Auto::Approve);
+        story.run(&["token"], 0);
+        let sent = story.scene.session()["refresh_token"].as_str().unwrap().to_owned();
+        let error = |code: &str| {
+            let description = format!("unknown refresh token {sent} of the client with {CLIENT_SECRET}");
+            Reply::json(400, &json!({ "error": code, "error_description": description }))
+        };
+        let quoted = |what: &str| Reply::json(400, &json!({ "error": "invalid_client", "error_description": what }));
+        story.refresh_fails(error("invalid_request"), 1);
+        story.refresh_fails(error("server_error"), 5);
+        story.refresh_fails(quoted(&format!("cannot read client_secret={form}&refresh_token={sent}")), 1);
+        story.refresh_fails(quoted(&format!("Authorization: Basic {header}")), 1);
+        story.refresh_fails(Reply::redirect(302, &format!("/token?refresh_token={sent}&client_secret={form}")), 5);
+        story.refresh_fails(error("invalid_grant"), 3);
+        story.idp().script(Endpoint::Device, [quoted(&format!("{CLIENT_SECRET} is not right"))]);
+        story.run(&["login"], 1);
+        story.assert_nothing_leaked();
+    }
 }
 
 #[test]

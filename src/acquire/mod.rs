@@ -19,7 +19,7 @@ pub use steps::{Step, start, step};
 
 use crate::address::Address;
 use crate::cache::{Lock, Serial, Session, SessionFile, Store, Token, TokenKey, Trouble};
-use crate::clock::{Timestamp, now_ms};
+use crate::clock::{Timestamp, now_ms, steady};
 use crate::config::Profile;
 use crate::failure::{Exit, Failure};
 use crate::oauth::http;
@@ -153,6 +153,7 @@ pub fn acquire(want: &Want<'_>) -> Result<Credential> {
         }
         attempt.spare = attempt.spare(&session);
     }
+    attempt.be_patient();
     let store = Store::open_or_make()?;
     let file = store.session(&want.profile.session);
     attempt.work(&file).with_context(|| format!("could not get a token for {}", want.profile.title()))
@@ -185,33 +186,47 @@ struct Attempt<'w> {
     want: &'w Want<'w>,
     key: TokenKey,
     started_ms: i64,
+    /// When the caller has no more patience, on the steady clock.
+    until: Duration,
     /// A token that would do, but that the provider would rather have renewed by now: nobody waits for that, and nothing
     /// that goes wrong with it is this call's trouble.
     spare: Option<Credential>,
 }
 
 /// How a refresh ended, if not with a token or a failure.
-#[derive(Default)]
 struct SignInNeeded {
+    /// The refresh token that does not help. Another one is somebody's who has signed in meanwhile.
+    known: Option<Secret>,
     /// Why, for the person.
     because: Option<String>,
     /// It is needed for just what this caller asks, not for the session as a whole.
     for_this: bool,
 }
 
+impl SignInNeeded {
+    fn of(session: &Session, because: Option<String>) -> Self {
+        Self { known: session.refresh_token.clone(), because, for_this: false }
+    }
+}
+
 enum SignedIn {
     Here(Credential),
-    /// Somebody else did: there is a new refresh token to use.
+    /// Somebody else did, or is at it, or it was for another token than ours: there may be a new refresh token to use.
     Elsewhere,
 }
 
 impl<'w> Attempt<'w> {
     fn new(want: &'w Want<'w>) -> Self {
-        Self { want, key: token_key(want), started_ms: now_ms(), spare: None }
+        Self { want, key: token_key(want), started_ms: now_ms(), until: Duration::MAX, spare: None }
     }
 }
 
 impl Attempt<'_> {
+    /// From now on the caller's patience is running out. Not before the cached answer, which needs none.
+    fn be_patient(&mut self) {
+        self.until = self.want.patience.map_or(Duration::MAX, |patience| steady().saturating_add(patience));
+    }
+
     /// Where something may be shown now, if anywhere.
     fn screen(&self) -> Option<Screen> {
         if self.want.no_prompt.is_some() { None } else { Screen::find(self.want.profile.prompt) }
@@ -251,7 +266,7 @@ impl Attempt<'_> {
         let living = self.still_living(session).is_some();
         let pause = if living { trouble.pause.with_token_ms } else { trouble.pause.without_ms };
         // What lies in the future was written by a clock that has been put right since.
-        let passed = u64::try_from(self.started_ms - trouble.at_ms).ok()?;
+        let passed = u64::try_from(self.started_ms.saturating_sub(trouble.at_ms)).ok()?;
         pause.checked_sub(passed).filter(|left| *left > 0).map(|left| (trouble, left))
     }
 
@@ -304,6 +319,53 @@ impl Attempt<'_> {
                 SignedIn::Here(credential) => return Ok(credential),
                 SignedIn::Elsewhere => {}
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{KEYS, Origin, Selection, Settings};
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A profile whose provider is out of reach, and whose sign-ins can be shown.
+    fn profile() -> Profile {
+        let mut flags = Settings::default();
+        for (name, value) in [("issuer", "http://127.0.0.1:1"), ("client-id", "c"), ("prompt", "always")] {
+            let key = KEYS.iter().find(|key| key.name == name).unwrap();
+            flags.set(key, vec![value.to_owned()], Origin::Flag(name)).unwrap();
+        }
+        Profile::select(&Selection { profile: None, flags }).unwrap()
+    }
+
+    /// Between the look at the session that found none and the sign-in.
+    #[test]
+    fn a_sign_in_that_was_finished_in_the_last_moment_is_not_asked_for_again() {
+        let alone = Permissions::from_mode(0o700);
+        let (home, profile) = (tempfile::Builder::new().permissions(alone).tempdir().unwrap(), profile());
+        let store = Store::at(home.path().to_owned()).unwrap().unwrap();
+        let file = store.session(&profile.session);
+        let want = Want::of(&profile, TokenKind::Access, Asker::Person);
+        let needed = SignInNeeded::of(&Session::new(&profile.session), None);
+        file.update(LOCK_LIMIT, |session| session.refresh_token = Some(Secret::from("new".to_owned()))).unwrap();
+        assert!(matches!(Attempt::new(&want).sign_in(&file, needed), Ok(SignedIn::Elsewhere)));
+    }
+
+    #[test]
+    fn patience_does_not_change_with_a_clock_that_is_set() {
+        let profile = profile();
+        let want = Want {
+            patience: Some(Duration::from_secs(8)),
+            ..Want::of(&profile, TokenKind::Access, Asker::Parent("an Azure SDK"))
+        };
+        for hours in [-1, 1] {
+            let mut attempt = Attempt::new(&want);
+            attempt.be_patient();
+            attempt.started_ms += hours * 3_600_000;
+            let left = attempt.patience_left();
+            assert!(left > Duration::from_secs(4) && left <= Duration::from_secs(8), "{left:?}");
         }
     }
 }

@@ -21,25 +21,31 @@ const SHORTEST: Duration = Duration::from_secs(1);
 impl Attempt<'_> {
     /// Steps 2 to 4.
     pub(super) fn refresh(&self, file: &SessionFile<'_>) -> Result<Result<Credential, SignInNeeded>> {
-        let locked = match self.lock(file)? {
-            Ok(locked) => locked,
-            Err(credential) => return Ok(Ok(credential)),
+        let locked = match self.lock(file) {
+            Ok(Ok(locked)) => locked,
+            Ok(Err(credential)) => return Ok(Ok(credential)),
+            // Nothing can be written here now, which is no reason to withhold what still lives.
+            Err(error) => {
+                let living = file.session()?.and_then(|session| self.still_living(&session));
+                return living.ok_or(error).map(Ok);
+            }
         };
         let (mut session, notice) = locked.load()?;
         if let Some(credential) = self.done_meanwhile(&session)? {
             return Ok(Ok(credential));
         }
         if self.want.effort == Effort::SignIn {
-            return Ok(Err(SignInNeeded::default()));
+            return Ok(Err(SignInNeeded::of(&session, None)));
         }
         if session.refresh_token.is_none() {
             if let (Some(Refused::Perhaps(_)), Some(credential)) = (self.want.refused, self.still_living(&session)) {
                 return Ok(Ok(credential));
             }
-            let ended = !session.tokens.is_empty();
+            let now = Timestamp::now();
+            let ended = !session.tokens.is_empty() && !session.tokens.iter().any(|token| token.lives(now, 1));
             let because =
                 notice.or_else(|| ended.then(|| "the last token has ended and there is none to renew it with".into()));
-            return Ok(Err(SignInNeeded { because, for_this: false }));
+            return Ok(Err(SignInNeeded::of(&session, because)));
         }
         if let Some((trouble, left)) = self.resting(&session) {
             let error = || trouble.resting(left).into();
@@ -79,7 +85,7 @@ impl Attempt<'_> {
                             // It has sent one before, so it is only the renewal that brings none (R33).
                             Err(_) if session.account.as_ref().is_some_and(|a| a.subject.is_some()) => {
                                 let because = Some("the provider renews no ID tokens".into());
-                                Ok(Err(SignInNeeded { because, for_this: false }))
+                                Ok(Err(SignInNeeded::of(&session, because)))
                             }
                             obtained => obtained.map(Ok),
                         };
@@ -91,7 +97,7 @@ impl Attempt<'_> {
                 {
                     locked.save(&session)?;
                     let because = Some(format!("the provider wants one for this ({})", error.text()));
-                    return Ok(Err(SignInNeeded { because, for_this: true }));
+                    return Ok(Err(SignInNeeded { for_this: true, ..SignInNeeded::of(&session, because) }));
                 }
                 Ok(Answer::Error(error)) if refuses_the_grant(&error) => {
                     let (on_disk, _) = locked.load()?;
@@ -103,12 +109,12 @@ impl Attempt<'_> {
                     session.refresh_token = None;
                     locked.save(&session)?;
                     let because = Some(format!("the provider ended the session ({})", error.text()));
-                    return Ok(Err(SignInNeeded { because, for_this: false }));
+                    return Ok(Err(SignInNeeded::of(&session, because)));
                 }
                 Ok(Answer::Error(error)) if error.code == "invalid_scope" && self.was_not_asked(&session) => {
                     locked.save(&session)?;
                     let because = Some("more scopes are needed than were granted".into());
-                    return Ok(Err(SignInNeeded { because, for_this: false }));
+                    return Ok(Err(SignInNeeded::of(&session, because)));
                 }
                 Ok(Answer::Error(error)) => {
                     return Err(client.refused(&error, "the provider refused to renew the token").into());
@@ -119,7 +125,7 @@ impl Attempt<'_> {
             let error = http::unreachable(client.token_endpoint(), &why);
             return self.troubled(&locked, &mut session, error.into(), retry_after).map(Ok);
         }
-        Ok(Err(SignInNeeded::default()))
+        Ok(Err(SignInNeeded::of(&session, None)))
     }
 
     /// Takes the session's lock, unless the file comes to hold the answer first.
@@ -160,7 +166,9 @@ impl Attempt<'_> {
 
     /// What another process did since this call began: the token we want, or trouble that we need not go through again.
     pub(super) fn done_meanwhile(&self, session: &Session) -> Result<Option<Credential>> {
-        let news = |token: &Token| self.want.effort == Effort::Least || token.received_at.0 * 1000 > self.started_ms;
+        let news = |token: &Token| {
+            self.want.effort == Effort::Least || token.received_at.0.saturating_mul(1000) > self.started_ms
+        };
         if session.token(&self.key).is_some_and(news)
             && let Some(credential) = self.answer(session)
         {
@@ -195,8 +203,12 @@ impl Attempt<'_> {
     ) -> Result<Credential> {
         debug(|| format!("{error:#}"));
         let mut trouble = Trouble::of(&error, now_ms());
+        if trouble.exit == Exit::Usage {
+            // This process's own settings: no news to anybody else.
+            return self.still_living(session).ok_or(error);
+        }
         if trouble.exit == Exit::Unreachable {
-            trouble.failures = 1 + session.trouble.as_ref().map_or(0, |before| before.failures);
+            trouble.failures = session.trouble.as_ref().map_or(0, |before| before.failures).saturating_add(1);
             // Without randomness, in the middle of the range.
             let chance = getrandom::u32().map_or(0.5, |drawn| f64::from(drawn) / f64::from(u32::MAX));
             trouble.pause = Pause::after(trouble.failures, retry_after, chance);

@@ -1,8 +1,8 @@
 //! Steps 5 to 7 of the story: one sign-in, whoever waits for it, shown once per terminal and remembered when refused.
 
-use super::{Asker, Attempt, Credential, Effort, LOCK_LIMIT, SignInNeeded, SignedIn};
+use super::{Asker, Attempt, Effort, LOCK_LIMIT, SignInNeeded, SignedIn};
 use crate::address::Address;
-use crate::cache::{Account, Lock, Metadata, Pending, Refusal, Session, SessionFile, Trouble};
+use crate::cache::{Account, Lock, Metadata, Pending, Refusal, Session, SessionFile, TokenKey, Trouble};
 use crate::clock::{Timestamp, minutes, now_ms, steady};
 use crate::config::PromptMode;
 use crate::device::{End, Polling};
@@ -27,15 +27,18 @@ impl Attempt<'_> {
             && self.want.effort == Effort::Least
             // Who may not ask anyway is told what to run.
             && self.want.no_prompt.is_none()
-            && u64::try_from(self.started_ms - refusal.at_ms).is_ok_and(|ms| ms < self.want.profile.refusal_memory * 1000)
+            && u64::try_from(self.started_ms.saturating_sub(refusal.at_ms)).is_ok_and(|ms| ms < self.want.profile.refusal_memory * 1000)
         {
             return Err(self.refusal(refusal).into());
         }
         let Some(screen) = self.screen() else {
-            return Err(self.nobody_to_ask(&needed).into());
+            // What ends soon is better than nothing.
+            let living = before.and_then(|session| self.still_living(&session)).map(SignedIn::Here);
+            return living.ok_or_else(|| self.nobody_to_ask(&needed).into());
         };
-        let refresh_token = before.and_then(|s| s.refresh_token);
+        let refused_before = before.and_then(|session| session.refusal);
         let mut view = View { attempt: self, screen, because: needed.because, seen: None, shown: false, joined: false };
+        let mut quiet = Duration::ZERO;
         loop {
             // Read after the attempt at the lock: what its last holder finished is in the file then.
             let lock = file.try_sign_in_lock()?;
@@ -43,14 +46,17 @@ impl Attempt<'_> {
             if let Some(credential) = self.done_meanwhile(&session)? {
                 return Ok(SignedIn::Here(credential));
             }
-            if session.refresh_token.is_some() && session.refresh_token != refresh_token {
+            if session.refresh_token.is_some() && session.refresh_token != needed.known {
                 return Ok(SignedIn::Elsewhere);
             }
-            if let Some(refusal) = session.refusal.as_ref().filter(|r| self.was_since(r.at_ms)) {
+            // One that was not there before is new, whatever its clock said.
+            let is_new =
+                |refusal: &&Refusal| self.was_since(refusal.at_ms) || refused_before.as_ref() != Some(*refusal);
+            if let Some(refusal) = session.refusal.as_ref().filter(is_new) {
                 return Err(self.refusal(refusal).into());
             }
             if let Some(lock) = lock {
-                return self.poll(file, &lock, session, &mut view).map(SignedIn::Here);
+                return self.poll(file, &lock, session, &mut view);
             }
             view.joined = true;
             if let Some(pending) = &session.pending {
@@ -59,12 +65,19 @@ impl Attempt<'_> {
             if self.patience_left().is_zero() {
                 return Err(self.out_of_patience(session.pending.as_ref()));
             }
+            // Without a code that lives the holder is about to have one, or done; or it is stopped, and nobody knows for
+            // how long. Counted by looks, since all sleep while the machine does.
+            let lives = session.pending.is_some_and(|pending| pending.expires_at > Timestamp::now());
+            quiet = if lives { Duration::ZERO } else { quiet + LOOK };
+            if quiet > LOCK_LIMIT {
+                return Err(file.sign_in_lock_is_held(quiet).into());
+            }
             sleep(LOOK);
         }
     }
 
     /// As the one process that holds the sign-in lock: starts a sign-in, or goes on with the one that is there.
-    fn poll(&self, file: &SessionFile<'_>, lock: &Lock, session: Session, view: &mut View<'_>) -> Result<Credential> {
+    fn poll(&self, file: &SessionFile<'_>, lock: &Lock, session: Session, view: &mut View<'_>) -> Result<SignedIn> {
         let made = self.patiently(|| Client::new(self.want.profile, session.server.as_ref(), http::LIMIT));
         let (client, found) = or_trouble(file, made)?;
         let mut resumed = session.pending.filter(|p| p.expires_at > Timestamp::now() && self.leads_to_ours(p));
@@ -91,15 +104,17 @@ impl Attempt<'_> {
             };
             view.joined = going_on;
             view.show(&pending, false);
-            let scopes = pending.scopes.clone();
-            let end = poll_until_end(file, lock, &client, pending, &mut polling, view)?;
+            let (scopes, key) = (pending.scopes.clone(), pending.key.clone());
+            let Some(end) = poll_until_end(file, lock, &client, pending, &mut polling, view)? else {
+                return Ok(SignedIn::Elsewhere);
+            };
             lock.touch();
             if going_on && matches!(end, End::Spent(_)) {
                 // Whoever polled before us died with the answer. The person has to approve once more.
                 view.because = Some("the last sign-in was interrupted".into());
                 continue;
             }
-            return self.finish(file, &client, end, &scopes);
+            return self.finish(file, &client, end, &scopes, key);
         }
     }
 
@@ -107,7 +122,9 @@ impl Attempt<'_> {
     pub(super) fn leads_to_ours(&self, pending: &Pending) -> bool {
         let profile = self.want.profile;
         // Elsewhere a refresh brings the rest. Here a sign-in is for one resource, at one tenant's endpoint.
-        !profile.preset.every_resource || (pending.scopes == profile.scopes && pending.tenant == self.key.tenant)
+        !profile.preset.every_resource
+            || (pending.scopes == profile.scopes
+                && pending.key.as_ref().is_some_and(|key| key.tenant == self.key.tenant))
     }
 
     /// Asks for a code and writes it down for the others. `polled_at_ms` as in [`Pending`].
@@ -140,7 +157,7 @@ impl Attempt<'_> {
             message: code.message,
             code_verifier,
             scopes: wanted,
-            tenant: self.key.tenant.clone(),
+            key: Some(self.key.clone()),
             started_at: Some(sent_at),
             expires_at: sent_at.plus(code.expires_in),
             interval: code.interval,
@@ -158,14 +175,15 @@ impl Attempt<'_> {
         Ok((pending, polling))
     }
 
-    /// Writes down how a sign-in ended, and answers.
+    /// Writes down how a sign-in ended, and answers; `scopes` and `key` as in [`Pending`].
     pub(super) fn finish(
         &self,
         file: &SessionFile<'_>,
         client: &Client<'_>,
         end: End,
         scopes: &[String],
-    ) -> Result<Credential> {
+        key: Option<TokenKey>,
+    ) -> Result<SignedIn> {
         let sent = Timestamp::now();
         let preset = self.want.profile.preset;
         let advice = |error: &OauthError| preset.advice(&error.numbers, &error.description).map(str::to_owned);
@@ -205,17 +223,22 @@ impl Attempt<'_> {
                 session.refresh_token = None;
                 session.refusal = None;
                 session.trouble = None;
-                let kept = self.keep(&mut session, &tokens, scopes, sent, client.skew());
+                let key = key.map_or_else(|| self.key.clone(), |key| TokenKey { kind: self.key.kind, ..key });
+                let begun_for = Attempt { key, ..Attempt::new(self.want) };
+                let kept = begun_for.keep(&mut session, &tokens, scopes, sent, client.skew());
                 locked.save(&session)?;
                 drop(locked);
+                if begun_for.key != self.key {
+                    return Ok(SignedIn::Elsewhere);
+                }
                 kept?;
                 if self.want.kind == TokenKind::Id && tokens.id_token.is_none() && session.refresh_token.is_some() {
                     // Some servers send ID tokens only on refresh.
                     if let Ok(credential) = self.refresh(file)? {
-                        return Ok(credential);
+                        return Ok(SignedIn::Here(credential));
                     }
                 }
-                self.obtained(&session)
+                self.obtained(&session).map(SignedIn::Here)
             }
             End::Refused(error) => refused(format!("the sign-in was refused ({})", error.text()), advice(&error)),
             End::Expired => refused("the code has expired before it was entered".into(), None),
@@ -270,8 +293,7 @@ impl Attempt<'_> {
 
     /// How much longer this caller waits.
     pub(super) fn patience_left(&self) -> Duration {
-        let passed = Duration::from_millis((now_ms() - self.started_ms).max(0).unsigned_abs());
-        self.want.patience.map_or(Duration::MAX, |patience| patience.saturating_sub(passed))
+        self.until.saturating_sub(steady())
     }
 
     /// The caller's own limit is no end of the sign-in: the code stays good, and whoever comes next goes on with it.
@@ -306,7 +328,7 @@ impl Attempt<'_> {
     }
 }
 
-/// Polls, counting down on the screen, until the sign-in has ended.
+/// Polls, counting down on the screen, until the sign-in has ended; `None` if another process has taken that over.
 fn poll_until_end(
     file: &SessionFile<'_>,
     lock: &Lock,
@@ -314,7 +336,7 @@ fn poll_until_end(
     mut pending: Pending,
     polling: &mut Polling,
     view: &mut View<'_>,
-) -> Result<End> {
+) -> Result<Option<End>> {
     loop {
         loop {
             let now = steady();
@@ -329,14 +351,17 @@ fn poll_until_end(
             }
             sleep(polling.next().saturating_sub(now).min(patience).min(Duration::from_secs(1)));
         }
+        if !lock.is_ours() {
+            return Ok(None);
+        }
         if polling.ended(steady()) {
-            return Ok(End::Expired);
+            return Ok(Some(End::Expired));
         }
         let answer = client.poll(&pending);
         if let Err(why) | Ok(Answer::Transient(why, _)) = &answer {
             debug(|| format!("polling goes on: {why}"));
         }
-        if let Some(end) = polling.receive(answer, steady()) {
+        if let end @ Some(_) = polling.receive(answer, steady()) {
             return Ok(end);
         }
         if polling.interval() != pending.interval {
@@ -355,6 +380,10 @@ fn poll_until_end(
 pub(super) fn or_trouble<T>(file: &SessionFile<'_>, result: Result<T>) -> Result<T> {
     result.inspect_err(|error| {
         let trouble = Trouble::of(error, now_ms());
+        if trouble.exit == Exit::Usage {
+            // This process's own settings: whoever has others may still finish the sign-in.
+            return;
+        }
         let noted = file.update(LOCK_LIMIT, |session| {
             session.pending = None;
             session.trouble = Some(trouble);
@@ -396,9 +425,11 @@ impl View<'_> {
         }
         let profile = self.attempt.want.profile;
         let asked_by = if self.joined { Some(pending.asked_by.clone()) } else { self.attempt.asked_by() };
-        let host = Address::parse(&pending.verification_uri).map(|a| a.host()).unwrap_or_default();
-        let authority = Address::parse(&profile.session.authority).map(|a| a.host()).unwrap_or_default();
-        let foreign = host != authority && !profile.preset.verification_hosts.contains(&host.as_str());
+        let host = |address: &str| Address::parse(address).map(|a| a.host()).unwrap_or_default();
+        let authority = host(&profile.session.authority);
+        let known = |host: &String| *host == authority || profile.preset.verification_hosts.contains(&host.as_str());
+        let addresses = [Some(&pending.verification_uri), pending.verification_uri_complete.as_ref()];
+        let foreign = addresses.into_iter().flatten().map(|address| host(address)).find(|host| !known(host));
         self.screen.show(&SignIn {
             profile: profile.title(),
             authority: &profile.session.authority,
@@ -410,7 +441,7 @@ impl View<'_> {
             message: pending.message.as_deref(),
             verification_uri: &pending.verification_uri,
             verification_uri_complete: pending.verification_uri_complete.as_deref(),
-            foreign_host: foreign.then_some(&host),
+            foreign_host: foreign.as_deref(),
             user_code: &pending.user_code,
             left,
             qr: self.attempt.want.qr,

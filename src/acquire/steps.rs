@@ -4,7 +4,7 @@
 //! finish it. A step that comes before the server's interval has passed asks nobody, so that no caller polls too fast.
 
 use super::sign_in::{LOOK, or_trouble};
-use super::{Attempt, Credential, Effort, LOCK_LIMIT, Want};
+use super::{Attempt, Credential, Effort, LOCK_LIMIT, SignedIn, Want};
 use crate::cache::{Lock, Pending, Session, SessionFile, Store};
 use crate::clock::{Timestamp, now_ms, steady};
 use crate::device::{End, Polling, patient};
@@ -114,8 +114,9 @@ impl Attempt<'_> {
             polled(file, &pending, pending.interval, now_ms() + beyond.unwrap_or(0))?;
             return Ok(Step::Waiting(Box::new(pending), wait));
         };
-        match self.finish(file, &client, end, &pending.scopes) {
-            Ok(credential) => Ok(Step::Done(credential)),
+        match self.finish(file, &client, end, &pending.scopes, pending.key) {
+            Ok(SignedIn::Here(credential)) => Ok(Step::Done(credential)),
+            Ok(SignedIn::Elsewhere) => self.outcome(file, &file.session()?.unwrap_or_else(|| session.clone())),
             Err(error) => match file.session()?.filter(|session| session.refusal.is_some()) {
                 Some(session) => self.outcome(file, &session),
                 None => Err(error),
@@ -150,7 +151,8 @@ fn wait_for_turn(file: &SessionFile<'_>, pending: &Pending) -> Result<Duration> 
         polled(file, pending, pending.interval, now_ms())?;
         return Ok(interval);
     };
-    let left = at_ms + i64::try_from(interval.as_millis()).unwrap_or(LONGEST_WAIT_MS) - now_ms();
+    let next = at_ms.saturating_add(i64::try_from(interval.as_millis()).unwrap_or(LONGEST_WAIT_MS));
+    let left = next.saturating_sub(now_ms());
     Ok(Duration::from_millis(left.clamp(0, LONGEST_WAIT_MS).unsigned_abs()))
 }
 

@@ -53,7 +53,7 @@ impl Handed {
     /// The token that the same process was handed before for the same request.
     pub fn before(&self) -> Option<Serial> {
         let (serial, replaced_ms) = self.last?;
-        (!(0..PAUSE_MS).contains(&(now_ms() - replaced_ms))).then_some(serial)
+        (!(0..PAUSE_MS).contains(&now_ms().saturating_sub(replaced_ms))).then_some(serial)
     }
 
     /// Notes the token that is handed out now; `tried`: whatever [`before`](Self::before) said was acted on.

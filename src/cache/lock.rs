@@ -84,6 +84,12 @@ impl Lock {
         }
     }
 
+    /// Whether it is still held: where the file system has no locks, another may have taken it over from a process that was
+    /// held up for too long.
+    pub fn is_ours(&self) -> bool {
+        self.held().is_none_or(HeldFile::is_ours)
+    }
+
     /// Removes the lock's file; whoever waits for it notices and makes a new one. Only for the lock's holder.
     pub(super) fn remove(lock: Self, folder: &OwnedFd, name: &str) {
         let _ = unlinkat(folder, name, rustix::fs::AtFlags::empty());

@@ -86,7 +86,11 @@ impl Store {
 
     /// Opens the folder; `None` if it is not there yet. Fails if it is not a folder of ours alone.
     pub fn open() -> Result<Option<Self>> {
-        let path = Self::path()?;
+        Self::at(Self::path()?)
+    }
+
+    /// The same for a folder by its path.
+    pub(crate) fn at(path: PathBuf) -> Result<Option<Self>> {
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
         let folder = match rustix::fs::open(&path, flags, Mode::empty()) {
             Ok(folder) => folder,
@@ -269,8 +273,17 @@ impl SessionFile<'_> {
 
     /// The failure of having waited for the lock for too long.
     pub fn lock_is_held(&self, waited: Duration) -> Failure {
-        let (folder, mut name) = (&self.store.folder, self.lock_name());
-        let instead = self.judged.any();
+        self.is_held(self.lock_name(), &self.judged, waited)
+    }
+
+    /// The same for the lock of the one process that signs in.
+    pub fn sign_in_lock_is_held(&self, waited: Duration) -> Failure {
+        self.is_held(self.sign_in_lock_name(), &self.sign_in_judged, waited)
+    }
+
+    fn is_held(&self, mut name: String, judged: &Judged, waited: Duration) -> Failure {
+        let folder = &self.store.folder;
+        let instead = judged.any();
         let holder = if instead { held::holder(folder, &name) } else { None };
         if instead {
             name = HeldFile::name(&name);
@@ -444,7 +457,7 @@ impl Locked<'_> {
     fn temporary(&self, bytes: &[u8]) -> Result<()> {
         let folder = &self.file.store.folder;
         let name = self.temporary_name();
-        if self.lock.held().is_some_and(|held| !held.is_ours()) {
+        if !self.lock.is_ours() {
             let why = "this process was held up for so long that another has taken over its lock";
             return Err(Failure::new(Exit::Failed, why).hint("run it again").into());
         }

@@ -210,9 +210,9 @@ pub struct Pending {
     pub code_verifier: Option<Secret>,
     /// Scopes asked for.
     pub scopes: Vec<String>,
-    /// See [`TokenKey`].
+    /// What its access token will be kept under: whoever finishes the sign-in may want another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tenant: Option<String>,
+    pub key: Option<TokenKey>,
     /// When it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,

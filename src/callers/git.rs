@@ -9,7 +9,7 @@
 //! - git that knows `state[]` gets the token's serial with it, and brings it back after a 401: then that token is
 //!   replaced, once, within the same git command. Others send `erase`, and the next command gets a new one.
 
-use crate::acquire::{Asker, Credential, LOCK_LIMIT, Refused, Want, acquire};
+use crate::acquire::{Asker, Credential, Refused, Want, acquire};
 use crate::arguments::{Arguments, Grammar, Rest};
 use crate::cache::{Serial, Store, Token};
 use crate::callers::Caller;
@@ -21,6 +21,7 @@ use crate::secret::{Buffer, Secret};
 use anyhow::Result;
 use std::fmt::Write;
 use std::io::Read;
+use std::time::Duration;
 
 /// `keyfob git`
 pub const CALLER: Caller = Caller {
@@ -53,6 +54,9 @@ const FLAGS: &[Key] = &[
 
 /// Largest request read, in bytes.
 const LARGEST: u64 = 1 << 20;
+/// Longest time that `erase` waits for another process: git's command has failed already, and whoever is at the session for
+/// longer is getting a new token.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// What our part of git's `state[]` starts with.
 const STATE: &str = "keyfob:";
 
@@ -118,7 +122,7 @@ fn erase(given: Option<(&str, HostPattern)>) -> Result<()> {
     let file = store.session(&profile.session);
     let holds = |tokens: &[Token]| tokens.iter().any(|t| t.token == failed);
     if file.session()?.is_some_and(|session| holds(&session.tokens)) {
-        file.update(LOCK_LIMIT, |session| session.tokens.retain(|t| t.token != failed))?;
+        file.update(PATIENCE, |session| session.tokens.retain(|t| t.token != failed))?;
     }
     Ok(())
 }

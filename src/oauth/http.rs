@@ -3,17 +3,19 @@
 //! No redirect is followed, a reply is at most 1 MiB and 30 seconds, a connection 10 (R58). What comes back is bytes and a
 //! status; what they mean is `answer`'s business.
 
+use crate::address::has_whole_port;
 use crate::clock::{Skew, Timestamp, steady};
 use crate::failure::{Exit, Failure};
 use crate::secret::Buffer;
 use anyhow::{Context, Result};
+use http::Uri;
 use rustls::CertificateError;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+use ureq::{Agent, Proxy, RequestBuilder};
 
 /// Longest time for one request and its reply.
 pub const LIMIT: Duration = Duration::from_secs(30);
@@ -23,6 +25,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 const LARGEST: u64 = 1 << 20;
 /// In front of the system's reason for not knowing a host: the standard library has no kind of error for it.
 const LOOKUP: &str = "failed to lookup address information: ";
+/// What names a proxy, in the order in which ureq looks.
+const PROXIES: [&str; 6] = ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
 
 /// A server's reply, whatever it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +54,21 @@ pub struct Http {
     until: Duration,
 }
 
+/// The proxy that every request goes through, but for those to hosts that `NO_PROXY` names and to this very machine by
+/// plain http; and the variable that names it. One that cannot be understood is a failure: ureq would go around it. It
+/// may hold a password, and is not quoted.
+pub fn proxy() -> Result<Option<(&'static str, Proxy)>, Failure> {
+    let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let Some(name) = PROXIES.into_iter().find(set) else { return Ok(None) };
+    let named = std::env::var(name).ok().and_then(|address| Proxy::new(&address).ok());
+    // Of all that are set ureq takes the first that it understands; only it reads `NO_PROXY`.
+    let whole = |proxy: &Proxy| !proxy.host().is_empty() && proxy.uri().authority().is_some_and(has_whole_port);
+    let proxy = named.filter(whole).and_then(|_| Proxy::try_from_env());
+    let wrong =
+        || Failure::usage(format!("{name} is set, but is not the address of a proxy")).hint(format!("unset {name}"));
+    proxy.map(|proxy| Some((name, proxy))).ok_or_else(wrong)
+}
+
 impl Http {
     /// Trusts the platform's certificate authorities and those in `ca_file`.
     pub fn new(ca_file: Option<&Path>) -> Result<Self> {
@@ -69,6 +88,7 @@ impl Http {
             .build();
         let config = Agent::config_builder()
             .tls_config(tls)
+            .proxy(proxy()?.map(|(_, proxy)| proxy))
             // OAuth errors are 400 with JSON: statuses are read, not thrown.
             .http_status_as_error(false)
             .max_redirects(0)
@@ -94,10 +114,16 @@ impl Http {
         self.limit.min(self.until.saturating_sub(steady())).max(LEAST)
     }
 
+    /// A request with its time limit. What goes to this very machine in the clear does not leave it by way of a proxy.
+    fn prepared<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
+        let plain = request.uri_ref().and_then(Uri::scheme_str).is_none_or(|scheme| scheme != "https");
+        let config = request.config().timeout_global(Some(self.left()));
+        if plain { config.proxy(None).build() } else { config.build() }
+    }
+
     /// POSTs a form, with an `Authorization` header if given.
     pub fn post(&self, url: &str, form: &str, authorization: Option<&str>) -> Result<Reply, String> {
-        let request = self.agent.post(url).config().timeout_global(Some(self.left())).build();
-        let mut request = request.content_type("application/x-www-form-urlencoded");
+        let mut request = self.prepared(self.agent.post(url)).content_type("application/x-www-form-urlencoded");
         if let Some(value) = authorization {
             request = request.header("authorization", value);
         }
@@ -106,7 +132,7 @@ impl Http {
 
     /// GETs, with an `Authorization` header if given.
     pub fn get(&self, url: &str, authorization: Option<&str>) -> Result<Reply, String> {
-        let mut request = self.agent.get(url).config().timeout_global(Some(self.left())).build();
+        let mut request = self.prepared(self.agent.get(url));
         if let Some(value) = authorization {
             request = request.header("authorization", value);
         }

@@ -161,7 +161,8 @@ impl<'p> Client<'p> {
         if let Some(verifier) = &pending.code_verifier {
             form.append_pair("code_verifier", verifier.expose());
         }
-        if let Some(resource) = &self.profile.resource {
+        // That of the profile it was begun for.
+        if let Some(resource) = pending.key.as_ref().and_then(|key| key.resource.as_ref()) {
             form.append_pair("resource", resource);
         }
         self.post(&self.token, form)
@@ -193,7 +194,7 @@ impl<'p> Client<'p> {
         form.append_pair("token", token.expose()).append_pair("token_type_hint", hint);
         let body = Zeroizing::new(form.finish());
         let reply = self.http.post(endpoint.as_str(), &body, self.authorization().as_deref().map(String::as_str))?;
-        match Answer::hiding(&reply, &secrets(&body)) {
+        match Answer::hiding(&reply, &self.secrets(&body)) {
             // The body of a success means nothing (section 2.2), and most are empty.
             _ if reply.status == 200 || reply.status == 204 => Ok(()),
             Answer::Error(error) => Err(error.text()),
@@ -257,8 +258,8 @@ impl<'p> Client<'p> {
     /// RFC 6749, section 2.3.1: id and secret are form-encoded before they are joined.
     fn authorization(&self) -> Option<Zeroizing<String>> {
         let (Some(secret), AuthMethod::ClientSecretBasic) = (&self.secret, self.auth) else { return None };
-        let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-        let pair = Zeroizing::new(format!("{}:{}", encoded(&self.profile.session.client_id), encoded(secret.expose())));
+        let (id, secret) = (form_encoded(&self.profile.session.client_id), form_encoded(secret.expose()));
+        let pair = Zeroizing::new(format!("{id}:{secret}"));
         Some(Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes()))))
     }
 
@@ -271,15 +272,26 @@ impl<'p> Client<'p> {
             crate::log::debug(|| format!("its clock is {seconds} s ahead of this machine's"));
         }
         self.skew.set(reply.skew);
-        Ok(Answer::hiding(&reply, &secrets(&body)))
+        Ok(Answer::hiding(&reply, &self.secrets(&body)))
+    }
+
+    /// The secrets in a request with this form: those of the body and that of the client, in clear and as they are sent.
+    fn secrets(&self, body: &str) -> Vec<Secret> {
+        const NAMES: [&str; 4] = ["device_code", "code_verifier", "refresh_token", "token"];
+        let pairs = form_urlencoded::parse(body.as_bytes());
+        let sent =
+            pairs.filter(|(name, _)| NAMES.contains(&&**name)).map(|(_, value)| Secret::from(value.into_owned()));
+        let mut secrets: Vec<Secret> = sent.chain(self.secret.clone()).collect();
+        let encoded = |secret: &Secret| Secret::from(form_encoded(secret.expose()));
+        secrets.extend(secrets.iter().map(encoded).collect::<Vec<_>>());
+        let header = self.authorization().and_then(|header| header.strip_prefix("Basic ").map(str::to_owned));
+        secrets.extend(header.map(Secret::from));
+        secrets
     }
 }
 
-/// The secrets in a form body.
-fn secrets(body: &str) -> Vec<Secret> {
-    const NAMES: [&str; 5] = ["client_secret", "device_code", "code_verifier", "refresh_token", "token"];
-    let pairs = form_urlencoded::parse(body.as_bytes());
-    pairs.filter(|(name, _)| NAMES.contains(&&**name)).map(|(_, value)| Secret::from(value.into_owned())).collect()
+fn form_encoded(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 /// RFC 7636, section 4.1: 32 random octets.

@@ -4,7 +4,8 @@
 //! - stdout is the caller's protocol; nothing here ever writes to it. What a command prints there for a person may be laid
 //!   out by what is here.
 //! - `auto`: stderr if it is a terminal; else the controlling terminal, if we are in its foreground process group; a
-//!   terminal that is not in ordinary line mode belongs to a full-screen program and is never written to.
+//!   terminal that is not in ordinary line mode belongs to a full-screen program and is never written to, nor is one that
+//!   such a program takes later.
 //! - `always`: stderr, whatever it is. `never`, or a caller's own ban: nowhere.
 //! - stdin is never read, so there is nothing to answer here: the person answers in a browser.
 //! - Address and code stand on lines of their own, as plain text, without which everything else is decoration. They are
@@ -39,6 +40,8 @@ pub struct Screen {
     out: Out,
     /// The cursor can be moved: lines can be rewritten and taken back.
     live: bool,
+    /// It was in ordinary line mode when it was found.
+    line_mode: bool,
     /// What is shown, for a terminal that changes its size.
     page: Option<Page>,
     /// The widths of the rows to take back, in columns, and that of the terminal they were made for.
@@ -104,15 +107,15 @@ impl Screen {
     }
 
     fn on(out: Out) -> Self {
-        let (live, terminal) = {
+        let (live, line_mode, terminal) = {
             let fd = out.fd();
             let session = tcgetsid(fd).ok().map(|session| {
                 let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
                 format!("{host}:{}", session.as_raw_nonzero())
             });
-            (can_do_more_than_lines(fd), session)
+            (can_do_more_than_lines(fd), in_line_mode(fd), session)
         };
-        Self { out, live, page: None, rows: (Vec::new(), 0), terminal, status: String::new() }
+        Self { out, live, line_mode, page: None, rows: (Vec::new(), 0), terminal, status: String::new() }
     }
 
     /// Tells this terminal from others, across processes.
@@ -135,7 +138,7 @@ impl Screen {
 
     /// Brings the time left up to date, where that can be done in place.
     pub fn left(&mut self, left: Duration) {
-        if !self.live {
+        if !self.can_be_rewritten() {
             return;
         }
         let on = size(self.out.fd());
@@ -158,7 +161,7 @@ impl Screen {
     }
 
     fn rewrite(&mut self, status: &str) {
-        if self.live && status != self.status {
+        if status != self.status && self.can_be_rewritten() {
             self.write(&format!("\r\u{1b}[K{status}"));
             status.clone_into(&mut self.status);
         }
@@ -171,7 +174,7 @@ impl Screen {
     }
 
     fn erase(&mut self) {
-        if self.live && !(self.rows.0.is_empty() && self.status.is_empty()) {
+        if !(self.rows.0.is_empty() && self.status.is_empty()) && self.can_be_rewritten() {
             // A terminal that has changed its width may have wrapped the rows anew, or not.
             let (rows, width) = &self.rows;
             let rows = height(rows, *width).min(height(rows, size(self.out.fd()).width));
@@ -180,6 +183,11 @@ impl Screen {
         }
         self.rows = (Vec::new(), 0);
         self.status.clear();
+    }
+
+    /// Whether lines can be rewritten, and no full-screen program has taken the terminal since.
+    fn can_be_rewritten(&self) -> bool {
+        self.live && (!self.line_mode || in_line_mode(self.out.fd()))
     }
 
     /// A terminal that has gone away is no reason to stop: the sign-in may still be finished elsewhere.

@@ -4,34 +4,30 @@ use super::{Findings, Remedy};
 use crate::address::Address;
 use crate::clock::roughly;
 use crate::config::Profile;
+use crate::failure::Failure;
 use crate::oauth::Client;
-use crate::oauth::http::{Http, unreachable};
+use crate::oauth::http::{Http, proxy, unreachable};
 use anyhow::Result;
 use std::time::Duration;
 
 /// Longest time for one request: somebody is waiting.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What a proxy is named by, in the order in which it is looked for.
-const PROXIES: [&str; 6] = ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
-
 const NETWORK: &str = "check the network, the proxy (HTTPS_PROXY, NO_PROXY), and for a private authority `ca-file`";
 
 /// The proxy and the certificate authorities, as a request would use them.
 pub(super) fn way(findings: &mut Findings) {
-    let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    match (ureq::Proxy::try_from_env(), PROXIES.into_iter().find(set)) {
-        (Some(proxy), name) => {
-            let by = name.map(|name| format!(", by {name}")).unwrap_or_default();
+    match proxy() {
+        Ok(Some((name, proxy))) => {
+            let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
             let but = ["NO_PROXY", "no_proxy"].into_iter().find(set);
             let but = but.map(|name| format!(", but not for what {name} names")).unwrap_or_default();
-            findings.ok("proxy", format!("{}:{}{by}{but}", proxy.host(), proxy.port()));
+            findings.ok("proxy", format!("{}:{}, by {name}{but}", proxy.host(), proxy.port()));
         }
-        (None, Some(name)) => {
-            let message = format!("{name} is set, but is not the address of a proxy");
-            findings.bad("proxy", message, Remedy::Run(format!("unset {name}")));
+        Ok(None) => findings.ok("proxy", "none"),
+        Err(Failure { message, hint, .. }) => {
+            findings.bad("proxy", message, Remedy::Run(hint.unwrap_or_default()));
         }
-        (None, None) => findings.ok("proxy", "none"),
     }
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().find(|name| std::env::var_os(name).is_some());
     authorities(findings, rustls_native_certs::load_native_certs().certs.len(), named);
