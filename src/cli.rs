@@ -1,4 +1,5 @@
-//! The command line: clap definitions, nothing else. Help, errors, completions and the man page all come from here.
+//! The command line: which subcommand is asked for, and how clap sees them all. Help, errors, completions and the man pages
+//! come from here.
 //!
 //! A subcommand is defined only once it is known to be the one that was asked for (`defer`), and a caller's plain command
 //! line does not get here: a process that answers from the cache spends its time starting.

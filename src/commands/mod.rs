@@ -2,6 +2,7 @@
 
 pub mod completions;
 pub mod doctor;
+mod findings;
 pub mod login;
 pub mod logout;
 pub mod setup;

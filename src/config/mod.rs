@@ -144,11 +144,6 @@ impl Profile {
         Ok(Self::all_of(file::load()?))
     }
 
-    /// The same for the text of a file at `path`. The error is one line: `FILE:LINE: what is wrong`.
-    pub fn all_in(path: &Path, text: &str) -> Result<BTreeMap<String, Result<Self, Failure>>, String> {
-        file::parse(path, text).map(Self::all_of)
-    }
-
     /// The same for what was read of a file.
     pub fn all_of(file: file::File) -> BTreeMap<String, Result<Self, Failure>> {
         let resolve = |(name, s): (String, Settings)| (name.clone(), Self::resolve(Some(name), s, Settings::default()));

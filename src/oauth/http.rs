@@ -114,6 +114,11 @@ impl Http {
     }
 }
 
+/// The proxy that the environment names, as requests use it: its host and port.
+pub fn proxy() -> Option<(String, u16)> {
+    ureq::Proxy::try_from_env().map(|proxy| (proxy.host().to_owned(), proxy.port()))
+}
+
 /// The certificates of a PEM file.
 fn authorities(file: &Path) -> Result<Vec<Certificate<'static>>> {
     let wrong = |why: String| Failure::usage(why).hint("`ca-file` must name a PEM file with certificates");

@@ -1,8 +1,8 @@
 //! What is on this machine: the configuration, the files it names, and the sessions.
 
-use super::{Findings, Remedy};
 use crate::cache::{Session, Store};
 use crate::clock::{Timestamp, roughly};
+use crate::commands::findings::{Findings, Remedy};
 use crate::config::{self, File, Profile};
 use crate::text::shell_quoted;
 use anyhow::{Context, Result};

@@ -1,11 +1,11 @@
 //! What is on the network: the way there, and each profile's provider.
 
-use super::{Findings, Remedy};
 use crate::address::Address;
 use crate::clock::roughly;
+use crate::commands::findings::{Findings, Remedy};
 use crate::config::Profile;
 use crate::oauth::Client;
-use crate::oauth::http::{Http, unreachable};
+use crate::oauth::http::{Http, proxy, unreachable};
 use anyhow::Result;
 use std::time::Duration;
 
@@ -20,12 +20,12 @@ const NETWORK: &str = "check the network, the proxy (HTTPS_PROXY, NO_PROXY), and
 /// The proxy and the certificate authorities, as a request would use them.
 pub(super) fn way(findings: &mut Findings) {
     let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    match (ureq::Proxy::try_from_env(), PROXIES.into_iter().find(set)) {
-        (Some(proxy), name) => {
+    match (proxy(), PROXIES.into_iter().find(set)) {
+        (Some((host, port)), name) => {
             let by = name.map(|name| format!(", by {name}")).unwrap_or_default();
             let but = ["NO_PROXY", "no_proxy"].into_iter().find(set);
             let but = but.map(|name| format!(", but not for what {name} names")).unwrap_or_default();
-            findings.ok("proxy", format!("{}:{}{by}{but}", proxy.host(), proxy.port()));
+            findings.ok("proxy", format!("{host}:{port}{by}{but}"));
         }
         (None, Some(name)) => {
             let message = format!("{name} is set, but is not the address of a proxy");

@@ -3,7 +3,7 @@
 use super::former::Former;
 use super::plan::folder_to_make;
 use super::{Config, Consent, Outcome, Plan, Step, Wanted, own_path, run as ran};
-use crate::commands::doctor::{Findings, Remedy};
+use crate::commands::findings::{Findings, Remedy};
 use crate::commands::print;
 use crate::config::edit;
 use crate::failure::{Exit, Failure};

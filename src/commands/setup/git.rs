@@ -1,7 +1,7 @@
 //! `keyfob setup git`: a line in `[hosts]`, and git's `credential.URL.helper`, through `git config` itself.
 
 use super::{Config, Consent, Outcome, Plan, Ran, Wanted, is_program, own_path, plan, run as ran};
-use crate::commands::doctor::{Findings, Remedy};
+use crate::commands::findings::{Findings, Remedy};
 use crate::commands::print;
 use crate::config::{HostPattern, HostRule, Profile, edit};
 use crate::failure::{Exit, Failure};

@@ -7,7 +7,7 @@ use super::kubelogin;
 use super::plan::{digest, line};
 use super::profile::plain;
 use super::{Config, Consent, Outcome, Plan, Ran, Step, Wanted, is_program, on_path, own_name, own_path, run as ran};
-use crate::commands::doctor::{Findings, Remedy};
+use crate::commands::findings::{Findings, Remedy};
 use crate::commands::print;
 use crate::config::{File, Profile, file_path};
 use crate::failure::{Exit, Failure};
