@@ -139,11 +139,20 @@ pub fn mistake(error: &clap::Error) -> Option<Failure> {
     }
     // What is wrong comes first; then perhaps tips, then the usage, each after an empty line.
     let text = error.to_string();
-    let mut paragraphs = text.split("\n\n").map(str::trim);
+    let mut paragraphs = text.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
     let what = paragraphs.next().unwrap_or_default();
-    let tip = paragraphs.find_map(|p| p.strip_prefix("tip: "));
-    let failure = Failure::usage(what.strip_prefix("error: ").unwrap_or(what));
-    Some(failure.hint(tip.unwrap_or("`keyfob --help` and `keyfob COMMAND --help` say what there is")))
+    let (mut tip, mut usage) = (None, None);
+    for paragraph in paragraphs {
+        if let Some(words) = paragraph.strip_prefix("tip: ") {
+            tip.get_or_insert_with(|| words.to_owned());
+        } else if let Some(words) = paragraph.strip_prefix("Usage: ") {
+            // The command's own words end where its arguments begin.
+            let command = words.split(' ').take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase()));
+            usage = Some(format!("`{} --help` says what there is", command.collect::<Vec<_>>().join(" ")));
+        }
+    }
+    let failure = Failure::usage(what.strip_prefix("error: ").unwrap_or(&what));
+    Some(Failure { hint: tip.or(usage), ..failure })
 }
 
 /// Prints help or the version, in lines that people read with ease. A reader that has gone away is no failure.

@@ -326,7 +326,7 @@ fn an_answer_that_cannot_be_read_or_carried_out_is_named() {
     setup.arg("setup").env("PATH", std::env::join_paths([home.path("tools"), "/nowhere".into()]).unwrap());
     let streams = Streams { stderr: Stream::File, ..Streams::default() };
     let terminal = Terminal::start_with(setup, streams);
-    terminal.wait_for("Which one? [1-1, nothing to leave it] ", SOON);
+    terminal.wait_for("Which one? [1, or Enter for none] ", SOON);
     fs::remove_file(&copy).unwrap();
     terminal.send("1\r");
     let Ended { code, stderr, .. } = terminal.wait();

@@ -115,7 +115,7 @@ fn az_is_put_where_the_person_says_and_taken_away_again() {
     let done = Output::of(setup.env("PATH", &path), b"");
     assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
     assert!(done.stdout.contains(&format!("{} comes first on PATH", other.join("azd").display())), "{done:?}");
-    assert!(done.stdout.contains("az is keyfob. Nobody has signed in yet. "), "{done:?}");
+    assert!(done.stdout.contains("az is keyfob. Nobody has signed in yet.\nTo sign in: "), "{done:?}");
     assert!(home.files().0.ends_with("\n[az]\nprofile = \"work\"\n"), "{:?}", home.files());
     for name in ["az", "azd"] {
         assert_eq!(fs::read_link(bin.join(name)).unwrap(), PathBuf::from(PROGRAM));
@@ -169,12 +169,7 @@ fn what_stands_in_the_way_is_named_and_nothing_is_changed() {
             "git has another helper for https://github.com already: \"!gh auth git-credential\"",
             "first: git config --global --unset-all credential.https://github.com.helper",
         ),
-        (
-            "",
-            &["--profile", "hg", "https://github.com"],
-            "profile: there is no profile \"hg\"; known are `gh`, `lab`",
-            "",
-        ),
+        ("", &["--profile", "hg", "https://github.com"], "there is no profile \"hg\"; known are `gh`, `lab`", ""),
         (
             "",
             &["--profile", "gh", "github.com"],
@@ -443,7 +438,7 @@ fn alone_it_says_what_there_is_to_connect_and_does_the_one_that_is_chosen() {
     assert_eq!(files(home.0.home(), &[".kube"]), untouched);
 
     let terminal = Terminal::start(setup());
-    terminal.wait_for("Which one? [1-3, nothing to leave it] ", SOON);
+    terminal.wait_for("Which one? [1-3, or Enter for none] ", SOON);
     terminal.send("2\r");
     terminal.wait_for("Go on? [y/N] ", SOON);
     terminal.send("y\r");

@@ -42,6 +42,9 @@ Examples:
     run,
 };
 
+/// In front of keyfob's own command for a sign-in, below az's words for the lack of one.
+pub const WITH_KEYFOB: &str = "With keyfob: ";
+
 const COMMANDS: &str = "account get-access-token, account show, account list, version and cloud show";
 
 const LINE: &[Flag] = &[
@@ -92,7 +95,7 @@ fn failed(error: &anyhow::Error) -> anyhow::Error {
     if let Some(login) = signed_out(error) {
         return report(
             1,
-            format!("ERROR: Please run 'az login' to setup account.\nWith keyfob: {}\n", one_line(login)),
+            format!("ERROR: Please run 'az login' to setup account.\n{WITH_KEYFOB}{}\n", one_line(login)),
         );
     }
     let hint = error.downcast_ref::<Failure>().and_then(|failure| failure.hint.as_ref());

@@ -202,7 +202,8 @@ impl Found {
         if whole.is_empty() || !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
             return Ok(());
         }
-        print(&format!("Which one? [1-{}, nothing to leave it] ", whole.len()))?;
+        let numbers = if whole.len() == 1 { "1".to_owned() } else { format!("1-{}", whole.len()) };
+        print(&format!("Which one? [{numbers}, or Enter for none] "))?;
         let mut answer = String::new();
         std::io::stdin().lock().read_line(&mut answer).context("could not read the answer")?;
         let answer = answer.trim();
