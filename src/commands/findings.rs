@@ -17,7 +17,7 @@ pub(super) enum Level {
 }
 
 impl Level {
-    /// In a column of its own, with an empty one behind it.
+    /// Columns that the word takes, with the space behind it.
     const WIDTH: usize = 7;
 
     /// The word, and its colour: what stands between `\x1b[` and `m`.

@@ -22,8 +22,8 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-/// Text for people, in lines no longer than this. One with a label goes on below what it says of it, and says it all
-/// below the label where there is too little room beside it. Examples and the names of flags stay whole: they are copied.
+/// Text for people, in lines no longer than `width`. Where a label stands in front, what it says goes on in a column of its
+/// own, or below the label if there is too little room beside it. Examples and flags are copied, and stay in one piece.
 pub fn folded(text: &str, width: usize) -> String {
     /// Columns in which something can be said.
     const ROOM: usize = 24;

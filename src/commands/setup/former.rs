@@ -165,8 +165,8 @@ impl Former {
         self.kubeconfigs.iter().filter(|file| file.before.is_some()).map(|file| file.path.as_path())
     }
 
-    /// The setup after this one, if it began with what this one had made of the kubeconfig at `path`, and nothing has
-    /// changed that since; `now` is the file's digest.
+    /// The setup that came after this one: it found the kubeconfig at `path` as this one had left it, and nobody has changed
+    /// the file since. `now` is the file's digest.
     pub(super) fn heir<'a>(&self, all: &'a [Self], path: &Path, now: &str) -> Option<&'a Self> {
         let mine = self.kubeconfigs.iter().find(|file| file.path == path)?.after.as_deref()?;
         let follows = |file: &Kubeconfig| {
@@ -175,8 +175,8 @@ impl Former {
         all.iter().find(|other| other.path != self.path && other.kubeconfigs.iter().any(follows))
     }
 
-    /// Has the setup kept at `heir` put back what the one kept at `from` would have: that has just been taken back, and
-    /// `file` holds what is left.
+    /// Hands the former bytes of the kubeconfig `file` on, from the setup kept at `from`, which has just been taken back, to
+    /// the later one kept at `heir`: its undo then leads to how things were before both.
     pub(super) fn inherit(from: &Path, heir: &Path, file: &Path) -> Result<()> {
         let (from, mut heir) = (Self::read(from)?, Self::read(heir)?);
         let now = std::fs::read(file).with_context(|| format!("could not read {}", file.display()))?;
