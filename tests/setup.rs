@@ -12,7 +12,7 @@ use common::azure::WORK;
 use common::{PROGRAM, SOON, files};
 use keyfob_test_support::provider::{Auto, Options, Provider};
 use keyfob_test_support::real::Kubectl;
-use keyfob_test_support::{Keyfob, Output, Terminal, need};
+use keyfob_test_support::{Keyfob, Output, Streams, Terminal, need};
 
 const CONFIG: &str = "# mine\n[profile.gh]  # ours\nprovider = 'github'\nclient-id = 'x'\n\n[profile.lab]\nissuer = 'https://id.example.com'\nclient-id = 'k'\n";
 
@@ -446,6 +446,14 @@ fn alone_it_says_what_there_is_to_connect_and_does_the_one_that_is_chosen() {
     assert!(ended.code == Some(0) && ended.screen.contains("git asks keyfob for https://github.com."), "{ended:?}");
     let shown = Output::of(&mut setup(), b"");
     assert!(shown.stdout.contains("  =  git: https://github.com has keyfob\n"), "{shown:?}");
+
+    let mut able = setup();
+    able.env("TERM", "xterm");
+    let narrow = Terminal::start_sized(able, Streams::default(), (40, 30));
+    let shown = narrow.wait_for("Which one? ", SOON).replace('\r', "");
+    assert!(shown.contains("  -  kubectl: the context lab with the\n     user admin\n"), "{shown}");
+    narrow.send("\r");
+    assert_eq!(narrow.wait().code, Some(0));
 
     let terminal = Terminal::start(setup());
     terminal.wait_for("Which one? ", SOON);

@@ -8,7 +8,7 @@ pub mod logout;
 pub mod setup;
 pub mod status;
 
-use crate::prompt::wrapped;
+use crate::prompt::{self, wrapped};
 use anyhow::{Context, Result};
 use std::io::{ErrorKind, Write};
 use unicode_width::UnicodeWidthStr;
@@ -19,6 +19,14 @@ fn print(text: &str) -> Result<()> {
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(e).context("could not write to stdout"),
         _ => Ok(()),
+    }
+}
+
+/// Prints what a person reads, in lines that fit the terminal if stdout is one.
+fn say(text: &str) -> Result<()> {
+    match prompt::stdout() {
+        Some(terminal) => print(&folded(text, terminal.width)),
+        None => print(text),
     }
 }
 
