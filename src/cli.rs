@@ -68,11 +68,13 @@ const COMMANDS: &[Subcommand] = &[
 const AFTER_HELP: &str = "\
 Examples:
   keyfob setup                            what there is to connect here, and how
+  keyfob setup kubernetes --profile lab --context lab
+                                          have kubectl get its tokens from keyfob
+  keyfob setup git --profile gh https://github.com
+                                          have git get its tokens from keyfob
   keyfob login lab                        sign in to the profile `lab`
   keyfob token --profile lab              print its access token
   keyfob doctor                           look for what is wrong, and what to do about it
-  kubectl --user lab get pods             a kubeconfig user whose exec command is `keyfob kubernetes`
-  git config --global credential.https://github.com.helper '!keyfob git'
 
 Profiles are read from keyfob/config.toml in your configuration folder; every key is also a flag.
 

@@ -32,7 +32,8 @@ pub const CALLER: Caller = Caller {
     after_help: "\
 Answered are: account get-access-token, account show, account list, version, cloud show (-o json|tsv|none, --query)
 
-A link called `az`, in a folder before any other az on PATH, is what programs find:
+A link called `az`, in a folder before any other az on PATH, is what programs find.
+`keyfob setup az` makes it; by hand:
   ln -s \"$(command -v keyfob)\" ~/.local/bin/az
 
 Examples:
