@@ -1,4 +1,5 @@
-//! The command line: clap definitions, nothing else. Help, errors, completions and the man page all come from here.
+//! The command line: which subcommand is asked for, and how clap sees them all. Help, errors, completions and the man pages
+//! come from here.
 //!
 //! A subcommand is defined only once it is known to be the one that was asked for (`defer`), and a caller's plain command
 //! line does not get here: a process that answers from the cache spends its time starting.
@@ -67,11 +68,13 @@ const COMMANDS: &[Subcommand] = &[
 const AFTER_HELP: &str = "\
 Examples:
   keyfob setup                            what there is to connect here, and how
+  keyfob setup kubernetes --profile lab --context lab
+                                          have kubectl get its tokens from keyfob
+  keyfob setup git --profile gh https://github.com
+                                          have git get its tokens from keyfob
   keyfob login lab                        sign in to the profile `lab`
   keyfob token --profile lab              print its access token
   keyfob doctor                           look for what is wrong, and what to do about it
-  kubectl --user lab get pods             a kubeconfig user whose exec command is `keyfob kubernetes`
-  git config --global credential.https://github.com.helper '!keyfob git'
 
 Profiles are read from keyfob/config.toml in your configuration folder; every key is also a flag.
 
@@ -138,11 +141,20 @@ pub fn mistake(error: &clap::Error) -> Option<Failure> {
     }
     // What is wrong comes first; then perhaps tips, then the usage, each after an empty line.
     let text = error.to_string();
-    let mut paragraphs = text.split("\n\n").map(str::trim);
+    let mut paragraphs = text.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
     let what = paragraphs.next().unwrap_or_default();
-    let tip = paragraphs.find_map(|p| p.strip_prefix("tip: "));
-    let failure = Failure::usage(what.strip_prefix("error: ").unwrap_or(what));
-    Some(failure.hint(tip.unwrap_or("`keyfob --help` and `keyfob COMMAND --help` say what there is")))
+    let (mut tip, mut usage) = (None, None);
+    for paragraph in paragraphs {
+        if let Some(words) = paragraph.strip_prefix("tip: ") {
+            tip.get_or_insert_with(|| words.to_owned());
+        } else if let Some(words) = paragraph.strip_prefix("Usage: ") {
+            // The command's own words end where its arguments begin.
+            let command = words.split(' ').take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase()));
+            usage = Some(format!("`{} --help` says what there is", command.collect::<Vec<_>>().join(" ")));
+        }
+    }
+    let failure = Failure::usage(what.strip_prefix("error: ").unwrap_or(&what));
+    Some(Failure { hint: tip.or(usage), ..failure })
 }
 
 /// Prints help or the version, in lines that people read with ease. A reader that has gone away is no failure.

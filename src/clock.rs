@@ -37,7 +37,7 @@ impl Timestamp {
 pub struct Skew(Option<i64>);
 
 impl Skew {
-    /// Up to so many seconds are the network's, or whole seconds', doing.
+    /// A difference of up to so many seconds may come from the network, or from counting in whole seconds.
     const NONE: i64 = 60;
 
     /// The server says it is `there` when it is `here` here.

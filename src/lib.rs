@@ -6,23 +6,27 @@
 //! ```text
 //! main            argv → run → exit code
 //!  ├ process      what this process arranges about itself before it does anything else
-//!  └ cli          clap definitions, nothing else
-//!     ├ callers/      one file per caller protocol: its request in, our Want out; a Credential in, its bytes out
-//!     │   kubernetes  git  azure (az, azd)  token
-//!     └ commands/     one file per thing a person does: login logout status doctor setup completions
-//!        │  both take their profile by `arguments`: config's keys as flags
-//!          └ acquire      the story, top to bottom: cached → lock → re-read → refresh → sign in → save
-//!              ├ device       RFC 8628's polling as a pure state machine
-//!              ├ prompt/      the terminal: where to show, what to show, how it stands there
-//!              ├ oauth/       the wire: requests, lenient parsing, discovery, ID tokens; the only user of ureq
-//!              ├ cache/       sessions on disk, locks, atomic writes; the only user of fs2
-//!              ├ config/      config.toml, environment, flags → Profile
-//!              └ providers    a table of presets; the only file with vendor names
-//!                   └ failure · secret · clock · zone · pause · address · text · log      what everything stands on
+//!  └ cli          the command line, as clap sees it
+//!     ├ commands/     one file or folder per thing a person does: login logout status doctor setup completions
+//!     ├ callers/      one file or folder per caller protocol: its request in, our Want out; a Credential in, its bytes out
+//!     │                 kubernetes  git  azure (az, azd)  token
+//!     └─┬ arguments   the flags of both: a profile's keys, and what a caller adds to them
+//!       └ acquire      the story, top to bottom: cached → lock → re-read → refresh → sign in → save
+//!          ├ prompt/      the terminal: where to show a sign-in, what to show of it, how it is laid out
+//!          ├ device       RFC 8628's polling as a pure state machine
+//!          ├ oauth/       the wire: requests, lenient parsing, discovery, ID tokens; the only user of ureq
+//!          ├ cache/       sessions on disk, locks, atomic writes; the only user of fs2
+//!          ├ config/      config.toml, environment, flags → Profile
+//!          └ providers/   a table of presets, one row per identity provider
+//!             └ failure · secret · clock · zone · pause · address · text · log      what everything stands on
 //! ```
 //!
-//! Arrows only point down. The words are the same everywhere: a *caller* executes keyfob; a *profile* is a named way to
-//! get a token; a *session* is what one sign-in left behind; a *want* is what a caller asks for, a *credential* what it gets.
+//! A module uses only what stands below it here, and in the last row what stands beside it. The words are the same
+//! everywhere: a *caller* executes keyfob; a *profile* is a named way to get a token; a *session* is what one sign-in left
+//! behind; a *want* is what a caller asks for, a *credential* what it gets.
+//!
+//! A rule of the protocol has a number, such as R22, wherever a comment needs it; the tests whose names begin with `r22_`,
+//! in `tests/conformance.rs` and beside the code, say and show what it is.
 //!
 //! The library exists so that tests, benches, fuzz targets and the demo run the same code as the command; it promises no
 //! stable interface of its own.
@@ -74,4 +78,87 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let report = failure::report(&error);
     let _ = std::io::stderr().write_all(report.text.as_bytes());
     report.code
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    /// The modules in the order of the picture above, row by row; the last one holds several.
+    fn picture() -> Vec<Vec<&'static str>> {
+        let rows = include_str!("lib.rs").split("```").nth(1).unwrap().lines().filter_map(|row| {
+            let row = row.strip_prefix("//! ")?.trim_start_matches([' ', '├', '└', '│', '─', '┬']);
+            let names = row.split("   ").next()?;
+            Some(names.split(" · ").map(|name| name.trim_end_matches('/')).collect())
+        });
+        // The names of callers stand on a line of their own.
+        rows.filter(|names: &Vec<_>| !["", "kubernetes  git  azure (az, azd)  token"].contains(&names[0])).collect()
+    }
+
+    /// Every file below `folder`, with what it says outside its tests.
+    fn code(folder: &Path) -> Vec<(PathBuf, String)> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let code = |file: PathBuf| {
+            let text = fs::read_to_string(&file).unwrap();
+            vec![(file, text.split("#[cfg(test)]").next().unwrap().to_owned())]
+        };
+        entries.flat_map(|path| if path.is_dir() { self::code(&path) } else { code(path) }).collect()
+    }
+
+    #[test]
+    fn a_module_uses_only_what_stands_below_it() {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let picture = picture();
+        let row = |module: &str| picture.iter().position(|row| row.contains(&module));
+        let mut checked = 0;
+        for (file, code) in code(&source) {
+            let place = file.strip_prefix(&source).unwrap().to_str().unwrap();
+            let module = place.split(['/', '.']).next().unwrap();
+            if matches!(module, "lib" | "main") {
+                continue;
+            }
+            let from = row(module).unwrap_or_else(|| panic!("{module} is not in the picture"));
+            let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+            for used in lines.flat_map(|line| line.split("crate::").skip(1)) {
+                let used = used.split(|c: char| !c.is_alphanumeric()).next().unwrap();
+                let to = row(used).unwrap_or_else(|| panic!("{used}, in {place}, is not in the picture"));
+                let beside = from == to && to + 1 == picture.len();
+                assert!(module == used || from < to || beside, "{place} uses {used}");
+                checked += 1;
+            }
+            for (package, home) in [("ureq::", "oauth"), ("fs2::", "cache")] {
+                assert!(module == home || !code.contains(package), "{place} uses {package}");
+            }
+        }
+        assert!(checked > 100, "{checked} uses were found");
+    }
+
+    /// `R7`, `R22`, …, in the order of appearance.
+    fn rules(code: &str) -> impl Iterator<Item = String> + '_ {
+        code.split(|c: char| !c.is_alphanumeric()).filter_map(|word| {
+            let number = word.strip_prefix('R')?;
+            number.parse::<u8>().is_ok().then(|| format!("r{number}_"))
+        })
+    }
+
+    #[test]
+    fn every_rule_that_a_comment_names_has_a_test() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let wire = fs::read_to_string(root.join("tests/conformance.rs")).unwrap();
+        let code = code(&root.join("src"));
+        let tests: String = code.iter().map(|(file, _)| fs::read_to_string(file).unwrap()).collect();
+        let mut named = 0;
+        for (file, code) in &code {
+            for rule in rules(code) {
+                let there = [&wire, &tests].iter().any(|text| {
+                    let heads = text.split("fn ").skip(1).filter_map(|rest| rest.split('(').next());
+                    heads.into_iter().any(|name| name.starts_with(&rule) || name.contains(&format!("_{rule}")))
+                });
+                assert!(there, "no test is named {rule}…, as {} says", file.display());
+                named += 1;
+            }
+        }
+        assert!(named > 20, "{named} rules were found");
+    }
 }

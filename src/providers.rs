@@ -1,4 +1,4 @@
-//! Identity providers as a table, one row each: the only place with vendor names.
+//! Identity providers as a table, one row each. What is done about a provider depends on its columns, never on its name.
 //!
 //! A provider that follows OpenID Connect Discovery needs no row (`issuer` in the profile is enough); a row is for what
 //! a server does not publish: addresses, the scope that earns a refresh token, which token its callers take.

@@ -5,6 +5,7 @@
 mod common;
 
 use common::{LAB, PROGRAM, Scene, now, token};
+use keyfob_test_support::Output;
 use keyfob_test_support::provider::{Auto, Endpoint, Options, Reply};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -180,6 +181,14 @@ fn a_request_comes_from_a_file_or_from_stdin_as_well_and_its_version_is_answered
     assert_eq!(scene.keyfob.run_with_input(["kubectl", "--exec-info", "-"], request).stdout, by_file);
     let v1 = said(&scene, &["kubernetes"]);
     assert_eq!(v1, by_file.replace("v1beta1", "v1"));
+}
+
+#[test]
+fn the_log_says_that_an_answer_came_from_the_cache() {
+    let scene = Scene::signed_in(Options::default());
+    let mut command = scene.keyfob.command(["token"]);
+    let output = Output::of(command.env("KEYFOB_LOG", "debug"), b"");
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), "keyfob: the cache holds a token of lab\n"));
 }
 
 #[test]

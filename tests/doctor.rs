@@ -245,7 +245,7 @@ fn a_configuration_that_cannot_be_read() {
         patient.complaints("--offline"),
         [
             "bad configuration: could not read configuration HOME/config.toml: Is a directory (os error 21)",
-            "-> correct that",
+            "-> KEYFOB_CONFIG names that file: correct or unset it",
         ]
     );
     fs::remove_dir(&file).unwrap();
@@ -276,7 +276,7 @@ fn a_profile_that_is_not_there() {
     let mut patient = Patient::well();
     let unknown = patient.shell("keyfob doctor --profile lap");
     assert_eq!((unknown.code, unknown.stdout.as_str()), (Some(2), ""));
-    assert_eq!(unknown.stderr, "error: --profile: there is no profile \"lap\"; did you mean `lab`?\n");
+    assert_eq!(unknown.stderr, "error: there is no profile \"lap\"; did you mean `lab`?\n");
     patient.first("export KEYFOB_PROFILE=lap");
     patient.assert_mended_in_the_shell(
         "bad KEYFOB_PROFILE: it names the profile \"lap\", which there is not",

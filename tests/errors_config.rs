@@ -72,7 +72,7 @@ fn a_mistake_in_the_configuration_is_named_with_its_line_and_the_nearest_right_w
         (
             "",
             "no profile is configured\n\
-             hint: add a [profile.NAME] with `issuer` and `client-id` to HOME/config.toml, or pass --issuer and \
+             hint: make one: keyfob setup --profile NAME --issuer URL --client-id ID; or pass --issuer and \
              --client-id\n",
         ),
     ];
@@ -112,18 +112,21 @@ fn broken_toml_is_named_with_its_line_and_no_secret_of_it_is_shown() {
 fn a_configuration_file_that_cannot_be_read_is_named() {
     let keyfob = Keyfob::new(env!("CARGO_BIN_EXE_keyfob"));
     fs::write(keyfob.config_file(), b"[profile.lab]\nissuer = '\xff'\n").unwrap();
-    let error = "error: could not read configuration HOME/config.toml: stream did not contain valid UTF-8\n";
+    let error = "error: could not read configuration HOME/config.toml: stream did not contain valid UTF-8\n\
+                 hint: KEYFOB_CONFIG names that file: correct or unset it\n";
     assert_failed(&keyfob, &silently(&keyfob, &["token"]), 2, error);
 
     fs::write(keyfob.config_file(), " ".repeat(1024 * 1024 + 1)).unwrap();
     assert_failed(&keyfob, &silently(&keyfob, &["token"]), 2, "error: HOME/config.toml: larger than 1 MiB\n");
 
     fs::remove_file(keyfob.config_file()).unwrap();
-    let error = "error: could not read configuration HOME/config.toml: No such file or directory (os error 2)\n";
+    let error = "error: could not read configuration HOME/config.toml: No such file or directory (os error 2)\n\
+                 hint: KEYFOB_CONFIG names that file: correct or unset it\n";
     assert_failed(&keyfob, &silently(&keyfob, &["token"]), 2, error);
 
     fs::create_dir(keyfob.config_file()).unwrap();
-    let error = "error: could not read configuration HOME/config.toml: Is a directory (os error 21)\n";
+    let error = "error: could not read configuration HOME/config.toml: Is a directory (os error 21)\n\
+                 hint: KEYFOB_CONFIG names that file: correct or unset it\n";
     assert_failed(&keyfob, &silently(&keyfob, &["token"]), 2, error);
 }
 
@@ -132,15 +135,15 @@ fn without_a_configuration_file_in_its_usual_place_there_is_no_profile_yet() {
     let keyfob = Keyfob::new(env!("CARGO_BIN_EXE_keyfob"));
     let output = Output::of(keyfob.command(["token"]).env_remove("KEYFOB_CONFIG"), b"");
     let error = "error: no profile is configured\n\
-                 hint: add a [profile.NAME] with `issuer` and `client-id` to HOME/.config/keyfob/config.toml, or pass \
-                 --issuer and --client-id\n";
+                 hint: make one: keyfob setup --profile NAME --issuer URL --client-id ID; or pass --issuer and \
+                 --client-id\n";
     assert_failed(&keyfob, &output, 2, error);
 }
 
 #[test]
 fn a_profile_that_is_not_there_is_named_with_where_it_was_asked_for() {
     let scene = Scene::lab();
-    let error = "error: profile: there is no profile \"lap\"; did you mean `lab`?\n";
+    let error = "error: there is no profile \"lap\"; did you mean `lab`?\n";
     scene.assert_failed(&scene.silently(["token", "--profile", "lap"]), 2, error);
     scene.assert_failed(&scene.silently(["login", "lap"]), 2, error);
     let output = Output::of(scene.keyfob.command(["token"]).env("KEYFOB_PROFILE", "zzz"), b"");
@@ -408,8 +411,19 @@ fn every_other_mistake_on_the_command_line_is_named() {
         (
             &["logout", "--all", "lab"][..],
             "error: the argument '--all' cannot be used with '[PROFILE]'\n\
-             hint: `keyfob --help` and `keyfob COMMAND --help` say what there is\n",
+             hint: `keyfob logout --help` says what there is\n",
         ),
+        (
+            &["completions", "cmd"],
+            "error: invalid value 'cmd' for '[SHELL]' [possible values: bash, elvish, fish, powershell, zsh]\n",
+        ),
+        (
+            &["setup", "git"],
+            "error: the following required arguments were not provided: <URL>...\n\
+             hint: `keyfob setup git --help` says what there is\n",
+        ),
+        (&["logn"], "error: unrecognized subcommand 'logn'\nhint: some similar subcommands exist: 'logout', 'login'\n"),
+        (&["zzz"], "error: unrecognized subcommand 'zzz'\nhint: `keyfob --help` says what there is\n"),
         (&["token", "--provider", "github"], "error: this profile has no `client-id`\nhint: pass --client-id\n"),
         (
             &["token", "--issuer", "https://id.example.com", "--extra", "x"],

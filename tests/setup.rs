@@ -11,7 +11,7 @@ use std::process::Command;
 use common::{Fresh, PROGRAM, SOON, files};
 use keyfob_test_support::provider::{Options, Provider};
 use keyfob_test_support::real::Kubectl;
-use keyfob_test_support::{Keyfob, Output, Terminal, need};
+use keyfob_test_support::{Keyfob, Output, Streams, Terminal, need};
 
 const CONFIG: &str = "# mine\n[profile.gh]  # ours\nprovider = 'github'\nclient-id = 'x'\n\n[profile.lab]\nissuer = 'https://id.example.com'\nclient-id = 'k'\n";
 
@@ -114,7 +114,7 @@ fn az_is_put_where_the_person_says_and_taken_away_again() {
     let done = Output::of(setup.env("PATH", &path), b"");
     assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
     assert!(done.stdout.contains(&format!("{} comes first on PATH", other.join("azd").display())), "{done:?}");
-    assert!(done.stdout.contains("az is keyfob. Nobody has signed in yet. "), "{done:?}");
+    assert!(done.stdout.contains("az is keyfob. Nobody has signed in yet.\nTo sign in: "), "{done:?}");
     assert!(home.files().0.ends_with("\n[az]\nprofile = \"work\"\n"), "{:?}", home.files());
     for name in ["az", "azd"] {
         assert_eq!(fs::read_link(bin.join(name)).unwrap(), PathBuf::from(PROGRAM));
@@ -168,12 +168,7 @@ fn what_stands_in_the_way_is_named_and_nothing_is_changed() {
             "git has another helper for https://github.com already: \"!gh auth git-credential\"",
             "first: git config --global --unset-all credential.https://github.com.helper",
         ),
-        (
-            "",
-            &["--profile", "hg", "https://github.com"],
-            "profile: there is no profile \"hg\"; known are `gh`, `lab`",
-            "",
-        ),
+        ("", &["--profile", "hg", "https://github.com"], "there is no profile \"hg\"; known are `gh`, `lab`", ""),
         (
             "",
             &["--profile", "gh", "github.com"],
@@ -365,6 +360,14 @@ fn alone_it_says_what_there_is_to_connect_and_does_the_one_that_is_chosen() {
     assert!(ended.code == Some(0) && ended.screen.contains("git asks keyfob for https://github.com."), "{ended:?}");
     let shown = Output::of(&mut setup(), b"");
     assert!(shown.stdout.contains("  =  git: https://github.com has keyfob\n"), "{shown:?}");
+
+    let mut able = setup();
+    able.env("TERM", "xterm");
+    let narrow = Terminal::start_sized(able, Streams::default(), (40, 30));
+    let shown = narrow.wait_for("Which one? ", SOON).replace('\r', "");
+    assert!(shown.contains("  -  kubectl: the context lab with the\n     user admin\n"), "{shown}");
+    narrow.send("\r");
+    assert_eq!(narrow.wait().code, Some(0));
 
     let terminal = Terminal::start(setup());
     terminal.wait_for("Which one? ", SOON);

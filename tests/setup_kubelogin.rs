@@ -231,10 +231,7 @@ fn several_users_are_taken_over_at_once_or_one_by_name() {
             "error: --profile names one profile, and there are the users clusterUser_group_aks, oidc, robot\n\
              hint: leave it out, or name one with --user\n",
         ),
-        (
-            &["--user", "a", "--user", "b", "--profile", "p"],
-            "error: profile: there is no profile \"p\"; there are none\n",
-        ),
+        (&["--user", "a", "--user", "b", "--profile", "p"], "error: there is no profile \"p\"; there are none\n"),
         (
             &["--user", "a", "--user", "b", "--profile", "p", "--issuer", idp.issuer(), "--client-id", "keyfob"],
             "error: one user at a time\nhint: several go with --from-kubelogin\n",

@@ -331,12 +331,7 @@ fn what_cannot_be_is_refused_and_nothing_is_changed() {
     let (issuer, bare, liar) = (idp.issuer(), bare.issuer(), liar.issuer());
     let auth = "{auth-provider: {name: oidc}}";
     for (user, args, code, error) in [
-        (
-            "{}",
-            vec!["--profile", "lab"],
-            2,
-            "error: profile: there is no profile \"lab\"; there are none\nhint: ".to_owned(),
-        ),
+        ("{}", vec!["--profile", "lab"], 2, "error: there is no profile \"lab\"; there are none\nhint: ".to_owned()),
         (
             "{}",
             vec!["--issuer", issuer, "--client-id", "k"],

@@ -3,8 +3,8 @@
 //! 1. A cached token with enough life left is the answer: no lock, no network, no write.
 //! 2. Else take the session's lock, reading the file again while waiting: somebody may have done the work.
 //! 3. Refresh under the lock, unless the provider is to be left alone for a moment (`pause`). New tokens are on disk before
-//!    anyone is answered. Trouble that may pass never costs the
-//!    refresh token; only the provider's definite refusal of it does.
+//!    anyone is answered. Trouble that may pass never costs the refresh token; only the provider's definite refusal of it
+//!    does.
 //! 4. Let the lock go: none that others need is held while a person types.
 //! 5. Without a place to show a sign-in, say which command to run.
 //! 6. Sign in: one process holds the sign-in lock and polls; the code is in the session's file, so that the others wait
@@ -22,6 +22,7 @@ use crate::cache::{Lock, Serial, Session, SessionFile, Store, Token, TokenKey, T
 use crate::clock::{Timestamp, now_ms, steady};
 use crate::config::Profile;
 use crate::failure::{Exit, Failure};
+use crate::log::debug;
 use crate::oauth::http;
 use crate::prompt::{Screen, while_waiting};
 use crate::providers::TokenKind;
@@ -149,6 +150,7 @@ pub fn acquire(want: &Want<'_>) -> Result<Credential> {
         && let Some(session) = store.session(&want.profile.session).session()?
     {
         if let Some(credential) = attempt.answer(&session).or_else(|| attempt.rested(&session)) {
+            debug(|| format!("the cache holds a token of {}", want.profile.title()));
             return Ok(credential);
         }
         attempt.spare = attempt.spare(&session);

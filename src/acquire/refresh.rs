@@ -250,7 +250,8 @@ impl Attempt<'_> {
     ) -> Result<()> {
         let profile = self.want.profile;
         let claims = tokens.id_token.as_ref().and_then(id_token::claims);
-        // Who signs knows best what time it is; a front end that sends `Date` may not. A token is made no later than now.
+        // Whoever signs knows the time; a proxy that sends `Date` may not. So a token that was made just now, by this
+        // machine's clock, outweighs `Date`; and without `Date`, one made in the future says how far this clock is behind.
         let made =
             claims.as_ref().and_then(|c| id_token::time(c, "iat")).map(|made| (made, Skew::measured(made, sent)));
         let skew = match made {

@@ -87,7 +87,7 @@ impl Attempt<'_> {
             let (pending, mut polling) = match resumed.take() {
                 Some(pending) => {
                     if pending.polled_at_ms.is_some() {
-                        // From here on nobody writes down when.
+                        // It was a sign-in in steps; from here on this process polls, and does not write down when.
                         file.update(LOCK_LIMIT, |session| {
                             if let Some(pending) = &mut session.pending {
                                 pending.polled_at_ms = None;

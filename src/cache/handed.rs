@@ -56,7 +56,8 @@ impl Handed {
         (!(0..PAUSE_MS).contains(&now_ms().saturating_sub(replaced_ms))).then_some(serial)
     }
 
-    /// Notes the token that is handed out now; `tried`: whatever [`before`](Self::before) said was acted on.
+    /// Notes the token that is handed out now. `tried` says that the token from [`before`](Self::before) was taken to be
+    /// refused, and that another one was tried for.
     pub fn note(&self, serial: Serial, tried: bool) {
         let replaced_ms = if tried { now_ms() } else { self.last.map_or(0, |(_, at)| at) };
         let line = format!("{} {serial} {replaced_ms:0>29}\n", self.who);

@@ -55,12 +55,12 @@ impl Judged {
         self.0.get().is_some()
     }
 
-    /// Whether the lock that was `touched` then is known to be somebody's now. One that was touched later is so for longer.
+    /// Whether a lock file last touched at `touched` is known to be held still, from an earlier look at it or at an older one.
     fn is_held(&self, touched: Duration) -> bool {
         self.0.get().is_some_and(|(known, until)| touched >= known && steady() < until)
     }
 
-    /// The lock that was `touched` then will be somebody's for at least this long.
+    /// Remembers that the lock file last touched at `touched` will be held for at least this long.
     fn set(&self, touched: Duration, at_least: Duration) {
         self.0.set(Some((touched, steady() + at_least)));
     }

@@ -1,5 +1,4 @@
-//! The sessions on disk: one file and two locks each, in one folder that is nobody else's. The only user of `fs2`; of
-//! `dirs` besides the configuration's own path, and what `setup` keeps.
+//! The sessions on disk: one file and two lock files each, in one folder for the user alone.
 //!
 //! Reading takes no lock: a file is replaced by rename, so a reader sees a whole old or a whole new one. Writing takes
 //! the session's lock, which makes the writer the only user of the temporary file beside it. Whoever takes the lock next
@@ -7,8 +6,8 @@
 //! the provider still knows. Anything less is overwritten by the next write. Locks are taken in one order: sign-in,
 //! then session.
 //!
-//! On a file system without locks (`held`) every writer has a temporary file of its own, should two ever believe that they
-//! hold the lock: then one of them is too late, but what it writes is not mixed with the other's.
+//! On a file system without locks (`held`) every writer has a temporary file of its own: should two ever believe that they
+//! hold the lock, one of them comes too late, but the bytes of both are never mixed in one file.
 //!
 //! Nothing here follows a symbolic link below the folder, and nothing is read that another user owns or could read.
 
@@ -384,8 +383,8 @@ impl Locked<'_> {
         Ok(true)
     }
 
-    /// Finishes, oldest first, what others have wholly written since the session was, and clears up what nobody can be at
-    /// any more.
+    /// The same where every writer has a temporary file of its own: renames, oldest first, those that are whole and newer
+    /// than the session's file, and removes what is so old that no process can still be working on it.
     fn finish_all(&self, held: &HeldFile) -> Result<()> {
         let folder = &self.file.store.folder;
         let look = |name: &str| {
@@ -394,7 +393,7 @@ impl Locked<'_> {
         };
         let mut left = Vec::new();
         for name in self.strays()? {
-            // Whoever is at one may have renamed it meanwhile.
+            // Its writer may have renamed it meanwhile.
             left.extend(look(&name).ok().map(|touched| (touched, name)));
         }
         left.sort_unstable();
@@ -409,7 +408,7 @@ impl Locked<'_> {
         Ok(())
     }
 
-    /// What is in the folder for as long as somebody is at it: temporary files, and locks that are being taken over.
+    /// The session's files that exist only while a process works on them: temporary ones, and locks being taken over.
     fn strays(&self) -> Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(&self.file.store.path)? {

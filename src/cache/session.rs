@@ -12,7 +12,7 @@ use std::fmt;
 /// The layout this program reads and writes. A file with a higher number is left alone.
 pub const VERSION: u32 = 1;
 
-/// Clocks are set back by so many seconds at most without a token's life being in doubt.
+/// A clock that has been set back by no more than this, in seconds, leaves tokens as good as they were.
 const CLOCK_STEP: u64 = 60;
 
 /// One session's file. A session that has never signed in may exist: it then holds a pending sign-in, or the memory
@@ -119,7 +119,7 @@ impl Serial {
 }
 
 impl Serial {
-    /// A share of `whole` that is always the same for this one and evenly spread over all of them.
+    /// A number below `whole`: always the same for one serial, and spread evenly over all serials.
     pub fn share_of(self, whole: u64) -> u64 {
         if whole == 0 { 0 } else { self.0 % whole }
     }
@@ -159,8 +159,8 @@ pub struct Token {
 }
 
 impl Token {
-    /// Whether it lives at `now` for `seconds` more. One that came in the future does not: the clock has been set back
-    /// since, and nobody knows by how much it was wrong.
+    /// Whether it lives for `seconds` more from `now`. A token that came later than `now` does not: the clock has been set
+    /// back since, and nobody knows by how much it was wrong when the token's end was worked out.
     pub fn lives(&self, now: Timestamp, seconds: u64) -> bool {
         let came = self.received_at <= now.plus(CLOCK_STEP);
         self.expires_at.is_none_or(|end| came && end > now && end.since(now) >= seconds)
@@ -220,8 +220,8 @@ pub struct Pending {
     pub expires_at: Timestamp,
     /// Seconds between polls, as far as it has grown.
     pub interval: u64,
-    /// When the server last spoke of it, in milliseconds since the Unix epoch, where whoever polls writes that down: one who
-    /// goes on polling does not, one who polls in steps must.
+    /// When the server was last asked about it, in milliseconds since the Unix epoch. Only a sign-in in steps (`login
+    /// --poll`) writes this down, since each step is a process of its own; one that polls until the end has no need to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub polled_at_ms: Option<i64>,
     /// Who asked, for those who join.

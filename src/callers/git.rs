@@ -31,7 +31,7 @@ pub const CALLER: Caller = Caller {
     about: "Answer git (credential helper), for the hosts in [hosts]",
     grammar: Grammar { flags: &[FLAGS], rest: Rest::Word("OPERATION", "get, store, erase or capability") },
     after_help: "\
-git runs this; to have it do so for one host:
+git runs this. `keyfob setup git` has it do so for one host; by hand:
   git config --global credential.https://github.com.helper '!keyfob git'
 
 Which profile's token a host gets is said in config.toml:

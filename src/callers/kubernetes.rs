@@ -31,7 +31,7 @@ pub const CALLER: Caller = Caller {
     about: "Answer kubectl and other Kubernetes clients (ExecCredential)",
     grammar: Grammar { flags: &[PROFILE, KEYS, FLAGS], rest: Rest::Nothing },
     after_help: "\
-In a kubeconfig:
+In a kubeconfig, where `keyfob setup kubernetes` puts it:
   users:
   - name: lab
     user:

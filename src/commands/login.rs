@@ -77,7 +77,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     match step {
         Step::Done(_) if arguments.json => Ok(()),
-        Step::Done(credential) => super::print(&done(&profile, &credential)),
+        Step::Done(credential) => super::say(&done(&profile, &credential)),
         Step::Waiting(pending, delay) => {
             if !arguments.json {
                 super::print(&waiting(&pending, delay, arguments.start))?;

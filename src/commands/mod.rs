@@ -2,12 +2,13 @@
 
 pub mod completions;
 pub mod doctor;
+mod findings;
 pub mod login;
 pub mod logout;
 pub mod setup;
 pub mod status;
 
-use crate::prompt::wrapped;
+use crate::prompt::{self, wrapped};
 use anyhow::{Context, Result};
 use std::io::{ErrorKind, Write};
 use unicode_width::UnicodeWidthStr;
@@ -21,8 +22,16 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-/// Text for people, in lines no longer than this. One with a label goes on below what it says of it, and says it all
-/// below the label where there is too little room beside it. Examples and the names of flags stay whole: they are copied.
+/// Prints what a person reads, in lines that fit the terminal if stdout is one.
+fn say(text: &str) -> Result<()> {
+    match prompt::stdout() {
+        Some(terminal) => print(&folded(text, terminal.width)),
+        None => print(text),
+    }
+}
+
+/// Text for people, in lines no longer than `width`. Where a label stands in front, what it says goes on in a column of its
+/// own, or below the label if there is too little room beside it. Examples and flags are copied, and stay in one piece.
 pub fn folded(text: &str, width: usize) -> String {
     /// Columns in which something can be said.
     const ROOM: usize = 24;

@@ -3,7 +3,6 @@
 use crate::cache::{Session, Store};
 use crate::clock::{Timestamp, minutes, roughly};
 use crate::config::{Profile, file_path};
-use crate::prompt;
 use crate::text::{clean, shell_quoted};
 use anyhow::Result;
 use serde::Serialize;
@@ -98,11 +97,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.json {
         return super::print(&(serde_json::to_string_pretty(&status)? + "\n"));
     }
-    let text = text(&status);
-    super::print(&match prompt::stdout() {
-        Some(terminal) => super::folded(&text, terminal.width),
-        None => text,
-    })
+    super::say(&text(&status))
 }
 
 fn gather() -> Result<Status> {

@@ -59,8 +59,12 @@ pub fn load() -> Result<File> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && std::env::var_os("KEYFOB_CONFIG").is_none() => {
             Ok(File::default())
         }
-        Err(e) => Err(Failure::usage(e.to_string()))
-            .with_context(|| format!("could not read configuration {}", path.display())),
+        Err(e) => {
+            let failure = Failure::usage(e.to_string());
+            let named = std::env::var_os("KEYFOB_CONFIG").is_some_and(|named| !named.is_empty());
+            Err(if named { failure.hint("KEYFOB_CONFIG names that file: correct or unset it") } else { failure })
+                .with_context(|| format!("could not read configuration {}", path.display()))
+        }
     }
 }
 

@@ -23,6 +23,10 @@ use settings::meant;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// What to do where there is no profile.
+const NO_PROFILE: &str =
+    "make one: keyfob setup --profile NAME --issuer URL --client-id ID; or pass --issuer and --client-id";
+
 /// What the command line says about the profile to use.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
@@ -43,15 +47,18 @@ impl Profile {
         let mut file = file::load()?;
         let environment = std::env::var("KEYFOB_PROFILE").ok().filter(|n| !n.is_empty());
         let name: &str = if let Some(name) = profile {
-            file.named("profile", name)?
+            file.named(name)?
         } else if let Some(name) = &environment {
-            file.named("KEYFOB_PROFILE", name)?
+            file.named(name).map_err(|mut failure| {
+                failure.message.insert_str(0, "KEYFOB_PROFILE: ");
+                failure
+            })?
         } else if let Some(name) = &file.default_profile {
             name
         } else {
             let mut names = file.profiles.keys();
             match (names.next(), names.next()) {
-                (None, _) => return Err(Failure::usage("no profile is configured").hint(no_profile_hint()).into()),
+                (None, _) => return Err(Failure::usage("no profile is configured").hint(NO_PROFILE).into()),
                 (Some(name), None) => name,
                 _ => {
                     let all = file.profiles.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -94,7 +101,7 @@ impl Profile {
         let mut file = file::load()?;
         let entra = |settings: &Settings| settings.one("provider").and_then(preset).is_some_and(|p| p.every_resource);
         let name = if let Some(name) = &selection.profile {
-            file.named("--profile", name)?.to_owned()
+            file.named(name)?.to_owned()
         } else if let Some(name) = &file.az.profile {
             name.clone()
         } else {
@@ -127,7 +134,7 @@ impl Profile {
         let mut file = file::load()?;
         let rule = match given {
             Some((name, pattern)) => {
-                let profile = file.named("--profile", name)?.to_owned();
+                let profile = file.named(name)?.to_owned();
                 HostRule { pattern, profile, auth: None, username: None }
             }
             None => match hosts::find(&file.hosts, target) {
@@ -144,11 +151,6 @@ impl Profile {
         Ok(Self::all_of(file::load()?))
     }
 
-    /// The same for the text of a file at `path`. The error is one line: `FILE:LINE: what is wrong`.
-    pub fn all_in(path: &Path, text: &str) -> Result<BTreeMap<String, Result<Self, Failure>>, String> {
-        file::parse(path, text).map(Self::all_of)
-    }
-
     /// The same for what was read of a file.
     pub fn all_of(file: file::File) -> BTreeMap<String, Result<Self, Failure>> {
         let resolve = |(name, s): (String, Settings)| (name.clone(), Self::resolve(Some(name), s, Settings::default()));
@@ -157,14 +159,14 @@ impl Profile {
 }
 
 impl file::File {
-    /// The name of a profile that there is. `origin` is where it was named, for the error.
-    pub fn named<'n>(&self, origin: &str, name: &'n str) -> Result<&'n str, Failure> {
+    /// The name of a profile that there is.
+    pub fn named<'n>(&self, name: &'n str) -> Result<&'n str, Failure> {
         if self.profiles.contains_key(name) {
             return Ok(name);
         }
         let there = meant(name, self.profiles.keys().map(String::as_str));
-        let failure = Failure::usage(format!("{origin}: there is no profile {name:?}; {there}"));
-        Err(if self.profiles.is_empty() { failure.hint(no_profile_hint()) } else { failure })
+        let failure = Failure::usage(format!("there is no profile {name:?}; {there}"));
+        Err(if self.profiles.is_empty() { failure.hint(NO_PROFILE) } else { failure })
     }
 }
 
@@ -175,8 +177,4 @@ pub fn read(path: &Path, text: &str) -> Result<File, Failure> {
 
 fn file_name() -> String {
     file::path().map_or_else(|| "config.toml".to_owned(), |p| p.display().to_string())
-}
-
-fn no_profile_hint() -> String {
-    format!("add a [profile.NAME] with `issuer` and `client-id` to {}, or pass --issuer and --client-id", file_name())
 }

@@ -44,8 +44,8 @@ pub struct OauthError {
 }
 
 impl OauthError {
-    /// Whether it names a grant that is good in itself, but wants a person, or a policy that forbids it, for what is asked
-    /// here: another resource or tenant may still be had from it.
+    /// Whether only the resource or tenant that was asked for is refused, because it takes a person or a policy forbids it:
+    /// the refresh token is good then, and may still bring tokens for others.
     pub fn is_about_this_resource(&self) -> bool {
         match self.code.as_str() {
             "interaction_required" | "login_required" | "consent_required" => true,

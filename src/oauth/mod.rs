@@ -214,7 +214,8 @@ impl<'p> Client<'p> {
         }
     }
 
-    /// The failure of a request that was refused for what it is, not for who asks; hints at what mends it (R41).
+    /// The failure of a request that is wrong in itself (a client or a scope that the server does not know, …), with a hint
+    /// at what mends it (R41). The session is not to blame, and is kept.
     pub fn refused(&self, error: &OauthError, what: &str) -> Failure {
         let failure = Failure::new(Exit::Failed, format!("{what}: {}", error.text()));
         let client = &self.profile.session.client_id;

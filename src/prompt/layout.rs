@@ -106,8 +106,8 @@ impl Page {
         self.parts.iter().map(line).collect()
     }
 
-    /// As rows for this terminal, one of whose rows is left for the time left. What would roll out of sight above has no
-    /// empty rows.
+    /// As rows for this terminal, of whose rows the last is kept for the countdown. Empty rows are left out where the prompt
+    /// would not fit with them.
     pub(super) fn rows(&self, on: &Terminal) -> Vec<Row> {
         let in_columns = self.parts.iter().all(|part| match part {
             Part::Value(_, value) => LABELS + value.width() <= on.width,

@@ -32,7 +32,8 @@ pub const CALLER: Caller = Caller {
     after_help: "\
 Answered are: account get-access-token, account show, account list, version, cloud show (-o json|tsv|none, --query)
 
-A link called `az`, in a folder before any other az on PATH, is what programs find:
+A link called `az`, in a folder before any other az on PATH, is what programs find.
+`keyfob setup az` makes it; by hand:
   ln -s \"$(command -v keyfob)\" ~/.local/bin/az
 
 Examples:
@@ -41,6 +42,9 @@ Examples:
   keyfob az --profile work account show",
     run,
 };
+
+/// In front of keyfob's own command for a sign-in, below az's words for the lack of one.
+pub const WITH_KEYFOB: &str = "With keyfob: ";
 
 const COMMANDS: &str = "account get-access-token, account show, account list, version and cloud show";
 
@@ -92,7 +96,7 @@ fn failed(error: &anyhow::Error) -> anyhow::Error {
     if let Some(login) = signed_out(error) {
         return report(
             1,
-            format!("ERROR: Please run 'az login' to setup account.\nWith keyfob: {}\n", one_line(login)),
+            format!("ERROR: Please run 'az login' to setup account.\n{WITH_KEYFOB}{}\n", one_line(login)),
         );
     }
     let hint = error.downcast_ref::<Failure>().and_then(|failure| failure.hint.as_ref());

@@ -22,7 +22,8 @@ pub const CALLER: Caller = Caller {
     after_help: "\
 Answered is: auth token (--output json|none, --scope, --tenant-id, --claims)
 
-A link called `azd`, in a folder before any other azd on PATH, is what programs find:
+A link called `azd`, in a folder before any other azd on PATH, is what programs find.
+`keyfob setup az` makes it; by hand:
   ln -s \"$(command -v keyfob)\" ~/.local/bin/azd
 
 Examples:

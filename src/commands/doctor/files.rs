@@ -1,8 +1,8 @@
 //! What is on this machine: the configuration, the files it names, and the sessions.
 
-use super::{Findings, Remedy};
 use crate::cache::{Session, Store};
 use crate::clock::{Timestamp, roughly};
+use crate::commands::findings::{Findings, Remedy};
 use crate::config::{self, File, Profile};
 use crate::text::shell_quoted;
 use anyhow::{Context, Result};
@@ -20,7 +20,7 @@ const OPEN: u32 = 0o077;
 pub(super) fn configuration(findings: &mut Findings, only: Option<&str>) -> Result<(Option<File>, Vec<Profile>)> {
     let Some(file) = file(findings)? else { return Ok((None, Vec::new())) };
     if let Some(name) = only {
-        file.named("--profile", name)?;
+        file.named(name)?;
     }
     let variable = std::env::var("KEYFOB_PROFILE").ok().filter(|name| !name.is_empty());
     if let Some(name) = variable.filter(|name| !file.profiles.contains_key(name)) {

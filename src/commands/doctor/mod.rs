@@ -1,19 +1,16 @@
 //! `keyfob doctor`: looks at everything that an answer depends on, and says what is good, doubtful or bad.
 //!
 //! Nothing is changed, nobody is asked to sign in, and no secret is printed. `files` looks at what is on this machine,
-//! `provider` at what is on the network; what git, kubectl and az run is known to the files that set them up.
+//! `provider` at what is on the network; what git, kubectl and az run is looked at by the files of `setup` that connect them.
 
 mod files;
 mod provider;
 
+use crate::commands::findings::{Findings, Level};
 use crate::commands::{print, setup};
-use crate::failure::{Failure, Report};
-use crate::prompt::{self, Terminal, wrapped};
-use crate::text::{clean, one_line};
+use crate::failure::Report;
+use crate::prompt;
 use anyhow::Result;
-use serde::Serialize;
-use std::fmt::Write;
-use unicode_width::UnicodeWidthStr;
 
 /// `keyfob doctor`
 #[derive(Debug, clap::Args)]
@@ -38,138 +35,6 @@ pub struct Arguments {
     json: bool,
 }
 
-/// How things are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Level {
-    Ok,
-    Doubt,
-    Bad,
-}
-
-impl Level {
-    /// In a column of its own, with an empty one behind it.
-    const WIDTH: usize = 7;
-
-    /// The word, and its colour: what stands between `\x1b[` and `m`.
-    fn word(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Ok => ("ok", "32"),
-            Self::Doubt => ("doubt", "33"),
-            Self::Bad => ("bad", "1;31"),
-        }
-    }
-}
-
-/// What to do about it. Text is words, unless it is said to be a command.
-pub(super) enum Remedy {
-    /// A command that can be run as it stands.
-    Run(String),
-    Words(String),
-}
-
-impl<T: Into<String>> From<T> for Remedy {
-    fn from(words: T) -> Self {
-        Self::Words(words.into())
-    }
-}
-
-/// One thing that was looked at.
-#[derive(Debug, Serialize)]
-struct Finding {
-    level: Level,
-    /// What was looked at.
-    subject: String,
-    /// How it is.
-    message: String,
-    /// What to do about it, unless it is good.
-    remedy: Option<String>,
-    /// Whether the remedy is a command that can be run as it stands.
-    runnable: bool,
-}
-
-/// Everything that was looked at.
-#[derive(Debug, Default, Serialize)]
-pub(super) struct Findings {
-    findings: Vec<Finding>,
-}
-
-impl Findings {
-    pub(super) fn ok(&mut self, subject: &str, message: impl AsRef<str>) {
-        self.add(Level::Ok, subject, message.as_ref(), None);
-    }
-
-    pub(super) fn doubt(&mut self, subject: &str, message: impl AsRef<str>, remedy: impl Into<Remedy>) {
-        self.add(Level::Doubt, subject, message.as_ref(), Some(remedy.into()));
-    }
-
-    pub(super) fn bad(&mut self, subject: &str, message: impl AsRef<str>, remedy: impl Into<Remedy>) {
-        self.add(Level::Bad, subject, message.as_ref(), Some(remedy.into()));
-    }
-
-    /// What kept something from working, with its own hint, or else with this remedy.
-    pub(super) fn failure(&mut self, subject: &str, error: &anyhow::Error, otherwise: &str) {
-        let hint = error.downcast_ref::<Failure>().and_then(|failure| failure.hint.as_deref());
-        let remedy = match hint {
-            // Of the hints that get here, the only one that is a command.
-            Some(hint) if hint.starts_with("chmod ") => Remedy::Run(hint.to_owned()),
-            hint => hint.unwrap_or(otherwise).into(),
-        };
-        self.bad(subject, format!("{error:#}"), remedy);
-    }
-
-    fn add(&mut self, level: Level, subject: &str, message: &str, remedy: Option<Remedy>) {
-        let (remedy, runnable) = match remedy {
-            None => (None, false),
-            Some(Remedy::Run(command)) => (Some(command), true),
-            Some(Remedy::Words(words)) => (Some(words), false),
-        };
-        let (subject, message, remedy) = (one_line(subject), clean(message), remedy.as_deref().map(one_line));
-        self.findings.push(Finding { level, subject, message, remedy, runnable });
-    }
-
-    fn count(&self, level: Level) -> usize {
-        self.findings.iter().filter(|finding| finding.level == level).count()
-    }
-
-    /// What a person reads: on a terminal in its rows, elsewhere each part on one line.
-    fn text(&self, on: Option<Terminal>) -> String {
-        let width = on.map_or(usize::MAX, |on| on.width);
-        let colour = on.is_some_and(|on| on.colour);
-        let mut text = String::new();
-        for Finding { level, subject, message, remedy, runnable } in &self.findings {
-            let (word, style) = level.word();
-            let gap = Level::WIDTH - word.len();
-            let word = if colour { format!("\u{1b}[{style}m{word}\u{1b}[0m") } else { word.to_owned() };
-            let mut rows = rows(&format!("{subject}: {message}"), width).into_iter();
-            let first = rows.next().unwrap_or_default();
-            let _ = writeln!(text, "{word}{:gap$}{}", "", first.trim_start());
-            let remedy = match remedy {
-                None => Vec::new(),
-                // In one piece, so that it is copied whole: the terminal wraps it.
-                Some(command) if *runnable => vec![indented(&format!("$ {command}"), width)],
-                Some(words) => self::rows(&format!("-> {words}"), width),
-            };
-            for row in rows.chain(remedy) {
-                let _ = writeln!(text, "{row}");
-            }
-        }
-        let [ok, doubt, bad] = [Level::Ok, Level::Doubt, Level::Bad].map(|level| self.count(level));
-        let _ = writeln!(text, "{ok} good, {doubt} doubtful, {bad} bad");
-        text
-    }
-}
-
-/// Rows of whole words, beside the column of levels.
-fn rows(text: &str, width: usize) -> Vec<String> {
-    wrapped(text, width.saturating_sub(Level::WIDTH)).iter().map(|line| indented(line, width)).collect()
-}
-
-/// A row beside the column of levels, unless it is too long for that.
-fn indented(row: &str, width: usize) -> String {
-    if Level::WIDTH + row.width() <= width { format!("{:1$}{row}", "", Level::WIDTH) } else { row.to_owned() }
-}
-
 /// Looks, and says what it saw.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let mut findings = Findings::default();
@@ -192,73 +57,4 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return Err(Report { text: String::new(), code: 1 }.into());
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn findings() -> Findings {
-        let mut findings = Findings::default();
-        findings.ok("cache", "1 session in /home/ada/.cache/keyfob");
-        findings.doubt("session lab", "nobody is signed in", Remedy::Run("keyfob login lab".into()));
-        findings.bad("configuration", "others may write to /home/ada/.config/keyfob/config.toml (mode 0666)", {
-            Remedy::Run("chmod go-w /home/ada/.config/keyfob/config.toml".into())
-        });
-        findings.bad(
-            "clock lab",
-            "it is 2 hours behind the provider's",
-            "set it, best by itself: timedatectl set-ntp true",
-        );
-        findings
-    }
-
-    fn on(width: usize) -> Terminal {
-        Terminal { width, height: 24, colour: false, unicode: true }
-    }
-
-    #[test]
-    fn elsewhere_than_on_a_terminal_every_part_is_one_line() {
-        let text = "\
-ok     cache: 1 session in /home/ada/.cache/keyfob
-doubt  session lab: nobody is signed in
-       $ keyfob login lab
-bad    configuration: others may write to /home/ada/.config/keyfob/config.toml (mode 0666)
-       $ chmod go-w /home/ada/.config/keyfob/config.toml
-bad    clock lab: it is 2 hours behind the provider's
-       -> set it, best by itself: timedatectl set-ntp true
-1 good, 1 doubtful, 2 bad
-";
-        assert_eq!(findings().text(None), text);
-        assert_eq!(findings().text(Some(on(300))), text);
-    }
-
-    #[test]
-    fn a_terminal_has_rows_of_whole_words_and_commands_in_one_piece() {
-        let text = "\
-ok     cache: 1 session in
-       /home/ada/.cache/keyfob
-doubt  session lab: nobody is signed in
-       $ keyfob login lab
-bad    configuration: others may write
-       to
-/home/ada/.config/keyfob/config.toml
-       (mode 0666)
-$ chmod go-w /home/ada/.config/keyfob/config.toml
-bad    clock lab: it is 2 hours behind
-       the provider's
-       -> set it, best by itself:
-       timedatectl set-ntp true
-1 good, 1 doubtful, 2 bad
-";
-        assert_eq!(findings().text(Some(on(40))), text);
-    }
-
-    #[test]
-    fn levels_are_coloured_where_colour_is_wanted() {
-        let text = findings().text(Some(Terminal { colour: true, ..on(80) }));
-        let levels: Vec<&str> = text.lines().filter_map(|line| line.split_once("m ")).map(|(level, _)| level).collect();
-        let bad = "\u{1b}[1;31mbad\u{1b}[0";
-        assert_eq!(levels, ["\u{1b}[32mok\u{1b}[0", "\u{1b}[33mdoubt\u{1b}[0", bad, bad]);
-    }
 }

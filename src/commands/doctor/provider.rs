@@ -1,8 +1,8 @@
 //! What is on the network: the way there, and each profile's provider.
 
-use super::{Findings, Remedy};
 use crate::address::Address;
 use crate::clock::roughly;
+use crate::commands::findings::{Findings, Remedy};
 use crate::config::Profile;
 use crate::failure::Failure;
 use crate::oauth::Client;
@@ -62,7 +62,7 @@ fn look(findings: &mut Findings, subject: &str, profile: &Profile) -> Result<()>
     http.limit(LIMIT);
     let by_hand = profile.endpoints.token.as_ref().map(ToString::to_string);
     let url = by_hand.or(profile.issuer.as_ref().map(Address::openid_configuration)).unwrap_or_default();
-    // Any answer will do: that of a token endpoint is one of displeasure.
+    // Any answer will do, the error included with which a token endpoint answers a GET: it shows that somebody is there.
     let reply = match http.get(&url, None) {
         Ok(reply) => reply,
         Err(why) => {

@@ -3,7 +3,8 @@
 use super::former::{Az, Undo};
 use super::plan::folder_to_make;
 use super::{Config, Consent, Outcome, Plan, Step, Wanted, own_path, run as ran};
-use crate::commands::doctor::{Findings, Remedy};
+use crate::callers::azure::az::WITH_KEYFOB;
+use crate::commands::findings::{Findings, Remedy};
 use crate::commands::print;
 use crate::config::edit;
 use crate::failure::{Exit, Failure};
@@ -191,8 +192,8 @@ fn checked(folder: &Path) -> Result<String> {
         return Ok(format!("{az} answers.\n"));
     }
     if answer.stderr.contains("az login") {
-        let login = answer.stderr.lines().skip(1).collect::<Vec<_>>().join(" ");
-        return Ok(format!("{az} is keyfob. Nobody has signed in yet. {}\n", clean(&login)));
+        let login = answer.stderr.lines().find_map(|line| line.strip_prefix(WITH_KEYFOB)).unwrap_or_default();
+        return Ok(format!("{az} is keyfob. Nobody has signed in yet.\nTo sign in: {}\n", clean(login)));
     }
     let (why, hint) = super::said(&answer.stderr);
     let what = format!("{az} is keyfob, but does not answer: {why}");

@@ -2,7 +2,7 @@
 
 use super::former::{Host, Undo};
 use super::{Config, Consent, Outcome, Plan, Ran, Step, Wanted, is_program, own_path, plan, run as ran};
-use crate::commands::doctor::{Findings, Remedy};
+use crate::commands::findings::{Findings, Remedy};
 use crate::commands::print;
 use crate::config::{HostPattern, HostRule, Profile, edit};
 use crate::failure::{Exit, Failure};

@@ -32,7 +32,7 @@ pub(super) struct Taken {
     pub(super) notes: Vec<String>,
 }
 
-/// Certificates in a file for as long as the provider is asked: nothing of the plan is there yet.
+/// The certificates in a temporary file, for the check of the provider: the file that the plan makes is not there yet.
 #[derive(Debug)]
 struct Scratch(PathBuf);
 

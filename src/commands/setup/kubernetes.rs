@@ -7,7 +7,7 @@ use super::kubelogin;
 use super::plan::line;
 use super::profile::plain;
 use super::{Config, Consent, Outcome, Plan, Ran, Step, Wanted, is_program, on_path, own_name, own_path, run as ran};
-use crate::commands::doctor::{Findings, Remedy};
+use crate::commands::findings::{Findings, Remedy};
 use crate::commands::print;
 use crate::config::{File, Profile, file_path};
 use crate::failure::{Exit, Failure};
@@ -403,7 +403,8 @@ fn unknown(what: &str, name: &str, known: &[&str]) -> Failure {
     Failure::usage(format!("the kubeconfig has no {what} {name:?}; {there}"))
 }
 
-/// What a user has besides, which kubectl or the API server puts before a program's token, and the command that removes it.
+/// Other credentials of a user that kubectl or the API server prefers to a program's token, each with the command that
+/// removes it.
 fn interfering(name: &str, user: &Value, file: &Path) -> Result<Vec<(String, String)>> {
     let has = |keys: &[&'static str]| keys.iter().copied().find(|key| !user[*key].is_null() && user[*key] != "");
     let unset = |key: &str| line(&words(file, &["config", "unset", &format!("users.{name}.{key}")]));
@@ -549,7 +550,7 @@ impl Exec {
     }
 }
 
-/// What points this process at its files: kubectl need not have it.
+/// The variables that tell this process where its files are; kubectl may be run without them.
 fn own_files() -> impl Iterator<Item = Variable> {
     ["KEYFOB_CONFIG", "KEYFOB_CACHE_DIR"].into_iter().filter_map(|name| {
         let value = std::env::var_os(name).filter(|value| !value.is_empty())?;

@@ -3,7 +3,7 @@
 use super::kubernetes::Files;
 use super::plan::line;
 use super::{Config, git, kubelogin, own_path};
-use crate::commands::print;
+use crate::commands::{print, say};
 use crate::config::{File, HostPattern, Profile};
 use crate::failure::{Exit, Failure, Report};
 use crate::providers::PRESETS;
@@ -49,7 +49,7 @@ pub(super) fn run() -> Result<()> {
     found.kubectl(&file);
     found.git(&file, &profiles);
     found.az(&profiles);
-    print(&found.text())?;
+    say(&found.text())?;
     found.choose()
 }
 

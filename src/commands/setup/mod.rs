@@ -12,7 +12,7 @@ mod look;
 mod plan;
 mod profile;
 
-use crate::commands::doctor::Findings;
+use crate::commands::findings::Findings;
 use crate::commands::print;
 use crate::config::{Az, File};
 use crate::failure::Failure;

@@ -287,7 +287,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".keyfob-new");
     let temporary = path.with_file_name(name);
-    // Not for others from its first byte on, whatever it is to be in the end.
+    // Closed to others until it has the old file's permissions, which is before it has a byte.
     let opened = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary);
     let written = opened.and_then(|mut file| {
         file.set_permissions(std::fs::metadata(&path)?.permissions())?;

@@ -13,7 +13,7 @@ use toml_edit::TomlError;
 /// Which profile, and what it is to say if it is new.
 #[derive(Debug, clap::Args)]
 pub(super) struct Wanted {
-    /// Profile to answer with [default: the one that would anyway]; with --issuer or --provider, the name of a new one
+    /// Profile to connect, or with --issuer or --provider a new one's name [default: the one that answers unnamed]
     #[arg(long, short, value_name = "NAME")]
     pub(super) profile: Option<String>,
     #[command(flatten)]
