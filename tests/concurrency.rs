@@ -365,6 +365,20 @@ fn login_joins_the_sign_in_that_is_under_way() {
     scene.assert_proper();
 }
 
+/// It waits for as long as an honest process may be at it, which is more than a minute.
+#[test]
+fn a_sign_in_that_another_process_is_stuck_in_is_said() {
+    let scene = Scene::signed_in(Options::default());
+    let lock = fs::File::create(scene.file().with_extension("sign-in.lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    // Not one of those that are waited for no longer than a minute.
+    let ended = scene.command("never", ["login", "--start", "--force"]).output().unwrap();
+    let error = "error: could not sign in to lab: another process is at a sign-in for something else\n\
+                 hint: finish that one first, or end its process\n";
+    let said = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert_eq!((said[0].as_str(), said[1].as_str(), ended.status.code()), ("", error, Some(1)));
+}
+
 #[test]
 fn a_waiter_goes_on_with_the_same_code_when_the_poller_is_killed() {
     let scene = Scene::new(Options::default());

@@ -552,31 +552,6 @@ fn a_caller_that_waits_no_longer_says_how_to_go_on() {
     scene.assert_failed(&scene.prompting(["login", "--poll"]), 3, error);
 }
 
-/// It waits for as long as an honest process may be at it, which is more than a minute.
-#[test]
-fn a_sign_in_that_another_process_is_stuck_in_is_said() {
-    let scene = Scene::signed_in();
-    let lock = fs::File::create(scene.file().with_extension("sign-in.lock")).unwrap();
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    // It has shown a code, which has ended since, and is stopped.
-    scene.change(|session| {
-        session["pending"] = json!({
-            "device_code": "d", "user_code": "WDJB-MJHT", "verification_uri": "https://id.example.com/device",
-            "scopes": ["openid"], "expires_at": now() - 1, "interval": 5, "asked_by": "kubectl",
-        });
-    });
-    let waiter = scene.start(["login", "--force"]);
-    waiter.code();
-    let error = "error: could not sign in to lab: another process is at a sign-in for something else\n\
-                 hint: finish that one first, or end its process\n";
-    let ended = scene.command("never", ["login", "--start", "--force"]).output().unwrap();
-    let [stdout, stderr] = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-    scene.assert_failed(&Output { stdout, stderr, code: ended.status.code() }, 1, error);
-    let error = "error: could not get a token for lab: another process has held the lock HOME/cache/SESSION.sign-in.lock \
-                 for 70 s\nhint: see which: fuser -v HOME/cache/SESSION.sign-in.lock\n";
-    scene.assert_failed(&after_the_prompt(waiter.finish()), 1, error);
-}
-
 #[test]
 fn an_account_that_may_not_sign_in_is_named_with_the_one_that_may() {
     let scene = Scene::new(Options::default(), &format!("{LAB}account = 'alice@example.com'\n"));
