@@ -135,21 +135,21 @@ impl Store {
 
     /// Everything there is a file for. Lists the folder: never on the way to an answer.
     pub fn contents(&self) -> Result<Contents<'_>> {
-        let mut contents = Contents::default();
+        let mut stems = Vec::new();
         for entry in std::fs::read_dir(&self.path).context("could not list the cache folder")? {
             let name = entry.context("could not list the cache folder")?.file_name();
-            let Some(stem) = name.to_str().and_then(|n| n.strip_suffix(".json")) else { continue };
-            match self.read(&format!("{stem}.json"), None)? {
+            stems.extend(name.to_str().and_then(|name| name.strip_suffix(".json")).map(str::to_owned));
+        }
+        stems.sort_unstable();
+        let mut contents = Contents::default();
+        for stem in stems {
+            let name = format!("{stem}.json");
+            match self.read(&name, None)? {
                 Found::Nothing => {}
-                Found::Session(session) => {
-                    let file = self.file(session.key(), stem.to_owned());
-                    contents.sessions.push((file, *session));
-                }
-                Found::Damaged(why) => contents.damaged.push((self.path.join(&name), why)),
+                Found::Session(session) => contents.sessions.push((self.file(session.key(), stem), *session)),
+                Found::Damaged(why) => contents.damaged.push((self.path.join(name), why)),
             }
         }
-        contents.sessions.sort_by(|(a, _), (b, _)| a.stem.cmp(&b.stem));
-        contents.damaged.sort_unstable();
         Ok(contents)
     }
 

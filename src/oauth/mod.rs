@@ -21,7 +21,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use form_urlencoded::Serializer;
 use http::{Http, unreachable};
-use sha2::{Digest, Sha256};
+use ring::digest::{SHA256, digest};
 use std::cell::Cell;
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -137,7 +137,7 @@ impl<'p> Client<'p> {
         }
         let verifier = self.s256.then(code_verifier).transpose()?;
         if let Some(verifier) = &verifier {
-            let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.expose()));
+            let challenge = URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.expose().as_bytes()));
             form.append_pair("code_challenge", &challenge).append_pair("code_challenge_method", "S256");
         }
         let answer = self.post(endpoint, form).map_err(|why| unreachable(endpoint.as_str(), &why))?;

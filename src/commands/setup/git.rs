@@ -9,7 +9,6 @@ use crate::failure::{Exit, Failure};
 use crate::text::{clean, shell_quoted};
 use anyhow::Result;
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// `keyfob setup git`
@@ -141,7 +140,9 @@ fn undoing(hosts: &[HostPattern]) -> Result<Plan> {
         config.release(&profile, BY, &mut undo, &mut plan)?;
     }
     config.take_back(&mut undo, &mut plan)?;
-    let files: BTreeSet<&Path> = changed.iter().map(|host| host.file.as_path()).collect();
+    let mut files: Vec<&Path> = changed.iter().map(|host| host.file.as_path()).collect();
+    files.sort_unstable();
+    files.dedup();
     for file in files {
         undo.file(file, &mut plan, |undo, plan| {
             let mut here = changed.iter().filter(|host| host.file == file);

@@ -15,7 +15,6 @@ use crate::text::{clean, nearest, shell_quoted};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// `keyfob setup kubernetes`
@@ -597,7 +596,10 @@ fn undo(arguments: &Arguments, files: &[PathBuf]) -> Result<()> {
         let names: Vec<_> = former.users.iter().map(|user| user.name.as_str()).collect();
         title = format!("Disconnect kubectl's user {} from keyfob", names.join(", "));
         let places = former.users.iter().map(|user| &user.file).chain(former.contexts.iter().map(|c| &c.file));
-        for file in places.collect::<BTreeSet<_>>() {
+        let mut files: Vec<&Path> = places.map(PathBuf::as_path).collect();
+        files.sort_unstable();
+        files.dedup();
+        for file in files {
             undo.file(file, &mut plan, |_, plan| piecemeal(&former, file, plan))?;
         }
         let mut config = Config::load()?;

@@ -9,7 +9,7 @@ use crate::text::{clean, one_line, shell_quoted};
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest, Sha256};
+use ring::digest::SHA256;
 use std::fmt::Write as _;
 use std::io::{BufRead, IsTerminal, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -221,7 +221,7 @@ pub(super) fn line(words: &[String]) -> String {
 
 /// What tells whether a file is still the same.
 pub(super) fn digest(bytes: &[u8]) -> String {
-    STANDARD.encode(Sha256::digest(bytes))
+    STANDARD.encode(ring::digest::digest(&SHA256, bytes))
 }
 
 /// The highest of the folders that would have to be made for the file at `path`; `None` if all are there.
