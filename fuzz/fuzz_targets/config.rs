@@ -22,6 +22,6 @@ fuzz_target!(|text: &str| {
         if profiles.contains_key("lab") {
             config::read(path, &added).expect("what was added can be read");
         }
-        edit::without_host(&added, &pattern).expect("and taken out again");
+        edit::without_host(&added, &pattern, false).expect("and taken out again");
     }
 });
