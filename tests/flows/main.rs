@@ -1,0 +1,21 @@
+//! What must hold of a session whatever happens: signing in and renewing, many callers at once, servers, disks, clocks and
+//! deaths that misbehave, and the promises of SECURITY.md.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod cached_path;
+mod clock;
+mod concurrency;
+mod conformance;
+mod disk;
+mod entra;
+mod handed;
+mod hostile;
+mod login_steps;
+mod no_locks;
+mod pause;
+mod secrets;
+mod survival;
