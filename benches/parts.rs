@@ -25,9 +25,9 @@ fn main() {
 mod cached {
     use super::{Bencher, CASES, CONFIG_TEXT, GIT_REQUEST_TEXT, OsString, Path, black_box, lab_session};
     use keyfob::arguments::Arguments;
-    use keyfob::cache::{Found, parse};
     use keyfob::callers::{CALLERS, git, kubernetes};
     use keyfob::config;
+    use keyfob::store::{Found, parse};
 
     /// Every caller's command line.
     #[divan::bench(args = CASES.iter().map(|case| case.name))]

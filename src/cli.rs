@@ -8,7 +8,7 @@
 use crate::arguments::{Arguments, define};
 use crate::callers::CALLERS;
 use crate::commands::{completions, doctor, folded, login, logout, setup, status};
-use crate::failure::Failure;
+use crate::failure::{Failure, Hint};
 use crate::prompt;
 use anyhow::Result;
 use clap::error::ErrorKind;
@@ -154,7 +154,7 @@ pub fn mistake(error: &clap::Error) -> Option<Failure> {
         }
     }
     let failure = Failure::usage(what.strip_prefix("error: ").unwrap_or(&what));
-    Some(Failure { hint: tip.or(usage), ..failure })
+    Some(Failure { hint: tip.or(usage).map(Hint::from), ..failure })
 }
 
 /// Prints help or the version, in lines that people read with ease. A reader that has gone away is no failure.

@@ -69,7 +69,7 @@ pub fn now_ms() -> i64 {
 
 /// Time since boot, suspended time included where the system can tell (Linux): deadlines are measured by it, since
 /// the wall clock steps and [`std::time::Instant`] stops while a laptop sleeps (R27).
-pub fn steady() -> Duration {
+pub fn boottime() -> Duration {
     #[cfg(target_os = "linux")]
     const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Boottime;
     #[cfg(not(target_os = "linux"))]

@@ -22,7 +22,41 @@ pub enum Exit {
     Unreachable = 5,
 }
 
-/// A failure that knows its exit code and, where there is one, the command or setting that mends it.
+/// What to do about a failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hint {
+    /// A command that a shell runs as it stands.
+    Command(String),
+    /// A sentence for a person.
+    Words(String),
+}
+
+impl Hint {
+    /// The command or the sentence, without saying which it is.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Command(text) | Self::Words(text) => text,
+        }
+    }
+
+    /// The command, if it is one.
+    pub fn command(&self) -> Option<&str> {
+        match self {
+            Self::Command(command) => Some(command),
+            Self::Words(_) => None,
+        }
+    }
+}
+
+/// Text is words, unless it is said to be a command.
+impl<T: Into<String>> From<T> for Hint {
+    fn from(words: T) -> Self {
+        Self::Words(words.into())
+    }
+}
+
+/// A failure: the exit code, what went wrong, and what to do about it. Callers render it in their own protocols.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The process's exit code.
@@ -30,7 +64,7 @@ pub struct Failure {
     /// What went wrong, in one line, without the leading `error:`.
     pub message: String,
     /// What to do about it, in one line, without the leading `hint:`.
-    pub hint: Option<String>,
+    pub hint: Option<Hint>,
 }
 
 impl Failure {
@@ -44,10 +78,17 @@ impl Failure {
         Self::new(Exit::Usage, message)
     }
 
-    /// The same failure with what mends it.
+    /// The same failure with a sentence that says what to do.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+    pub fn hint(mut self, words: impl Into<String>) -> Self {
+        self.hint = Some(Hint::Words(words.into()));
+        self
+    }
+
+    /// The same failure with a command that a shell runs as it stands.
+    #[must_use]
+    pub fn run(mut self, command: impl Into<String>) -> Self {
+        self.hint = Some(Hint::Command(command.into()));
         self
     }
 }
@@ -86,9 +127,9 @@ pub fn report(error: &anyhow::Error) -> Report {
     let failure = error.downcast_ref::<Failure>();
     // One line whatever the causes hold: some of them quote files and servers.
     let mut text = format!("error: {}\n", crate::text::one_line(&format!("{error:#}")));
-    if let Some(hint) = failure.and_then(|f| f.hint.as_deref()) {
+    if let Some(hint) = failure.and_then(|f| f.hint.as_ref()) {
         text.push_str("hint: ");
-        text.push_str(&crate::text::one_line(hint));
+        text.push_str(&crate::text::one_line(hint.text()));
         text.push('\n');
     }
     Report { text, code: failure.map_or(Exit::Failed, |f| f.exit) as u8 }

@@ -15,10 +15,11 @@
 //!          ├ prompt/      the terminal: where to show a sign-in, what to show of it, how it is laid out
 //!          ├ device       RFC 8628's polling as a pure state machine
 //!          ├ oauth/       the wire: requests, lenient parsing, discovery, ID tokens; the only user of ureq
-//!          ├ cache/       sessions on disk, locks, atomic writes; the only user of fs2
+//!          ├ store/       sessions on disk, locks, atomic writes; the only user of fs2
+//!          ├ session      the model: what one sign-in left behind
 //!          ├ config/      config.toml, environment, flags → Profile
 //!          └ providers/   a table of presets, one row per identity provider
-//!             └ failure · secret · clock · zone · pause · address · text · log      what everything stands on
+//!             └ failure · secret · clock · zone · backoff · address · text · log      what everything stands on
 //! ```
 //!
 //! A module uses only what stands below it here, and in the last row what stands beside it. The words are the same
@@ -34,7 +35,7 @@
 pub mod acquire;
 pub mod address;
 pub mod arguments;
-pub mod cache;
+pub mod backoff;
 pub mod callers;
 pub mod cli;
 pub mod clock;
@@ -44,11 +45,12 @@ pub mod device;
 pub mod failure;
 pub mod log;
 pub mod oauth;
-pub mod pause;
 pub mod process;
 pub mod prompt;
 pub mod providers;
 pub mod secret;
+pub mod session;
+pub mod store;
 pub mod text;
 pub mod zone;
 
@@ -127,7 +129,7 @@ mod tests {
                 assert!(module == used || from < to || beside, "{place} uses {used}");
                 checked += 1;
             }
-            for (package, home) in [("ureq::", "oauth"), ("fs2::", "cache")] {
+            for (package, home) in [("ureq::", "oauth"), ("fs2::", "store")] {
                 assert!(module == home || !code.contains(package), "{place} uses {package}");
             }
         }

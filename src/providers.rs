@@ -69,7 +69,7 @@ pub struct Preset {
     pub scopes_besides: &'static [&'static str],
     /// One refresh token serves every resource and tenant: every refresh names the scopes it wants, and so may a caller.
     /// One sign-in is for one resource only.
-    pub every_resource: bool,
+    pub multi_resource: bool,
     /// Which token `keyfob kubernetes` hands out when the profile does not say.
     pub kubernetes_token: TokenKind,
     /// Whether a token may be renewed while it still has minutes to live. Where a refresh kills the token that was
@@ -107,7 +107,7 @@ pub const OPENID: Preset = Preset {
     revocation_endpoint: None,
     scopes: &["openid", "offline_access"],
     scopes_besides: &[],
-    every_resource: false,
+    multi_resource: false,
     kubernetes_token: TokenKind::Id,
     early_refresh: true,
     unstated_lifetime: Some(3600),
@@ -137,7 +137,7 @@ pub const PRESETS: &[Preset] = &[
         scopes: &["openid", "profile", "offline_access"],
         // `profile` brings the account's name.
         scopes_besides: &["openid", "profile", "offline_access"],
-        every_resource: true,
+        multi_resource: true,
         kubernetes_token: TokenKind::Access,
         verification_hosts: &["microsoft.com", "www.microsoft.com", "login.microsoft.com", "aka.ms"],
         advice: entra::ADVICE,

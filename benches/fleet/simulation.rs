@@ -12,7 +12,7 @@
     reason = "positive numbers far below 2^32"
 )]
 
-use keyfob::pause::Pause;
+use keyfob::backoff::Backoff;
 
 /// Machines.
 pub const MACHINES: usize = 100_000;
@@ -65,7 +65,7 @@ pub enum Pauses {
 pub const AT_ONCE: Policy =
     Policy { name: "5 min before the end, again with every call", spread: 0, pauses: Pauses::None };
 
-/// What keyfob does: up to a quarter of the token's life, and the pauses of `keyfob::pause`.
+/// What keyfob does: up to a quarter of the token's life, and the pauses of `keyfob::backoff`.
 pub const KEYFOB: Policy =
     Policy { name: "keyfob: spread 10 min, its pauses", spread: LIFETIME / 4 - MIN_LIFE, pauses: Pauses::Keyfob };
 
@@ -210,7 +210,7 @@ fn pauses(policy: &Policy, shedding: &Shedding, failures: u32, chance: f64) -> [
     match policy.pauses {
         Pauses::None => [0, 0],
         Pauses::Keyfob => {
-            let pause = Pause::after(failures, shedding.retry_after.map(u64::from), chance);
+            let pause = Backoff::after(failures, shedding.retry_after.map(u64::from), chance);
             [pause.with_token_ms, pause.without_ms].map(seconds)
         }
         Pauses::Doubling(with, without) => [with, without].map(|[first, longest]| {

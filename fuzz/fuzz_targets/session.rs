@@ -1,7 +1,7 @@
 //! A session's file: what is read as one is written again as the same.
 #![no_main]
 
-use keyfob::cache::{Found, parse};
+use keyfob::store::{Found, parse};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

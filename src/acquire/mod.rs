@@ -3,7 +3,7 @@
 //! 1. A cached token with enough life left is the answer: no lock, no network, no write.
 //! 2. Else take the session's lock, reading the file again while waiting: somebody may have done the work.
 //! 3. Refresh under the lock, unless the provider is to be left alone for a moment (`pause`). New tokens are on disk before
-//!    anyone is answered. Trouble that may pass never costs the refresh token; only the provider's definite refusal of it
+//!    anyone is answered. LastError that may pass never costs the refresh token; only the provider's definite refusal of it
 //!    does.
 //! 4. Let the lock go: none that others need is held while a person types.
 //! 5. Without a place to show a sign-in, say which command to run.
@@ -18,8 +18,7 @@ mod steps;
 pub use steps::{Step, start, step};
 
 use crate::address::Address;
-use crate::cache::{Lock, Serial, Session, SessionFile, Store, Token, TokenKey, Trouble};
-use crate::clock::{Timestamp, now_ms, steady};
+use crate::clock::{Timestamp, boottime, now_ms};
 use crate::config::Profile;
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
@@ -27,6 +26,8 @@ use crate::oauth::http;
 use crate::prompt::{Screen, while_waiting};
 use crate::providers::TokenKind;
 use crate::secret::Secret;
+use crate::session::{LastError, Serial, Session, Token, TokenKey};
+use crate::store::{Lock, SessionFile, Store};
 use anyhow::{Context, Result};
 use std::time::Duration;
 
@@ -54,7 +55,7 @@ pub struct Want<'p> {
     /// Least life it must have left, in seconds, unless the profile says.
     pub min_life: u64,
     /// Who asks, for the prompt.
-    pub asker: Asker,
+    pub requester: Requester,
     /// What it asks for, e.g. the cluster's address.
     pub purpose: Option<String>,
     /// How much of what is there will do.
@@ -69,7 +70,7 @@ pub struct Want<'p> {
     /// section 5.5, as JSON): only a new one will do.
     pub claims: Option<&'p str>,
     /// How long the caller waits: for a person, another process, the provider.
-    pub patience: Option<Duration>,
+    pub timeout: Option<Duration>,
 }
 
 /// A token that was handed out before, and did not work.
@@ -83,27 +84,27 @@ pub enum Refused {
 
 impl<'p> Want<'p> {
     /// What most callers ask for: anything that is good, without a purpose to name.
-    pub fn of(profile: &'p Profile, kind: TokenKind, asker: Asker) -> Self {
+    pub fn of(profile: &'p Profile, kind: TokenKind, requester: Requester) -> Self {
         let effort = Effort::Least;
         Self {
             profile,
             kind,
             min_life: MIN_LIFE,
-            asker,
+            requester,
             purpose: None,
             effort,
             no_prompt: None,
             qr: false,
             refused: None,
             claims: None,
-            patience: None,
+            timeout: None,
         }
     }
 }
 
 /// Who asks for a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asker {
+pub enum Requester {
     /// The person at the keyboard.
     Person,
     /// The program that runs keyfob: by its own name where the system tells it, else by this one.
@@ -226,7 +227,7 @@ impl<'w> Attempt<'w> {
 impl Attempt<'_> {
     /// From now on the caller's patience is running out. Not before the cached answer, which needs none.
     fn be_patient(&mut self) {
-        self.until = self.want.patience.map_or(Duration::MAX, |patience| steady().saturating_add(patience));
+        self.until = self.want.timeout.map_or(Duration::MAX, |patience| boottime().saturating_add(patience));
     }
 
     /// Where something may be shown now, if anywhere.
@@ -263,8 +264,8 @@ impl Attempt<'_> {
     }
 
     /// The trouble because of which the provider is left alone now, and for how many milliseconds more.
-    fn resting<'s>(&self, session: &'s Session) -> Option<(&'s Trouble, u64)> {
-        let trouble = session.trouble.as_ref().filter(|_| self.want.effort == Effort::Least)?;
+    fn resting<'s>(&self, session: &'s Session) -> Option<(&'s LastError, u64)> {
+        let trouble = session.last_error.as_ref().filter(|_| self.want.effort == Effort::Least)?;
         let living = self.still_living(session).is_some();
         let pause = if living { trouble.pause.with_token_ms } else { trouble.pause.without_ms };
         // What lies in the future was written by a clock that has been put right since.
@@ -349,7 +350,7 @@ mod tests {
         let (home, profile) = (tempfile::Builder::new().permissions(alone).tempdir().unwrap(), profile());
         let store = Store::at(home.path().to_owned()).unwrap().unwrap();
         let file = store.session(&profile.session);
-        let want = Want::of(&profile, TokenKind::Access, Asker::Person);
+        let want = Want::of(&profile, TokenKind::Access, Requester::Person);
         let needed = SignInNeeded::of(&Session::new(&profile.session), None);
         file.update(LOCK_LIMIT, |session| session.refresh_token = Some(Secret::from("new".to_owned()))).unwrap();
         assert!(matches!(Attempt::new(&want).sign_in(&file, needed), Ok(SignedIn::Elsewhere)));
@@ -359,8 +360,8 @@ mod tests {
     fn patience_does_not_change_with_a_clock_that_is_set() {
         let profile = profile();
         let want = Want {
-            patience: Some(Duration::from_secs(8)),
-            ..Want::of(&profile, TokenKind::Access, Asker::Parent("an Azure SDK"))
+            timeout: Some(Duration::from_secs(8)),
+            ..Want::of(&profile, TokenKind::Access, Requester::Parent("an Azure SDK"))
         };
         for hours in [-1, 1] {
             let mut attempt = Attempt::new(&want);

@@ -2,15 +2,16 @@
 
 use super::{Attempt, Credential, EARLY_LIMIT, Effort, HOLD, LOCK_LIMIT, Refused, SignInNeeded, credential};
 use crate::address::Address;
-use crate::cache::{Account, Fetched, Locked, Serial, Session, SessionFile, Token, TokenKey, Trouble};
-use crate::clock::{Skew, Timestamp, now_ms, steady};
+use crate::backoff::Backoff;
+use crate::clock::{Skew, Timestamp, boottime, now_ms};
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
 use crate::oauth::answer::{Answer, OauthError, Tokens};
 use crate::oauth::{Client, http, id_token};
-use crate::pause::Pause;
 use crate::prompt::{PATIENCE, Screen};
 use crate::providers::TokenKind;
+use crate::session::{Account, Fetched, LastError, Serial, Session, Token, TokenKey};
+use crate::store::{Locked, SessionFile};
 use anyhow::Result;
 use std::thread::sleep;
 use std::time::Duration;
@@ -52,7 +53,7 @@ impl Attempt<'_> {
             return self.still_living(&session).ok_or_else(error).map(Ok);
         }
         // All that follows happens under the lock, for which others wait no longer than this and a little more.
-        let until = steady() + HOLD;
+        let until = boottime() + HOLD;
         let living = self.still_living(&session).is_some();
         let limit = || if living { EARLY_LIMIT } else { http::LIMIT.min(self.patience_left().max(SHORTEST)) };
         let made = self.patiently(|| Client::new(self.want.profile, session.server.as_ref(), limit()));
@@ -77,7 +78,7 @@ impl Attempt<'_> {
                     Ok(tokens) => {
                         let asked = session.asked.clone();
                         let kept = self.keep(&mut session, &tokens, &asked, sent, client.skew());
-                        session.trouble = None;
+                        session.last_error = None;
                         // On disk before anyone is answered, also when what came cannot be handed out.
                         locked.save(&session)?;
                         kept?;
@@ -93,7 +94,7 @@ impl Attempt<'_> {
                     Err(why) => (why, None),
                 },
                 Ok(Answer::Error(error))
-                    if self.want.profile.preset.every_resource && error.is_about_this_resource() =>
+                    if self.want.profile.preset.multi_resource && error.is_about_this_resource() =>
                 {
                     locked.save(&session)?;
                     let because = Some(format!("the provider wants one for this ({})", error.text()));
@@ -130,7 +131,7 @@ impl Attempt<'_> {
 
     /// Takes the session's lock, unless the file comes to hold the answer first.
     fn lock<'f>(&self, file: &'f SessionFile<'_>) -> Result<Result<Locked<'f>, Credential>> {
-        let began = steady();
+        let began = boottime();
         let limit = LOCK_LIMIT.min(self.patience_left());
         let mut pause = Duration::from_millis(5);
         let mut screen = None;
@@ -149,7 +150,7 @@ impl Attempt<'_> {
             {
                 return Ok(Err(credential));
             }
-            let waited = steady().saturating_sub(began);
+            let waited = boottime().saturating_sub(began);
             match session.and_then(|session| self.still_living(&session)) {
                 Some(old) if waited > EARLY_LIMIT => return Ok(Err(old)),
                 None if waited > limit => return Err(file.lock_is_held(waited).into()),
@@ -174,7 +175,7 @@ impl Attempt<'_> {
         {
             return Ok(Some(credential));
         }
-        match &session.trouble {
+        match &session.last_error {
             Some(trouble) if self.was_since(trouble.at_ms) => match self.still_living(session) {
                 Some(credential) => Ok(Some(credential)),
                 None => Err(trouble.failure().into()),
@@ -202,18 +203,18 @@ impl Attempt<'_> {
         retry_after: Option<u64>,
     ) -> Result<Credential> {
         debug(|| format!("{error:#}"));
-        let mut trouble = Trouble::of(&error, now_ms());
+        let mut trouble = LastError::of(&error, now_ms());
         if trouble.exit == Exit::Usage {
             // This process's own settings: no news to anybody else.
             return self.still_living(session).ok_or(error);
         }
         if trouble.exit == Exit::Unreachable {
-            trouble.failures = session.trouble.as_ref().map_or(0, |before| before.failures).saturating_add(1);
+            trouble.failures = session.last_error.as_ref().map_or(0, |before| before.failures).saturating_add(1);
             // Without randomness, in the middle of the range.
             let chance = getrandom::u32().map_or(0.5, |drawn| f64::from(drawn) / f64::from(u32::MAX));
-            trouble.pause = Pause::after(trouble.failures, retry_after, chance);
+            trouble.pause = Backoff::after(trouble.failures, retry_after, chance);
         }
-        session.trouble = Some(trouble);
+        session.last_error = Some(trouble);
         // A courtesy to others: not being able to must not cost the answer.
         if let Err(unsaved) = locked.save(session) {
             debug(|| format!("{unsaved:#}"));
@@ -225,7 +226,7 @@ impl Attempt<'_> {
     /// refuse what they themselves did not grant.
     fn scopes_to_name(&self, session: &Session) -> Option<Vec<String>> {
         let want = &self.want.profile.scopes;
-        if self.want.profile.preset.every_resource || self.was_not_asked(session) {
+        if self.want.profile.preset.multi_resource || self.was_not_asked(session) {
             return Some(want.clone());
         }
         let fewer = session.asked.iter().any(|s| !want.contains(s));
@@ -235,7 +236,7 @@ impl Attempt<'_> {
     /// Whether the sign-in was for fewer scopes than are wanted now, and that matters.
     fn was_not_asked(&self, session: &Session) -> bool {
         let profile = self.want.profile;
-        !profile.preset.every_resource && profile.scopes.iter().any(|s| !session.asked.contains(s))
+        !profile.preset.multi_resource && profile.scopes.iter().any(|s| !session.asked.contains(s))
     }
 
     /// Takes a token answer into the session. Fails if it holds an ID token that may not be handed out and one is wanted.
@@ -270,7 +271,7 @@ impl Attempt<'_> {
             && before != now
         {
             let what = "the provider renewed the token for another account than the one that signed in";
-            return Err(Failure::new(Exit::Failed, what).hint(profile.command("login --force")).into());
+            return Err(Failure::new(Exit::Failed, what).run(profile.command("login --force")).into());
         }
         if let Some(new) = &tokens.refresh_token {
             session.refresh_token = Some(new.clone());
@@ -299,7 +300,7 @@ impl Attempt<'_> {
             tenant: tenant.clone(),
         };
         session.keep(access, sent);
-        session.fetched = Some(Fetched { by: self.asker(), at: sent });
+        session.fetched = Some(Fetched { by: self.requester(), at: sent });
         let Some(token) = &tokens.id_token else { return Ok(()) };
         let ended = claims.as_ref().and_then(|c| id_token::time(c, "exp")).is_some_and(|end| end <= sent);
         let checked = claims.ok_or_else(|| "it is not a JWT".to_owned()).and_then(|claims| {

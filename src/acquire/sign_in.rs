@@ -1,17 +1,18 @@
 //! Steps 5 to 7 of the story: one sign-in, whoever waits for it, shown once per terminal and remembered when refused.
 
-use super::{Asker, Attempt, Effort, LOCK_LIMIT, SignInNeeded, SignedIn};
+use super::{Attempt, Effort, LOCK_LIMIT, Requester, SignInNeeded, SignedIn};
 use crate::address::Address;
-use crate::cache::{Account, Lock, Metadata, Pending, Refusal, Session, SessionFile, TokenKey, Trouble};
-use crate::clock::{Timestamp, minutes, now_ms, steady};
+use crate::clock::{Timestamp, boottime, minutes, now_ms};
 use crate::config::PromptMode;
 use crate::device::{End, Polling};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, Hint};
 use crate::log::debug;
 use crate::oauth::answer::{Answer, OauthError, Tokens};
 use crate::oauth::{Client, http, id_token};
 use crate::prompt::{Screen, SignIn, parent};
 use crate::providers::TokenKind;
+use crate::session::{Account, LastError, Metadata, Pending, Refusal, Session, TokenKey};
+use crate::store::{Lock, SessionFile};
 use anyhow::Result;
 use std::thread::sleep;
 use std::time::Duration;
@@ -95,7 +96,7 @@ impl Attempt<'_> {
                         })?;
                     }
                     // When it was last polled is not known: wait one whole interval.
-                    let now = steady();
+                    let now = boottime();
                     let left = Duration::from_secs(pending.expires_at.since(Timestamp::now()));
                     let polling = Polling::new(pending.interval, now + left, now);
                     (pending, polling)
@@ -122,7 +123,7 @@ impl Attempt<'_> {
     pub(super) fn leads_to_ours(&self, pending: &Pending) -> bool {
         let profile = self.want.profile;
         // Elsewhere a refresh brings the rest. Here a sign-in is for one resource, at one tenant's endpoint.
-        !profile.preset.every_resource
+        !profile.preset.multi_resource
             || (pending.scopes == profile.scopes
                 && pending.key.as_ref().is_some_and(|key| key.tenant == self.key.tenant))
     }
@@ -136,13 +137,13 @@ impl Attempt<'_> {
         terminal: Option<&str>,
         polled_at_ms: Option<i64>,
     ) -> Result<(Pending, Polling)> {
-        let sent = steady();
+        let sent = boottime();
         let sent_at = Timestamp::now();
         let wanted = {
             // Ask again for all that was granted before, or the next caller's scopes would be gone.
             let known = file.session()?.map(|session| session.asked).unwrap_or_default();
             let mut scopes = self.want.profile.scopes.clone();
-            if !self.want.profile.preset.every_resource {
+            if !self.want.profile.preset.multi_resource {
                 scopes.extend(known.into_iter().filter(|s| !self.want.profile.scopes.contains(s)));
             }
             client.askable(&scopes)
@@ -161,7 +162,7 @@ impl Attempt<'_> {
             started_at: Some(sent_at),
             expires_at: sent_at.plus(code.expires_in),
             interval: code.interval,
-            asked_by: self.asker(),
+            asked_by: self.requester(),
             polled_at_ms,
             terminal: terminal.map(str::to_owned),
         };
@@ -169,9 +170,9 @@ impl Attempt<'_> {
             session.server = found.or(session.server.take());
             session.pending = Some(pending.clone());
             session.refusal = None;
-            session.trouble = None;
+            session.last_error = None;
         })?;
-        let polling = Polling::new(code.interval, sent + Duration::from_secs(code.expires_in), steady());
+        let polling = Polling::new(code.interval, sent + Duration::from_secs(code.expires_in), boottime());
         Ok((pending, polling))
     }
 
@@ -186,9 +187,9 @@ impl Attempt<'_> {
     ) -> Result<SignedIn> {
         let sent = Timestamp::now();
         let preset = self.want.profile.preset;
-        let advice = |error: &OauthError| preset.advice(&error.numbers, &error.description).map(str::to_owned);
+        let advice = |error: &OauthError| preset.advice(&error.numbers, &error.description).map(Hint::from);
         let expired = matches!(end, End::Expired);
-        let refused = |message: String, hint: Option<String>| {
+        let refused = |message: String, hint: Option<Hint>| {
             let refusal = Refusal { at_ms: now_ms(), message, hint, expired };
             file.update(LOCK_LIMIT, |session| {
                 session.pending = None;
@@ -222,7 +223,7 @@ impl Attempt<'_> {
                 }
                 session.refresh_token = None;
                 session.refusal = None;
-                session.trouble = None;
+                session.last_error = None;
                 let key = key.map_or_else(|| self.key.clone(), |key| TokenKey { kind: self.key.kind, ..key });
                 let begun_for = Attempt { key, ..Attempt::new(self.want) };
                 let kept = begun_for.keep(&mut session, &tokens, scopes, sent, client.skew());
@@ -275,10 +276,10 @@ impl Attempt<'_> {
 
     /// Who asks and what for; `None` when the person does.
     fn asked_by(&self) -> Option<String> {
-        let who = match self.want.asker {
-            Asker::Person => return None,
-            Asker::Parent(otherwise) => parent().unwrap_or_else(|| otherwise.to_owned()),
-            Asker::Program(name) => name.to_owned(),
+        let who = match self.want.requester {
+            Requester::Person => return None,
+            Requester::Parent(otherwise) => parent().unwrap_or_else(|| otherwise.to_owned()),
+            Requester::Program(name) => name.to_owned(),
         };
         Some(match &self.want.purpose {
             Some(purpose) => format!("{who} for {purpose}"),
@@ -287,18 +288,18 @@ impl Attempt<'_> {
     }
 
     /// Who asks and what for, in the words for others.
-    pub(super) fn asker(&self) -> String {
+    pub(super) fn requester(&self) -> String {
         self.asked_by().unwrap_or_else(|| "`keyfob login`".into())
     }
 
     /// How much longer this caller waits.
     pub(super) fn patience_left(&self) -> Duration {
-        self.until.saturating_sub(steady())
+        self.until.saturating_sub(boottime())
     }
 
     /// The caller's own limit is no end of the sign-in: the code stays good, and whoever comes next goes on with it.
     fn out_of_patience(&self, pending: Option<&Pending>) -> anyhow::Error {
-        let seconds = self.want.patience.unwrap_or_default().as_secs();
+        let seconds = self.want.timeout.unwrap_or_default().as_secs();
         let left = pending.map_or(0, |pending| pending.expires_at.since(Timestamp::now()));
         let left = minutes(Duration::from_secs(left));
         let what = format!("nobody has entered the code within {seconds} s; it is good for {left} more");
@@ -313,12 +314,12 @@ impl Attempt<'_> {
             (None, _) => "there is no terminal to show a sign-in on",
         };
         let login = if needed.for_this { self.want.profile.command_for_this("login") } else { self.login() };
-        Failure::new(Exit::SignInNeeded, format!("a sign-in is needed{because}, and {nowhere}")).hint(login)
+        Failure::new(Exit::SignInNeeded, format!("a sign-in is needed{because}, and {nowhere}")).run(login)
     }
 
     pub(super) fn refusal(&self, refusal: &Refusal) -> Failure {
         let again = format!("to try again: {}", self.login());
-        let hint = refusal.hint.as_ref().map_or_else(|| again.clone(), |hint| format!("{hint}; {again}"));
+        let hint = refusal.hint.as_ref().map_or_else(|| again.clone(), |hint| format!("{}; {again}", hint.text()));
         Failure::new(Exit::Refused, refusal.message.clone()).hint(hint)
     }
 
@@ -339,7 +340,7 @@ fn poll_until_end(
 ) -> Result<Option<End>> {
     loop {
         loop {
-            let now = steady();
+            let now = boottime();
             lock.touch();
             if now >= polling.next() {
                 break;
@@ -354,14 +355,14 @@ fn poll_until_end(
         if !lock.is_ours() {
             return Ok(None);
         }
-        if polling.ended(steady()) {
+        if polling.ended(boottime()) {
             return Ok(Some(End::Expired));
         }
         let answer = client.poll(&pending);
         if let Err(why) | Ok(Answer::Transient(why, _)) = &answer {
             debug(|| format!("polling goes on: {why}"));
         }
-        if let end @ Some(_) = polling.receive(answer, steady()) {
+        if let end @ Some(_) = polling.receive(answer, boottime()) {
             return Ok(end);
         }
         if polling.interval() != pending.interval {
@@ -379,14 +380,14 @@ fn poll_until_end(
 /// Passes a success on; writes a failure down for those who wait, and ends the pending sign-in.
 pub(super) fn or_trouble<T>(file: &SessionFile<'_>, result: Result<T>) -> Result<T> {
     result.inspect_err(|error| {
-        let trouble = Trouble::of(error, now_ms());
+        let trouble = LastError::of(error, now_ms());
         if trouble.exit == Exit::Usage {
             // This process's own settings: whoever has others may still finish the sign-in.
             return;
         }
         let noted = file.update(LOCK_LIMIT, |session| {
             session.pending = None;
-            session.trouble = Some(trouble);
+            session.last_error = Some(trouble);
         });
         if let Err(unsaved) = noted {
             debug(|| format!("{unsaved:#}"));

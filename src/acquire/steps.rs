@@ -5,11 +5,12 @@
 
 use super::sign_in::{LOOK, or_trouble};
 use super::{Attempt, Credential, Effort, LOCK_LIMIT, SignedIn, Want};
-use crate::cache::{Lock, Pending, Session, SessionFile, Store};
-use crate::clock::{Timestamp, now_ms, steady};
+use crate::clock::{Timestamp, boottime, now_ms};
 use crate::device::{End, Polling, patient};
 use crate::failure::{Exit, Failure};
 use crate::oauth::{Client, http};
+use crate::session::{Pending, Session};
+use crate::store::{Lock, SessionFile, Store};
 use anyhow::{Context, Result};
 use std::thread::sleep;
 use std::time::Duration;
@@ -56,7 +57,7 @@ impl Attempt<'_> {
         {
             return Ok(Step::Done(credential));
         }
-        let began = steady();
+        let began = boottime();
         loop {
             let lock = file.try_sign_in_lock()?;
             let session = file.session()?.unwrap_or_else(|| Session::new(&self.want.profile.session));
@@ -73,7 +74,7 @@ impl Attempt<'_> {
                 let wait = patient(pending.interval);
                 return Ok(Step::Waiting(Box::new(pending), wait));
             }
-            if steady().saturating_sub(began) > LOCK_LIMIT {
+            if boottime().saturating_sub(began) > LOCK_LIMIT {
                 let why = "another process is at a sign-in for something else";
                 return Err(Failure::new(Exit::Failed, why).hint("finish that one first, or end its process").into());
             }
@@ -101,14 +102,14 @@ impl Attempt<'_> {
 
     fn ask_once(&self, file: &SessionFile<'_>, lock: &Lock, session: &Session, mut pending: Pending) -> Result<Step> {
         let (client, _) = or_trouble(file, Client::new(self.want.profile, session.server.as_ref(), http::LIMIT))?;
-        let now = steady();
+        let now = boottime();
         let left = Duration::from_secs(pending.expires_at.since(Timestamp::now()));
         let mut polling = Polling::new(pending.interval, now + left, now);
-        let end = if left.is_zero() { Some(End::Expired) } else { polling.receive(client.poll(&pending), steady()) };
+        let end = if left.is_zero() { Some(End::Expired) } else { polling.receive(client.poll(&pending), boottime()) };
         lock.touch();
         let Some(end) = end else {
             // As if it had been polled so much later that one interval from then is when the server wants to be asked.
-            let wait = polling.next().saturating_sub(steady());
+            let wait = polling.next().saturating_sub(boottime());
             let beyond = i64::try_from(wait.saturating_sub(patient(polling.interval())).as_millis());
             pending.interval = polling.interval();
             polled(file, &pending, pending.interval, now_ms() + beyond.unwrap_or(0))?;
@@ -139,7 +140,7 @@ impl Attempt<'_> {
             return Ok(Step::Done(credential));
         }
         let hint = format!("{} --start", self.want.profile.command("login"));
-        Err(Failure::new(Exit::SignInNeeded, "no sign-in was started").hint(hint).into())
+        Err(Failure::new(Exit::SignInNeeded, "no sign-in was started").run(hint).into())
     }
 }
 

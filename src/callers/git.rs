@@ -9,15 +9,16 @@
 //! - git that knows `state[]` gets the token's serial with it, and brings it back after a 401: then that token is
 //!   replaced, once, within the same git command. Others send `erase`, and the next command gets a new one.
 
-use crate::acquire::{Asker, Credential, Refused, Want, acquire};
+use crate::acquire::{Credential, Refused, Requester, Want, acquire};
 use crate::arguments::{Arguments, Grammar, Rest};
-use crate::cache::{Serial, Store, Token};
 use crate::callers::Caller;
 use crate::config::{HostPattern, HostRule, Key, Profile, Target, text};
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
 use crate::providers::{HostAuth, TokenKind};
 use crate::secret::{Buffer, Secret};
+use crate::session::{Serial, Token};
+use crate::store::Store;
 use anyhow::Result;
 use std::fmt::Write;
 use std::io::Read;
@@ -100,7 +101,7 @@ fn get(given: Option<(&str, HostPattern)>) -> Result<()> {
         purpose: Some(request.target.origin()),
         no_prompt: no_prompt().then_some("GIT_TERMINAL_PROMPT forbids to ask for one"),
         refused: request.refused.map(Refused::Surely),
-        ..Want::of(&profile, profile.token_kind.unwrap_or(TokenKind::Access), Asker::Program("git"))
+        ..Want::of(&profile, profile.token_kind.unwrap_or(TokenKind::Access), Requester::Program("git"))
     };
     let lines = acquire(&want).and_then(|credential| answer(&request, &profile, &rule, &credential));
     match lines {

@@ -2,15 +2,15 @@
 //!
 //! The request is in `KUBERNETES_EXEC_INFO`, the answer an `ExecCredential` on stdout with the same `apiVersion`.
 //! `spec.interactive` speaks of stdin, which is never read here, so it does not forbid the device flow.
-//! A client that asks again for the token it was just given has had it refused; see `cache::Handed`.
+//! A client that asks again for the token it was just given has had it refused; see `store::HandedOut`.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins>
 
-use crate::acquire::{Asker, Credential, Refused, Want, acquire};
+use crate::acquire::{Credential, Refused, Requester, Want, acquire};
 use crate::arguments::{Arguments, Grammar, PROFILE, Rest};
-use crate::cache::Handed;
 use crate::callers::Caller;
 use crate::config::{KEYS, Key, Profile, text, word};
 use crate::failure::{Exit, Failure};
+use crate::store::HandedOut;
 use crate::text::clean;
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -58,13 +58,13 @@ fn run(arguments: &Arguments) -> Result<()> {
     let asked = Request::parse(&request, arguments.one("api-version").unwrap_or(VERSIONS[0]))?;
     let profile = Profile::select(&arguments.selection()?)?;
     let kind = profile.token_kind.unwrap_or(profile.preset.kubernetes_token);
-    let want = Want::of(&profile, kind, Asker::Parent("a Kubernetes client"));
+    let want = Want::of(&profile, kind, Requester::Parent("a Kubernetes client"));
     // Only clients that say what they ask for keep what they are given; and a client that claims a terminal it does not
     // have asks several times.
     let keeps = std::env::var_os(REQUEST).is_some_and(|value| !value.is_empty());
     let keeps = keeps && (!asked.interactive || std::io::stdin().is_terminal());
-    let handed = if keeps { Handed::look(&profile.session, &request) } else { None };
-    let refused = handed.as_ref().and_then(Handed::before);
+    let handed = if keeps { HandedOut::look(&profile.session, &request) } else { None };
+    let refused = handed.as_ref().and_then(HandedOut::before);
     let credential = acquire(&Want { purpose: asked.server, refused: refused.map(Refused::Perhaps), ..want })?;
     if let Some(handed) = handed {
         handed.note(credential.serial, refused.is_some());
@@ -167,10 +167,10 @@ fn answer(api_version: &str, credential: &Credential) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::Serial;
     use crate::clock::Timestamp;
     use crate::providers::TokenKind;
     use crate::secret::Secret;
+    use crate::session::Serial;
 
     fn parsed(text: &str) -> Request {
         Request::parse(text, "v1").unwrap()

@@ -1,6 +1,6 @@
 //! The bare token, for scripts and for every tool that can run a command to get one.
 
-use crate::acquire::{Asker, Credential, Want, acquire};
+use crate::acquire::{Credential, Requester, Want, acquire};
 use crate::arguments::{Arguments, Grammar, PROFILE, Rest};
 use crate::callers::Caller;
 use crate::clock::Timestamp;
@@ -35,7 +35,7 @@ const FLAGS: &[Key] = &[word("format", &["raw", "header", "json"], "How to print
 fn run(arguments: &Arguments) -> Result<()> {
     let profile = Profile::select(&arguments.selection()?)?;
     let kind = profile.token_kind.unwrap_or(TokenKind::Access);
-    let credential = acquire(&Want::of(&profile, kind, Asker::Parent("keyfob token")))?;
+    let credential = acquire(&Want::of(&profile, kind, Requester::Parent("keyfob token")))?;
     super::answer(answer(arguments.one("format"), &profile, &credential))
 }
 

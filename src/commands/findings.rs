@@ -1,6 +1,6 @@
 //! What `doctor` prints: each thing that was looked at, how it is, and what to do about it. `doctor` and `setup` find it.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Hint};
 use crate::prompt::{Terminal, wrapped};
 use crate::text::{clean, one_line};
 use serde::Serialize;
@@ -30,19 +30,6 @@ impl Level {
     }
 }
 
-/// What to do about it. Text is words, unless it is said to be a command.
-pub(super) enum Remedy {
-    /// A command that can be run as it stands.
-    Run(String),
-    Words(String),
-}
-
-impl<T: Into<String>> From<T> for Remedy {
-    fn from(words: T) -> Self {
-        Self::Words(words.into())
-    }
-}
-
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
 struct Finding {
@@ -68,30 +55,25 @@ impl Findings {
         self.add(Level::Ok, subject, message.as_ref(), None);
     }
 
-    pub(super) fn doubt(&mut self, subject: &str, message: impl AsRef<str>, remedy: impl Into<Remedy>) {
+    pub(super) fn doubt(&mut self, subject: &str, message: impl AsRef<str>, remedy: impl Into<Hint>) {
         self.add(Level::Doubt, subject, message.as_ref(), Some(remedy.into()));
     }
 
-    pub(super) fn bad(&mut self, subject: &str, message: impl AsRef<str>, remedy: impl Into<Remedy>) {
+    pub(super) fn bad(&mut self, subject: &str, message: impl AsRef<str>, remedy: impl Into<Hint>) {
         self.add(Level::Bad, subject, message.as_ref(), Some(remedy.into()));
     }
 
     /// What kept something from working, with its own hint, or else with this remedy.
     pub(super) fn failure(&mut self, subject: &str, error: &anyhow::Error, otherwise: &str) {
-        let hint = error.downcast_ref::<Failure>().and_then(|failure| failure.hint.as_deref());
-        let remedy = match hint {
-            // Of the hints that get here, the only one that is a command.
-            Some(hint) if hint.starts_with("chmod ") => Remedy::Run(hint.to_owned()),
-            hint => hint.unwrap_or(otherwise).into(),
-        };
-        self.bad(subject, format!("{error:#}"), remedy);
+        let hint = error.downcast_ref::<Failure>().and_then(|failure| failure.hint.clone());
+        self.bad(subject, format!("{error:#}"), hint.unwrap_or_else(|| otherwise.into()));
     }
 
-    fn add(&mut self, level: Level, subject: &str, message: &str, remedy: Option<Remedy>) {
+    fn add(&mut self, level: Level, subject: &str, message: &str, remedy: Option<Hint>) {
         let (remedy, runnable) = match remedy {
             None => (None, false),
-            Some(Remedy::Run(command)) => (Some(command), true),
-            Some(Remedy::Words(words)) => (Some(words), false),
+            Some(Hint::Command(command)) => (Some(command), true),
+            Some(Hint::Words(words)) => (Some(words), false),
         };
         let (subject, message, remedy) = (one_line(subject), clean(message), remedy.as_deref().map(one_line));
         self.findings.push(Finding { level, subject, message, remedy, runnable });
@@ -146,9 +128,9 @@ mod tests {
     fn findings() -> Findings {
         let mut findings = Findings::default();
         findings.ok("cache", "1 session in /home/ada/.cache/keyfob");
-        findings.doubt("session lab", "nobody is signed in", Remedy::Run("keyfob login lab".into()));
+        findings.doubt("session lab", "nobody is signed in", Hint::Command("keyfob login lab".into()));
         findings.bad("configuration", "others may write to /home/ada/.config/keyfob/config.toml (mode 0666)", {
-            Remedy::Run("chmod go-w /home/ada/.config/keyfob/config.toml".into())
+            Hint::Command("chmod go-w /home/ada/.config/keyfob/config.toml".into())
         });
         findings.bad(
             "clock lab",

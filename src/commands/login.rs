@@ -1,13 +1,13 @@
 //! `keyfob login`: sign in, or have the provider confirm the session that is there. In steps for programs that run the
 //! waiting themselves.
 
-use crate::acquire::{Asker, Credential, Effort, Step, Want, acquire, start, step};
+use crate::acquire::{Credential, Effort, Requester, Step, Want, acquire, start, step};
 use crate::arguments::ProfileFlags;
-use crate::cache::Pending;
 use crate::clock::{Timestamp, minutes};
 use crate::config::{Profile, Selection};
-use crate::failure::{Exit, Failure, Report};
+use crate::failure::{Exit, Failure, Hint, Report};
 use crate::providers::TokenKind;
+use crate::session::Pending;
 use anyhow::Result;
 use serde::Serialize;
 use std::time::Duration;
@@ -62,8 +62,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         min_life: 0,
         effort: if arguments.force { Effort::SignIn } else { Effort::Confirm },
         qr: arguments.qr,
-        patience: arguments.timeout.map(Duration::from_secs),
-        ..Want::of(&profile, profile.token_kind.unwrap_or(TokenKind::Access), Asker::Person)
+        timeout: arguments.timeout.map(Duration::from_secs),
+        ..Want::of(&profile, profile.token_kind.unwrap_or(TokenKind::Access), Requester::Person)
     };
     let step = if arguments.start {
         start(&want)?
@@ -175,10 +175,10 @@ impl<'a> Json<'a> {
                 retry_in: seconds(*wait),
             },
             Step::Refused(Failure { message, hint, .. }) => {
-                Self::Refused { profile, error: message, hint: hint.as_deref() }
+                Self::Refused { profile, error: message, hint: hint.as_ref().map(Hint::text) }
             }
             Step::Expired(Failure { message, hint, .. }) => {
-                Self::Expired { profile, error: message, hint: hint.as_deref() }
+                Self::Expired { profile, error: message, hint: hint.as_ref().map(Hint::text) }
             }
         }
     }

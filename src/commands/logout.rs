@@ -3,13 +3,14 @@
 use crate::acquire::{HOLD, LOCK_LIMIT};
 use crate::address::Address;
 use crate::arguments::ProfileFlags;
-use crate::cache::{Session, SessionFile, Store};
-use crate::clock::{Timestamp, steady};
+use crate::clock::{Timestamp, boottime};
 use crate::config::{Profile, Selection};
 use crate::oauth::{Client, http};
 use crate::prompt::{Screen, while_waiting};
 use crate::providers::TokenKind;
 use crate::secret::Secret;
+use crate::session::Session;
+use crate::store::{SessionFile, Store};
 use crate::text::one_line;
 use anyhow::Result;
 use std::io::Write;
@@ -92,7 +93,7 @@ fn revoke(session: &Session, profile: Option<&Profile>) -> Result<(), String> {
 }
 
 fn revoke_at(profile: &Profile, session: &Session) -> Result<(), String> {
-    let until = steady() + HOLD;
+    let until = boottime() + HOLD;
     let made = Client::new(profile, session.server.as_ref(), http::LIMIT);
     let (mut client, _) = made.map_err(|e| format!("{e:#}"))?;
     // The session's lock is held meanwhile.
@@ -106,10 +107,10 @@ fn revoke_at(profile: &Profile, session: &Session) -> Result<(), String> {
     let tokens: Vec<(&Secret, &str)> =
         session.refresh_token.iter().map(|t| (t, "refresh_token")).chain(access).collect();
     // The first problem concerns the refresh token, if there is one; the rest repeat it.
-    let (began, mut problem) = (steady(), None);
+    let (began, mut problem) = (boottime(), None);
     for (token, hint) in tokens {
         // A provider that does not answer would take its time over each.
-        if steady().saturating_sub(began) >= http::LIMIT {
+        if boottime().saturating_sub(began) >= http::LIMIT {
             problem.get_or_insert_with(|| "it answers too slowly".to_owned());
             break;
         }

@@ -1,8 +1,9 @@
 //! `keyfob status`: the sessions there are, whose they are and how long they last; never a secret.
 
-use crate::cache::{Session, Store};
 use crate::clock::{Timestamp, minutes, roughly};
 use crate::config::{Profile, file_path};
+use crate::session::Session;
+use crate::store::Store;
 use crate::text::{clean, shell_quoted};
 use anyhow::Result;
 use serde::Serialize;

@@ -99,7 +99,7 @@ impl Profile {
             return Ok((nameless, Az::default()));
         }
         let mut file = file::load()?;
-        let entra = |settings: &Settings| settings.one("provider").and_then(preset).is_some_and(|p| p.every_resource);
+        let entra = |settings: &Settings| settings.one("provider").and_then(preset).is_some_and(|p| p.multi_resource);
         let name = if let Some(name) = &selection.profile {
             file.named(name)?.to_owned()
         } else if let Some(name) = &file.az.profile {

@@ -153,7 +153,7 @@ impl Profile {
     /// The same profile for what a caller asks: these scopes (none: the profile's own) of this tenant. Only where one
     /// sign-in serves every resource and tenant; another provider's profile stays what it is.
     pub fn asking(mut self, scopes: Vec<String>, tenant: Option<&str>) -> Result<Self, Failure> {
-        if !self.preset.every_resource {
+        if !self.preset.multi_resource {
             return Ok(self);
         }
         let scopes = (!scopes.is_empty()).then_some(("scopes", "scope", scopes));

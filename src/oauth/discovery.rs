@@ -3,10 +3,10 @@
 use super::answer::Answer;
 use super::http::{Http, unreachable};
 use crate::address::Address;
-use crate::cache::Metadata;
 use crate::clock::Timestamp;
 use crate::config::AuthMethod;
 use crate::failure::{Exit, Failure};
+use crate::session::Metadata;
 use crate::text::clean;
 use serde_json::{Map, Value};
 

@@ -4,7 +4,7 @@
 //! status; what they mean is `answer`'s business.
 
 use crate::address::has_whole_port;
-use crate::clock::{Skew, Timestamp, steady};
+use crate::clock::{Skew, Timestamp, boottime};
 use crate::failure::{Exit, Failure};
 use crate::secret::Buffer;
 use anyhow::{Context, Result};
@@ -65,7 +65,7 @@ pub fn proxy() -> Result<Option<(&'static str, Proxy)>, Failure> {
     let whole = |proxy: &Proxy| !proxy.host().is_empty() && proxy.uri().authority().is_some_and(has_whole_port);
     let proxy = named.filter(whole).and_then(|_| Proxy::try_from_env());
     let wrong =
-        || Failure::usage(format!("{name} is set, but is not the address of a proxy")).hint(format!("unset {name}"));
+        || Failure::usage(format!("{name} is set, but is not the address of a proxy")).run(format!("unset {name}"));
     proxy.map(|proxy| Some((name, proxy))).ok_or_else(wrong)
 }
 
@@ -111,7 +111,7 @@ impl Http {
     }
 
     fn left(&self) -> Duration {
-        self.limit.min(self.until.saturating_sub(steady())).max(LEAST)
+        self.limit.min(self.until.saturating_sub(boottime())).max(LEAST)
     }
 
     /// A request with its time limit. What goes to this very machine in the clear does not leave it by way of a proxy.

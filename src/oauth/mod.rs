@@ -10,11 +10,11 @@ pub mod id_token;
 pub mod json;
 
 use crate::address::Address;
-use crate::cache::{Metadata, Pending};
-use crate::clock::{Skew, Timestamp, steady};
+use crate::clock::{Skew, Timestamp, boottime};
 use crate::config::{AuthMethod, Profile};
 use crate::failure::{Exit, Failure};
 use crate::secret::Secret;
+use crate::session::{Metadata, Pending};
 use answer::{Answer, DeviceCode, OauthError};
 use anyhow::Result;
 use base64::Engine;
@@ -58,7 +58,7 @@ impl<'p> Client<'p> {
         let fresh = known.filter(|m| m.fetched_at <= now && now.since(m.fetched_at) < METADATA_LIFE);
         if let (None, Some(issuer), false) = (fresh, &profile.issuer, complete) {
             crate::log::debug(|| format!("discovering {issuer}"));
-            http.until(steady() + limit);
+            http.until(boottime() + limit);
             found = Some(discovery::discover(&http, issuer)?);
             http.until(Duration::MAX);
         }

@@ -369,7 +369,7 @@ fn past_refresh_in_a_token_is_renewed_but_a_failure_keeps_the_old_one() {
     assert_eq!(scene.token(), first);
     assert_eq!(scene.idp.count("token:refresh_token"), 0);
 
-    // Trouble of any kind: the old one, and no second attempt for a while.
+    // LastError of any kind: the old one, and no second attempt for a while.
     due(&scene);
     scene.idp.always(Endpoint::Token, Reply::empty(503));
     assert_eq!((scene.token(), scene.token()), (first.clone(), first.clone()));

@@ -438,7 +438,7 @@ fn intervals_and_expiries_stay_within_reason() {
         (json!(99_999_999_999_u64), 99_999_999_999_u64),
         (json!(-1), 3600),
         (json!("NaN"), 3600),
-        // Handed out though it ends within the second.
+        // HandedOut out though it ends within the second.
         (json!(0.5), 1),
         (json!(1e-9), 1),
     ] {

@@ -6,16 +6,16 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod backoff;
 mod cached_path;
 mod clock;
 mod concurrency;
 mod conformance;
 mod disk;
 mod entra;
-mod handed;
+mod handed_out;
 mod hostile;
 mod login_steps;
 mod no_locks;
-mod pause;
 mod secrets;
 mod survival;

@@ -6,11 +6,12 @@ use super::line::{Flag, Line, Takes};
 use super::output::Output;
 use super::{Asked, FLAGS, end, profile, report, signed_out, token, too_late};
 use crate::arguments::{Arguments, Grammar, Rest};
-use crate::cache::{Account, Store};
 use crate::callers::Caller;
 use crate::clock::Timestamp;
 use crate::config::{Az, Profile};
 use crate::failure::{Exit, Failure};
+use crate::session::Account;
+use crate::store::Store;
 use crate::text::one_line;
 use crate::zone;
 use anyhow::Result;
@@ -100,7 +101,7 @@ fn failed(error: &anyhow::Error) -> anyhow::Error {
         );
     }
     let hint = error.downcast_ref::<Failure>().and_then(|failure| failure.hint.as_ref());
-    let hint = hint.map(|hint| format!("{}\n", one_line(hint))).unwrap_or_default();
+    let hint = hint.map(|hint| format!("{}\n", one_line(hint.text()))).unwrap_or_default();
     report(1, format!("ERROR: {}\n{hint}", one_line(&format!("{error:#}"))))
 }
 
@@ -164,7 +165,7 @@ fn show(arguments: &Arguments, _: &Line, output: &Output) -> Result<String> {
     let (profile, az) = profile(arguments)?;
     match account(&profile, &az, "environmentName")? {
         Some(account) => output.text(&account),
-        None => Err(Failure::new(Exit::SignInNeeded, "nobody is signed in").hint(profile.command("login")).into()),
+        None => Err(Failure::new(Exit::SignInNeeded, "nobody is signed in").run(profile.command("login")).into()),
     }
 }
 

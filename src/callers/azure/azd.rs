@@ -105,7 +105,8 @@ struct Problem<'a> {
 /// A failure as azd writes it.
 fn failed(error: &anyhow::Error, json: bool) -> anyhow::Error {
     let login = signed_out(error).map(one_line);
-    let hint = error.downcast_ref::<Failure>().and_then(|failure| failure.hint.as_deref()).map(one_line);
+    let hint =
+        error.downcast_ref::<Failure>().and_then(|failure| failure.hint.as_ref()).map(|hint| one_line(hint.text()));
     let (kind, message) = match &login {
         Some(_) => ("not_logged_in", "not logged in, run `azd auth login` to login".to_owned()),
         None => ("failed", one_line(&format!("{error:#}"))),

@@ -16,7 +16,7 @@ mod clouds;
 mod line;
 mod output;
 
-use crate::acquire::{Asker, Credential, Want, acquire};
+use crate::acquire::{Credential, Requester, Want, acquire};
 use crate::arguments::Arguments;
 use crate::clock::Timestamp;
 use crate::config::{Az, KEYS, Key, Profile, Shape};
@@ -64,8 +64,8 @@ fn token(profile: Profile, asked: Asked) -> Result<(Credential, Profile)> {
         min_life: MIN_LIFE,
         no_prompt: Some("the caller of az and azd cannot show one"),
         claims: asked.claims.as_deref(),
-        patience: Some(PATIENCE),
-        ..Want::of(&profile, TokenKind::Access, Asker::Parent("an Azure SDK"))
+        timeout: Some(PATIENCE),
+        ..Want::of(&profile, TokenKind::Access, Requester::Parent("an Azure SDK"))
     })?;
     Ok((credential, profile))
 }
@@ -87,7 +87,7 @@ fn profile(arguments: &Arguments) -> Result<(Profile, Az)> {
 /// Whether what is missing is a sign-in, and the command for it.
 fn signed_out(error: &anyhow::Error) -> Option<&str> {
     let failure = error.downcast_ref::<Failure>()?;
-    matches!(failure.exit, Exit::SignInNeeded).then_some(failure.hint.as_deref()).flatten()
+    matches!(failure.exit, Exit::SignInNeeded).then_some(failure.hint.as_ref()?.text())
 }
 
 /// A failure in another program's words: nothing is added to them.

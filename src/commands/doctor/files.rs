@@ -1,9 +1,11 @@
 //! What is on this machine: the configuration, the files it names, and the sessions.
 
-use crate::cache::{Session, Store};
 use crate::clock::{Timestamp, roughly};
-use crate::commands::findings::{Findings, Remedy};
+use crate::commands::findings::Findings;
 use crate::config::{self, File, Profile};
+use crate::failure::Hint;
+use crate::session::Session;
+use crate::store::Store;
 use crate::text::shell_quoted;
 use anyhow::{Context, Result};
 use std::os::unix::fs::MetadataExt;
@@ -25,7 +27,7 @@ pub(super) fn configuration(findings: &mut Findings, only: Option<&str>) -> Resu
     let variable = std::env::var("KEYFOB_PROFILE").ok().filter(|name| !name.is_empty());
     if let Some(name) = variable.filter(|name| !file.profiles.contains_key(name)) {
         let message = format!("it names the profile {name:?}, which there is not");
-        findings.bad("KEYFOB_PROFILE", message, Remedy::Run("unset KEYFOB_PROFILE".into()));
+        findings.bad("KEYFOB_PROFILE", message, Hint::Command("unset KEYFOB_PROFILE".into()));
     }
     let mut profiles = Vec::new();
     for (name, profile) in Profile::all_of(file.clone()) {
@@ -52,7 +54,7 @@ fn file(findings: &mut Findings) -> Result<Option<File>> {
     if !path.exists() {
         if std::env::var_os("KEYFOB_CONFIG").is_some() {
             let message = format!("KEYFOB_CONFIG names {place}, which is not there");
-            findings.bad(SUBJECT, message, Remedy::Run("unset KEYFOB_CONFIG".into()));
+            findings.bad(SUBJECT, message, Hint::Command("unset KEYFOB_CONFIG".into()));
             return Ok(None);
         }
         let message = format!("{place} is not there; every caller has to say everything by flags");
@@ -109,7 +111,7 @@ pub(super) fn cache(findings: &mut Findings, profiles: &[Profile]) {
             findings.ok(SUBJECT, format!("{} in {place}", count(contents.sessions.len(), "session")));
             for (file, why) in contents.damaged {
                 let message = format!("{} is damaged: {why}", file.display());
-                findings.doubt(SUBJECT, message, Remedy::Run(format!("rm {}", quoted(&file))));
+                findings.doubt(SUBJECT, message, Hint::Command(format!("rm {}", quoted(&file))));
             }
         }
     }
@@ -135,13 +137,13 @@ fn session(findings: &mut Findings, profile: &Profile, session: Option<Session>)
     let login = || profile.command("login");
     let now = Timestamp::now();
     let Some(session) = session.filter(|session| session.signed_in(now)) else {
-        return findings.doubt(&subject, "nobody is signed in", Remedy::Run(login()));
+        return findings.doubt(&subject, "nobody is signed in", Hint::Command(login()));
     };
     let who = session.account.map(|account| format!(" as {}", account.name)).unwrap_or_default();
     findings.ok(&subject, format!("signed in{who}"));
-    if let Some(trouble) = session.trouble {
+    if let Some(trouble) = session.last_error {
         let message = format!("there was trouble when the provider was last asked: {}", trouble.message);
-        findings.doubt(&subject, message, Remedy::Run(login()));
+        findings.doubt(&subject, message, Hint::Command(login()));
     }
     // What has no end needs no renewal.
     let ends: Option<Vec<_>> = session.tokens.iter().map(|token| token.expires_at).collect();
@@ -162,8 +164,8 @@ fn excess(path: &Path, forbidden: u32) -> Option<u32> {
     (mode & forbidden != 0).then_some(mode)
 }
 
-fn close(path: &Path, change: &str) -> Remedy {
-    Remedy::Run(format!("chmod {change} {}", quoted(path)))
+fn close(path: &Path, change: &str) -> Hint {
+    Hint::Command(format!("chmod {change} {}", quoted(path)))
 }
 
 fn quoted(path: &Path) -> String {

@@ -2,9 +2,9 @@
 
 use crate::address::Address;
 use crate::clock::roughly;
-use crate::commands::findings::{Findings, Remedy};
+use crate::commands::findings::Findings;
 use crate::config::Profile;
-use crate::failure::Failure;
+use crate::failure::{Failure, Hint};
 use crate::oauth::Client;
 use crate::oauth::http::{Http, proxy, unreachable};
 use anyhow::Result;
@@ -26,7 +26,7 @@ pub(super) fn way(findings: &mut Findings) {
         }
         Ok(None) => findings.ok("proxy", "none"),
         Err(Failure { message, hint, .. }) => {
-            findings.bad("proxy", message, Remedy::Run(hint.unwrap_or_default()));
+            findings.bad("proxy", message, hint.unwrap_or_else(|| NETWORK.into()));
         }
     }
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().find(|name| std::env::var_os(name).is_some());
@@ -38,7 +38,7 @@ fn authorities(findings: &mut Findings, number: usize, named: Option<&str>) {
     match (number, named) {
         (0, Some(name)) => {
             let message = format!("{name} names no certificate authorities");
-            findings.bad(SUBJECT, message, Remedy::Run(format!("unset {name}")));
+            findings.bad(SUBJECT, message, Hint::Command(format!("unset {name}")));
         }
         (0, None) => {
             let remedy = "install the package ca-certificates, or name a file by `ca-file` in the profile";

@@ -4,10 +4,10 @@ use super::former::{Az, Undo};
 use super::plan::folder_to_make;
 use super::{Config, Consent, Outcome, Plan, Step, Wanted, own_path, run as ran};
 use crate::callers::azure::az::WITH_KEYFOB;
-use crate::commands::findings::{Findings, Remedy};
+use crate::commands::findings::Findings;
 use crate::commands::print;
 use crate::config::edit;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, Hint};
 use crate::text::{clean, shell_quoted};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -162,7 +162,7 @@ pub(super) fn examine(findings: &mut Findings) {
         Some(az) => format!("programs run {}, which is not keyfob", az.display()),
     };
     let remedy = match found.find(|az| is_keyfob(az)).as_deref().and_then(Path::parent) {
-        Some(folder) => Remedy::Run(format!("export PATH={}:\"$PATH\"", shell_quoted(&folder.to_string_lossy()))),
+        Some(folder) => Hint::Command(format!("export PATH={}:\"$PATH\"", shell_quoted(&folder.to_string_lossy()))),
         None => "keyfob setup az FOLDER, and FOLDER before the others on PATH".into(),
     };
     findings.doubt("az", message, remedy);

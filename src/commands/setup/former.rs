@@ -11,9 +11,9 @@
 
 use super::kubernetes::Exec;
 use super::plan::{Plan, Step, create, digest, folder_to_make, remove_folders, replace};
-use crate::cache::ours_alone;
 use crate::failure::{Exit, Failure};
 use crate::secret::{Secret, expose_option};
+use crate::store::ours_alone;
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -2,10 +2,10 @@
 
 use super::former::{Host, Undo};
 use super::{Config, Consent, Outcome, Plan, Ran, Step, Wanted, is_program, own_path, plan, run as ran};
-use crate::commands::findings::{Findings, Remedy};
+use crate::commands::findings::Findings;
 use crate::commands::print;
 use crate::config::{HostPattern, HostRule, Profile, edit};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, Hint};
 use crate::text::{clean, shell_quoted};
 use anyhow::Result;
 use std::borrow::Cow;
@@ -258,13 +258,13 @@ pub(super) fn examine(findings: &mut Findings, rule: &HostRule) {
         findings.doubt(
             &subject,
             format!("it has the profile {:?}, but git does not ask keyfob", rule.profile),
-            Remedy::Run(connect),
+            Hint::Command(connect),
         );
         return;
     };
     if !is_program(&program, Path::new("/")) {
         let again = format!("keyfob setup git --undo {quoted} && keyfob setup git --profile {profile} {quoted}");
-        findings.bad(&subject, format!("git runs {program}, which is not there"), Remedy::Run(again));
+        findings.bad(&subject, format!("git runs {program}, which is not there"), Hint::Command(again));
         return;
     }
     findings.ok(&subject, format!("git runs {program} for the profile {:?}", rule.profile));
@@ -276,7 +276,7 @@ pub(super) fn examine(findings: &mut Findings, rule: &HostRule) {
             findings.bad(
                 &subject,
                 "git does not say which path it wants a token for, so it gets none",
-                Remedy::Run(remedy),
+                Hint::Command(remedy),
             );
         }
     }
@@ -346,7 +346,7 @@ impl Line {
     }
 
     /// What changes its file by these words of `git config`.
-    fn remedy(&self, words: &[&str]) -> Remedy {
+    fn remedy(&self, words: &[&str]) -> Hint {
         let Some(file) = self.origin.strip_prefix("file:") else {
             let remedy = "it comes from the environment: GIT_CONFIG_COUNT, GIT_CONFIG_PARAMETERS";
             return remedy.into();
@@ -356,16 +356,16 @@ impl Line {
             return remedy.into();
         }
         let words = ["git", "config", "--file", file].into_iter().chain(words.iter().copied());
-        Remedy::Run(plan::line(&words.map(str::to_owned).collect::<Vec<_>>()))
+        Hint::Command(plan::line(&words.map(str::to_owned).collect::<Vec<_>>()))
     }
 
     /// What removes its key.
-    fn removal(&self) -> Remedy {
+    fn removal(&self) -> Hint {
         self.remedy(&["--unset-all", &self.key])
     }
 
     /// What removes those of its key's values that match.
-    fn removal_of(&self, values: &str) -> Remedy {
+    fn removal_of(&self, values: &str) -> Hint {
         self.remedy(&["--unset-all", &self.key, values])
     }
 }
@@ -383,7 +383,7 @@ fn listed() -> Result<Vec<Line>> {
 }
 
 /// What else in git's configuration would come between keyfob and this host, and what to do about it.
-fn interfering(lines: &[Line], host: &HostPattern) -> Vec<(String, Remedy)> {
+fn interfering(lines: &[Line], host: &HostPattern) -> Vec<(String, Hint)> {
     let mut found = Vec::new();
     for line in lines {
         let (section, url, name) = line.parts();

@@ -7,10 +7,10 @@ use super::kubelogin;
 use super::plan::line;
 use super::profile::plain;
 use super::{Config, Consent, Outcome, Plan, Ran, Step, Wanted, is_program, on_path, own_name, own_path, run as ran};
-use crate::commands::findings::{Findings, Remedy};
+use crate::commands::findings::Findings;
 use crate::commands::print;
 use crate::config::{File, Profile, file_path};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, Hint};
 use crate::text::{clean, nearest, shell_quoted};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -443,7 +443,7 @@ pub(super) fn examine(findings: &mut Findings, config: &File, concerns: impl Fn(
             _ => "unset KUBECONFIG".to_owned(),
         };
         let message = format!("KUBECONFIG names {}, which is not there", first.display());
-        findings.doubt("kubectl", message, Remedy::Run(remedy));
+        findings.doubt("kubectl", message, Hint::Command(remedy));
     }
     for (name, exec) in files.execs().iter().filter(|(_, exec)| exec.is_keyfob()) {
         let Some((file, user)) = files.user(name) else { continue };
@@ -457,7 +457,7 @@ pub(super) fn examine(findings: &mut Findings, config: &File, concerns: impl Fn(
             findings.doubt(
                 &subject,
                 message,
-                Remedy::Run(format!("KEYFOB_CONFIG={} keyfob doctor", shell_quoted(own))),
+                Hint::Command(format!("KEYFOB_CONFIG={} keyfob doctor", shell_quoted(own))),
             );
             continue;
         }
@@ -471,7 +471,7 @@ pub(super) fn examine(findings: &mut Findings, config: &File, concerns: impl Fn(
         let program = &exec.command;
         if !is_program(program, file.parent().unwrap_or(file)) {
             let remedy = match known {
-                Some(profile) => Remedy::Run(again(&shell_quoted(profile))),
+                Some(profile) => Hint::Command(again(&shell_quoted(profile))),
                 None => again("NAME").into(),
             };
             findings.bad(&subject, format!("runs {program}, which is not there"), remedy);
@@ -482,7 +482,7 @@ pub(super) fn examine(findings: &mut Findings, config: &File, concerns: impl Fn(
             Ok(notes) if notes.is_empty() => findings.ok(&subject, format!("runs {program}")),
             Ok(notes) => {
                 for (what, remedy) in notes {
-                    findings.bad(&subject, what, Remedy::Run(remedy));
+                    findings.bad(&subject, what, Hint::Command(remedy));
                 }
             }
         }

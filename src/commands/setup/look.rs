@@ -158,7 +158,7 @@ impl Found {
             self.connected.push("az".to_owned());
             return;
         }
-        let entra = profiles.values().filter_map(|p| p.as_ref().ok()).filter(|p| p.preset.every_resource);
+        let entra = profiles.values().filter_map(|p| p.as_ref().ok()).filter(|p| p.preset.multi_resource);
         let entra: Vec<&str> = entra.map(Profile::title).collect();
         let title = match &az {
             Some(az) => format!("az: {}", clean(&az.to_string_lossy())),

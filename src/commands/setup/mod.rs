@@ -15,7 +15,7 @@ mod profile;
 use crate::commands::findings::Findings;
 use crate::commands::print;
 use crate::config::{Az, File};
-use crate::failure::Failure;
+use crate::failure::{Failure, Hint};
 use crate::text::clean;
 use anyhow::{Context, Result};
 use former::Undo;
@@ -152,7 +152,7 @@ fn run(words: &[String], environment: &[(&str, &str)], input: &str) -> Result<Ra
 }
 
 /// What a call that failed said, as a message and a hint: its own two lines are not put into one.
-fn said(stderr: &str) -> (String, Option<String>) {
+fn said(stderr: &str) -> (String, Option<Hint>) {
     let mut lines = stderr.lines();
     let first = lines.next().unwrap_or_default();
     let (why, ours) = match first.strip_prefix("error: ").or(first.strip_prefix("ERROR: ")) {
@@ -161,7 +161,7 @@ fn said(stderr: &str) -> (String, Option<String>) {
     };
     // az puts what mends it below without a word before it.
     let hint = lines.next().filter(|_| ours).map(|line| line.strip_prefix("hint: ").unwrap_or(line));
-    (clean(why), hint.filter(|hint| !hint.starts_with("fatal: ")).map(clean))
+    (clean(why), hint.filter(|hint| !hint.starts_with("fatal: ")).map(clean).map(Hint::from))
 }
 
 /// Where this very keyfob is.

@@ -10,9 +10,9 @@
 //! notice and nothing else. It holds no secret. Without such a place, or where the system does not tell processes apart,
 //! nothing is noticed.
 
-use super::Serial;
 use crate::clock::now_ms;
 use crate::config::SessionKey;
+use crate::session::Serial;
 use rustix::fs::{Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -29,7 +29,7 @@ const LENGTH: usize = 80;
 
 /// What the process that runs us was handed before, for the same request.
 #[derive(Debug)]
-pub struct Handed {
+pub struct HandedOut {
     file: OwnedFd,
     /// Tells process and request from all others.
     who: String,
@@ -37,7 +37,7 @@ pub struct Handed {
     last: Option<(Serial, i64)>,
 }
 
-impl Handed {
+impl HandedOut {
     /// Looks up what our parent process was handed for this session and request; `None` if that cannot be known.
     pub fn look(session: &SessionKey, request: &str) -> Option<Self> {
         let who = who(session, request)?;

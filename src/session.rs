@@ -1,9 +1,9 @@
 //! What one sign-in left behind, as it stands in the session's file.
 
+use crate::backoff::Backoff;
 use crate::clock::Timestamp;
 use crate::config::{AuthMethod, SessionKey};
-use crate::failure::{Exit, Failure};
-use crate::pause::Pause;
+use crate::failure::{Exit, Failure, Hint};
 use crate::providers::TokenKind;
 use crate::secret::{Secret, expose, expose_option};
 use serde::{Deserialize, Serialize};
@@ -53,11 +53,11 @@ pub struct Session {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<Pending>,
     /// The sign-in that just failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, rename = "refused", skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refusal>,
     /// The refresh that just failed, for those who waited for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trouble: Option<Trouble>,
+    pub last_error: Option<LastError>,
 }
 
 /// Who signed in, in the provider's words.
@@ -240,7 +240,7 @@ pub struct Refusal {
     pub message: String,
     /// What mends it, besides another try.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
+    pub hint: Option<Hint>,
     /// The code ran out, rather than that somebody said no.
     #[serde(default)]
     pub expired: bool,
@@ -248,7 +248,7 @@ pub struct Refusal {
 
 /// A refresh, or the start of a sign-in, that has just failed: those who waited for it need not try themselves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trouble {
+pub struct LastError {
     /// When, in milliseconds since the Unix epoch: finer than a timestamp, since it is compared with when a caller
     /// started to wait.
     pub at_ms: i64,
@@ -256,7 +256,7 @@ pub struct Trouble {
     pub message: String,
     /// What mends it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
+    pub hint: Option<Hint>,
     /// The exit code.
     pub exit: Exit,
     /// How often in a row the provider could not answer.
@@ -264,10 +264,10 @@ pub struct Trouble {
     pub failures: u32,
     /// How long it is left alone because of that.
     #[serde(default)]
-    pub pause: Pause,
+    pub pause: Backoff,
 }
 
-impl Trouble {
+impl LastError {
     /// What to write down about `error`.
     pub fn of(error: &anyhow::Error, at_ms: i64) -> Self {
         let failure = error.downcast_ref::<Failure>();
@@ -277,7 +277,7 @@ impl Trouble {
             hint: failure.and_then(|f| f.hint.clone()),
             exit: failure.map_or(Exit::Failed, |f| f.exit),
             failures: 0,
-            pause: Pause::default(),
+            pause: Backoff::default(),
         }
     }
 
@@ -311,7 +311,7 @@ impl Session {
             server: None,
             pending: None,
             refusal: None,
-            trouble: None,
+            last_error: None,
         }
     }
 

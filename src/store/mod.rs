@@ -11,20 +11,19 @@
 //!
 //! Nothing here follows a symbolic link below the folder, and nothing is read that another user owns or could read.
 
-mod handed;
+mod handed_out;
 mod held;
 mod lock;
-mod session;
 
-pub use handed::Handed;
+pub use handed_out::HandedOut;
 pub use lock::Lock;
-pub use session::{Account, Fetched, Metadata, Pending, Refusal, Serial, Session, Token, TokenKey, Trouble, VERSION};
 
-use crate::clock::{Timestamp, steady};
+use crate::clock::{Timestamp, boottime};
 use crate::config::SessionKey;
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
 use crate::secret::Buffer;
+use crate::session::{Session, VERSION};
 use anyhow::{Context, Result};
 use held::{HeldFile, Judged};
 use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, fsync, openat, renameat, statat, unlinkat};
@@ -258,12 +257,12 @@ impl SessionFile<'_> {
 
     /// Takes the lock that every write needs, waiting for it no longer than `limit`.
     pub fn lock(&self, limit: Duration) -> Result<Locked<'_>> {
-        let began = steady();
+        let began = boottime();
         loop {
             if let Some(locked) = self.try_lock()? {
                 return Ok(locked);
             }
-            if steady().saturating_sub(began) > limit {
+            if boottime().saturating_sub(began) > limit {
                 return Err(self.lock_is_held(limit).into());
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -518,7 +517,7 @@ pub(crate) fn ours_alone(stat: &Stat, path: &Path) -> Result<()> {
     if mode.intersects(Mode::RWXG | Mode::RWXO) {
         let why = format!("could not use {path}: other users can get at it (mode {:04o})", mode.as_raw_mode() & 0o7777);
         return Err(Failure::new(Exit::Failed, why)
-            .hint(format!("chmod go= {}", crate::text::shell_quoted(&path.to_string())))
+            .run(format!("chmod go= {}", crate::text::shell_quoted(&path.to_string())))
             .into());
     }
     Ok(())

@@ -7,7 +7,7 @@
 //!
 //! A holder that was suspended for longer than that finds out before it writes.
 
-use crate::clock::steady;
+use crate::clock::boottime;
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, fstat, futimens, linkat, openat};
 use rustix::fs::{renameat, unlinkat};
 use rustix::io::Errno;
@@ -57,12 +57,12 @@ impl Judged {
 
     /// Whether a lock file last touched at `touched` is known to be held still, from an earlier look at it or at an older one.
     fn is_held(&self, touched: Duration) -> bool {
-        self.0.get().is_some_and(|(known, until)| touched >= known && steady() < until)
+        self.0.get().is_some_and(|(known, until)| touched >= known && boottime() < until)
     }
 
     /// Remembers that the lock file last touched at `touched` will be held for at least this long.
     fn set(&self, touched: Duration, at_least: Duration) {
-        self.0.set(Some((touched, steady() + at_least)));
+        self.0.set(Some((touched, boottime() + at_least)));
     }
 }
 
@@ -92,7 +92,7 @@ impl HeldFile {
         // Flushed, since a file server shows it to others only then.
         let written = file.write_all(contents.as_bytes()).and_then(|()| file.sync_all());
         let made = written.and_then(|()| folder.try_clone()).map(|folder| {
-            let touched = Cell::new(steady());
+            let touched = Cell::new(boottime());
             Self { folder, name: name.to_owned(), file, contents, tag, touched }
         });
         made.map_err(|e| {
@@ -108,8 +108,8 @@ impl HeldFile {
 
     /// Says that it is still held, for one that is held for longer than others wait.
     pub(super) fn touch(&self) {
-        if steady().saturating_sub(self.touched.get()) >= TOUCH {
-            self.touched.set(steady());
+        if boottime().saturating_sub(self.touched.get()) >= TOUCH {
+            self.touched.set(boottime());
             // The file server's own clock.
             let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
             let _ = futimens(&self.file, &Timestamps { last_access: now, last_modification: now });

@@ -21,14 +21,14 @@ const ASKED_WITHOUT_MS: u64 = 60_000;
 
 /// How long to leave the provider alone, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pause {
+pub struct Backoff {
     /// While the old token lives.
     pub with_token_ms: u64,
     /// Without one.
     pub without_ms: u64,
 }
 
-impl Pause {
+impl Backoff {
     /// The pause after so many failures in a row, the last of which asked for `retry_after` seconds. `chance` is drawn
     /// from 0 to 1.
     pub fn after(failures: u32, retry_after: Option<u64>, chance: f64) -> Self {
@@ -62,21 +62,21 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_a_bound_and_are_short_for_those_who_have_no_token() {
-        let middle = |failures| Pause::after(failures, None, 0.5);
-        let pause = |with_token_ms, without_ms| Pause { with_token_ms, without_ms };
+        let middle = |failures| Backoff::after(failures, None, 0.5);
+        let pause = |with_token_ms, without_ms| Backoff { with_token_ms, without_ms };
         assert_eq!(middle(1), pause(30_000, 0));
         assert_eq!(middle(2), pause(60_000, 2_000));
         assert_eq!(middle(4), pause(240_000, 8_000));
         assert_eq!(middle(5), pause(300_000, 10_000));
         assert_eq!(middle(u32::MAX), pause(300_000, 10_000));
-        assert_eq!(Pause::after(2, None, 0.0), pause(30_000, 1_000));
-        assert_eq!(Pause::after(2, None, 1.0), pause(90_000, 3_000));
+        assert_eq!(Backoff::after(2, None, 0.0), pause(30_000, 1_000));
+        assert_eq!(Backoff::after(2, None, 1.0), pause(90_000, 3_000));
     }
 
     #[test]
     fn a_server_is_given_the_time_it_asks_for_and_no_more_than_is_sensible() {
-        assert_eq!(Pause::after(1, Some(60), 0.0), Pause { with_token_ms: 60_000, without_ms: 60_000 });
-        assert_eq!(Pause::after(1, Some(60), 1.0), Pause { with_token_ms: 90_000, without_ms: 90_000 });
-        assert_eq!(Pause::after(1, Some(u64::MAX), 0.0), Pause { with_token_ms: 300_000, without_ms: 60_000 });
+        assert_eq!(Backoff::after(1, Some(60), 0.0), Backoff { with_token_ms: 60_000, without_ms: 60_000 });
+        assert_eq!(Backoff::after(1, Some(60), 1.0), Backoff { with_token_ms: 90_000, without_ms: 90_000 });
+        assert_eq!(Backoff::after(1, Some(u64::MAX), 0.0), Backoff { with_token_ms: 300_000, without_ms: 60_000 });
     }
 }
