@@ -1,12 +1,12 @@
 //! What is on this machine: the configuration, the files it names, and the sessions.
 
 use crate::clock::{Timestamp, roughly};
-use crate::commands::findings::Findings;
 use crate::config::{self, File, Profile};
 use crate::failure::Hint;
 use crate::session::Session;
 use crate::store::Store;
 use crate::text::shell_quoted;
+use crate::tools::findings::Findings;
 use anyhow::{Context, Result};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

@@ -2,11 +2,11 @@
 
 use crate::address::Address;
 use crate::clock::roughly;
-use crate::commands::findings::Findings;
 use crate::config::Profile;
 use crate::failure::{Failure, Hint};
 use crate::oauth::Client;
 use crate::oauth::http::{Http, proxy, unreachable};
+use crate::tools::findings::Findings;
 use anyhow::Result;
 use std::time::Duration;
 
