@@ -58,7 +58,7 @@ pub struct Session {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<Pending>,
     /// The sign-in that just failed.
-    #[serde(default, rename = "refused", skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refusal>,
     /// The refresh that just failed, for those who waited for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

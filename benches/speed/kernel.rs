@@ -1,4 +1,4 @@
-//! What a cached answer asks of the kernel. That it is none of what is forbidden is a test (`tests/cached_path.rs`);
+//! What a cached answer asks of the kernel. That it is none of what is forbidden is a test (`tests/flows/cached_path.rs`);
 //! here is how much it is, beside the least that a program can ask.
 
 use std::collections::BTreeMap;

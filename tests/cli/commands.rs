@@ -1,0 +1,198 @@
+//! What a person runs: login, logout, status, and the plain token in its three forms.
+
+use crate::common::{LAB, PROGRAM, Scene, now, token};
+use keyfob_test_support::Output;
+use keyfob_test_support::provider::{Auto, Endpoint, Options, Reply};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+
+/// What ran well and said nothing but on stdout.
+#[track_caller]
+fn said(scene: &Scene, args: &[&str]) -> String {
+    let output = scene.silently(args.iter().copied());
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{args:?}: {}", output.stdout);
+    output.stdout
+}
+
+#[test]
+fn login_names_the_account_confirms_a_session_and_signs_in_again_when_forced() {
+    let scene = Scene::signed_in(Options::default());
+    let confirmed = said(&scene, &["login", "lab"]);
+    assert!(confirmed.starts_with("Signed in to lab as alice@example.com; the token is good until 20"), "{confirmed}");
+    assert!(confirmed.ends_with("Z.\n"), "{confirmed}");
+    assert_eq!((scene.idp.count("device"), scene.idp.count("token:refresh_token")), (1, 1));
+
+    scene.idp.auto(Auto::Approve);
+    let again = scene.prompting(["login", "--force"]);
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert_eq!(scene.idp.count("device"), 2);
+    scene.assert_proper();
+}
+
+#[test]
+fn logout_revokes_the_refresh_token_first_and_leaves_nothing() {
+    let scene = Scene::signed_in(Options::default());
+    assert_eq!(said(&scene, &["logout"]), "Signed out of lab (alice@example.com).\n");
+    assert_eq!(scene.names(), Vec::<String>::new());
+    let hints: Vec<_> =
+        scene.idp.requests().iter().filter_map(|r| r.field("token_type_hint").map(str::to_owned)).collect();
+    assert_eq!(hints, ["refresh_token", "access_token"]);
+    assert_eq!(said(&scene, &["logout"]), "Not signed in to lab.\n");
+    assert_eq!(said(&scene, &["logout", "--all"]), "There are no sessions.\n");
+}
+
+#[test]
+fn logout_deletes_what_could_not_be_revoked_and_says_so() {
+    let scene = Scene::signed_in(Options::default());
+    scene.idp.always(Endpoint::Revoke, Reply::error("unsupported_token_type"));
+    let output = scene.silently(["logout", "--all"]);
+    assert_eq!((output.code, output.stdout.as_str()), (Some(0), "Signed out of lab (alice@example.com).\n"));
+    assert_eq!(
+        output.stderr,
+        "warning: the session of lab is deleted here, but could not be revoked at the provider: unsupported_token_type\n"
+    );
+    assert_eq!(scene.names(), Vec::<String>::new());
+}
+
+#[test]
+fn status_tells_everything_but_the_secrets() {
+    let scene = Scene::signed_in(Options::default());
+    said(&scene, &["login", "lab"]);
+    let text = said(&scene, &["status"]).replace(scene.idp.issuer(), "ISSUER");
+    for line in [
+        "lab: signed in as alice@example.com\n",
+        "  provider  ISSUER\n",
+        "  client    keyfob\n",
+        "  renewal   renewed silently\n",
+        "  fetched   for `keyfob login`, less than a minute ago\n",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in\n{text}");
+    }
+    assert!(text.contains(" token, good for 59:") || text.contains(" token, good for 1:00:00"), "{text}");
+
+    let json: serde_json::Value = serde_json::from_str(&said(&scene, &["status", "--json"])).unwrap();
+    let session = &json["sessions"][0];
+    assert_eq!(session["profiles"], serde_json::json!(["lab"]));
+    assert_eq!(session["account"], "alice@example.com");
+    assert_eq!((&session["signed_in"], &session["refreshable"]), (&true.into(), &true.into()));
+
+    said(&scene, &["logout"]);
+    assert!(said(&scene, &["status"]).starts_with("lab: not signed in\n"));
+}
+
+#[test]
+fn status_shows_a_pending_sign_in_and_who_fetched_last() {
+    let scene = Scene::signed_in(Options::default());
+    let now = now();
+    scene.change(|session| {
+        session["fetched"] = json!({ "by": "git for https://git.example.com", "at": now - 200 });
+        session["pending"] = json!({
+            "device_code": "d3v1ce", "user_code": "WDJB-MJHT", "verification_uri": "https://id.example.com/device",
+            "scopes": [], "started_at": now - 3600, "expires_at": now + 630, "interval": 5,
+            "asked_by": "kubectl for https://10.0.0.1:6443",
+        });
+    });
+    let text = said(&scene, &["status"]);
+    assert!(text.contains("  fetched   for git for https://git.example.com, 3 minutes ago\n"), "{text}");
+    let (before, after) = text
+        .split_once("  sign-in   started for kubectl for https://10.0.0.1:6443, an hour ago; its code is good for 10:")
+        .unwrap_or_else(|| panic!("{text}"));
+    assert!(after.contains(" more\n            at https://id.example.com/device\n"), "{text}");
+    assert!(!before.contains("WDJB") && !after.contains("WDJB") && !text.contains("d3v1ce"), "{text}");
+}
+
+#[test]
+fn the_json_of_status_is_what_its_page_says() {
+    fn walk(value: &Value, path: &str, seen: &mut BTreeSet<String>) {
+        if !path.is_empty() {
+            seen.insert(path.to_owned());
+        }
+        match value {
+            Value::Array(items) => {
+                seen.remove(path);
+                let path = format!("{path}[]");
+                seen.insert(path.clone());
+                for item in items {
+                    walk(item, &path, seen);
+                }
+            }
+            Value::Object(members) => {
+                let dot = if path.is_empty() { "" } else { "." };
+                for (name, member) in members {
+                    walk(member, &format!("{path}{dot}{name}"), seen);
+                }
+            }
+            _ => {}
+        }
+    }
+    // Everything that there can be: a session that waits for a person, a damaged one, a profile that cannot be used.
+    let config = format!("default-profile = 'lab'\n{LAB}[profile.broken]\nprovider = 'entra'\n");
+    let scene = Scene::with(Options::default(), &config);
+    scene.sign_in();
+    let now = now();
+    scene.change(|session| {
+        session["pending"] = json!({
+            "device_code": "d", "user_code": "u", "verification_uri": "https://id.example.com/device", "scopes": [],
+            "started_at": now, "expires_at": now + 60, "interval": 5, "asked_by": "kubectl",
+        });
+    });
+    let damaged = scene.file().with_file_name("damaged.json");
+    std::fs::write(&damaged, "{").unwrap();
+    std::fs::set_permissions(&damaged, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let mut seen = BTreeSet::new();
+    walk(&serde_json::from_str(&said(&scene, &["status", "--json"])).unwrap(), "", &mut seen);
+    let page = std::fs::read_to_string("docs/status.md").unwrap();
+    let documented: BTreeSet<_> =
+        page.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once("` |")?.0.to_owned())).collect();
+    assert_eq!(seen, documented);
+}
+
+#[test]
+fn a_token_is_printed_raw_as_a_header_or_as_json() {
+    let scene = Scene::signed_in(Options::default());
+    let raw = token(&scene.silently(["token"]));
+    assert_eq!(said(&scene, &["token", "--format", "raw"]), format!("{raw}\n"));
+    assert_eq!(said(&scene, &["token", "--format", "header"]), format!("Authorization: Bearer {raw}\n"));
+    let line = said(&scene, &["token", "--format", "json"]);
+    assert_eq!(line.lines().count(), 1);
+    let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&json["token"], &json["token_kind"]), (&raw.into(), &"access".into()));
+    assert_eq!((&json["account"], &json["profile"]), (&"alice@example.com".into(), &"lab".into()));
+    let left = json["expires_at_epoch"].as_i64().unwrap() - now();
+    assert!((3000..=3600).contains(&left), "{line}");
+}
+
+#[test]
+fn a_request_comes_from_a_file_or_from_stdin_as_well_and_its_version_is_answered() {
+    let scene = Scene::signed_in(Options::default());
+    let request = r#"{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1beta1","spec":{}}"#;
+    let file = scene.keyfob.home().join("request.json");
+    std::fs::write(&file, request).unwrap();
+    let by_file = said(&scene, &["kubernetes", "--exec-info", file.to_str().unwrap()]);
+    assert!(
+        by_file.starts_with(r#"{"apiVersion":"client.authentication.k8s.io/v1beta1","kind":"ExecCredential","#),
+        "{by_file}"
+    );
+    assert_eq!(scene.keyfob.run_with_input(["kubectl", "--exec-info", "-"], request).stdout, by_file);
+    let v1 = said(&scene, &["kubernetes"]);
+    assert_eq!(v1, by_file.replace("v1beta1", "v1"));
+}
+
+#[test]
+fn the_log_says_that_an_answer_came_from_the_cache() {
+    let scene = Scene::signed_in(Options::default());
+    let mut command = scene.keyfob.command(["token"]);
+    let output = Output::of(command.env("KEYFOB_LOG", "debug"), b"");
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), "keyfob: the cache holds a token of lab\n"));
+}
+
+#[test]
+fn every_command_explains_itself_with_examples() {
+    let scene = Scene::new(Options::default());
+    for command in ["kubernetes", "token", "login", "logout", "status"] {
+        let help = said(&scene, &[command, "--help"]);
+        assert!(help.contains("\nExamples:\n"), "{PROGRAM} {command}: {help}");
+    }
+    assert!(said(&scene, &["--help"]).contains("Exit codes: 0 answered"));
+}

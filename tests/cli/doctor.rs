@@ -1,0 +1,825 @@
+//! `keyfob doctor`: everything that it finds doubtful or bad is provoked, its remedy followed, and then it is found good.
+//!
+//! What it looks at by way of other files is in their tests: a cache folder without locks in `no_locks`, a platform without
+//! certificate authorities beside the source.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use crate::common::kube::Home;
+use crate::common::{LAB, PROGRAM, Scene};
+use keyfob_test_support::provider::{Auto, Endpoint, Options, Reply};
+use keyfob_test_support::real::Missing;
+use keyfob_test_support::{Keyfob, Output, Stream, Streams, Terminal, need};
+use serde_json::{Value, json};
+
+/// A patient: keyfob in a home of its own, and a shell.
+struct Patient {
+    scene: Scene,
+    /// What the shell has run before.
+    before: String,
+}
+
+impl Patient {
+    /// With the profile `lab`, and Alice signed in.
+    fn well() -> Self {
+        Self { scene: Scene::signed_in(Options::default()), before: String::new() }
+    }
+
+    /// With this configuration; nobody has signed in.
+    fn with(options: Options, toml: &str) -> Self {
+        Self { scene: Scene::with(options, toml), before: String::new() }
+    }
+
+    fn keyfob(&self) -> &Keyfob {
+        &self.scene.keyfob
+    }
+
+    fn home(&self) -> &Path {
+        self.keyfob().home()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home().join(name)
+    }
+
+    fn config(&self) -> String {
+        fs::read_to_string(self.keyfob().config_file()).unwrap()
+    }
+
+    /// Adds to the configuration.
+    fn configure(&self, more: &str) {
+        self.keyfob().write_config(&(self.config() + more));
+    }
+
+    /// Has the shell run this before everything that it runs from now on.
+    fn first(&mut self, line: &str) {
+        self.before += &(self.spelt_out(line) + "\n");
+    }
+
+    fn spelt_out(&self, text: &str) -> String {
+        text.replace("HOME", self.home().to_str().unwrap()).replace("ISSUER", self.scene.idp.issuer())
+    }
+
+    /// Runs lines in the shell.
+    fn shell(&self, lines: &str) -> Output {
+        // What is on this machine's PATH is not the patient's.
+        let bin = self.path(".bin");
+        if !bin.exists() {
+            fs::create_dir(&bin).unwrap();
+            symlink(PROGRAM, bin.join("keyfob")).unwrap();
+            for program in ["git", "chmod", "rm"] {
+                let path = std::env::var_os("PATH").unwrap();
+                let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file());
+                symlink(found.unwrap(), bin.join(program)).unwrap();
+            }
+        }
+        let mut shell = self.keyfob().other(OsStr::new("/bin/sh"));
+        shell.env("PATH", bin).env("GIT_CONFIG_NOSYSTEM", "1").env("KEYFOB_PROMPT", "always").current_dir(self.home());
+        Output::of(shell.arg("-c").arg(self.before.clone() + &self.spelt_out(lines)), b"")
+    }
+
+    /// Runs a remedy as it is printed; what there is to ask is agreed to.
+    fn remedy(line: &str) -> String {
+        let command = line.strip_prefix("$ ").unwrap_or_else(|| panic!("not a command: {line}"));
+        ["kubernetes", "git", "az"].iter().fold(command.to_owned(), |command, tool| {
+            command.replace(&format!("keyfob setup {tool}"), &format!("keyfob setup {tool} --yes"))
+        })
+    }
+
+    #[track_caller]
+    fn follow(&self, line: &str) {
+        let ran = self.shell(&Self::remedy(line));
+        assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
+    }
+
+    /// What doctor says after these lines, but what is good.
+    #[track_caller]
+    fn complaints_after(&self, lines: &str, arguments: &str) -> Vec<String> {
+        let output = self.shell(&format!("{lines}\nkeyfob doctor {arguments}"));
+        let text = output.stdout.replace(self.home().to_str().unwrap(), "HOME");
+        let text = text.replace(self.scene.idp.issuer(), "ISSUER").replace(PROGRAM, "KEYFOB");
+        complaints(&Output { stdout: text, ..output })
+    }
+
+    #[track_caller]
+    fn complaints(&self, arguments: &str) -> Vec<String> {
+        self.complaints_after("", arguments)
+    }
+
+    #[track_caller]
+    fn assert_well(&self) {
+        assert_eq!(self.complaints(""), [""; 0]);
+    }
+
+    /// It complains of just this, and no longer once its remedy is followed.
+    #[track_caller]
+    fn assert_mended(&self, complaint: &str, remedy: &str) {
+        let remedy = format!("$ {remedy}");
+        assert_eq!(self.complaints("--offline"), [complaint, &remedy]);
+        self.follow(&remedy);
+        self.assert_well();
+    }
+
+    /// The same of a remedy that is for the shell itself.
+    #[track_caller]
+    fn assert_mended_in_the_shell(&self, complaint: &str, remedy: &str) {
+        let remedy = format!("$ {remedy}");
+        let complaints = self.complaints("");
+        assert_eq!(complaints[..2], [complaint, &remedy]);
+        assert_eq!(self.complaints_after(&Self::remedy(&remedy), ""), [""; 0]);
+    }
+}
+
+/// Each line but what is good and the number of each; the exit code is held to them.
+#[track_caller]
+fn complaints(output: &Output) -> Vec<String> {
+    assert_eq!(output.stderr, "", "{output:?}");
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut lines: Vec<String> = output.stdout.lines().filter(|line| !line.starts_with("ok ")).map(words).collect();
+    let total = lines.pop().unwrap();
+    let count = |word: &str| lines.iter().filter(|line| line.starts_with(word)).count();
+    let (doubt, bad) = (count("doubt "), count("bad "));
+    assert!(total.ends_with(&format!(" good, {doubt} doubtful, {bad} bad")), "{output:?}");
+    assert_eq!(output.code, Some(i32::from(bad > 0)), "{output:?}");
+    lines
+}
+
+fn chmod(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn whoever_is_well_is_told_what_was_looked_at() {
+    let patient = Patient::well();
+    let output = patient.shell("keyfob doctor");
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
+    let home = patient.home().to_str().unwrap();
+    let text = output.stdout.replace(home, "HOME").replace(patient.scene.idp.issuer(), "ISSUER");
+    let (authorities, others): (Vec<_>, Vec<_>) =
+        text.lines().partition(|line| line.starts_with("ok     trust store: "));
+    assert_eq!(
+        others,
+        [
+            "ok     configuration: 1 profile in HOME/config.toml",
+            "ok     cache: 1 session in HOME/cache",
+            "ok     session lab: signed in as alice@example.com",
+            "ok     proxy: none",
+            "ok     provider lab: ISSUER/.well-known/openid-configuration answers; a sign-in starts at ISSUER/device_authorization",
+            "6 good, 0 doubtful, 0 bad",
+        ]
+    );
+    assert!(matches!(authorities[..], [line] if line.ends_with(" certificate authorities of the platform")), "{text}");
+    let asked = patient.scene.idp.requests().len();
+    patient.shell("keyfob doctor --offline");
+    assert_eq!(patient.scene.idp.requests().len(), asked, "offline asks nobody");
+}
+
+#[test]
+fn a_terminal_has_rows_and_colours_unless_it_is_dumb_or_they_are_not_wanted() {
+    let patient = Patient::well();
+    let shown = |term: &str, no_color: &str, stdout: Stream| {
+        let mut command = patient.scene.command("auto", ["doctor", "--offline"]);
+        command.env("TERM", term).env("NO_COLOR", no_color);
+        let streams = Streams { stdout, ..Streams::default() };
+        let ended = Terminal::start_sized(command, streams, (24, 24)).wait();
+        (ended.screen + &ended.stdout).replace("\r\n", "\n").replace(patient.home().to_str().unwrap(), "HOME")
+    };
+    let session = "session lab:\n       signed in as\n       alice@example.com\n";
+    let coloured = shown("xterm", "", Stream::Terminal);
+    assert!(coloured.contains(&format!("\u{1b}[32mok\u{1b}[0m     {session}")), "{coloured}");
+    let plain = shown("xterm", "1", Stream::Terminal);
+    assert!(plain.contains(&format!("ok     {session}")), "{plain}");
+    assert_eq!(coloured.replace("\u{1b}[32m", "").replace("\u{1b}[0m", ""), plain, "what is not coloured is the same");
+    for lines in [shown("dumb", "", Stream::Terminal), shown("xterm", "", Stream::File)] {
+        assert!(lines.contains("ok     session lab: signed in as alice@example.com\n"), "{lines}");
+        assert!(!lines.contains('\u{1b}'), "{lines}");
+    }
+}
+
+#[test]
+fn its_json_is_the_documented_one() {
+    let patient = Patient::well();
+    patient.configure("[hosts]\n'https://git.example' = 'lab'\n");
+    let output = patient.shell("keyfob doctor --offline --json");
+    let json: Value = serde_json::from_str(&output.stdout).unwrap();
+    let findings = json["findings"].as_array().unwrap();
+    let place = patient.keyfob().config_file();
+    let first = json!({
+        "level": "ok", "subject": "configuration", "message": format!("1 profile in {}", place.display()),
+        "remedy": null, "runnable": false,
+    });
+    let last = json!({
+        "level": "doubt", "subject": "git https://git.example",
+        "message": "it has the profile \"lab\", but git does not ask keyfob",
+        "remedy": "keyfob setup git --profile lab https://git.example", "runnable": true,
+    });
+    assert_eq!((findings.first(), findings.last()), (Some(&first), Some(&last)));
+    let page = fs::read_to_string("docs/doctor.md").unwrap();
+    let said: Vec<_> = first.as_object().unwrap().keys().map(|member| format!("| `findings[].{member}` |")).collect();
+    let documented: Vec<_> = page.lines().filter(|line| line.starts_with("| `findings[].")).collect();
+    assert_eq!(said.len(), documented.len());
+    assert!(said.iter().all(|member| documented.iter().any(|line| line.starts_with(member))), "{documented:?}");
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read() {
+    let mut patient = Patient::well();
+    let (file, text) = (patient.keyfob().config_file(), patient.config());
+    fs::write(&file, text.replace("client-id", "clientid")).unwrap();
+    let wrong = "bad configuration: HOME/config.toml:3: unknown key `clientid`; did you mean `client-id`?";
+    assert_eq!(patient.complaints("--offline"), [wrong, "-> correct that"]);
+    assert_eq!(patient.complaints("--offline --profile lab"), [wrong, "-> correct that"]);
+    fs::write(&file, &text).unwrap();
+    patient.assert_well();
+
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    assert_eq!(
+        patient.complaints("--offline"),
+        [
+            "bad configuration: could not read configuration HOME/config.toml: Is a directory (os error 21)",
+            "-> KEYFOB_CONFIG names that file: correct or unset it",
+        ]
+    );
+    fs::remove_dir(&file).unwrap();
+
+    // Where it is looked for unless it is said.
+    let usual = patient.path(".config/keyfob/config.toml");
+    fs::create_dir_all(usual.parent().unwrap()).unwrap();
+    fs::write(&usual, &text).unwrap();
+    patient.assert_mended_in_the_shell(
+        "bad configuration: KEYFOB_CONFIG names HOME/config.toml, which is not there",
+        "unset KEYFOB_CONFIG",
+    );
+    fs::remove_file(&usual).unwrap();
+    patient.first("unset KEYFOB_CONFIG");
+    assert_eq!(
+        patient.complaints("--offline"),
+        [
+            "doubt configuration: HOME/.config/keyfob/config.toml is not there; every caller has to say everything by flags",
+            "-> keyfob setup --profile NAME --issuer URL --client-id ID",
+            "doubt session ISSUER: signed in as alice@example.com with client keyfob; no profile in config.toml leads to it",
+            "-> unless a caller uses it by its own flags: KEYFOB_CACHE_DIR=HOME/cache keyfob logout --issuer ISSUER \
+             --client-id keyfob",
+        ]
+    );
+    patient.follow("$ keyfob setup --yes --profile lab --issuer ISSUER --client-id keyfob");
+    patient.assert_well();
+}
+
+#[test]
+fn a_profile_that_is_not_there() {
+    let mut patient = Patient::well();
+    let unknown = patient.shell("keyfob doctor --profile lap");
+    assert_eq!((unknown.code, unknown.stdout.as_str()), (Some(2), ""));
+    assert_eq!(unknown.stderr, "error: there is no profile \"lap\"; did you mean `lab`?\n");
+    patient.first("export KEYFOB_PROFILE=lap");
+    patient.assert_mended_in_the_shell(
+        "bad KEYFOB_PROFILE: it names the profile \"lap\", which there is not",
+        "unset KEYFOB_PROFILE",
+    );
+}
+
+#[test]
+fn files_that_others_can_get_at_are_closed_by_the_remedy() {
+    let patient = Patient::well();
+    let config = patient.keyfob().config_file();
+    chmod(&config, 0o666);
+    let complaint = "bad configuration: other users can change HOME/config.toml (mode 0666)";
+    patient.assert_mended(complaint, "chmod go-w HOME/config.toml");
+
+    patient.configure("client-secret = 'hunter2'\n");
+    chmod(&config, 0o644);
+    let complaint = "bad configuration: other users can get at the client secret in HOME/config.toml (mode 0644)";
+    patient.assert_mended(complaint, "chmod go= HOME/config.toml");
+
+    chmod(&patient.keyfob().cache_dir(), 0o755);
+    let complaint = "bad cache: could not use HOME/cache: other users can get at it (mode 0755)";
+    patient.assert_mended(complaint, "chmod go= HOME/cache");
+
+    // Once for the folder, once for the profile.
+    let file = patient.scene.file();
+    chmod(&file, 0o644);
+    let place = file.display().to_string().replace(patient.home().to_str().unwrap(), "HOME");
+    let (why, remedy) =
+        (format!("could not use {place}: other users can get at it (mode 0644)"), format!("$ chmod go= {place}"));
+    assert_eq!(
+        patient.complaints("--offline"),
+        [format!("bad cache: {why}"), remedy.clone(), format!("bad session lab: {why}"), remedy.clone()]
+    );
+    patient.follow(&remedy);
+    patient.assert_well();
+}
+
+#[test]
+fn a_profile_that_cannot_be_used_says_why() {
+    let patient = Patient::well();
+    let secret = patient.path("secret");
+    patient.configure(&format!("client-secret-file = '{}'\n", secret.display()));
+    assert_eq!(
+        patient.complaints("--offline"),
+        [
+            "bad profile lab: could not read the client secret HOME/secret: No such file or directory (os error 2)",
+            "-> write it there, or correct `client-secret-file`",
+        ]
+    );
+    fs::write(&secret, "hunter2\n").unwrap();
+    chmod(&secret, 0o640);
+    let complaint = "bad profile lab: other users can get at the client secret in HOME/secret (mode 0640)";
+    patient.assert_mended(complaint, "chmod go= HOME/secret");
+
+    patient.configure("[profile.work]\nprovider = 'entra'\n");
+    assert_eq!(
+        patient.complaints(""),
+        [
+            "bad profile work: profile \"work\" has no `client-id`",
+            "-> add `client-id = \"…\"` below [profile.work] in HOME/config.toml, or pass --client-id",
+        ]
+    );
+    assert_eq!(patient.complaints("--profile lab"), [""; 0]);
+    patient.configure("client-id = 'x'\nclient-secret = 'y'\nclient-secret-file = 'z'\n");
+    chmod(&patient.keyfob().config_file(), 0o600);
+    assert_eq!(
+        patient.complaints("--offline"),
+        [
+            "bad profile work: HOME/config.toml:8: `client-secret` and `client-secret-file` exclude each other",
+            "-> correct that",
+        ]
+    );
+}
+
+#[test]
+fn who_is_not_signed_in_signs_in() {
+    let patient = Patient::with(Options::default(), LAB);
+    let there = "KEYFOB_CONFIG=HOME/config.toml KEYFOB_CACHE_DIR=HOME/cache";
+    patient.scene.idp.auto(Auto::Approve);
+    patient.assert_mended("doubt session lab: nobody is signed in", &format!("{there} keyfob login lab"));
+}
+
+#[test]
+fn what_a_sign_in_left_behind() {
+    let patient = Patient::well();
+    let file = patient.scene.file();
+    let place = file.display().to_string().replace(patient.home().to_str().unwrap(), "HOME");
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, "{").unwrap();
+    let remedy = format!("$ rm {place}");
+    let complaints = patient.complaints("--offline");
+    let damaged = format!("doubt cache: {place} is damaged: it is not a session (line 1, column 1)");
+    assert_eq!(complaints[..3], [&damaged, &remedy, "doubt session lab: nobody is signed in"]);
+    patient.follow(&remedy);
+    assert_eq!(patient.complaints("--offline")[0], "doubt session lab: nobody is signed in");
+    symlink("elsewhere", &file).unwrap();
+    let complaints = patient.complaints("--offline");
+    let linked = format!("could not use {place}: it is a symbolic link");
+    assert_eq!(complaints[..2], [&format!("bad cache: {linked}"), "-> remove it and sign in again"]);
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, whole).unwrap();
+    chmod(&file, 0o600);
+    patient.assert_well();
+
+    patient.scene.leave(-1);
+    patient.scene.idp.script(Endpoint::Token, [Reply::empty(503)]);
+    assert_eq!(patient.scene.silently(["token"]).code, Some(5));
+    let complaints = patient.complaints("");
+    let trouble = "doubt session lab: there was trouble when the provider was last asked: ";
+    assert!(complaints[0].starts_with(trouble), "{complaints:?}");
+    patient.follow(&complaints[1]);
+    patient.assert_well();
+
+    // As from a provider that gives no refresh token to this client.
+    patient.scene.change(|session| session["refresh_token"] = Value::Null);
+    patient.scene.leave(1900);
+    let [complaint, remedy] = &patient.complaints("--offline")[..] else { panic!("one complaint") };
+    assert_eq!(
+        complaint,
+        "doubt session lab: the token ends in 31 minutes, and the provider gave none to renew it with"
+    );
+    let (words, login) = remedy.split_once("; then ").unwrap();
+    let wanted =
+        "-> have the provider give this client refresh tokens; `offline_access` may have to be among the `scopes`";
+    assert_eq!(words, wanted);
+    patient.scene.idp.auto(Auto::Approve);
+    patient.follow(&format!("$ {login}"));
+    patient.assert_well();
+}
+
+#[test]
+fn a_provider_that_is_not_what_the_profile_says() {
+    let patient = Patient::well();
+    let text = patient.config();
+    let network = "-> check the network, the proxy (HTTPS_PROXY, NO_PROXY), and for a private authority `ca-file`";
+    patient.keyfob().write_config(&text.replace(patient.scene.idp.issuer(), "http://127.0.0.1:1"));
+    assert_eq!(
+        patient.complaints("")[4..],
+        [
+            "bad provider lab: could not reach http://127.0.0.1:1/.well-known/openid-configuration: connection refused",
+            network,
+        ]
+    );
+    patient.keyfob().write_config(&format!("{text}ca-file = '{}'\n", patient.path("ca.pem").display()));
+    assert_eq!(
+        patient.complaints(""),
+        [
+            "bad profile lab: HOME/config.toml:4: could not read the certificate file HOME/ca.pem: No such file or directory (os error 2)",
+            "-> `ca-file` must name a PEM file with certificates",
+        ]
+    );
+    patient.keyfob().write_config(&text);
+    patient.assert_well();
+
+    let other = Reply::json(200, &json!({ "issuer": "https://other.example" }));
+    patient.scene.idp.always(Endpoint::Discovery, other);
+    let complaints = patient.complaints("");
+    assert!(complaints[0].ends_with("it is of the issuer \"https://other.example\", not \"ISSUER\""), "{complaints:?}");
+    assert_eq!(complaints[1], "-> check `issuer`: it must be written exactly as the provider writes it");
+    patient.scene.idp.always(Endpoint::Discovery, Reply::json(200, &json!({ "issuer": patient.scene.idp.issuer() })));
+    assert_eq!(
+        patient.complaints(""),
+        ["bad provider lab: ISSUER publishes no token endpoint", "-> set `token-endpoint`"]
+    );
+    patient.scene.idp.always(Endpoint::Discovery, Reply::Real);
+    patient.assert_well();
+}
+
+#[test]
+fn a_server_without_a_device_endpoint_needs_one_by_hand() {
+    let options = Options { device_endpoint_in_metadata: false, ..Options::default() };
+    let patient = Patient::with(options, LAB);
+    assert_eq!(
+        patient.complaints("")[2..],
+        [
+            "bad provider lab: ISSUER publishes no device authorization endpoint (RFC 8628)",
+            "-> enable the device authorization grant at the provider, or set `device-authorization-endpoint` if it has one it does not publish",
+        ]
+    );
+    let endpoint = patient.scene.idp.url(Endpoint::Device);
+    patient.configure(&format!("device-authorization-endpoint = '{endpoint}'\n"));
+    assert_eq!(patient.complaints("").len(), 2, "only that nobody is signed in");
+}
+
+#[test]
+fn a_clock_that_is_off() {
+    for (clock, words) in [(7200, "2 hours behind"), (-7200, "2 hours ahead of")] {
+        let patient = Patient::with(Options { clock, ..Options::default() }, LAB);
+        assert_eq!(
+            patient.complaints("")[2..],
+            [
+                &format!("bad provider lab: this machine's clock is {words} the provider's"),
+                "-> set the clock, best by itself: timedatectl set-ntp true",
+            ]
+        );
+    }
+    let patient = Patient::with(Options { clock: 30, ..Options::default() }, LAB);
+    assert_eq!(patient.complaints("").len(), 2, "what is less than a minute harms nobody");
+}
+
+#[test]
+fn the_way_to_the_network() {
+    for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        let mut patient = Patient::well();
+        fs::write(patient.path("empty"), "").unwrap();
+        patient.first(&format!("export {name}=HOME/empty"));
+        let complaint = format!("bad trust store: {name} names no certificate authorities");
+        patient.assert_mended_in_the_shell(&complaint, &format!("unset {name}"));
+    }
+    let mut patient = Patient::well();
+    patient.first("export HTTPS_PROXY=ftp://proxy.example:3128");
+    let complaint = "bad proxy: HTTPS_PROXY is set, but is not the address of a proxy";
+    patient.assert_mended_in_the_shell(complaint, "unset HTTPS_PROXY");
+    patient.first("export HTTPS_PROXY=http://ada:hunter2@127.0.0.1:1 NO_PROXY=127.0.0.1");
+    let output = patient.shell("keyfob doctor").stdout;
+    assert!(
+        output.contains("ok     proxy: 127.0.0.1:1, by HTTPS_PROXY, but not for what NO_PROXY names\n"),
+        "{output}"
+    );
+    assert!(!output.contains("hunter2"), "{output}");
+    patient.assert_well();
+}
+
+#[test]
+fn what_git_really_runs() {
+    let patient = Patient::well();
+    patient.configure("[hosts]\n'https://git.example/team' = 'lab'\n");
+    let connect = "keyfob setup git --profile lab https://git.example/team";
+    let unasked = "doubt git https://git.example/team: it has the profile \"lab\", but git does not ask keyfob";
+    patient.assert_mended(unasked, connect);
+    let said = |text: &str| {
+        let output = patient.shell("keyfob doctor --offline").stdout.replace(PROGRAM, "KEYFOB");
+        assert!(output.contains(&format!("ok     git https://git.example/team: git runs {text}\n")), "{output}");
+    };
+    said("KEYFOB for the profile \"lab\"");
+
+    patient.follow("$ git config --global --unset credential.https://git.example/team.useHttpPath");
+    patient.assert_mended(
+        "bad git https://git.example/team: git does not say which path it wants a token for, so it gets none",
+        "git config --global credential.https://git.example/team.useHttpPath true",
+    );
+    // For every host is as good.
+    patient.follow("$ git config --global --unset credential.https://git.example/team.useHttpPath");
+    patient.follow("$ git config --global credential.useHttpPath true");
+    patient.assert_well();
+
+    let gitconfig = patient.path(".gitconfig");
+    let moved = fs::read_to_string(&gitconfig).unwrap().replace(PROGRAM, "/nowhere/keyfob");
+    fs::write(&gitconfig, moved).unwrap();
+    patient.assert_mended(
+        "bad git https://git.example/team: git runs /nowhere/keyfob, which is not there",
+        &format!("keyfob setup git --undo https://git.example/team && {connect}"),
+    );
+
+    // Another path of the same host is another matter.
+    let text = patient.config();
+    patient.keyfob().write_config(&text.replace("/team", "/other"));
+    let other = patient.complaints("--offline");
+    assert_eq!(other[0], unasked.replace("/team", "/other"));
+    patient.keyfob().write_config(&text);
+    patient.assert_well();
+
+    // A line that takes back the ones before it.
+    let text = fs::read_to_string(&gitconfig).unwrap();
+    fs::write(&gitconfig, format!("{text}[credential]\n\thelper =\n")).unwrap();
+    assert_eq!(patient.complaints("--offline")[0], unasked);
+
+    // By hand, and for every host.
+    fs::write(&gitconfig, "[credential]\n\thelper = keyfob\n\tuseHttpPath = true\n").unwrap();
+    assert!(patient.complaints("--offline")[0].ends_with("git runs git-credential-keyfob, which is not there"));
+    symlink(PROGRAM, patient.path(".bin/git-credential-keyfob")).unwrap();
+    patient.assert_well();
+}
+
+#[test]
+fn what_comes_between_git_and_keyfob() {
+    let patient = Patient::well();
+    patient.configure("[hosts]\n'https://git.example' = 'lab'\n");
+    patient.follow("$ keyfob setup git --profile lab https://git.example");
+    patient.follow("$ git init --quiet HOME/work");
+    let doubt = |line: &str, complaint: &str, remedy: &str| {
+        patient.follow(&format!("$ git -C HOME/work {line}"));
+        let complaint = format!("doubt git https://git.example: {complaint}");
+        let remedy = format!("$ {remedy}");
+        assert_eq!(patient.complaints_after("cd HOME/work", "--offline"), [complaint, remedy.clone()]);
+        patient.follow(&format!("$ cd HOME/work && {}", &remedy[2..]));
+        assert_eq!(patient.complaints_after("cd HOME/work", ""), [""; 0]);
+    };
+    let gitconfig = "HOME//.gitconfig";
+    doubt(
+        "config --global http.https://git.example.extraHeader 'AUTHORIZATION: basic aHVudGVyMg=='",
+        &format!(
+            "http.https://git.example.extraheader in {gitconfig} sends a credential of its own, which goes before keyfob's"
+        ),
+        &format!("git config --file {gitconfig} --unset-all http.https://git.example.extraheader '^AUTHORIZATION'"),
+    );
+    // Beside keyfob's own line, which stays.
+    doubt(
+        "config --global --add credential.https://git.example.helper '!echo password=hunter2 #'",
+        &format!(
+            "credential.https://git.example.helper in {gitconfig} is another helper for this host (!echo): git hands it the token"
+        ),
+        &format!("git config --file {gitconfig} --unset-all credential.https://git.example.helper '!(^$|keyfob)'"),
+    );
+    doubt(
+        "config credential.helper store",
+        "credential.helper in .git/config is another helper for this host (store): git hands it the token",
+        "git config --file .git/config --unset-all credential.helper '!(^$|keyfob)'",
+    );
+    doubt(
+        "config credential.https://git.example.username ada",
+        "credential.https://git.example.username in .git/config makes git ask for that user name",
+        "git config --file .git/config --unset-all credential.https://git.example.username",
+    );
+    doubt(
+        "config url.ssh://git@git.example/.insteadOf https://git.example/",
+        "url.ssh://git@git.example/.insteadof in .git/config sends git to ssh://git@git.example/ instead, where keyfob may not be asked",
+        "git config --file .git/config --unset-all url.ssh://git@git.example/.insteadof",
+    );
+    // A token in an address is not shown.
+    patient.follow("$ git -C HOME/work config url.https://x:hunter2@git.example/.insteadOf https://git.example/");
+    assert_eq!(
+        patient.complaints_after("cd HOME/work", "--offline"),
+        [
+            "doubt git https://git.example: url.https://git.example/.insteadof in .git/config sends git to https://git.example/ instead, where keyfob may not be asked",
+            "-> remove it: git config --file .git/config --edit",
+        ]
+    );
+    let sed = "sed -i '/^.url/,$d' \"$1\"";
+    fs::write(patient.path("editor"), format!("#!/bin/sh\n/bin/{sed}\n")).unwrap();
+    chmod(&patient.path("editor"), 0o755);
+    patient.follow("$ cd HOME/work && GIT_EDITOR=HOME/editor git config --file .git/config --edit");
+    assert_eq!(patient.complaints_after("cd HOME/work", ""), [""; 0]);
+    doubt(
+        "config remote.origin.url https://ada:hunter2@git.example/a.git",
+        "remote.origin.url in .git/config has a user name in it, which git sends along",
+        "git config --file .git/config remote.origin.url https://git.example/a.git",
+    );
+    let environment =
+        "export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=http.extraHeader GIT_CONFIG_VALUE_0='Authorization: x'";
+    assert_eq!(
+        patient.complaints_after(environment, "--offline"),
+        [
+            "doubt git https://git.example: http.extraheader in command line: sends a credential of its own, which goes before keyfob's",
+            "-> it comes from the environment: GIT_CONFIG_COUNT, GIT_CONFIG_PARAMETERS",
+        ]
+    );
+    assert_eq!(patient.complaints_after(&format!("{environment}\nunset GIT_CONFIG_COUNT"), "--offline"), [""; 0]);
+}
+
+#[test]
+fn a_user_name_that_hosts_ask_for_is_in_nobodys_way() {
+    let patient = Patient::well();
+    patient.configure("[hosts]\n'https://ada@git.example' = 'lab'\n");
+    patient.follow("$ keyfob setup git --profile lab https://ada@git.example");
+    patient.follow("$ git config --global credential.https://git.example.username ada");
+    patient.assert_well();
+}
+
+/// What the profile of a [`Cluster`] says.
+const AWAY: &str = "[profile.lab]\nissuer = 'http://127.0.0.1:1'\nclient-id = 'keyfob'\n";
+
+/// A home whose kubeconfig has the user `ada`, who runs keyfob for the profile `lab`; nobody is signed in.
+struct Cluster(Home);
+
+impl Cluster {
+    fn new() -> Result<Self, Missing> {
+        let home = Home::new(None)?;
+        fs::create_dir_all(home.path(".config/keyfob")).unwrap();
+        fs::write(home.path(".config/keyfob/config.toml"), AWAY).unwrap();
+        home.setup(&["--profile", "lab", "--user", "ada"]);
+        Ok(Self(home))
+    }
+
+    fn kubeconfig(&self) -> String {
+        fs::read_to_string(self.0.kubeconfig()).unwrap()
+    }
+
+    fn write(&self, kubeconfig: &str) {
+        fs::write(self.0.kubeconfig(), kubeconfig).unwrap();
+    }
+
+    /// Changes what has to be there.
+    #[track_caller]
+    fn change(&self, from: &str, to: &str) {
+        let text = self.kubeconfig();
+        assert!(text.contains(from), "{text}");
+        self.write(&text.replace(from, to));
+    }
+
+    fn shell(&self, lines: &str) -> Output {
+        let lines = lines.replace("HOME", self.0.keyfob.home().to_str().unwrap());
+        let lines = lines.replace("keyfob ", &format!("{PROGRAM} "));
+        Output::of(self.0.other(Path::new("/bin/sh")).args(["-c", &lines]), b"")
+    }
+
+    /// What doctor says after these lines, but what is good, and that nobody is signed in.
+    #[track_caller]
+    fn complaints_after(&self, lines: &str) -> Vec<String> {
+        let output = self.shell(&format!("{lines}\nkeyfob doctor --offline"));
+        let all = complaints(&Output { stdout: self.0.plain(&output.stdout), ..output });
+        assert_eq!(all[0], "doubt session lab: nobody is signed in");
+        all[2..].to_vec()
+    }
+
+    #[track_caller]
+    fn complaint(&self) -> [String; 2] {
+        self.complaints_after("").try_into().unwrap()
+    }
+
+    #[track_caller]
+    fn assert_well(&self) {
+        assert_eq!(self.complaints_after(""), [""; 0]);
+    }
+
+    /// It complains of just this, and no longer once its remedy is followed.
+    #[track_caller]
+    fn assert_mended(&self, complaint: &str, remedy: &str) {
+        assert_eq!(self.complaint(), [complaint, &format!("$ {remedy}")]);
+        let ran = self.shell(&remedy.replace("setup kubernetes", "setup kubernetes --yes"));
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        self.assert_well();
+    }
+}
+
+#[test]
+fn what_kubectl_really_runs() {
+    let cluster = need!(Cluster::new());
+    cluster.assert_well();
+    let output = cluster.shell("keyfob doctor --offline --profile lab").stdout;
+    assert!(cluster.0.plain(&output).contains("ok     kubectl ada: runs KEYFOB\n"), "{output}");
+    cluster.change(PROGRAM, "/nowhere/keyfob");
+    cluster.assert_mended(
+        "bad kubectl ada: runs /nowhere/keyfob, which is not there",
+        "keyfob setup kubernetes --profile lab --user ada",
+    );
+
+    cluster.change("- lab", "- lap");
+    assert_eq!(
+        cluster.complaint(),
+        [
+            "bad kubectl ada: asks for the profile \"lap\", which there is not",
+            "-> keyfob setup kubernetes --profile NAME --user ada",
+        ]
+    );
+    let other = cluster.shell("keyfob doctor --offline --profile lab").stdout;
+    assert!(!other.contains("kubectl"), "it does not ask for that one: {other}");
+    // Nothing is said of it where the configuration cannot be read.
+    let file = cluster.0.path(".config/keyfob/config.toml");
+    fs::write(&file, "profile = 3\n").unwrap();
+    assert!(!cluster.shell("keyfob doctor --offline").stdout.contains("kubectl"));
+    fs::write(&file, AWAY).unwrap();
+    // Its own configuration may well have it.
+    let own = cluster.0.path("own.toml");
+    fs::write(&own, AWAY.replace("lab", "lap")).unwrap();
+    cluster.change("env: null", &format!("env: [{{name: KEYFOB_CONFIG, value: {}}}]", own.display()));
+    let [complaint, remedy] = cluster.complaint();
+    assert_eq!(
+        complaint,
+        "doubt kubectl ada: runs KEYFOB with the configuration HOME/own.toml, which was not looked at"
+    );
+    let looked = cluster.shell(remedy.strip_prefix("$ ").unwrap()).stdout;
+    assert!(cluster.0.plain(&looked).contains("ok     kubectl ada: runs KEYFOB\n"), "{looked}");
+}
+
+#[test]
+fn what_comes_between_kubectl_and_keyfob() {
+    let cluster = need!(Cluster::new());
+    for (key, what) in [
+        ("token: hunter2", "a token of its own, which kubectl sends instead"),
+        ("tokenFile: /nowhere/token", "a token of its own, which kubectl sends instead"),
+        ("password: hunter2", "a password, which kubectl sends instead"),
+        ("client-certificate: /nowhere/ada.pem", "a client certificate, which API servers look at first"),
+        ("client-certificate-data: YQ==", "a client certificate, which API servers look at first"),
+    ] {
+        cluster.change("  user:\n", &format!("  user:\n    {key}\n"));
+        let name = key.split(':').next().unwrap();
+        cluster.assert_mended(
+            &format!("bad kubectl ada: the user \"ada\" has {what}"),
+            &format!("kubectl --kubeconfig=HOME/.kube/config config unset users.ada.{name}"),
+        );
+    }
+    cluster.change("  user:\n", "  user:\n    auth-provider:\n      name: oidc\n");
+    let [complaint, remedy] = cluster.complaint();
+    assert_eq!(
+        complaint,
+        "bad kubectl ada: the user \"ada\" has an auth-provider, besides which kubectl takes no program"
+    );
+    let ran = cluster.shell(remedy.strip_prefix("-> first: ").unwrap());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    cluster.assert_well();
+}
+
+#[test]
+fn a_kubeconfig_that_is_not_there_or_cannot_be_read() {
+    let cluster = need!(Cluster::new());
+    for (list, remedy) in [
+        ("HOME/.kube/config:/nowhere/config", "export KUBECONFIG=HOME/.kube/config"),
+        ("/nowhere/config", "unset KUBECONFIG"),
+    ] {
+        let before = format!("export KUBECONFIG={list}");
+        let doubt = "doubt kubectl: KUBECONFIG names /nowhere/config, which is not there";
+        assert_eq!(cluster.complaints_after(&before), [doubt, &format!("$ {remedy}")]);
+        assert_eq!(cluster.complaints_after(&format!("{before}\n{remedy}")), [""; 0]);
+    }
+    let good = cluster.kubeconfig();
+    cluster.write("users: 3\n");
+    let [complaint, remedy] = cluster.complaint();
+    let failed = "bad kubectl: `kubectl --kubeconfig=HOME/.kube/config config view --output=json` failed: ";
+    assert!(complaint.starts_with(failed), "{complaint}");
+    assert_eq!(remedy, "-> correct the kubeconfig, or KUBECONFIG");
+    cluster.write(&good);
+    cluster.assert_well();
+}
+
+#[test]
+fn which_az_comes_first() {
+    let mut patient = Patient::well();
+    patient.configure("[az]\nprofile = 'lab'\n");
+    let remedy = "-> keyfob setup az FOLDER, and FOLDER before the others on PATH";
+    let none = "doubt az: [az] is configured, but there is none on PATH";
+    assert_eq!(patient.complaints("--offline"), [none, remedy]);
+    let other = patient.path(".bin/az");
+    fs::write(&other, "#!/bin/sh\n").unwrap();
+    chmod(&other, 0o755);
+    let wrong = "doubt az: programs run HOME/.bin/az, which is not keyfob";
+    assert_eq!(patient.complaints("--offline"), [wrong, remedy]);
+    patient.follow("$ keyfob setup az HOME/tools");
+    patient.first("PATH=$PATH:HOME/tools");
+    patient.assert_mended_in_the_shell(wrong, "export PATH=HOME/tools:\"$PATH\"");
+}
+
+#[test]
+fn a_profile_alone_is_looked_at_with_what_asks_for_it() {
+    let patient = Patient::well();
+    patient.configure(
+        "[profile.gh]\nprovider = 'github'\nclient-id = 'x'\n[hosts]\n'https://git.example' = 'gh'\n[az]\nprofile = 'gh'\n",
+    );
+    let subjects = |arguments: &str| {
+        let complaints = patient.complaints(&format!("--offline {arguments}"));
+        let lines = complaints.iter().filter_map(|line| line.strip_prefix("doubt ")?.split(": ").next());
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(subjects("--profile gh"), ["session gh", "git https://git.example", "az"]);
+    assert_eq!(subjects("--profile lab"), [""; 0]);
+}

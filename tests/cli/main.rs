@@ -1,0 +1,23 @@
+//! What a person types and sees: commands, configuration, callers, setup, doctor, screens, completions, man pages, errors.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod azure;
+mod commands;
+mod completions;
+mod doctor;
+mod errors;
+mod errors_cache;
+mod errors_config;
+mod errors_setup;
+mod git_property;
+mod git_protocol;
+mod man;
+mod prompt;
+mod readme;
+mod screens;
+mod setup;
+mod setup_undo;

@@ -1,0 +1,133 @@
+//! README.md and docs/ say what is true of the source: keys and their flags, providers, commands, variables and examples.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use keyfob::config::{self, KEYS};
+use keyfob::failure::Exit;
+use keyfob::providers::{OPENID, PRESETS};
+
+const README: &str = include_str!("../../README.md");
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every page for people, by its path.
+fn pages() -> Vec<(PathBuf, String)> {
+    let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let others = ["README.md", "SECURITY.md", "CHANGELOG.md", "benches/README.md", "fuzz/README.md"];
+    let pages = docs.chain(others.map(|page| root().join(page)));
+    pages.map(|page| (page.clone(), fs::read_to_string(page).unwrap())).collect()
+}
+
+/// The blocks of code in this language.
+fn blocks<'p>(page: &'p str, language: &str) -> Vec<&'p str> {
+    let start = format!("```{language}\n");
+    page.split(&start).skip(1).filter_map(|rest| rest.split("```").next()).collect()
+}
+
+/// The rows of the table with this heading, as their cells.
+fn table<'p>(page: &'p str, heading: &str) -> Vec<Vec<&'p str>> {
+    let rows = page.split(heading).nth(1).unwrap_or_else(|| panic!("no table {heading:?}")).lines().skip(2);
+    let rows = rows.take_while(|line| line.starts_with('|'));
+    rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
+}
+
+#[test]
+fn every_key_of_a_profile_is_in_the_table_with_its_flag_and_its_help() {
+    let rows: Vec<_> =
+        table(README, "| key | flag | what it is | default |").iter().map(|row| row[..3].join(" | ")).collect();
+    let keys = KEYS.iter().map(|key| {
+        let flag = key.flag.map(|flag| format!("`--{flag} {}`", key.value)).unwrap_or_default();
+        let (help, _) = key.help.split_once(" [default").unwrap_or((key.help, ""));
+        format!("`{}` | {flag} | {help}", key.name)
+    });
+    assert_eq!(rows, keys.collect::<Vec<_>>());
+}
+
+#[test]
+fn every_provider_with_a_device_grant_is_named_and_only_those() {
+    let named = README.split("or a `provider`: ").nth(1).unwrap().split('.').next().unwrap();
+    let named: Vec<_> = named.split(',').map(str::trim).collect();
+    let able = PRESETS.iter().filter(|preset| preset.no_device_grant.is_none() && preset.name != OPENID.name);
+    assert_eq!(named, able.map(|preset| preset.name).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_command_is_in_the_table() {
+    let rows = table(README, "| command | what it does |");
+    for command in keyfob::cli::command().get_subcommands() {
+        let name = format!("`keyfob {}", command.get_name());
+        assert!(rows.iter().any(|row| row[0].contains(&name)), "{name}");
+    }
+}
+
+#[test]
+fn every_exit_code_is_in_the_table() {
+    let codes: Vec<_> =
+        table(README, "| exit code | meaning |").iter().map(|row| row[0].parse::<u8>().unwrap()).collect();
+    let exits = [Exit::Failed, Exit::Usage, Exit::SignInNeeded, Exit::Refused, Exit::Unreachable];
+    assert_eq!(codes, [0].into_iter().chain(exits.map(|exit| exit as u8)).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_configuration_shown_can_be_read() {
+    for (page, text) in pages() {
+        for block in blocks(&text, "toml") {
+            // A piece may map hosts to profiles that it does not show.
+            let said = block.lines().filter(|line| line.starts_with('"')).filter_map(|line| {
+                let rest = line.split_once("profile = \"").or_else(|| line.split_once("= \""))?.1;
+                rest.split('"').next()
+            });
+            let mut names: Vec<_> = said.filter(|name| !block.contains(&format!("[profile.{name}]"))).collect();
+            names.sort_unstable();
+            names.dedup();
+            let profiles = names.iter().fold(String::new(), |text, name| text + "\n[profile." + name + "]\n");
+            let read = config::read(&page, &format!("{block}{profiles}"));
+            assert!(read.is_ok(), "{}: {}", page.display(), read.unwrap_err());
+        }
+    }
+}
+
+#[test]
+fn every_command_line_shown_is_one() {
+    let mut lines = 0;
+    for (page, text) in pages() {
+        for line in blocks(&text, "sh").into_iter().flat_map(str::lines).filter(|line| line.starts_with("keyfob ")) {
+            let words = line.split("  #").next().unwrap().split(" | ").next().unwrap().split_whitespace();
+            if let Err(error) = keyfob::cli::command().try_get_matches_from(words) {
+                panic!("{}: {line}\n{error}", page.display());
+            }
+            lines += 1;
+        }
+    }
+    assert!(lines > 5, "{lines} command lines were found");
+}
+
+/// How GitHub calls a heading in an address.
+fn anchor(heading: &str) -> String {
+    let kept = heading.to_lowercase().replace(' ', "-");
+    kept.chars().filter(|c| c.is_alphanumeric() || *c == '-' || *c == '_').collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    for (page, text) in pages() {
+        for rest in text.split("](").skip(1) {
+            let link = rest.split(')').next().unwrap();
+            if link.contains("://") {
+                continue;
+            }
+            let (file, place) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            let target =
+                fs::read_to_string(&target).unwrap_or_else(|error| panic!("{}: {link}: {error}", page.display()));
+            let there = place.is_empty()
+                || target
+                    .lines()
+                    .any(|line| line.starts_with('#') && anchor(line.trim_start_matches(['#', ' '])) == place);
+            assert!(there, "{}: {link}", page.display());
+        }
+    }
+}

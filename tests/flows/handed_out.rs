@@ -1,0 +1,101 @@
+//! A Kubernetes client that asks again for the token it was just given has had it refused; what of that is noticed, and
+//! what is left alone. Here the test is the client: all its callers have the same parent process.
+
+#![cfg(target_os = "linux")]
+
+use std::fs;
+
+use crate::common::{self, Scene};
+use keyfob_test_support::Output;
+use keyfob_test_support::provider::{Endpoint, Options, Reply};
+use serde_json::Value;
+
+/// What client-go says.
+const REQUEST: &str =
+    r#"{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","spec":{"interactive":false}}"#;
+
+/// The token that a client gets with this request.
+#[track_caller]
+fn ask(scene: &Scene, request: &str) -> String {
+    let mut command = scene.command("never", ["kubernetes", "--token-kind", "access"]);
+    let output = Output::of(command.env("KUBERNETES_EXEC_INFO", request), b"");
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
+    let answer: Value = serde_json::from_str(&output.stdout).unwrap();
+    answer["status"]["token"].as_str().unwrap().to_owned()
+}
+
+fn refreshes(scene: &Scene) -> usize {
+    scene.idp.count("token:refresh_token")
+}
+
+#[test]
+fn the_token_just_given_is_replaced_once_for_the_process_that_asks_again() {
+    let scene = Scene::signed_in(Options::default());
+    let first = ask(&scene, REQUEST);
+    let second = ask(&scene, REQUEST);
+    assert_ne!(first, second);
+    // A server that refuses whatever it is given, and a client that tries again and again.
+    for _ in 0..5 {
+        assert_eq!(ask(&scene, REQUEST), second);
+    }
+    assert_eq!(refreshes(&scene), 1);
+}
+
+#[test]
+fn another_process_another_request_and_another_session_have_been_given_nothing() {
+    let scene = Scene::signed_in(Options::default());
+    let token = ask(&scene, REQUEST);
+    let other = REQUEST.replace("{\"interactive", "{\"cluster\":{\"server\":\"https://10.0.0.1\"},\"interactive");
+    assert_eq!(ask(&scene, &other), token);
+    let mut shell = scene.keyfob.other("sh");
+    let script = format!("{} kubernetes --token-kind access; :", common::PROGRAM);
+    let elsewhere = Output::of(shell.args(["-c", &script]).env("KUBERNETES_EXEC_INFO", REQUEST), b"");
+    assert!(elsewhere.stdout.contains(&token), "{elsewhere:?}");
+    assert_eq!(refreshes(&scene), 0);
+}
+
+#[test]
+fn a_client_that_does_not_keep_tokens_gets_the_same_one_again() {
+    let scene = Scene::signed_in(Options::default());
+    // Scripts say nothing; kube-rs claims a terminal that is not there, and asks three times.
+    for request in ["", r#"{"apiVersion":"client.authentication.k8s.io/v1","spec":{"interactive":true}}"#] {
+        let token = ask(&scene, request);
+        for _ in 0..3 {
+            assert_eq!(ask(&scene, request), token);
+        }
+    }
+    assert_eq!(refreshes(&scene), 0);
+    assert!(!scene.keyfob.home().join(".run/keyfob").exists());
+}
+
+#[test]
+fn a_token_that_only_seems_refused_is_handed_out_again_when_there_is_no_other() {
+    let scene = Scene::signed_in(Options::default());
+    let token = ask(&scene, REQUEST);
+    scene.idp.always(Endpoint::Token, Reply::empty(503));
+    assert_eq!(ask(&scene, REQUEST), token);
+
+    let scene = Scene::signed_in(Options::default());
+    let token = ask(&scene, REQUEST);
+    scene.change(|session| drop(session.as_object_mut().unwrap().remove("refresh_token")));
+    assert_eq!(ask(&scene, REQUEST), token);
+}
+
+#[test]
+fn what_is_remembered_is_one_line_in_memory_without_a_secret_for_this_user_alone() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let scene = Scene::signed_in(Options::default());
+    let token = ask(&scene, REQUEST);
+    let folder = scene.keyfob.home().join(".run/keyfob");
+    assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+    let files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let [file] = &files[..] else { panic!("{files:?}") };
+    let text = fs::read_to_string(file).unwrap();
+    assert_eq!((text.len(), text.lines().count(), text.contains(&token)), (80, 1, false), "{text}");
+
+    // A folder that others could write to is not used; the answer is the same.
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(ask(&scene, REQUEST), token);
+    assert_eq!(refreshes(&scene), 0);
+}

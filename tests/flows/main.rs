@@ -1,0 +1,22 @@
+//! What must hold of a session whatever happens: signing in and renewing, many callers at once, servers, disks, clocks and
+//! deaths that misbehave, and the promises of SECURITY.md.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod backoff;
+mod cached_path;
+mod clock;
+mod concurrency;
+mod conformance;
+mod disk;
+mod entra;
+mod handed_out;
+mod hostile;
+mod identity;
+mod login_steps;
+mod no_locks;
+mod secrets;
+mod survival;

@@ -1,0 +1,17 @@
+//! keyfob with the real programs: kubectl, git, the Azure SDKs, an OpenID provider, a browser. What is missing on the
+//! machine is skipped with a word on stderr; with `CI` set a skip is a failure.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod azure_sdk;
+mod browser;
+mod git;
+mod git_external;
+mod kubectl;
+mod oidc_provider;
+mod setup;
+mod setup_kubelogin;
+mod setup_kubernetes;
