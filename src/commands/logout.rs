@@ -51,12 +51,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let profiles: Vec<Profile> = Profile::all()?.into_values().filter_map(Result::ok).collect();
     for (file, _) in sessions {
-        match profiles.iter().find(|profile| profile.leads_to(file.key())) {
-            Some(profile) => sign_out(&file, Ok(profile), profile.title())?,
-            None => {
-                let by_its_file = Profile::of_session(file.key());
-                sign_out(&file, by_its_file.as_ref().map_err(|why| why.message.as_str()), &file.key().authority)?;
-            }
+        if let Some(profile) = profiles.iter().find(|profile| profile.leads_to(file.key())) {
+            sign_out(&file, Ok(profile), profile.title())?;
+        } else {
+            let by_its_file = Profile::of_session(file.key());
+            sign_out(&file, by_its_file.as_ref().map_err(|why| why.message.as_str()), &file.key().authority)?;
         }
     }
     Ok(())
