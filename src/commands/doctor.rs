@@ -42,7 +42,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut findings = Findings::default();
     let only = arguments.profile.as_deref();
     let (file, profiles) = files::configuration(&mut findings, only)?;
-    files::cache(&mut findings, &profiles);
+    let all = file.as_ref().is_some_and(|file| file.profiles.len() == profiles.len());
+    files::cache(&mut findings, &profiles, all);
     if !arguments.offline {
         provider::way(&mut findings);
         for profile in &profiles {

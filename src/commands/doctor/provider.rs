@@ -58,7 +58,7 @@ pub(super) fn profile(findings: &mut Findings, profile: &Profile) {
 }
 
 fn look(findings: &mut Findings, subject: &str, profile: &Profile) -> Result<()> {
-    let mut http = Http::new(profile.ca_file.as_deref())?;
+    let mut http = Http::new(profile.ca_file.as_ref())?;
     http.limit(LIMIT);
     let by_hand = profile.endpoints.token.as_ref().map(ToString::to_string);
     let url = by_hand.or(profile.issuer.as_ref().map(Address::openid_configuration)).unwrap_or_default();
