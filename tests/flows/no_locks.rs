@@ -126,13 +126,13 @@ fn whatever_a_file_system_says_that_has_no_locks() {
 }
 
 #[test]
-fn doctor_doubts_it_and_leaves_nothing_behind() {
+fn doctor_warns_of_it_and_leaves_nothing_behind() {
     need_strace!();
     let scene = Scene::signed_in(Options::default());
     let output = run(&scene, "never", &["doctor", "--offline"]);
-    let doubt = "doubt  cache: the file system has no locks; lock files take their place, which is slower when a process dies\n       \
+    let warning = "warn   cache: the file system has no locks; lock files take their place, which is slower when a process dies\n       \
                  -> set KEYFOB_CACHE_DIR to a folder on a local disk\n";
-    assert!(output.stdout.contains(doubt), "{output:?}");
+    assert!(output.stdout.contains(warning), "{output:?}");
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
     assert_tidy(&scene);
     let local = scene.silently(["doctor", "--offline"]).stdout;
