@@ -8,6 +8,7 @@
 //!  ├ process      what this process arranges about itself before it does anything else
 //!  └ cli          the command line, as clap sees it
 //!     ├ commands/     one file or folder per thing a person does: login logout status doctor setup completions
+//!     ├ tools/        one file per tool that can be connected: find it, connect, disconnect, check
 //!     ├ callers/      one file or folder per caller protocol: its request in, our Want out; a Credential in, its bytes out
 //!     │                 kubernetes  git  azure (az, azd)  token
 //!     └─┬ arguments   the flags of both: a profile's keys, and what a caller adds to them
@@ -52,6 +53,7 @@ pub mod secret;
 pub mod session;
 pub mod store;
 pub mod text;
+pub mod tools;
 pub mod zone;
 
 use std::ffi::OsString;

@@ -7,10 +7,12 @@ use crate::failure::{Exit, Failure, Hint};
 use crate::providers::TokenKind;
 use crate::secret::{Secret, expose, expose_option};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
-/// The layout this program reads and writes. A file with a higher number is left alone.
-pub const VERSION: u32 = 1;
+/// The layout this program writes. A file with a higher number is left alone; one of layout 1, which had no parts, is read,
+/// and written in this one.
+pub const VERSION: u32 = 2;
 
 /// A clock that has been set back by no more than this, in seconds, leaves tokens as good as they were.
 const CLOCK_STEP: u64 = 60;
@@ -28,6 +30,9 @@ pub struct Session {
     /// See [`SessionKey`].
     #[serde(default)]
     pub label: String,
+    /// See [`SessionKey`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, String>,
     /// Who signed in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<Account>,
@@ -53,7 +58,7 @@ pub struct Session {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<Pending>,
     /// The sign-in that just failed.
-    #[serde(default, rename = "refused", skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refusal>,
     /// The refresh that just failed, for those who waited for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -302,6 +307,7 @@ impl Session {
             authority: key.authority.clone(),
             client_id: key.client_id.clone(),
             label: key.label.clone(),
+            parts: key.parts.clone(),
             account: None,
             refresh_token: None,
             asked: Vec::new(),
@@ -317,7 +323,12 @@ impl Session {
 
     /// Which session this is.
     pub fn key(&self) -> SessionKey {
-        SessionKey { authority: self.authority.clone(), client_id: self.client_id.clone(), label: self.label.clone() }
+        SessionKey {
+            authority: self.authority.clone(),
+            client_id: self.client_id.clone(),
+            label: self.label.clone(),
+            parts: self.parts.clone(),
+        }
     }
 
     /// The token kept under `key`.

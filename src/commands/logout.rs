@@ -42,7 +42,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let Some(store) = Store::open()? else {
             return super::print(&format!("Not signed in to {}.\n", profile.title()));
         };
-        return sign_out(&store.session(&profile.session), Some(&profile), profile.title());
+        return sign_out(&store.session(&profile.session), Ok(&profile), profile.title());
     }
     let Some(store) = Store::open()? else { return super::print("There are no sessions.\n") };
     let sessions = store.contents()?.sessions;
@@ -51,17 +51,21 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let profiles: Vec<Profile> = Profile::all()?.into_values().filter_map(Result::ok).collect();
     for (file, _) in sessions {
-        let profile = profiles.iter().find(|p| p.session == *file.key());
-        sign_out(&file, profile, profile.map_or(&file.key().authority, |p| p.title()))?;
+        if let Some(profile) = profiles.iter().find(|profile| profile.leads_to(file.key())) {
+            sign_out(&file, Ok(profile), profile.title())?;
+        } else {
+            let by_its_file = Profile::of_session(file.key());
+            sign_out(&file, by_its_file.as_ref().map_err(|why| why.message.as_str()), &file.key().authority)?;
+        }
     }
     Ok(())
 }
 
-/// Revokes and deletes one session.
-fn sign_out(file: &SessionFile<'_>, profile: Option<&Profile>, title: &str) -> Result<()> {
+/// Revokes and deletes one session; `profile` is one that leads to it, or says why there is none.
+fn sign_out(file: &SessionFile<'_>, profile: Result<&Profile, &str>, title: &str) -> Result<()> {
     // A refresh that is under way is waited for, or its new token would outlive the sign-out.
     let waiting = "waiting for another process to renew the token";
-    let screen = || profile.and_then(|profile| Screen::find(profile.prompt));
+    let screen = || profile.ok().and_then(|profile| Screen::find(profile.prompt));
     let locked = while_waiting(waiting, screen, || file.lock(LOCK_LIMIT))?;
     let (session, notice) = locked.load()?;
     if let Some(notice) = notice {
@@ -82,8 +86,8 @@ fn sign_out(file: &SessionFile<'_>, profile: Option<&Profile>, title: &str) -> R
 }
 
 /// RFC 7009: the refresh token first, since that ends the grant; then the access tokens, which some servers keep alive.
-fn revoke(session: &Session, profile: Option<&Profile>) -> Result<(), String> {
-    let profile = profile.ok_or("no profile in config.toml belongs to it")?;
+fn revoke(session: &Session, profile: Result<&Profile, &str>) -> Result<(), String> {
+    let profile = profile.map_err(|why| format!("no profile in config.toml leads to it, and {why}"))?;
     let host = Address::parse(&profile.session.authority).map(|address| address.host()).unwrap_or_default();
     while_waiting(
         &format!("waiting for {host} to revoke the session"),

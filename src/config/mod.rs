@@ -1,19 +1,21 @@
 //! Which profile answers, and what it says: flags over environment over `config.toml`.
 //!
 //! `keys` is the table of what a profile can say, `settings` what was said and where, `file` the TOML; this file picks
-//! the profile, and `profile` turns its settings into checked values.
+//! the profile, `profile` turns its settings into checked values, and `identity` is what its session is known by.
 
 pub mod edit;
 mod file;
 pub mod hosts;
+mod identity;
 mod keys;
 mod profile;
 mod settings;
 
 pub use file::{Az, File, load, path as file_path};
 pub use hosts::{HostPattern, HostRule, Target};
+pub use identity::{CaFile, SessionKey};
 pub use keys::{KEYS, Key, Shape, text, word};
-pub use profile::{AuthMethod, Endpoints, Profile, PromptMode, SessionKey};
+pub use profile::{AuthMethod, Endpoints, Profile, PromptMode};
 pub use settings::{Origin, Settings};
 
 use crate::failure::Failure;

@@ -1,6 +1,7 @@
 //! A profile: its settings as checked values, with the provider's row filled in.
 
 use super::file_name;
+use super::identity::{CaFile, SessionKey};
 use super::keys;
 use super::settings::{Origin, Settings, meant};
 use crate::address::Address;
@@ -10,8 +11,9 @@ use crate::secret::Secret;
 use crate::text::shell_quoted;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// [`Profile::refusal_memory`] where the profile does not say: longer than a command that retries, shorter than a person's
 /// patience.
@@ -36,17 +38,6 @@ pub enum AuthMethod {
     ClientSecretBasic,
     /// In the form body.
     ClientSecretPost,
-}
-
-/// What identifies a session: one sign-in's tokens are shared by every profile that agrees on these.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionKey {
-    /// The issuer; for providers with many issuers and one sign-in, their home; without either, the token endpoint.
-    pub authority: String,
-    /// The client id.
-    pub client_id: String,
-    /// The profile's `account`, or empty.
-    pub label: String,
 }
 
 /// Endpoints known before any discovery: given by hand, or by the provider's row.
@@ -87,14 +78,14 @@ pub struct Profile {
     pub resource: Option<String>,
     /// The only account that may sign in.
     pub account: Option<String>,
-    /// Other parameters of the device authorization request.
+    /// Other parameters of the request that begins a sign-in; no other request has them.
     pub extra: Vec<(String, String)>,
     /// Least life a cached token must have left, in seconds.
     pub min_ttl: Option<u64>,
     /// How long a refused or expired sign-in is not asked for again, in seconds.
     pub refusal_memory: u64,
     /// Certificate authorities besides the system's.
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<CaFile>,
     /// Where a sign-in may be shown.
     pub prompt: PromptMode,
     /// How the client secret is sent, if it was said.
@@ -119,22 +110,25 @@ impl Profile {
         let Server { issuer, issuer_template, endpoints, account_source, authority } = said.server(preset)?;
         let client_id = said.client(preset)?;
         let label = said.owned("account").unwrap_or_default();
+        let extra = said.extra()?;
+        let ca_file = said.ca_file()?;
+        let parts = said.parts(preset, &extra, ca_file.as_ref());
         Ok(Self {
             preset,
             issuer,
             issuer_template,
             endpoints,
             account_source,
-            session: SessionKey { authority, client_id, label },
+            session: SessionKey { authority, client_id, label, parts },
             scopes: said.scopes(preset)?,
             token_kind: settings.one("token-kind").map(|w| if w == "id" { TokenKind::Id } else { TokenKind::Access }),
             audience: said.owned("audience"),
             resource: said.owned("resource"),
             account: said.owned("account"),
-            extra: said.extra()?,
+            extra,
             min_ttl: settings.one("min-ttl").and_then(|s| s.parse().ok()),
             refusal_memory: settings.one("refusal-memory").and_then(|s| s.parse().ok()).unwrap_or(REFUSAL_MEMORY),
-            ca_file: settings.one("ca-file").map(PathBuf::from),
+            ca_file,
             prompt: match settings.one("prompt") {
                 Some("always") => PromptMode::Always,
                 Some("never") => PromptMode::Never,
@@ -205,6 +199,46 @@ impl Profile {
     /// The session that this profile has with `--account LABEL`.
     pub fn with_account(&self, label: &str) -> SessionKey {
         SessionKey { label: label.to_owned(), ..self.session.clone() }
+    }
+
+    /// Whether this is the profile's session, or the one it has with `--account` and the session's label.
+    pub fn leads_to(&self, session: &SessionKey) -> bool {
+        self.session == *session || (!session.label.is_empty() && self.with_account(&session.label) == *session)
+    }
+
+    /// A nameless profile that leads to this session, by what its file says. Fails where that is not enough: of a
+    /// `ca-file` only the digest is known. A client secret is not known either.
+    pub fn of_session(session: &SessionKey) -> Result<Self, Failure> {
+        let SessionKey { authority, client_id, label, parts } = session;
+        let row = PRESETS.iter().find(|row| row.authority == Some(authority));
+        let (server, at) = match row {
+            Some(row) => ("provider", row.name),
+            None if parts.get("token-endpoint") == Some(authority) => ("token-endpoint", authority.as_str()),
+            None => ("issuer", authority.as_str()),
+        };
+        let mut extra = Vec::new();
+        let mut said = vec![(server, at), ("client-id", client_id)];
+        said.extend(Some(("account", label.as_str())).filter(|(_, label)| !label.is_empty()));
+        for (name, value) in parts {
+            match name.strip_prefix(EXTRA) {
+                Some(name) => extra.push(format!("{name}={value}")),
+                None => said.push((name, value)),
+            }
+        }
+        let mut flags = Settings::default();
+        let all = said.into_iter().map(|(name, value)| (name, vec![value.to_owned()]));
+        for (name, items) in all.chain(Some(("extra", extra)).filter(|(_, extra)| !extra.is_empty())) {
+            let Some((key, flag)) = keys::key(name).filter(|_| name != "ca-file").and_then(|k| Some((k, k.flag?)))
+            else {
+                return Err(Failure::usage(format!("its file does not say which `{name}` it has")));
+            };
+            flags.set(key, items, Origin::Flag(flag)).map_err(Failure::usage)?;
+        }
+        let profile = Self::resolve(None, Settings::default(), flags)?;
+        if profile.session != *session {
+            return Err(Failure::usage("its file does not say enough about it"));
+        }
+        Ok(profile)
     }
 
     /// The tenant, if the profile names one that is no group of tenants.
@@ -370,9 +404,38 @@ impl Said<'_> {
         if let Some((reserved, _)) = pairs.clone().find(|(name, _)| RESERVED.contains(name)) {
             return Err(self.wrong("extra", &format!("cannot set `{reserved}`, which keyfob sends itself")));
         }
-        Ok(pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).collect())
+        let mut extra: Vec<(String, String)> = Vec::new();
+        for (name, value) in pairs {
+            // RFC 6749, section 3.1: no parameter is sent twice.
+            if extra.iter().any(|(known, _)| known == name) {
+                return Err(self.wrong("extra", &format!("names {name:?} twice")));
+            }
+            extra.push((name.to_owned(), value.to_owned()));
+        }
+        Ok(extra)
+    }
+
+    fn ca_file(&self) -> Result<Option<CaFile>, Failure> {
+        let Some(file) = self.settings.one("ca-file") else { return Ok(None) };
+        CaFile::read(file.into()).map(Some).map_err(|why| {
+            let what = format!("{}: {why}", self.settings.place("ca-file"));
+            Failure::usage(what).hint("`ca-file` must name a PEM file with certificates")
+        })
+    }
+
+    /// What shapes a grant besides authority, client and account. Where every refresh names the resource it is for, the
+    /// resource is no part of the grant.
+    fn parts(&self, preset: &Preset, extra: &[(String, String)], ca_file: Option<&CaFile>) -> BTreeMap<String, String> {
+        let by_hand = ["device-authorization-endpoint", "token-endpoint", "revocation-endpoint"];
+        let targets = ["audience", "resource"].into_iter().filter(|_| !preset.multi_resource);
+        let said = by_hand.into_iter().chain(targets).filter_map(|key| Some((key.to_owned(), self.owned(key)?)));
+        let extra = extra.iter().map(|(name, value)| (format!("{EXTRA}{name}"), value.clone()));
+        said.chain(extra).chain(ca_file.map(|file| ("ca-file".to_owned(), file.digest()))).collect()
     }
 }
+
+/// In front of the name of a parameter of `extra`, in [`SessionKey::parts`].
+const EXTRA: &str = "extra.";
 
 /// Parameters that the protocol itself uses.
 const RESERVED: &[&str] = &[
@@ -496,6 +559,15 @@ mod tests {
     }
 
     #[test]
+    fn no_extra_parameter_is_given_twice() {
+        let key = keys::key("extra").unwrap();
+        let mut settings = Settings::default();
+        settings.set(key, vec!["a=1".into(), "b=1".into(), "a=2".into()], Origin::Flag("extra")).unwrap();
+        let said = Said { name: None, settings: &settings };
+        assert_eq!(said.extra().unwrap_err().message, "--extra: `extra` names \"a\" twice");
+    }
+
+    #[test]
     fn values_that_cannot_be_are_refused_with_their_place() {
         for (values, message) in [
             (
@@ -537,9 +609,53 @@ mod tests {
                 "--extra: `extra` cannot set `client_id`, which keyfob sends itself",
             ),
             (&[("token-endpoint", "https://a.example/token"), ("client-id", "c")], "this profile has no `issuer`"),
+            (
+                &[("issuer", "https://a.example"), ("ca-file", "/nowhere"), ("client-id", "c")],
+                "--ca-file: could not read the certificate file /nowhere: No such file or directory (os error 2)",
+            ),
         ] {
             assert_eq!(resolved(values).unwrap_err().message, message);
         }
+    }
+
+    #[test]
+    fn a_session_leads_back_to_a_profile_that_has_it() {
+        for values in [
+            &[("issuer", "https://id.example.com"), ("client-id", "c"), ("account", "ada"), ("audience", "a")][..],
+            &[("provider", "entra"), ("client-id", "c"), ("tenant", "contoso.com"), ("resource", "no part of it")],
+            &[
+                ("provider", "gitlab"),
+                ("client-id", "c"),
+                ("extra", "a=b=c"),
+                ("revocation-endpoint", "https://r.example"),
+            ],
+            &[
+                ("token-endpoint", "https://t.example"),
+                ("device-authorization-endpoint", "https://d.example"),
+                ("client-id", "c"),
+            ],
+        ] {
+            let session = resolved(values).unwrap().session;
+            let back = Profile::of_session(&session).unwrap();
+            assert_eq!(back.session, session);
+            assert!(back.leads_to(&session));
+        }
+        let entra = resolved(&[("provider", "entra"), ("client-id", "c"), ("audience", "a")]).unwrap().session;
+        assert!(entra.parts.is_empty(), "one sign-in serves every resource");
+        let unknown = |part: &str| SessionKey { parts: [(part.to_owned(), "x".to_owned())].into(), ..entra.clone() };
+        for part in ["ca-file", "client-secret", "audience", "new"] {
+            assert!(Profile::of_session(&unknown(part)).is_err(), "{part}");
+        }
+    }
+
+    #[test]
+    fn account_flags_lead_to_sessions_of_their_own() {
+        let profile =
+            resolved(&[("issuer", "https://id.example.com"), ("client-id", "c"), ("account", "ada")]).unwrap();
+        let leads = |label: &str| profile.leads_to(&profile.with_account(label));
+        assert_eq!([leads("ada"), leads("bob"), leads("")], [true, true, false]);
+        let other = SessionKey { client_id: "d".into(), ..profile.session.clone() };
+        assert!(!profile.leads_to(&other));
     }
 
     #[test]

@@ -5,13 +5,12 @@
 
 use crate::address::has_whole_port;
 use crate::clock::{Skew, Timestamp, boottime};
+use crate::config::CaFile;
 use crate::failure::{Exit, Failure};
 use crate::secret::Buffer;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use http::Uri;
 use rustls::CertificateError;
-use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
@@ -71,7 +70,7 @@ pub fn proxy() -> Result<Option<(&'static str, Proxy)>, Failure> {
 
 impl Http {
     /// Trusts the platform's certificate authorities and those in `ca_file`.
-    pub fn new(ca_file: Option<&Path>) -> Result<Self> {
+    pub fn new(ca_file: Option<&CaFile>) -> Result<Self> {
         let roots = match ca_file {
             None => RootCerts::PlatformVerifier,
             Some(file) => {
@@ -141,23 +140,19 @@ impl Http {
 }
 
 /// The certificates of a PEM file.
-fn authorities(file: &Path) -> Result<Vec<Certificate<'static>>> {
-    let wrong = |why: String| Failure::usage(why).hint("`ca-file` must name a PEM file with certificates");
-    let mut pem = Vec::new();
-    std::fs::File::open(file)
-        .and_then(|f| f.take(LARGEST).read_to_end(&mut pem))
-        .map_err(|e| wrong(e.to_string()))
-        .with_context(|| format!("could not read the certificate file {}", file.display()))?;
+fn authorities(file: &CaFile) -> Result<Vec<Certificate<'static>>, Failure> {
+    let wrong = |what: &str| {
+        Failure::usage(format!("{} {what}", file.path.display()))
+            .hint("`ca-file` must name a PEM file with certificates")
+    };
     let mut certificates = Vec::new();
-    for item in ureq::tls::parse_pem(&pem) {
-        if let ureq::tls::PemItem::Certificate(certificate) =
-            item.map_err(|_| wrong(format!("{} is not a PEM file", file.display())))?
-        {
+    for item in ureq::tls::parse_pem(&file.pem) {
+        if let ureq::tls::PemItem::Certificate(certificate) = item.map_err(|_| wrong("is not a PEM file"))? {
             certificates.push(certificate);
         }
     }
     if certificates.is_empty() {
-        return Err(wrong(format!("{} holds no certificate", file.display())).into());
+        return Err(wrong("holds no certificate"));
     }
     Ok(certificates)
 }

@@ -50,7 +50,7 @@ impl<'p> Client<'p> {
     /// Finds the endpoints: given by hand, by the provider's row, or by discovery, which has `limit` for all its requests.
     /// `known` is what an earlier discovery found; the second value is what was found now and is worth keeping.
     pub fn new(profile: &'p Profile, known: Option<&Metadata>, limit: Duration) -> Result<(Self, Option<Metadata>)> {
-        let mut http = Http::new(profile.ca_file.as_deref())?;
+        let mut http = Http::new(profile.ca_file.as_ref())?;
         let by_hand = &profile.endpoints;
         let complete = by_hand.device_authorization.is_some() && by_hand.token.is_some();
         let now = Timestamp::now();

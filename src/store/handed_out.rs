@@ -15,7 +15,7 @@ use crate::config::SessionKey;
 use crate::session::Serial;
 use rustix::fs::{Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
-use siphasher::sip128::{Hasher128, SipHasher13};
+use siphasher::sip128::Hasher128;
 use std::hash::Hasher;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -83,8 +83,8 @@ fn who(session: &SessionKey, request: &str) -> Option<String> {
     // tells it from others that had its number before (proc_pid_stat(5)).
     let behind = line[..read].rsplit(|byte| *byte == b')').next()?;
     let started = std::str::from_utf8(behind).ok()?.split_ascii_whitespace().nth(19)?;
-    let mut digest = SipHasher13::new();
-    for part in [&parent.to_string(), started, &session.authority, &session.client_id, &session.label, request] {
+    let mut digest = session.digest();
+    for part in [&parent.to_string(), started, request] {
         digest.write(&(part.len() as u64).to_le_bytes());
         digest.write(part.as_bytes());
     }

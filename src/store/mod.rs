@@ -25,9 +25,8 @@ use crate::session::{Session, VERSION};
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, Mode, OFlags, fstat, fsync, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
-use siphasher::sip128::{Hasher128, SipHasher13};
+use siphasher::sip128::Hasher128;
 use std::fs::File;
-use std::hash::Hasher;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -196,7 +195,8 @@ pub fn parse(bytes: &[u8], key: Option<&SessionKey>) -> Found {
         Ok(session) if key.is_some_and(|k| *k != session.key()) => {
             Found::Damaged("it belongs to another session".into())
         }
-        Ok(session) => Found::Session(Box::new(session)),
+        // Written again, a file of an older layout has this one.
+        Ok(session) => Found::Session(Box::new(Session { version: session.version.max(VERSION), ..session })),
         // serde_json quotes values of the wrong type; the position is enough and holds no secret.
         Err(e) => Found::Damaged(format!("it is not a session (line {}, column {})", e.line(), e.column())),
     }
@@ -410,13 +410,8 @@ impl Locked<'_> {
 
 /// A session's file name without its ending: the authority's host for people, a digest of the whole key for certainty.
 fn stem(key: &SessionKey) -> String {
-    let mut digest = SipHasher13::new();
-    for part in [&key.authority, &key.client_id, &key.label] {
-        digest.write(&(part.len() as u64).to_le_bytes());
-        digest.write(part.as_bytes());
-    }
     let host = key.authority.split("://").nth(1).unwrap_or_default().split(['/', ':']).next().unwrap_or_default();
     let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.')).take(64).collect();
-    let digits = u128::from_be_bytes(digest.finish128().as_bytes()) >> 32;
+    let digits = u128::from_be_bytes(key.digest().finish128().as_bytes()) >> 32;
     format!("{}-{digits:024x}", host.trim_start_matches('.'))
 }

@@ -437,7 +437,7 @@ fn a_provider_that_does_not_answer_is_given_up_before_the_caller_gives_up() {
     let mut login = elsewhere.scene.start(["login"]);
     azure.scene.leave(100);
     assert_eq!(said(&azure, line), first);
-    azure.scene.change(|session| session["trouble"] = json!(null));
+    azure.scene.change(|session| session["last_error"] = json!(null));
     azure.scene.leave(-1);
     let (code, stderr) = failed(&azure, line);
     assert!(stderr.ends_with("/contoso.com/oauth2/v2.0/token: it did not answer in time\n"), "{stderr}");

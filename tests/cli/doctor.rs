@@ -261,6 +261,9 @@ fn a_configuration_that_cannot_be_read() {
         [
             "doubt configuration: HOME/.config/keyfob/config.toml is not there; every caller has to say everything by flags",
             "-> keyfob setup --profile NAME --issuer URL --client-id ID",
+            "doubt session ISSUER: signed in as alice@example.com with client keyfob; no profile in config.toml leads to it",
+            "-> unless a caller uses it by its own flags: KEYFOB_CACHE_DIR=HOME/cache keyfob logout --issuer ISSUER \
+             --client-id keyfob",
         ]
     );
     patient.follow("$ keyfob setup --yes --profile lab --issuer ISSUER --client-id keyfob");
@@ -411,7 +414,7 @@ fn a_provider_that_is_not_what_the_profile_says() {
     let network = "-> check the network, the proxy (HTTPS_PROXY, NO_PROXY), and for a private authority `ca-file`";
     patient.keyfob().write_config(&text.replace(patient.scene.idp.issuer(), "http://127.0.0.1:1"));
     assert_eq!(
-        patient.complaints("")[2..],
+        patient.complaints("")[4..],
         [
             "bad provider lab: could not reach http://127.0.0.1:1/.well-known/openid-configuration: connection refused",
             network,
@@ -421,7 +424,7 @@ fn a_provider_that_is_not_what_the_profile_says() {
     assert_eq!(
         patient.complaints(""),
         [
-            "bad provider lab: could not read the certificate file HOME/ca.pem: No such file or directory (os error 2)",
+            "bad profile lab: HOME/config.toml:4: could not read the certificate file HOME/ca.pem: No such file or directory (os error 2)",
             "-> `ca-file` must name a PEM file with certificates",
         ]
     );

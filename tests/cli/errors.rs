@@ -286,12 +286,27 @@ fn what_comes_instead_of_an_answer_is_said() {
 }
 
 #[test]
-fn a_session_that_no_profile_belongs_to_is_deleted_with_a_warning() {
+fn a_session_that_no_profile_leads_to_is_revoked_by_what_its_file_says() {
     let scene = Scene::signed_in();
     scene.keyfob.write_config("");
     let output = scene.silently(["logout", "--all"]);
+    let said = [&output.stderr, &output.stdout].map(|text| text.replace(scene.idp.issuer(), "ISSUER"));
+    assert_eq!((said, output.code), (["", "Signed out of ISSUER (alice@example.com).\n"].map(str::to_owned), Some(0)));
+    assert!(scene.idp.count("revoke") > 0);
+}
+
+#[test]
+fn a_session_that_no_profile_leads_to_and_whose_file_says_too_little_is_deleted_with_a_warning() {
+    let scene = Scene::lab();
+    let authority = scene.keyfob.home().join("ca.pem");
+    fs::copy(Provider::start(Options { tls: true, ..Options::default() }).ca_file().unwrap(), &authority).unwrap();
+    let more = format!("ca-file = '{}'\n", authority.display());
+    scene.keyfob.write_config(&(LAB.replace("ISSUER", scene.idp.issuer()) + &more));
+    scene.sign_in();
+    scene.keyfob.write_config("");
+    let output = scene.silently(["logout", "--all"]);
     let warning = "warning: the session of ISSUER is deleted here, but could not be revoked at the provider: no profile \
-                   in config.toml belongs to it\n";
+                   in config.toml leads to it, and its file does not say which `ca-file` it has\n";
     let said = [&output.stderr, &output.stdout].map(|text| text.replace(scene.idp.issuer(), "ISSUER"));
     let done = "Signed out of ISSUER (alice@example.com).\n";
     assert_eq!((said, output.code), ([warning, done].map(str::to_owned), Some(0)));

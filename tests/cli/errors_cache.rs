@@ -111,7 +111,7 @@ fn a_session_of_a_newer_version_is_left_alone() {
     let scene = Scene::signed_in();
     let old = scene.token();
     scene.change(|session| {
-        session["version"] = json!(2);
+        session["version"] = json!(3);
         session["tokens"] = json!({"of": "another kind"});
     });
     let bytes = fs::read(scene.file()).unwrap();
@@ -377,10 +377,10 @@ fn numbers_that_cannot_be_are_survived() {
         let scene = Scene::signed_in();
         let note = json!({ "at_ms": at, "message": "m", "exit": "unreachable", "failures": u32::MAX });
         scene.leave(-1);
-        scene.change(|session| session["trouble"] = note.clone());
+        scene.change(|session| session["last_error"] = note.clone());
         scene.idp.script(Endpoint::Token, [Reply::empty(503)]);
         assert_eq!(scene.silently(["token"]).code, Some(5));
-        scene.change(|session| session["trouble"] = note.clone());
+        scene.change(|session| session["last_error"] = note.clone());
         token(&scene.silently(["token"]));
         scene.change(|session| {
             session["tokens"][0]["received_at"] = json!(at);

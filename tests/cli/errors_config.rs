@@ -225,18 +225,20 @@ fn a_ca_file_without_certificates_is_named() {
     let more = format!("ca-file = '{}'\n", file.display());
     scene.keyfob.write_config(&(LAB.replace("ISSUER", scene.idp.issuer()) + &more));
     let fails = |why: &str| {
-        let error = format!(
-            "error: could not get a token for lab: {why}\nhint: `ca-file` must name a PEM file with certificates\n"
-        );
+        let error = format!("error: {why}\nhint: `ca-file` must name a PEM file with certificates\n");
         scene.assert_failed(&scene.prompting(["token"]), 2, &error);
     };
-    fails("could not read the certificate file HOME/ca.pem: No such file or directory (os error 2)");
+    let place = "HOME/config.toml:4";
+    fails(&format!("{place}: could not read the certificate file HOME/ca.pem: No such file or directory (os error 2)"));
+    let unusable = |why: &str| fails(&format!("could not get a token for lab: HOME/ca.pem {why}"));
     fs::write(&file, "").unwrap();
-    fails("HOME/ca.pem holds no certificate");
+    unusable("holds no certificate");
     fs::write(&file, "hello").unwrap();
-    fails("HOME/ca.pem holds no certificate");
+    unusable("holds no certificate");
     fs::write(&file, "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n").unwrap();
-    fails("HOME/ca.pem is not a PEM file");
+    unusable("is not a PEM file");
+    fs::write(&file, vec![b' '; (1 << 20) + 1]).unwrap();
+    fails(&format!("{place}: HOME/ca.pem is larger than 1 MiB"));
     assert_eq!(scene.idp.requests().len(), 0);
 }
 

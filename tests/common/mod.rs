@@ -133,7 +133,7 @@ impl Scene {
     /// As if ten minutes had passed since the provider's last trouble, if there was any: it is no longer left alone.
     pub fn after_the_pause(&self) {
         self.change(|session| {
-            if let Some(trouble) = session.get_mut("trouble") {
+            if let Some(trouble) = session.get_mut("last_error") {
                 trouble["at_ms"] = json!(trouble["at_ms"].as_i64().unwrap() - 600_000);
             }
         });

@@ -25,7 +25,7 @@ fn while_the_old_token_lives_it_is_the_answer_and_the_provider_is_asked_once() {
     scene.idp.always(Endpoint::Token, Reply::Real);
     scene.after_the_pause();
     assert_ne!(scene.token(), old);
-    assert_eq!(scene.session().get("trouble"), None, "all is well again");
+    assert_eq!(scene.session().get("last_error"), None, "all is well again");
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn retry_after_is_believed_with_and_without_a_token() {
         if left < 0 {
             assert!(again.stderr.contains("it is not asked again for "), "{again:?}");
         }
-        let pause = &scene.session()["trouble"]["pause"];
+        let pause = &scene.session()["last_error"]["pause"];
         for name in ["with_token_ms", "without_ms"] {
             assert!((60_000..=90_000).contains(&pause[name].as_u64().unwrap()), "{pause}");
         }
@@ -75,7 +75,7 @@ fn tokens_that_came_together_are_not_renewed_together() {
     for serial in 0..16_u64 {
         scene.leave(420);
         scene.change(|session| {
-            session.as_object_mut().unwrap().remove("trouble");
+            session.as_object_mut().unwrap().remove("last_error");
             for token in session["tokens"].as_array_mut().unwrap() {
                 token["serial"] = json!(serial * 40 + 10);
             }

@@ -250,7 +250,7 @@ fn az_reads_the_config_and_the_session_and_the_zone() {
 }
 
 #[test]
-fn a_profile_with_a_secret_and_an_authority_of_its_own_reads_neither() {
+fn a_profile_with_a_secret_and_an_authority_of_its_own_reads_only_the_latter() {
     need_strace!();
     let options = Options {
         tls: true,
@@ -272,7 +272,8 @@ fn a_profile_with_a_secret_and_an_authority_of_its_own_reads_neither() {
     scene.sign_in();
 
     let watched = watched(&scene, &["token"]);
-    assert_only_read(&scene, watched, &["config.toml", "cache", "cache/SESSION.json"]);
+    // Its content is part of what the session is known by.
+    assert_only_read(&scene, watched, &["config.toml", "authority.pem", "cache", "cache/SESSION.json"]);
 }
 
 #[test]

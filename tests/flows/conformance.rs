@@ -535,7 +535,7 @@ fn r29_tokens_of_any_size_are_kept_and_handed_out() {
     };
     scene.idp.script(Endpoint::Token, [answer(&one), answer(&two)]);
     assert!(token(&scene.prompting(["token"])) == one);
-    let other = ["token", "--audience", "other"];
+    let other = ["token", "--scope", "other"];
     assert!(token(&scene.silently(other)) == two);
     // Both are in the session's file now.
     assert!(scene.token() == one);
@@ -1155,7 +1155,7 @@ fn r59_a_secret_that_the_server_repeats_is_not_repeated_here() {
         assert!(output.stderr.contains("Invalid refresh token"), "{output:?}");
         assert!(!output.stderr.contains(refresh), "{code}: {output:?}");
         let session = scene.session();
-        assert!(!session["trouble"].to_string().contains(refresh), "{session}");
+        assert!(!session["last_error"].to_string().contains(refresh), "{session}");
     }
 }
 

@@ -374,7 +374,7 @@ fn past_refresh_in_a_token_is_renewed_but_a_failure_keeps_the_old_one() {
     scene.idp.always(Endpoint::Token, Reply::empty(503));
     assert_eq!((scene.token(), scene.token()), (first.clone(), first.clone()));
     assert_eq!(scene.idp.count("token:refresh_token"), 1);
-    scene.change(|session| session["trouble"] = Value::Null);
+    scene.change(|session| session["last_error"] = Value::Null);
     for refusal in [refused("invalid_grant", 65001, Some("consent_required")), refused("invalid_scope", 70011, None)] {
         scene.idp.always(Endpoint::Token, refusal);
         assert_eq!(scene.token(), first);

@@ -83,7 +83,7 @@ impl Victim {
             let mut session: Value = serde_json::from_slice(&fs::read(&self.file).unwrap()).unwrap();
             assert_eq!(session["refresh_token"], self.session["refresh_token"], "{stage:?}: {output:?}");
             // The provider would be left alone for a while; here the next attack does not wait.
-            session.as_object_mut().unwrap().remove("trouble");
+            session.as_object_mut().unwrap().remove("last_error");
             fs::write(&self.file, session.to_string()).unwrap();
         }
         output

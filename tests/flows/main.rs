@@ -15,6 +15,7 @@ mod disk;
 mod entra;
 mod handed_out;
 mod hostile;
+mod identity;
 mod login_steps;
 mod no_locks;
 mod secrets;

@@ -118,7 +118,7 @@ fn check_folder(scene: &Scene, when: &Moment) {
         let path = scene.keyfob.cache_dir().join(name);
         if name.ends_with(".json") {
             let session: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-            assert_eq!(session["version"], 1, "{when:?}: {session}");
+            assert_eq!(session["version"], 2, "{when:?}: {session}");
         }
         if name.ends_with(".lock") {
             File::open(&path).unwrap().try_lock_exclusive().unwrap_or_else(|error| panic!("{when:?}: {name}: {error}"));
@@ -393,7 +393,7 @@ fn what_was_not_wholly_written_or_is_not_ours_is_not_taken_for_a_session() {
         (Vec::new(), 0o600),
         (b" ".repeat(70_000), 0o600),
         (changed("client_id", "another".into()), 0o600),
-        (changed("version", 2.into()), 0o600),
+        (changed("version", 3.into()), 0o600),
         (whole, 0o644),
     ];
     for (bytes, mode) in cases {

@@ -1,12 +1,12 @@
 //! What is on this machine: the configuration, the files it names, and the sessions.
 
 use crate::clock::{Timestamp, roughly};
-use crate::commands::findings::Findings;
-use crate::config::{self, File, Profile};
+use crate::config::{self, File, Profile, SessionKey};
 use crate::failure::Hint;
 use crate::session::Session;
 use crate::store::Store;
 use crate::text::shell_quoted;
+use crate::tools::findings::Findings;
 use anyhow::{Context, Result};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -89,8 +89,8 @@ fn secret_file(findings: &mut Findings, subject: &str, profile: &Profile) {
     }
 }
 
-/// Looks at the cache folder and the sessions in it.
-pub(super) fn cache(findings: &mut Findings, profiles: &[Profile]) {
+/// Looks at the cache folder and the sessions in it; `all` says that these are all profiles there are.
+pub(super) fn cache(findings: &mut Findings, profiles: &[Profile], all: bool) {
     const SUBJECT: &str = "cache";
     let elsewhere = "set KEYFOB_CACHE_DIR to a folder of your own";
     let place = Store::path().map(|path| path.display().to_string()).unwrap_or_default();
@@ -113,6 +113,10 @@ pub(super) fn cache(findings: &mut Findings, profiles: &[Profile]) {
                 let message = format!("{} is damaged: {why}", file.display());
                 findings.doubt(SUBJECT, message, Hint::Command(format!("rm {}", quoted(&file))));
             }
+            let strays = contents.sessions.iter().filter(|(file, _)| !profiles.iter().any(|p| p.leads_to(file.key())));
+            for (file, session) in strays.filter(|_| all) {
+                stray(findings, file.key(), session);
+            }
         }
     }
     if let Some(place) = store.locks_elsewhere() {
@@ -127,6 +131,22 @@ pub(super) fn cache(findings: &mut Findings, profiles: &[Profile]) {
             Err(error) => findings.failure(&subject(profile), &error, elsewhere),
             Ok(found) => session(findings, profile, found),
         }
+    }
+}
+
+/// A session that no profile leads to: what it was made for has been changed in `config.toml` since, or a caller says it
+/// by flags.
+fn stray(findings: &mut Findings, key: &SessionKey, session: &Session) {
+    if !session.signed_in(Timestamp::now()) {
+        return;
+    }
+    let subject = format!("session {}", key.authority);
+    let who = session.account.as_ref().map(|account| format!(" as {}", account.name)).unwrap_or_default();
+    let message = format!("signed in{who} with client {}; no profile in config.toml leads to it", key.client_id);
+    let logout = Profile::of_session(key).map(|profile| profile.command("logout"));
+    match logout {
+        Ok(logout) => findings.doubt(&subject, message, format!("unless a caller uses it by its own flags: {logout}")),
+        Err(_) => findings.doubt(&subject, message, "`keyfob logout --all` deletes it, and every other session"),
     }
 }
 

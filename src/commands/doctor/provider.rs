@@ -2,11 +2,11 @@
 
 use crate::address::Address;
 use crate::clock::roughly;
-use crate::commands::findings::Findings;
 use crate::config::Profile;
 use crate::failure::{Failure, Hint};
 use crate::oauth::Client;
 use crate::oauth::http::{Http, proxy, unreachable};
+use crate::tools::findings::Findings;
 use anyhow::Result;
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ pub(super) fn profile(findings: &mut Findings, profile: &Profile) {
 }
 
 fn look(findings: &mut Findings, subject: &str, profile: &Profile) -> Result<()> {
-    let mut http = Http::new(profile.ca_file.as_deref())?;
+    let mut http = Http::new(profile.ca_file.as_ref())?;
     http.limit(LIMIT);
     let by_hand = profile.endpoints.token.as_ref().map(ToString::to_string);
     let url = by_hand.or(profile.issuer.as_ref().map(Address::openid_configuration)).unwrap_or_default();

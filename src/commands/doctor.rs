@@ -1,15 +1,17 @@
 //! `keyfob doctor`: looks at everything that an answer depends on, and says what is good, doubtful or bad.
 //!
 //! Nothing is changed, nobody is asked to sign in, and no secret is printed. `files` looks at what is on this machine,
-//! `provider` at what is on the network; what git, kubectl and az run is looked at by the files of `setup` that connect them.
+//! `provider` at what is on the network; what tools run is looked at by the files that connect
+//! them, in `tools`.
 
 mod files;
 mod provider;
 
-use crate::commands::findings::{Findings, Level};
-use crate::commands::{print, setup};
+use crate::commands::print;
 use crate::failure::Report;
 use crate::prompt;
+use crate::tools::TOOLS;
+use crate::tools::findings::{Findings, Level};
 use anyhow::Result;
 
 /// `keyfob doctor`
@@ -40,7 +42,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut findings = Findings::default();
     let only = arguments.profile.as_deref();
     let (file, profiles) = files::configuration(&mut findings, only)?;
-    files::cache(&mut findings, &profiles);
+    let all = file.as_ref().is_some_and(|file| file.profiles.len() == profiles.len());
+    files::cache(&mut findings, &profiles, all);
     if !arguments.offline {
         provider::way(&mut findings);
         for profile in &profiles {
@@ -48,7 +51,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     if let Some(file) = file {
-        setup::examine(&mut findings, &file, only);
+        for tool in TOOLS {
+            (tool.check)(&mut findings, &file, only);
+        }
     }
     let text =
         if arguments.json { serde_json::to_string_pretty(&findings)? + "\n" } else { findings.text(prompt::stdout()) };

@@ -1,4 +1,5 @@
-//! What `doctor` prints: each thing that was looked at, how it is, and what to do about it. `doctor` and `setup` find it.
+//! What `doctor` prints: each thing that was looked at, how it is, and what to do about it. `doctor` and the
+//! tools find it.
 
 use crate::failure::{Failure, Hint};
 use crate::prompt::{Terminal, wrapped};
@@ -10,9 +11,12 @@ use unicode_width::UnicodeWidthStr;
 /// How things are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Level {
+pub enum Level {
+    /// Nothing to do.
     Ok,
+    /// It may be meant so.
     Doubt,
+    /// Something does not work.
     Bad,
 }
 
@@ -46,25 +50,28 @@ struct Finding {
 
 /// Everything that was looked at.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Findings {
+pub struct Findings {
     findings: Vec<Finding>,
 }
 
 impl Findings {
-    pub(super) fn ok(&mut self, subject: &str, message: impl AsRef<str>) {
+    /// Something is as it is to be.
+    pub fn ok(&mut self, subject: &str, message: impl AsRef<str>) {
         self.add(Level::Ok, subject, message.as_ref(), None);
     }
 
-    pub(super) fn doubt(&mut self, subject: &str, message: impl AsRef<str>, remedy: impl Into<Hint>) {
+    /// Something may be wrong.
+    pub fn doubt(&mut self, subject: &str, message: impl AsRef<str>, remedy: impl Into<Hint>) {
         self.add(Level::Doubt, subject, message.as_ref(), Some(remedy.into()));
     }
 
-    pub(super) fn bad(&mut self, subject: &str, message: impl AsRef<str>, remedy: impl Into<Hint>) {
+    /// Something is wrong.
+    pub fn bad(&mut self, subject: &str, message: impl AsRef<str>, remedy: impl Into<Hint>) {
         self.add(Level::Bad, subject, message.as_ref(), Some(remedy.into()));
     }
 
     /// What kept something from working, with its own hint, or else with this remedy.
-    pub(super) fn failure(&mut self, subject: &str, error: &anyhow::Error, otherwise: &str) {
+    pub fn failure(&mut self, subject: &str, error: &anyhow::Error, otherwise: &str) {
         let hint = error.downcast_ref::<Failure>().and_then(|failure| failure.hint.clone());
         self.bad(subject, format!("{error:#}"), hint.unwrap_or_else(|| otherwise.into()));
     }
@@ -79,12 +86,13 @@ impl Findings {
         self.findings.push(Finding { level, subject, message, remedy, runnable });
     }
 
-    pub(super) fn count(&self, level: Level) -> usize {
+    /// How many there are of a level.
+    pub fn count(&self, level: Level) -> usize {
         self.findings.iter().filter(|finding| finding.level == level).count()
     }
 
     /// What a person reads: on a terminal in its rows, elsewhere each part on one line.
-    pub(super) fn text(&self, on: Option<Terminal>) -> String {
+    pub fn text(&self, on: Option<Terminal>) -> String {
         let width = on.map_or(usize::MAX, |on| on.width);
         let colour = on.is_some_and(|on| on.colour);
         let mut text = String::new();

@@ -248,11 +248,13 @@ impl Taken {
             scratch = Some(file);
             plan.make(path, Secret::from(pem), "the certificate authorities")?;
         }
-        if config.add(name, &settings, by)? {
-            check(&Profile::proposed(name, trial)?)?;
-        }
+        // The files that the plan makes are not there yet.
+        let profile = Profile::proposed(name, trial)?;
         drop(scratch);
-        Ok(Profile::proposed(name, settings)?)
+        if config.add(name, &settings, by)? {
+            check(&profile)?;
+        }
+        Ok(profile)
     }
 
     fn arguments(&mut self, args: &[String], flags: Flags) -> Result<(), String> {

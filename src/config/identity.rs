@@ -1,0 +1,106 @@
+//! What a session is known by: everything that the grant it came from was made for. Two profiles that differ in any of it
+//! have two sessions, and share no token, no refresh token, no prompt and no error.
+
+use siphasher::sip128::SipHasher13;
+use std::collections::BTreeMap;
+use std::hash::Hasher;
+use std::io::Read;
+use std::path::PathBuf;
+
+/// Largest file of certificate authorities read, in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// What identifies a session. Every profile that agrees on all of it shares the session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionKey {
+    /// The issuer; for providers with many issuers and one sign-in, their home; without either, the token endpoint.
+    pub authority: String,
+    /// The client id.
+    pub client_id: String,
+    /// The profile's `account`, or empty.
+    pub label: String,
+    /// What else the profile sets that changes the grant, by its key: endpoints, `audience`, `resource`, the digest of a
+    /// `ca-file`, and each parameter of `extra` as `extra.NAME`. What is not set is not there.
+    pub parts: BTreeMap<String, String>,
+}
+
+impl SessionKey {
+    /// A digest of all of it, which more can be added to. Without parts it is the one that files were named by before
+    /// there were parts, so that a session without them keeps its file and its locks.
+    pub fn digest(&self) -> SipHasher13 {
+        let mut digest = SipHasher13::new();
+        let named = self.parts.iter().flat_map(|(name, value)| [name, value]);
+        for part in [&self.authority, &self.client_id, &self.label].into_iter().chain(named) {
+            digest.write(&(part.len() as u64).to_le_bytes());
+            digest.write(part.as_bytes());
+        }
+        digest
+    }
+}
+
+/// A `ca-file` as it was read: what the session is known by is then also what is trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its bytes, which should be PEM.
+    pub pem: Vec<u8>,
+}
+
+impl CaFile {
+    /// Reads the file, 1 MiB at most. The error says why it cannot be read.
+    pub(super) fn read(path: PathBuf) -> Result<Self, String> {
+        let mut pem = Vec::new();
+        let read = std::fs::File::open(&path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut pem));
+        match read {
+            Ok(_) if pem.len() as u64 <= LARGEST => Ok(Self { path, pem }),
+            Ok(_) => Err(format!("{} is larger than 1 MiB", path.display())),
+            Err(error) => Err(format!("could not read the certificate file {}: {error}", path.display())),
+        }
+    }
+
+    /// A digest of its content, in hexadecimal.
+    pub(super) fn digest(&self) -> String {
+        format!("{:032x}", SipHasher13::new().hash(&self.pem).as_u128())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use siphasher::sip128::Hasher128;
+
+    fn key(parts: &[(&str, &str)]) -> SessionKey {
+        SessionKey {
+            authority: "https://id.example.com".into(),
+            client_id: "k8s".into(),
+            label: String::new(),
+            parts: parts.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        }
+    }
+
+    /// Files are named by it: it must never change.
+    #[test]
+    fn a_session_without_parts_has_the_digest_it_always_had() {
+        let digest = |parts: &[_]| format!("{:032x}", key(parts).digest().finish128().as_u128());
+        assert_eq!(digest(&[]), "7671aaa6c79e431705ea1a213b1a47ce");
+        assert_eq!(digest(&[("audience", "a")]), "33ff888c8d9e025356048004585da422");
+    }
+
+    #[test]
+    fn no_two_sessions_have_one_digest() {
+        let all = [
+            key(&[]),
+            key(&[("audience", "a")]),
+            key(&[("resource", "a")]),
+            key(&[("audience", "a"), ("resource", "a")]),
+            key(&[("audiencea", "")]),
+            key(&[("", "audiencea")]),
+            SessionKey { label: "a".into(), ..key(&[]) },
+        ];
+        let mut digests: Vec<_> = all.iter().map(|key| key.digest().finish128().as_u128()).collect();
+        digests.sort_unstable();
+        digests.dedup();
+        assert_eq!(digests.len(), all.len());
+    }
+}
