@@ -119,8 +119,11 @@ pub(super) fn cache(findings: &mut Findings, profiles: &[Profile], all: bool) {
             }
         }
     }
-    if !store.has_locks() {
-        let message = "the file system has no locks; lock files take their place, which is slower when a process dies";
+    if let Some(place) = store.locks_elsewhere() {
+        let message = format!(
+            "the file system has no locks; they are kept in {}, which other machines do not see",
+            place.display()
+        );
         findings.warn(SUBJECT, message, "set KEYFOB_CACHE_DIR to a folder on a local disk");
     }
     for profile in profiles {
