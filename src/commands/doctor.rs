@@ -1,4 +1,4 @@
-//! `keyfob doctor`: looks at everything that an answer depends on, and says what is good, doubtful or bad.
+//! `keyfob doctor`: looks at everything that an answer depends on, and says how it is: ok, warn or error.
 //!
 //! Nothing is changed, nobody is asked to sign in, and no secret is printed. `files` looks at what is on this machine,
 //! `provider` at what is on the network; what tools run is looked at by the files that connect
@@ -17,8 +17,8 @@ use anyhow::Result;
 /// `keyfob doctor`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-What is doubtful or bad is followed by what to do about it: a command after `$`, words after `->`.
-Exits with 1 if anything is bad, else with 0.
+A warning or an error is followed by what to do about it: a command after `$`, words after `->`.
+Exits with 1 if there is an error, else with 0.
 
 Examples:
   keyfob doctor
@@ -58,5 +58,5 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     let text =
         if arguments.json { serde_json::to_string_pretty(&findings)? + "\n" } else { findings.text(prompt::stdout()) };
     print(&text)?;
-    Ok(if findings.count(Level::Bad) > 0 { Exit::Failed as u8 } else { 0 })
+    Ok(if findings.count(Level::Error) > 0 { Exit::Failed as u8 } else { 0 })
 }
