@@ -68,7 +68,7 @@ fn file(findings: &mut Findings) -> Result<Option<File>> {
             return Ok(None);
         }
     };
-    let holds_secret = file.profiles.values().any(|settings| settings.has("client-secret"));
+    let holds_secret = file.profiles.values().flatten().any(|settings| settings.has("client-secret"));
     if let Some(mode) = excess(&path, OPEN).filter(|_| holds_secret) {
         let message = format!("other users can get at the client secret in {place} (mode {mode:04o})");
         findings.bad(SUBJECT, message, close(&path, "go="));
