@@ -27,7 +27,7 @@ use crate::prompt::{Screen, while_waiting};
 use crate::providers::TokenKind;
 use crate::secret::Secret;
 use crate::session::{LastError, Serial, Session, Token, TokenKey};
-use crate::store::{Lock, SessionFile, Store};
+use crate::store::{SessionFile, Store};
 use anyhow::{Context, Result};
 use std::time::Duration;
 
@@ -42,8 +42,6 @@ const EARLY_LIMIT: Duration = Duration::from_secs(4);
 pub const HOLD: Duration = http::LIMIT.saturating_mul(2);
 /// Give up on a lock after this long: no holder takes longer.
 pub const LOCK_LIMIT: Duration = HOLD.saturating_add(Duration::from_secs(10));
-// Nobody's lock is taken from it while it may hold it, nor while it waits for the other one.
-const _: () = assert!(LOCK_LIMIT.as_secs() + http::LIMIT.as_secs() < Lock::STALE.as_secs());
 
 /// What a caller asks for.
 #[derive(Debug)]

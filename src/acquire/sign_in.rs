@@ -78,12 +78,11 @@ impl Attempt<'_> {
     }
 
     /// As the one process that holds the sign-in lock: starts a sign-in, or goes on with the one that is there.
-    fn poll(&self, file: &SessionFile<'_>, lock: &Lock, session: Session, view: &mut View<'_>) -> Result<SignedIn> {
+    fn poll(&self, file: &SessionFile<'_>, lock: &Lock<'_>, session: Session, view: &mut View<'_>) -> Result<SignedIn> {
         let made = self.patiently(|| Client::new(self.want.profile, session.server.as_ref(), http::LIMIT));
         let (client, found) = or_trouble(file, made)?;
         let mut resumed = session.pending.filter(|p| p.expires_at > Timestamp::now() && self.leads_to_ours(p));
         loop {
-            lock.touch();
             let going_on = resumed.is_some();
             let (pending, mut polling) = match resumed.take() {
                 Some(pending) => {
@@ -109,7 +108,6 @@ impl Attempt<'_> {
             let Some(end) = poll_until_end(file, lock, &client, pending, &mut polling, view)? else {
                 return Ok(SignedIn::Elsewhere);
             };
-            lock.touch();
             if going_on && matches!(end, End::Spent(_)) {
                 // Whoever polled before us died with the answer. The person has to approve once more.
                 view.because = Some("the last sign-in was interrupted".into());
@@ -332,7 +330,7 @@ impl Attempt<'_> {
 /// Polls, counting down on the screen, until the sign-in has ended; `None` if another process has taken that over.
 fn poll_until_end(
     file: &SessionFile<'_>,
-    lock: &Lock,
+    lock: &Lock<'_>,
     client: &Client<'_>,
     mut pending: Pending,
     polling: &mut Polling,
@@ -341,7 +339,6 @@ fn poll_until_end(
     loop {
         loop {
             let now = boottime();
-            lock.touch();
             if now >= polling.next() {
                 break;
             }

@@ -10,7 +10,7 @@ use crate::device::{End, Polling, patient};
 use crate::failure::{Exit, Failure};
 use crate::oauth::{Client, http};
 use crate::session::{Pending, Session};
-use crate::store::{Lock, SessionFile, Store};
+use crate::store::{SessionFile, Store};
 use anyhow::{Context, Result};
 use std::thread::sleep;
 use std::time::Duration;
@@ -66,10 +66,9 @@ impl Attempt<'_> {
                 let wait = patient(pending.interval);
                 return Ok(Step::Waiting(Box::new(pending), wait));
             }
-            if let Some(lock) = lock {
+            if lock.is_some() {
                 let (client, found) =
                     or_trouble(file, Client::new(self.want.profile, session.server.as_ref(), http::LIMIT))?;
-                lock.touch();
                 let (pending, _) = self.start(file, &client, found, None, Some(now_ms()))?;
                 let wait = patient(pending.interval);
                 return Ok(Step::Waiting(Box::new(pending), wait));
@@ -89,7 +88,7 @@ impl Attempt<'_> {
             return self.outcome(file, &session);
         };
         // Whoever holds the lock polls.
-        let Some(lock) = lock else {
+        let Some(_held) = lock else {
             let wait = patient(pending.interval);
             return Ok(Step::Waiting(Box::new(pending), wait));
         };
@@ -97,16 +96,15 @@ impl Attempt<'_> {
         if pending.expires_at > Timestamp::now() && !wait.is_zero() {
             return Ok(Step::Waiting(Box::new(pending), wait));
         }
-        self.ask_once(file, &lock, &session, pending)
+        self.ask_once(file, &session, pending)
     }
 
-    fn ask_once(&self, file: &SessionFile<'_>, lock: &Lock, session: &Session, mut pending: Pending) -> Result<Step> {
+    fn ask_once(&self, file: &SessionFile<'_>, session: &Session, mut pending: Pending) -> Result<Step> {
         let (client, _) = or_trouble(file, Client::new(self.want.profile, session.server.as_ref(), http::LIMIT))?;
         let now = boottime();
         let left = Duration::from_secs(pending.expires_at.since(Timestamp::now()));
         let mut polling = Polling::new(pending.interval, now + left, now);
         let end = if left.is_zero() { Some(End::Expired) } else { polling.receive(client.poll(&pending), boottime()) };
-        lock.touch();
         let Some(end) = end else {
             // As if it had been polled so much later that one interval from then is when the server wants to be asked.
             let wait = polling.next().saturating_sub(boottime());

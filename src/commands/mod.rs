@@ -2,7 +2,6 @@
 
 pub mod completions;
 pub mod doctor;
-mod findings;
 pub mod login;
 pub mod logout;
 pub mod setup;

@@ -1,98 +1,167 @@
-//! Locks between processes: the kernel frees them when their holder dies, however it dies. Where the file system has none,
-//! a file takes their place (`held`).
+//! Locks between processes: the kernel frees them when their holder ends, however it ends.
+//!
+//! Where the cache folder's file system has no locks (some NFS, some container mounts), the lock files are in this machine's
+//! memory: in `/run/user/UID/keyfob`, or in `/dev/shm/keyfob-UID` where the system keeps no `/run/user/UID`. No variable is
+//! asked, so that a login shell and a cron job find the same files. A process that sees no `/run/user/UID` leaves [`IN_SHM`]
+//! in the cache folder, which sends all others to `/dev/shm`, too. Other machines, and containers with a `/dev/shm` of their
+//! own, do not see these locks.
 
-use super::held::{HeldFile, Judged, STALE};
+use super::{Store, folder};
 use crate::log::debug;
 use anyhow::{Context, Result};
 use fs2::FileExt;
-use rustix::fs::{Mode, OFlags, fstat, openat, statat, unlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
+use rustix::fs::{fstat, futimens, openat, stat, statat, unlinkat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Once;
-use std::time::Duration;
 
 /// What a file system without locks says, each in its own way.
-const NONE: [Errno; 5] = [Errno::NOLCK, Errno::NOTSUP, Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL];
+const MISSING: [Errno; 5] = [Errno::NOLCK, Errno::NOTSUP, Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL];
+/// A file in the cache folder that says that its locks are in `/dev/shm`.
+const IN_SHM: &str = "locks-in-dev-shm";
 
 /// An exclusive lock, held until dropped.
 #[derive(Debug)]
-pub struct Lock(Kind);
+pub struct Lock<'s> {
+    store: &'s Store,
+    name: String,
+    /// Where the lock file is, if not in the cache folder.
+    local: Option<Local>,
+    file: File,
+}
 
+/// The folder in this machine's memory that holds lock files for cache folders that can have none.
 #[derive(Debug)]
-enum Kind {
-    Kernel(#[expect(dead_code, reason = "held, never read: closing it frees the lock")] File),
-    Held(HeldFile),
+struct Local {
+    path: PathBuf,
+    folder: OwnedFd,
+    /// Begins the names of one cache folder's lock files: its number, which tells them from those of others.
+    prefix: String,
 }
 
-/// Whether the file system of an open folder has locks. Changes nothing, and nobody waits for the one that is tried.
-pub(super) fn can_be_had(folder: &OwnedFd) -> bool {
-    let Ok(folder) = folder.try_clone().map(File::from) else { return true };
-    match FileExt::try_lock_shared(&folder) {
-        Err(e) => !Errno::from_io_error(&e).is_some_and(|e| NONE.contains(&e)),
-        Ok(()) => FileExt::unlock(&folder).is_ok(),
+impl Local {
+    /// Where it is, for the locks of `store`, and whether that is in `/dev/shm`.
+    fn path(store: &Store) -> (PathBuf, bool) {
+        let user = geteuid().as_raw();
+        let recorded = statat(&store.folder, IN_SHM, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        let run = PathBuf::from(format!("/run/user/{user}"));
+        let ours = !recorded
+            && stat(&run).is_ok_and(|stat| {
+                let open = Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH);
+                FileType::from_raw_mode(stat.st_mode).is_dir() && stat.st_uid == user && !open
+            });
+        if ours { (run.join("keyfob"), false) } else { (format!("/dev/shm/keyfob-{user}").into(), true) }
+    }
+
+    /// Opens it, and makes it if need be.
+    fn open(store: &Store) -> Result<Self> {
+        static SAID: Once = Once::new();
+        let (path, in_shm) = Self::path(store);
+        if in_shm {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            folder::open_file(&store.folder, IN_SHM, flags)
+                .with_context(|| format!("could not write {}", store.path.join(IN_SHM).display()))?;
+        }
+        let folder = folder::open_or_make(&path, "folder for locks")?;
+        let prefix = format!("{:x}-", fstat(&store.folder)?.st_ino);
+        SAID.call_once(|| debug(|| format!("the file system has no locks; they are kept in {}", path.display())));
+        Ok(Self { path, folder, prefix })
+    }
+
+    fn name(&self, lock: &str) -> String {
+        format!("{}{lock}", self.prefix)
     }
 }
 
-impl Lock {
-    /// Where the file system has no locks: one that has not been touched for this long is nobody's.
-    pub const STALE: Duration = STALE;
+/// Whether the lock on an open file was taken; `None` if its file system has no locks.
+fn try_flock(file: &File) -> std::io::Result<Option<bool>> {
+    match FileExt::try_lock_exclusive(file) {
+        Ok(()) => Ok(Some(true)),
+        Err(e) if e.kind() == fs2::lock_contended_error().kind() => Ok(Some(false)),
+        Err(e) if Errno::from_io_error(&e).is_some_and(|e| MISSING.contains(&e)) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
 
-    /// Takes the lock file `name` in `folder` if nobody holds it; `None` if somebody does.
-    pub(super) fn attempt(folder: &OwnedFd, name: &str, judged: &Judged) -> Result<Option<Self>> {
+fn open(folder: BorrowedFd<'_>, name: &str) -> Result<File> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    folder::open_file(folder, name, flags).with_context(|| format!("could not open the lock {name}"))
+}
+
+/// Where the lock files of `store` are, if not in the cache folder. Asks by `file`, which is there and is left as it is.
+pub(super) fn elsewhere(store: &Store, file: &str) -> Option<PathBuf> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(openat(&store.folder, file, flags, Mode::empty()).ok()?);
+    // Shared, which a file that is open for reading can have on NFS, and which nobody waits for.
+    let missing =
+        FileExt::try_lock_shared(&file).is_err_and(|e| Errno::from_io_error(&e).is_some_and(|e| MISSING.contains(&e)));
+    missing.then(|| Local::path(store).0)
+}
+
+/// The path of the lock `name`, for messages.
+pub(super) fn path(store: &Store, name: &str) -> PathBuf {
+    let local = elsewhere(store, name).and_then(|_| Local::open(store).ok());
+    local.map_or_else(|| store.path.join(name), |local| local.path.join(local.name(name)))
+}
+
+impl<'s> Lock<'s> {
+    /// Takes the lock `name` of `store` if nobody holds it; `None` if another process does.
+    pub(super) fn attempt(store: &'s Store, name: &str) -> Result<Option<Self>> {
         loop {
-            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let file: File = openat(folder, name, flags, Mode::RUSR | Mode::WUSR)
-                .with_context(|| format!("could not open the lock {name}"))?
-                .into();
-            match FileExt::try_lock_exclusive(&file) {
-                Ok(()) => {}
-                Err(e) if e.kind() == fs2::lock_contended_error().kind() => return Ok(None),
-                Err(e) if Errno::from_io_error(&e).is_some_and(|e| NONE.contains(&e)) => {
-                    static ONCE: Once = Once::new();
-                    ONCE.call_once(|| {
-                        let instead = HeldFile::name(name);
-                        debug(|| format!("the file system has no locks ({e}); the file {instead} is used instead"));
-                    });
-                    let held = HeldFile::attempt(folder, name, judged);
-                    return held
-                        .map(|held| held.map(|held| Self(Kind::Held(held))))
-                        .with_context(|| format!("could not take the lock {name}"));
-                }
-                Err(e) => return Err(e).with_context(|| format!("could not take the lock {name}")),
-            }
-            // Signing out removes lock files. What was locked must be what the next process will find under the name.
-            let (locked, named) = (fstat(&file)?, statat(folder, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW));
-            if named.is_ok_and(|n| (n.st_dev, n.st_ino) == (locked.st_dev, locked.st_ino)) {
-                return Ok(Some(Self(Kind::Kernel(file))));
+            let took = |file: &File| try_flock(file).with_context(|| format!("could not take the lock {name}"));
+            let (mut local, mut file) = (None, open(store.folder.as_fd(), name)?);
+            let taken = if let Some(taken) = took(&file)? {
+                taken
+            } else {
+                let place = local.insert(Local::open(store)?);
+                file = open(place.folder.as_fd(), &place.name(name))?;
+                took(&file)?.with_context(|| format!("{} has no locks", place.path.display()))?
+            };
+            let lock = taken.then(|| Self { store, name: name.to_owned(), local, file });
+            // Signing out removes lock files: what was locked must be what the next process finds under the name.
+            match lock {
+                Some(lock) if !lock.check()? => {}
+                lock => return Ok(lock),
             }
         }
     }
 
-    /// The file that takes the lock's place, where the file system has no locks.
-    pub(super) fn held(&self) -> Option<&HeldFile> {
-        match &self.0 {
-            Kind::Kernel(_) => None,
-            Kind::Held(held) => Some(held),
-        }
-    }
-
-    /// Says that the lock is still held. To be called more often than every [`STALE`](Self::STALE).
-    pub fn touch(&self) {
-        if let Some(held) = self.held() {
-            held.touch();
-        }
-    }
-
-    /// Whether it is still held: where the file system has no locks, another may have taken it over from a process that was
-    /// held up for too long.
+    /// Whether the lock is still held: not if its file was removed, or others have been sent to another folder. Marks
+    /// the file as just used, so that programs that remove old files leave it alone.
     pub fn is_ours(&self) -> bool {
-        self.held().is_none_or(HeldFile::is_ours)
+        // Where that cannot be found out, nothing says that it was lost.
+        self.check().unwrap_or(true)
     }
 
-    /// Removes the lock's file; whoever waits for it notices and makes a new one. Only for the lock's holder.
-    pub(super) fn remove(lock: Self, folder: &OwnedFd, name: &str) {
-        let _ = unlinkat(folder, name, rustix::fs::AtFlags::empty());
-        drop(lock);
+    fn check(&self) -> Result<bool, Errno> {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let _ = futimens(&self.file, &Timestamps { last_access: now, last_modification: now });
+        if self.local.as_ref().is_some_and(|local| local.path != Local::path(self.store).0) {
+            return Ok(false);
+        }
+        let locked = fstat(&self.file)?;
+        let named = match &self.local {
+            None => statat(&self.store.folder, &*self.name, AtFlags::SYMLINK_NOFOLLOW),
+            Some(local) => statat(&local.folder, local.name(&self.name), AtFlags::SYMLINK_NOFOLLOW),
+        };
+        match named {
+            Ok(named) => Ok((named.st_dev, named.st_ino) == (locked.st_dev, locked.st_ino)),
+            Err(Errno::NOENT) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Removes the lock's file, and that of the lock `other`: a process that waits for one notices, and makes a new one.
+    pub(super) fn remove(self, other: &str) {
+        for name in [other, &self.name] {
+            if let Some(local) = &self.local {
+                let _ = unlinkat(&local.folder, local.name(name), AtFlags::empty());
+            }
+            let _ = unlinkat(&self.store.folder, name, AtFlags::empty());
+        }
     }
 }

@@ -6,15 +6,13 @@
 //! the provider still knows. Anything less is overwritten by the next write. Locks are taken in one order: sign-in,
 //! then session.
 //!
-//! On a file system without locks (`held`) every writer has a temporary file of its own: should two ever believe that they
-//! hold the lock, one of them comes too late, but the bytes of both are never mixed in one file.
-//!
 //! Nothing here follows a symbolic link below the folder, and nothing is read that another user owns or could read.
 
+mod folder;
 mod handed_out;
-mod held;
 mod lock;
 
+pub(crate) use folder::ours_alone;
 pub use handed_out::HandedOut;
 pub use lock::Lock;
 
@@ -25,21 +23,22 @@ use crate::log::debug;
 use crate::secret::Buffer;
 use crate::session::{Session, VERSION};
 use anyhow::{Context, Result};
-use held::{HeldFile, Judged};
-use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, fsync, openat, renameat, statat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fstat, fsync, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 use siphasher::sip128::Hasher128;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Largest session file read, in bytes: several answers of the largest size.
 const LARGEST: u64 = 16 << 20;
 /// Room that a session's successor may need besides its own size, in bytes.
 const SLACK: usize = 64 << 10;
+
+/// What the folder is called in messages.
+const WHAT: &str = "cache folder";
 
 /// The folder that holds the sessions.
 #[derive(Debug)]
@@ -88,38 +87,21 @@ impl Store {
 
     /// The same for a folder by its path.
     pub(crate) fn at(path: PathBuf) -> Result<Option<Self>> {
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-        let folder = match rustix::fs::open(&path, flags, Mode::empty()) {
-            Ok(folder) => folder,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::NOTDIR | Errno::LOOP) => {
-                let why =
-                    format!("could not use the cache folder {}: it is a file or a link, not a folder", path.display());
-                return Err(Failure::new(Exit::Failed, why).hint("remove it, or set KEYFOB_CACHE_DIR").into());
-            }
-            Err(e) => return Err(e).with_context(|| format!("could not open the cache folder {}", path.display())),
-        };
-        ours_alone(&fstat(&folder)?, &path)?;
-        Ok(Some(Self { path, folder }))
+        let folder = folder::open(&path, WHAT)?;
+        Ok(folder.map(|folder| Self { path, folder }))
     }
 
     /// Opens the folder, making it if need be.
     pub fn open_or_make() -> Result<Self> {
-        if let Some(store) = Self::open()? {
-            return Ok(store);
-        }
         let path = Self::path()?;
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .with_context(|| format!("could not make the cache folder {}", path.display()))?;
-        Self::open()?.with_context(|| format!("the cache folder {} vanished", path.display()))
+        let folder = folder::open_or_make(&path, WHAT)?;
+        Ok(Self { path, folder })
     }
 
-    /// Whether the folder is on a file system with locks; without, lock files take their place.
-    pub fn has_locks(&self) -> bool {
-        lock::can_be_had(&self.folder)
+    /// Where the lock files are, if the folder's file system has no locks. That is known once there is a session.
+    pub fn locks_elsewhere(&self) -> Option<PathBuf> {
+        let stems = self.stems().ok()?;
+        stems.first().and_then(|stem| lock::elsewhere(self, &format!("{stem}.json")))
     }
 
     /// The session of this key, whether or not there is a file for it.
@@ -128,19 +110,13 @@ impl Store {
     }
 
     fn file(&self, key: SessionKey, stem: String) -> SessionFile<'_> {
-        SessionFile { store: self, key, stem, judged: Judged::default(), sign_in_judged: Judged::default() }
+        SessionFile { store: self, key, stem }
     }
 
     /// Everything there is a file for. Lists the folder: never on the way to an answer.
     pub fn contents(&self) -> Result<Contents<'_>> {
-        let mut stems = Vec::new();
-        for entry in std::fs::read_dir(&self.path).context("could not list the cache folder")? {
-            let name = entry.context("could not list the cache folder")?.file_name();
-            stems.extend(name.to_str().and_then(|name| name.strip_suffix(".json")).map(str::to_owned));
-        }
-        stems.sort_unstable();
         let mut contents = Contents::default();
-        for stem in stems {
+        for stem in self.stems()? {
             let name = format!("{stem}.json");
             match self.read(&name, None)? {
                 Found::Nothing => {}
@@ -149,6 +125,17 @@ impl Store {
             }
         }
         Ok(contents)
+    }
+
+    /// The names, without their ending, of the files that should hold a session; sorted.
+    fn stems(&self) -> Result<Vec<String>> {
+        let mut stems = Vec::new();
+        for entry in std::fs::read_dir(&self.path).context("could not list the cache folder")? {
+            let name = entry.context("could not list the cache folder")?.file_name();
+            stems.extend(name.to_str().and_then(|name| name.strip_suffix(".json")).map(str::to_owned));
+        }
+        stems.sort_unstable();
+        Ok(stems)
     }
 
     fn read(&self, name: &str, key: Option<&SessionKey>) -> Result<Found> {
@@ -221,8 +208,6 @@ pub struct SessionFile<'s> {
     store: &'s Store,
     key: SessionKey,
     stem: String,
-    judged: Judged,
-    sign_in_judged: Judged,
 }
 
 impl SessionFile<'_> {
@@ -251,7 +236,7 @@ impl SessionFile<'_> {
 
     /// Takes the lock that every write needs, if nobody holds it.
     pub fn try_lock(&self) -> Result<Option<Locked<'_>>> {
-        let lock = Lock::attempt(&self.store.folder, &self.lock_name(), &self.judged)?;
+        let lock = Lock::attempt(self.store, &self.lock_name())?;
         Ok(lock.map(|lock| Locked { file: self, lock }))
     }
 
@@ -271,31 +256,21 @@ impl SessionFile<'_> {
 
     /// The failure of having waited for the lock for too long.
     pub fn lock_is_held(&self, waited: Duration) -> Failure {
-        self.is_held(self.lock_name(), &self.judged, waited)
+        self.is_held(&self.lock_name(), waited)
     }
 
     /// The same for the lock of the one process that signs in.
     pub fn sign_in_lock_is_held(&self, waited: Duration) -> Failure {
-        self.is_held(self.sign_in_lock_name(), &self.sign_in_judged, waited)
+        self.is_held(&self.sign_in_lock_name(), waited)
     }
 
-    fn is_held(&self, mut name: String, judged: &Judged, waited: Duration) -> Failure {
-        let folder = &self.store.folder;
-        let instead = judged.any();
-        let holder = if instead { held::holder(folder, &name) } else { None };
-        if instead {
-            name = HeldFile::name(&name);
-        }
-        let path = self.store.path.join(name);
+    fn is_held(&self, name: &str, waited: Duration) -> Failure {
+        let path = lock::path(self.store, name);
         // To the nearest: a caller's own second may have begun before the wait did.
         let seconds = (waited + Duration::from_millis(500)).as_secs();
         let why = format!("another process has held the lock {} for {seconds} s", path.display());
         let path = crate::text::shell_quoted(&path.to_string_lossy());
-        Failure::new(Exit::Failed, why).hint(match holder {
-            Some(holder) => format!("it is {holder}; only if that is gone: rm {path}"),
-            None if instead => format!("only if no keyfob runs anywhere: rm {path}"),
-            None => format!("see which: fuser -v {path}"),
-        })
+        Failure::new(Exit::Failed, why).hint(format!("see which: fuser -v {path}"))
     }
 
     /// Changes the session under its lock. The lock is held for one write, never for a wait.
@@ -307,8 +282,8 @@ impl SessionFile<'_> {
     }
 
     /// Takes the lock of the one process that signs in, if nobody holds it.
-    pub fn try_sign_in_lock(&self) -> Result<Option<Lock>> {
-        Lock::attempt(&self.store.folder, &self.sign_in_lock_name(), &self.sign_in_judged)
+    pub fn try_sign_in_lock(&self) -> Result<Option<Lock<'_>>> {
+        Lock::attempt(self.store, &self.sign_in_lock_name())
     }
 
     fn name(&self) -> String {
@@ -328,7 +303,7 @@ impl SessionFile<'_> {
 #[derive(Debug)]
 pub struct Locked<'f> {
     file: &'f SessionFile<'f>,
-    lock: Lock,
+    lock: Lock<'f>,
 }
 
 impl Locked<'_> {
@@ -353,71 +328,21 @@ impl Locked<'_> {
         }
     }
 
-    /// Where this process writes before it renames.
+    /// Where a session is written before it is renamed.
     fn temporary_name(&self) -> String {
-        match self.lock.held() {
-            None => format!("{}.new", self.file.stem),
-            Some(held) => format!("{}.{}.new", self.file.stem, held.tag()),
-        }
+        format!("{}.new", self.file.stem)
     }
 
     /// Renames the temporary file of a process that died, or failed, before it could, if it had written all of it.
     /// Where that fails again nothing goes on, since the next write would destroy it.
     fn finish(&self) -> Result<()> {
-        match self.lock.held() {
-            None => self.finish_one(&self.temporary_name()).map(drop),
-            Some(held) => self.finish_all(held),
-        }
-    }
-
-    /// The same for one of them; false if it does not hold a session.
-    fn finish_one(&self, name: &str) -> Result<bool> {
-        let SessionFile { store, key, .. } = self.file;
+        let (SessionFile { store, key, .. }, name) = (self.file, self.temporary_name());
         // What cannot be read is nothing that was written here, and is dealt with by the next write.
-        let Ok(Found::Session(_)) = store.read(name, Some(key)) else { return Ok(false) };
+        let Ok(Found::Session(_)) = store.read(&name, Some(key)) else { return Ok(()) };
         debug(|| format!("finishing {}", self.file.path().display()));
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        fsync(openat(&store.folder, name, flags, Mode::empty())?)?;
-        self.rename(name)?;
-        Ok(true)
-    }
-
-    /// The same where every writer has a temporary file of its own: renames, oldest first, those that are whole and newer
-    /// than the session's file, and removes what is so old that no process can still be working on it.
-    fn finish_all(&self, held: &HeldFile) -> Result<()> {
-        let folder = &self.file.store.folder;
-        let look = |name: &str| {
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            held::touched(openat(folder, name, flags, Mode::empty())?)
-        };
-        let mut left = Vec::new();
-        for name in self.strays()? {
-            // Its writer may have renamed it meanwhile.
-            left.extend(look(&name).ok().map(|touched| (touched, name)));
-        }
-        left.sort_unstable();
-        let now = held.now()?;
-        for (touched, name) in left {
-            let newer = look(&self.file.name()).map_or(true, |written| touched >= written);
-            let finished = newer && name.ends_with(".new") && self.finish_one(&name)?;
-            if !finished && now.saturating_sub(touched) > Lock::STALE {
-                let _ = unlinkat(folder, &*name, AtFlags::empty());
-            }
-        }
-        Ok(())
-    }
-
-    /// The session's files that exist only while a process works on them: temporary ones, and locks being taken over.
-    fn strays(&self) -> Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in std::fs::read_dir(&self.file.store.path)? {
-            let name = entry?.file_name().into_string().unwrap_or_default();
-            let Some(ending) = name.strip_prefix(&self.file.stem).and_then(|n| n.strip_prefix('.')) else { continue };
-            if ending == "new" || ending.ends_with(".new") || ending.contains("lock.held.") {
-                names.push(name);
-            }
-        }
-        Ok(names)
+        fsync(openat(&store.folder, &*name, flags, Mode::empty())?)?;
+        Ok(self.rename(&name)?)
     }
 
     /// Replaces the file by `session`: a temporary file, flushed to the disk, renamed, the folder flushed. When this
@@ -455,10 +380,6 @@ impl Locked<'_> {
     fn temporary(&self, bytes: &[u8]) -> Result<()> {
         let folder = &self.file.store.folder;
         let name = self.temporary_name();
-        if !self.lock.is_ours() {
-            let why = "this process was held up for so long that another has taken over its lock";
-            return Err(Failure::new(Exit::Failed, why).hint("run it again").into());
-        }
         // A file left by a killed process may be there; with O_EXCL after unlink it is surely ours and surely 0600.
         match unlinkat(folder, &*name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
@@ -476,19 +397,13 @@ impl Locked<'_> {
     /// Removes the session and its locks.
     pub fn delete(self) -> Result<()> {
         let folder = &self.file.store.folder;
-        let endings = ["new", "json", "sign-in.lock", "sign-in.lock.held"];
-        let mut names: Vec<String> = endings.iter().map(|ending| format!("{}.{ending}", self.file.stem)).collect();
-        if self.lock.held().is_some() {
-            // Whoever should still be at one of them must not bring the session back.
-            names.extend(self.strays().with_context(|| format!("could not delete {}", self.file.path().display()))?);
-        }
-        for name in names {
-            match unlinkat(folder, &*name, AtFlags::empty()) {
+        for ending in ["new", "json"] {
+            match unlinkat(folder, format!("{}.{ending}", self.file.stem), AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(e) => return Err(e).with_context(|| format!("could not delete {}", self.file.path().display())),
             }
         }
-        Lock::remove(self.lock, folder, &self.file.lock_name());
+        self.lock.remove(&self.file.sign_in_lock_name());
         Ok(())
     }
 }
@@ -499,21 +414,4 @@ fn stem(key: &SessionKey) -> String {
     let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.')).take(64).collect();
     let digits = u128::from_be_bytes(key.digest().finish128().as_bytes()) >> 32;
     format!("{}-{digits:024x}", host.trim_start_matches('.'))
-}
-
-/// Refuses what another user owns, or could read.
-pub(crate) fn ours_alone(stat: &Stat, path: &Path) -> Result<()> {
-    let path = path.display();
-    if stat.st_uid != rustix::process::geteuid().as_raw() {
-        let why = format!("could not use {path}: it belongs to another user (uid {})", stat.st_uid);
-        return Err(Failure::new(Exit::Failed, why).hint("set KEYFOB_CACHE_DIR to a folder of your own").into());
-    }
-    let mode = Mode::from_raw_mode(stat.st_mode);
-    if mode.intersects(Mode::RWXG | Mode::RWXO) {
-        let why = format!("could not use {path}: other users can get at it (mode {:04o})", mode.as_raw_mode() & 0o7777);
-        return Err(Failure::new(Exit::Failed, why)
-            .run(format!("chmod go= {}", crate::text::shell_quoted(&path.to_string())))
-            .into());
-    }
-    Ok(())
 }

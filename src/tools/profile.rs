@@ -1,5 +1,6 @@
 //! The profile that a tool is connected to: one that is there, or a new one, checked against its provider first.
 
+use super::Job;
 use super::former::{Former, Undo};
 use super::plan::{Plan, Step};
 use crate::arguments::ProfileFlags;
@@ -12,12 +13,13 @@ use toml_edit::TomlError;
 
 /// Which profile, and what it is to say if it is new.
 #[derive(Debug, clap::Args)]
-pub(super) struct Wanted {
+pub struct Wanted {
     /// Profile to connect, or with --issuer or --provider a new one's name [default: the one that answers unnamed]
     #[arg(long, short, value_name = "NAME")]
-    pub(super) profile: Option<String>,
+    pub profile: Option<String>,
     #[command(flatten)]
-    pub(super) flags: ProfileFlags,
+    /// What it says.
+    pub flags: ProfileFlags,
 }
 
 /// `config.toml`, as it is and as it is to be.
@@ -31,6 +33,11 @@ pub(super) struct Config {
 }
 
 impl Wanted {
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.profile.is_none() && self.flags.0.is_empty()
+    }
+
     /// The profile; added to `config` in the name of `by` if it is new.
     pub(super) fn in_config(&self, config: &mut Config, by: &str) -> Result<Profile> {
         if self.flags.0.is_empty() {
@@ -46,6 +53,34 @@ impl Wanted {
         }
         Ok(profile)
     }
+}
+
+/// What `setup` without a tool calls itself in config.toml.
+const ALONE: &str = "setup";
+
+/// `keyfob setup --profile NAME --issuer …`
+pub fn make(wanted: &Wanted) -> Result<Job> {
+    let mut config = Config::load()?;
+    let mut plan = Plan::default();
+    let profile = wanted.in_config(&mut config, ALONE)?;
+    let former = config.keep([])?;
+    plan.steps.extend(config.into_step());
+    plan.keep(former);
+    let login = format!("To sign in: {}\n", profile.command("login"));
+    Ok(Job { title: format!("Make the profile {}", profile.title()), plan, after: Box::new(move || Ok(login.clone())) })
+}
+
+/// `keyfob setup --undo --profile NAME`
+pub fn remove(name: &str) -> Result<Job> {
+    let mut config = Config::load()?;
+    let mut plan = Plan::default();
+    let mut undo = Undo::of(|former| former.is_alone() && former.has_added(name))?;
+    config.release(name, ALONE, &mut undo, &mut plan)?;
+    if undo.leaves_nothing() {
+        config.take_back(&mut undo, &mut plan)?;
+        undo.finish(&mut plan);
+    }
+    Ok(Job { title: format!("Remove the profile {name}"), plan, after: Box::new(|| Ok(String::new())) })
 }
 
 /// Fails unless the provider takes sign-ins as `profile` describes them.

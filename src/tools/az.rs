@@ -1,15 +1,18 @@
 //! `keyfob setup az`: links named `az` and `azd` where the person says, and the profile they answer with in `[az]`.
 
+use super::findings::Findings;
 use super::former::{Az, Undo};
+use super::found::{Found, Machine};
 use super::plan::folder_to_make;
-use super::{Config, Consent, Outcome, Plan, Step, Wanted, own_path, run as ran};
+use super::plan::{Plan, Step};
+use super::profile::{Config, Wanted};
+use super::{Job, Tool, own_path, run as ran};
 use crate::callers::azure::az::WITH_KEYFOB;
-use crate::commands::findings::Findings;
-use crate::commands::print;
-use crate::config::edit;
+use crate::config::{self, File, Profile, edit};
 use crate::failure::{Exit, Failure, Hint};
 use crate::text::{clean, shell_quoted};
 use anyhow::{Context, Result};
+use clap::{Args, FromArgMatches};
 use std::path::{Path, PathBuf};
 
 /// The programs that keyfob stands in for.
@@ -25,36 +28,49 @@ Examples:
   keyfob setup az --profile work --provider entra --tenant contoso.com --client-id ID ~/bin
                                            makes the profile, too
   keyfob setup az --undo ~/bin")]
-pub(super) struct Arguments {
+struct Arguments {
     /// Folder to put the links in
     folder: PathBuf,
     #[command(flatten)]
     wanted: Wanted,
-    #[command(flatten)]
-    consent: Consent,
 }
 
-/// Puts the links in their place, or takes them away.
-pub(super) fn run(arguments: &Arguments) -> Result<()> {
-    let folder = std::path::absolute(&arguments.folder).context("could not tell which folder that is")?;
-    if arguments.consent.undo {
-        let title = format!("Remove keyfob's az and azd from {}", folder.display());
-        if undoing(&folder, arguments.wanted.profile.as_deref())?.carry_out(&title, &arguments.consent)?
-            == Outcome::Done
-        {
-            print("az and azd are no longer keyfob there.\n")?;
-        }
-        return Ok(());
-    }
-    let title = format!("Put keyfob in {} as az and azd", folder.display());
-    if connecting(&folder, &arguments.wanted)?.carry_out(&title, &arguments.consent)? != Outcome::Declined {
-        print(&checked(&folder)?)?;
-    }
-    Ok(())
-}
+/// The Azure CLI
+pub(super) const TOOL: Tool = Tool {
+    name: "az",
+    alias: None,
+    about: "Put keyfob in the place of the Azure CLI, for programs that run `az` or `azd` to get a token",
+    define: Arguments::augment_args,
+    connect: |matches| connect(&Arguments::from_arg_matches(matches)?),
+    disconnect: |matches| disconnect(&Arguments::from_arg_matches(matches)?),
+    discover,
+    check,
+};
 
 /// What this calls itself in config.toml.
 const BY: &str = "setup az";
+
+/// Puts the links in their place.
+fn connect(arguments: &Arguments) -> Result<Job> {
+    let folder = arguments.folder()?;
+    let plan = connecting(&folder, &arguments.wanted)?;
+    let title = format!("Put keyfob in {} as az and azd", folder.display());
+    Ok(Job { title, plan, after: Box::new(move || checked(&folder)) })
+}
+
+/// Takes them away.
+fn disconnect(arguments: &Arguments) -> Result<Job> {
+    let folder = arguments.folder()?;
+    let plan = undoing(&folder, arguments.wanted.profile.as_deref())?;
+    let title = format!("Remove keyfob's az and azd from {}", folder.display());
+    Ok(Job { title, plan, after: Box::new(|| Ok("az and azd are no longer keyfob there.\n".to_owned())) })
+}
+
+impl Arguments {
+    fn folder(&self) -> Result<PathBuf> {
+        std::path::absolute(&self.folder).context("could not tell which folder that is")
+    }
+}
 
 fn connecting(folder: &Path, wanted: &Wanted) -> Result<Plan> {
     if let Some(file) = folder.ancestors().find(|path| path.exists()).filter(|path| !path.is_dir()) {
@@ -149,8 +165,41 @@ fn undoing(folder: &Path, profile: Option<&str>) -> Result<Plan> {
     Ok(plan)
 }
 
+/// The first az on `PATH`, or a profile that az could answer with.
+fn discover(machine: &Machine, found: &mut Found) {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let place = folders.iter().position(|folder| folder.join("az").is_file());
+    let az = place.map(|place| folders[place].join("az"));
+    if az.as_ref().is_some_and(|az| std::fs::canonicalize(az).is_ok_and(|az| own_path().is_ok_and(|own| own == az))) {
+        found.connected.push("az".to_owned());
+        return;
+    }
+    let entra: Vec<&str> = machine.usable().filter(|p| p.preset.multi_resource).map(Profile::title).collect();
+    let title = match &az {
+        Some(az) => format!("az: {}", clean(&az.to_string_lossy())),
+        None if !entra.is_empty() => "az: none on PATH".to_owned(),
+        None => return,
+    };
+    // A folder of the person's own, where programs look before they find that one.
+    let home = std::env::home_dir().unwrap_or_default();
+    let mut before = folders[..place.unwrap_or(folders.len())].iter();
+    let own = before.find(|folder| folder.starts_with(&home) && folder.is_dir());
+    let folder = own.map_or_else(|| "FOLDER".into(), |folder| folder.to_string_lossy());
+    let name = if let [name] = entra[..] { name } else { "NAME" };
+    let mut words = vec!["az", "--profile", name];
+    if entra.is_empty() {
+        words.extend(["--provider", "entra", "--tenant", "TENANT", "--client-id", "ID"]);
+    }
+    words.push(&folder);
+    found.offer(title, &words, entra.len() == 1 && own.is_some());
+}
+
 /// What programs find that run `az`.
-pub(super) fn examine(findings: &mut Findings) {
+fn check(findings: &mut Findings, file: &File, only: Option<&str>) {
+    if file.az == config::Az::default() || only.is_some_and(|only| file.az.profile.as_deref() != Some(only)) {
+        return;
+    }
     let is_keyfob = |az: &Path| std::fs::canonicalize(az).is_ok_and(|target| target.ends_with("keyfob"));
     let mut found = super::all_on_path("az");
     let first = found.next();
@@ -165,7 +214,7 @@ pub(super) fn examine(findings: &mut Findings) {
         Some(folder) => Hint::Command(format!("export PATH={}:\"$PATH\"", shell_quoted(&folder.to_string_lossy()))),
         None => "keyfob setup az FOLDER, and FOLDER before the others on PATH".into(),
     };
-    findings.doubt("az", message, remedy);
+    findings.warn("az", message, remedy);
 }
 
 /// What a program that runs `az` will find with this `PATH`, unless it is the one in the folder.

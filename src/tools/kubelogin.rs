@@ -491,24 +491,29 @@ mod tests {
             ),
             (
                 "kubelogin",
-                &["--oidc-issuer-url=x", "--grant-type=client-credentials"],
+                &["--oidc-issuer-url=https://id.example.com", "--grant-type=client-credentials"],
                 None,
                 format!("argument --grant-type: {NO_PERSON}"),
             ),
             (
                 "kubelogin",
-                &["--oidc-issuer-url=x", "--oidc-new=hunter2"],
+                &["--oidc-issuer-url=https://id.example.com", "--oidc-new=hunter2"],
                 None,
                 "argument --oidc-new is not known to keyfob".to_owned(),
             ),
             (
                 "kubelogin",
-                &["--oidc-issuer-url=x", "--certificate-authority-data=hunter2!"],
+                &["--oidc-issuer-url=https://id.example.com", "--certificate-authority-data=hunter2!"],
                 None,
                 "argument --certificate-authority-data: it is not PEM in base64".to_owned(),
             ),
             ("kubelogin", &["--oidc-issuer-url"], None, "argument --oidc-issuer-url has no value".to_owned()),
-            ("kubelogin", &["--oidc-issuer-url=x", "word"], None, "argument word is not known to keyfob".to_owned()),
+            (
+                "kubelogin",
+                &["--oidc-issuer-url=https://id.example.com", "word"],
+                None,
+                "argument word is not known to keyfob".to_owned(),
+            ),
             ("kubelogin", &["--server-id=s", "--login=spn"], None, format!("argument --login: {NO_PERSON}")),
             ("kubelogin", &["--server-id=s", "-l", "msi"], None, format!("argument --login: {NO_PERSON}")),
             (

@@ -1,4 +1,5 @@
-//! What `doctor` prints: each thing that was looked at, how it is, and what to do about it. `doctor` and `setup` find it.
+//! What `doctor` prints: each thing that was looked at, how it is, and what to do about it. `doctor` and the
+//! tools find it.
 
 use crate::failure::{Failure, Hint};
 use crate::prompt::{Terminal, wrapped};
@@ -10,10 +11,13 @@ use unicode_width::UnicodeWidthStr;
 /// How things are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Level {
+pub enum Level {
+    /// Nothing to do.
     Ok,
-    Doubt,
-    Bad,
+    /// It may be meant so.
+    Warn,
+    /// Something does not work.
+    Error,
 }
 
 impl Level {
@@ -24,8 +28,8 @@ impl Level {
     fn word(self) -> (&'static str, &'static str) {
         match self {
             Self::Ok => ("ok", "32"),
-            Self::Doubt => ("doubt", "33"),
-            Self::Bad => ("bad", "1;31"),
+            Self::Warn => ("warn", "33"),
+            Self::Error => ("error", "1;31"),
         }
     }
 }
@@ -46,27 +50,30 @@ struct Finding {
 
 /// Everything that was looked at.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Findings {
+pub struct Findings {
     findings: Vec<Finding>,
 }
 
 impl Findings {
-    pub(super) fn ok(&mut self, subject: &str, message: impl AsRef<str>) {
+    /// Something is as it is to be.
+    pub fn ok(&mut self, subject: &str, message: impl AsRef<str>) {
         self.add(Level::Ok, subject, message.as_ref(), None);
     }
 
-    pub(super) fn doubt(&mut self, subject: &str, message: impl AsRef<str>, remedy: impl Into<Hint>) {
-        self.add(Level::Doubt, subject, message.as_ref(), Some(remedy.into()));
+    /// Something may be wrong.
+    pub fn warn(&mut self, subject: &str, message: impl AsRef<str>, remedy: impl Into<Hint>) {
+        self.add(Level::Warn, subject, message.as_ref(), Some(remedy.into()));
     }
 
-    pub(super) fn bad(&mut self, subject: &str, message: impl AsRef<str>, remedy: impl Into<Hint>) {
-        self.add(Level::Bad, subject, message.as_ref(), Some(remedy.into()));
+    /// Something is wrong.
+    pub fn error(&mut self, subject: &str, message: impl AsRef<str>, remedy: impl Into<Hint>) {
+        self.add(Level::Error, subject, message.as_ref(), Some(remedy.into()));
     }
 
     /// What kept something from working, with its own hint, or else with this remedy.
-    pub(super) fn failure(&mut self, subject: &str, error: &anyhow::Error, otherwise: &str) {
+    pub fn failure(&mut self, subject: &str, error: &anyhow::Error, otherwise: &str) {
         let hint = error.downcast_ref::<Failure>().and_then(|failure| failure.hint.clone());
-        self.bad(subject, format!("{error:#}"), hint.unwrap_or_else(|| otherwise.into()));
+        self.error(subject, format!("{error:#}"), hint.unwrap_or_else(|| otherwise.into()));
     }
 
     fn add(&mut self, level: Level, subject: &str, message: &str, remedy: Option<Hint>) {
@@ -79,12 +86,13 @@ impl Findings {
         self.findings.push(Finding { level, subject, message, remedy, runnable });
     }
 
-    pub(super) fn count(&self, level: Level) -> usize {
+    /// How many there are of a level.
+    pub fn count(&self, level: Level) -> usize {
         self.findings.iter().filter(|finding| finding.level == level).count()
     }
 
     /// What a person reads: on a terminal in its rows, elsewhere each part on one line.
-    pub(super) fn text(&self, on: Option<Terminal>) -> String {
+    pub fn text(&self, on: Option<Terminal>) -> String {
         let width = on.map_or(usize::MAX, |on| on.width);
         let colour = on.is_some_and(|on| on.colour);
         let mut text = String::new();
@@ -105,8 +113,9 @@ impl Findings {
                 let _ = writeln!(text, "{row}");
             }
         }
-        let [ok, doubt, bad] = [Level::Ok, Level::Doubt, Level::Bad].map(|level| self.count(level));
-        let _ = writeln!(text, "{ok} good, {doubt} doubtful, {bad} bad");
+        let several = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+        let [ok, warn, error] = [Level::Ok, Level::Warn, Level::Error].map(|level| self.count(level));
+        let _ = writeln!(text, "{ok} ok, {}, {}", several(warn, "warning"), several(error, "error"));
         text
     }
 }
@@ -128,11 +137,11 @@ mod tests {
     fn findings() -> Findings {
         let mut findings = Findings::default();
         findings.ok("cache", "1 session in /home/ada/.cache/keyfob");
-        findings.doubt("session lab", "nobody is signed in", Hint::Command("keyfob login lab".into()));
-        findings.bad("configuration", "others may write to /home/ada/.config/keyfob/config.toml (mode 0666)", {
+        findings.warn("session lab", "nobody is signed in", Hint::Command("keyfob login lab".into()));
+        findings.error("configuration", "others may write to /home/ada/.config/keyfob/config.toml (mode 0666)", {
             Hint::Command("chmod go-w /home/ada/.config/keyfob/config.toml".into())
         });
-        findings.bad(
+        findings.error(
             "clock lab",
             "it is 2 hours behind the provider's",
             "set it, best by itself: timedatectl set-ntp true",
@@ -148,13 +157,13 @@ mod tests {
     fn elsewhere_than_on_a_terminal_every_part_is_one_line() {
         let text = "\
 ok     cache: 1 session in /home/ada/.cache/keyfob
-doubt  session lab: nobody is signed in
+warn   session lab: nobody is signed in
        $ keyfob login lab
-bad    configuration: others may write to /home/ada/.config/keyfob/config.toml (mode 0666)
+error  configuration: others may write to /home/ada/.config/keyfob/config.toml (mode 0666)
        $ chmod go-w /home/ada/.config/keyfob/config.toml
-bad    clock lab: it is 2 hours behind the provider's
+error  clock lab: it is 2 hours behind the provider's
        -> set it, best by itself: timedatectl set-ntp true
-1 good, 1 doubtful, 2 bad
+1 ok, 1 warning, 2 errors
 ";
         assert_eq!(findings().text(None), text);
         assert_eq!(findings().text(Some(on(300))), text);
@@ -165,18 +174,18 @@ bad    clock lab: it is 2 hours behind the provider's
         let text = "\
 ok     cache: 1 session in
        /home/ada/.cache/keyfob
-doubt  session lab: nobody is signed in
+warn   session lab: nobody is signed in
        $ keyfob login lab
-bad    configuration: others may write
+error  configuration: others may write
        to
 /home/ada/.config/keyfob/config.toml
        (mode 0666)
 $ chmod go-w /home/ada/.config/keyfob/config.toml
-bad    clock lab: it is 2 hours behind
+error  clock lab: it is 2 hours behind
        the provider's
        -> set it, best by itself:
        timedatectl set-ntp true
-1 good, 1 doubtful, 2 bad
+1 ok, 1 warning, 2 errors
 ";
         assert_eq!(findings().text(Some(on(40))), text);
     }
@@ -185,7 +194,7 @@ bad    clock lab: it is 2 hours behind
     fn levels_are_coloured_where_colour_is_wanted() {
         let text = findings().text(Some(Terminal { colour: true, ..on(80) }));
         let levels: Vec<&str> = text.lines().filter_map(|line| line.split_once("m ")).map(|(level, _)| level).collect();
-        let bad = "\u{1b}[1;31mbad\u{1b}[0";
-        assert_eq!(levels, ["\u{1b}[32mok\u{1b}[0", "\u{1b}[33mdoubt\u{1b}[0", bad, bad]);
+        let error = "\u{1b}[1;31merror\u{1b}[0";
+        assert_eq!(levels, ["\u{1b}[32mok\u{1b}[0", "\u{1b}[33mwarn\u{1b}[0", error, error]);
     }
 }

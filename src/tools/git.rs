@@ -1,13 +1,17 @@
 //! `keyfob setup git`: a line in `[hosts]`, and git's `credential.URL.helper`, through `git config` itself.
 
+use super::findings::Findings;
 use super::former::{Host, Undo};
-use super::{Config, Consent, Outcome, Plan, Ran, Step, Wanted, is_program, own_path, plan, run as ran};
-use crate::commands::findings::Findings;
-use crate::commands::print;
-use crate::config::{HostPattern, HostRule, Profile, edit};
+use super::found::{Found, Machine};
+use super::plan::{self, Plan, Step};
+use super::profile::{Config, Wanted};
+use super::{Job, Ran, Tool, is_program, own_path, run as ran};
+use crate::config::{File, HostPattern, HostRule, Profile, edit};
 use crate::failure::{Exit, Failure, Hint};
+use crate::providers::PRESETS;
 use crate::text::{clean, shell_quoted};
 use anyhow::Result;
+use clap::{Args, FromArgMatches};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
@@ -22,46 +26,65 @@ Examples:
   keyfob setup git --profile gh --provider github --client-id Iv1.0123456789abcdef https://github.com
                                            makes the profile, too
   keyfob setup git --undo https://github.com")]
-pub(super) struct Arguments {
+struct Arguments {
     /// Hosts whose token git is to get from keyfob: `https://HOST[:PORT][/PATH]`
     #[arg(required = true, value_name = "URL")]
     hosts: Vec<String>,
     #[command(flatten)]
     wanted: Wanted,
-    #[command(flatten)]
-    consent: Consent,
 }
 
-/// Connects git with a profile, or disconnects it.
-pub(super) fn run(arguments: &Arguments) -> Result<()> {
-    let mut hosts: Vec<HostPattern> = Vec::new();
-    for text in &arguments.hosts {
-        let host = HostPattern::parse(text).map_err(|why| Failure::usage(format!("{text:?} {why}")))?;
-        if !hosts.contains(&host) {
-            hosts.push(host);
-        }
-    }
-    let urls = hosts.iter().map(HostPattern::canonical).collect::<Vec<_>>().join(", ");
-    if arguments.consent.undo {
-        let title = format!("Disconnect git from keyfob for {urls}");
-        if undoing(&hosts)?.carry_out(&title, &arguments.consent)? == Outcome::Done {
-            print(&format!("git no longer asks keyfob for {urls}.\n"))?;
-        }
-        return Ok(());
-    }
-    let mut config = Config::load()?;
-    let profile = arguments.wanted.in_config(&mut config, BY)?;
-    let title = format!("Connect git with the profile {} for {urls}", profile.title());
-    if connecting(config, &hosts, profile.title())?.carry_out(&title, &arguments.consent)? != Outcome::Declined {
-        for host in &hosts {
-            print(&checked(host, &profile)?)?;
-        }
-    }
-    Ok(())
-}
+/// git
+pub(super) const TOOL: Tool = Tool {
+    name: "git",
+    alias: None,
+    about: "Have git ask keyfob for a host's token",
+    define: Arguments::augment_args,
+    connect: |matches| connect(&Arguments::from_arg_matches(matches)?),
+    disconnect: |matches| disconnect(&Arguments::from_arg_matches(matches)?),
+    discover,
+    check,
+};
 
 /// What this calls itself in config.toml.
 const BY: &str = "setup git";
+
+/// Connects git with a profile.
+fn connect(arguments: &Arguments) -> Result<Job> {
+    let hosts = arguments.patterns()?;
+    let mut config = Config::load()?;
+    let profile = arguments.wanted.in_config(&mut config, BY)?;
+    let title = format!("Connect git with the profile {} for {}", profile.title(), urls(&hosts));
+    let plan = connecting(config, &hosts, profile.title())?;
+    let after = move || hosts.iter().map(|host| checked(host, &profile)).collect();
+    Ok(Job { title, plan, after: Box::new(after) })
+}
+
+/// Disconnects it.
+fn disconnect(arguments: &Arguments) -> Result<Job> {
+    let hosts = arguments.patterns()?;
+    let urls = urls(&hosts);
+    let plan = undoing(&hosts)?;
+    let title = format!("Disconnect git from keyfob for {urls}");
+    Ok(Job { title, plan, after: Box::new(move || Ok(format!("git no longer asks keyfob for {urls}.\n"))) })
+}
+
+impl Arguments {
+    fn patterns(&self) -> Result<Vec<HostPattern>, Failure> {
+        let mut hosts: Vec<HostPattern> = Vec::new();
+        for text in &self.hosts {
+            let host = HostPattern::parse(text).map_err(|why| Failure::usage(format!("{text:?} {why}")))?;
+            if !hosts.contains(&host) {
+                hosts.push(host);
+            }
+        }
+        Ok(hosts)
+    }
+}
+
+fn urls(hosts: &[HostPattern]) -> String {
+    hosts.iter().map(HostPattern::canonical).collect::<Vec<_>>().join(", ")
+}
 
 fn connecting(mut config: Config, hosts: &[HostPattern], profile: &str) -> Result<Plan> {
     let mut plan = Plan::default();
@@ -228,20 +251,70 @@ fn global_file() -> Result<PathBuf> {
     Ok(if !own.exists() && other.exists() { other } else { own })
 }
 
+/// The https remotes of the repository here, and what `[hosts]` maps.
+fn discover(machine: &Machine, found: &mut Found) {
+    let Ok(remotes) = remotes() else { return };
+    let remotes = remotes.iter().filter_map(|url| {
+        let (scheme, rest) = url.split_once("://").filter(|(scheme, _)| *scheme == "https")?;
+        let host = rest.split('/').next()?.rsplit('@').next()?;
+        HostPattern::parse(&format!("{scheme}://{host}")).ok()
+    });
+    let mapped = machine.file.hosts.iter().map(|rule| (rule.pattern.clone(), Some(rule.profile.as_str())));
+    let mut hosts: Vec<(HostPattern, Option<&str>)> = mapped.collect();
+    for remote in remotes {
+        if !hosts.iter().any(|(known, _)| known.overlaps(&remote.canonical())) {
+            hosts.push((remote, None));
+        }
+    }
+    for (host, profile) in hosts {
+        let url = host.canonical();
+        if is_connected(&url) {
+            found.connected.push(format!("git: {}", clean(&url)));
+            continue;
+        }
+        let at = |authority: &str| HostPattern::parse(authority).is_ok_and(|home| home == host);
+        let signs_in_there = machine.usable().find(|profile| at(&profile.session.authority));
+        let preset = PRESETS.iter().find(|preset| preset.authority.is_some_and(at));
+        let title = format!("git: {}", clean(&url));
+        match (profile.or(signs_in_there.map(Profile::title)), preset) {
+            (Some(name), _) => found.offer(title, &["git", "--profile", name, &url], true),
+            (None, Some(preset)) => {
+                let words =
+                    ["git", "--profile", preset.name, "--provider", preset.name, "--client-id", "ID", url.as_str()];
+                found.offer(title, &words, false);
+            }
+            (None, None) => {
+                let mut words = vec!["git", "--profile", "NAME", &url];
+                if machine.file.profiles.is_empty() {
+                    words.extend(["--issuer", "URL", "--client-id", "ID"]);
+                }
+                found.offer(title, &words, false);
+            }
+        }
+    }
+}
+
+/// What git runs for the hosts that have a profile.
+fn check(findings: &mut Findings, file: &File, only: Option<&str>) {
+    for rule in file.hosts.iter().filter(|rule| only.is_none_or(|only| rule.profile == only)) {
+        examine(findings, rule);
+    }
+}
+
 /// The addresses of the remotes of the repository here; none outside of one.
-pub(super) fn remotes() -> Result<Vec<String>> {
+fn remotes() -> Result<Vec<String>> {
     let found = git(&["config", "--null", "--get-regexp", r"^remote\..*\.url$"], "")?;
     let value = |line: &str| line.split_once('\n').map(|(_, value)| value.to_owned());
     Ok(found.stdout.split_terminator('\0').filter_map(value).collect())
 }
 
 /// Whether git asks keyfob for this host.
-pub(super) fn is_connected(url: &str) -> bool {
+fn is_connected(url: &str) -> bool {
     values(&format!("credential.{url}.helper")).is_ok_and(|values| values.iter().any(|value| is_ours(value)))
 }
 
 /// What git runs for a host that has a profile.
-pub(super) fn examine(findings: &mut Findings, rule: &HostRule) {
+fn examine(findings: &mut Findings, rule: &HostRule) {
     let url = rule.pattern.canonical();
     let subject = format!("git {url}");
     let (quoted, profile) = (shell_quoted(&url), shell_quoted(&rule.profile));
@@ -255,7 +328,7 @@ pub(super) fn examine(findings: &mut Findings, rule: &HostRule) {
     });
     let Some(program) = asked else {
         let connect = format!("keyfob setup git --profile {profile} {quoted}");
-        findings.doubt(
+        findings.warn(
             &subject,
             format!("it has the profile {:?}, but git does not ask keyfob", rule.profile),
             Hint::Command(connect),
@@ -264,7 +337,7 @@ pub(super) fn examine(findings: &mut Findings, rule: &HostRule) {
     };
     if !is_program(&program, Path::new("/")) {
         let again = format!("keyfob setup git --undo {quoted} && keyfob setup git --profile {profile} {quoted}");
-        findings.bad(&subject, format!("git runs {program}, which is not there"), Hint::Command(again));
+        findings.error(&subject, format!("git runs {program}, which does not exist"), Hint::Command(again));
         return;
     }
     findings.ok(&subject, format!("git runs {program} for the profile {:?}", rule.profile));
@@ -273,7 +346,7 @@ pub(super) fn examine(findings: &mut Findings, rule: &HostRule) {
         let words = ["config", "--type=bool", "--get-urlmatch", "credential.useHttpPath", &url.replace('*', "any")];
         if git(&words, "").is_ok_and(|said| said.stdout.trim() != "true") {
             let remedy = format!("git config --global {} true", shell_quoted(&by_path(&url)));
-            findings.bad(
+            findings.error(
                 &subject,
                 "git does not say which path it wants a token for, so it gets none",
                 Hint::Command(remedy),
@@ -281,7 +354,7 @@ pub(super) fn examine(findings: &mut Findings, rule: &HostRule) {
         }
     }
     for (what, remedy) in interfering(&lines, &rule.pattern) {
-        findings.doubt(&subject, what, remedy);
+        findings.warn(&subject, what, remedy);
     }
 }
 

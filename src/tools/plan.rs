@@ -2,7 +2,6 @@
 
 use super::former::{Former, Undo};
 use super::{Ran, run};
-use crate::commands::print;
 use crate::failure::{Exit, Failure};
 use crate::secret::Secret;
 use crate::text::{clean, one_line, shell_quoted};
@@ -11,32 +10,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::digest::SHA256;
 use std::fmt::Write as _;
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
-
-/// How a plan is agreed to.
-#[derive(Debug, clap::Args)]
-pub(super) struct Consent {
-    /// Take back what `setup` did
-    #[arg(long)]
-    pub(super) undo: bool,
-    /// Do not ask
-    #[arg(long, short)]
-    pub(super) yes: bool,
-}
-
-/// What became of a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// Everything was as it is to be.
-    NothingToDo,
-    /// The person would not.
-    Declined,
-    /// It was carried out.
-    Done,
-}
 
 /// One change.
 #[derive(Debug)]
@@ -71,7 +48,7 @@ pub(super) enum Step {
 
 /// What is going to be changed, and what to know before.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
+pub struct Plan {
     pub(super) steps: Vec<Step>,
     pub(super) notes: Vec<String>,
 }
@@ -101,8 +78,13 @@ impl Plan {
         }
     }
 
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
     /// The plan as a person reads it.
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let mut text = String::new();
         for step in &self.steps {
             let _ = match step {
@@ -138,25 +120,15 @@ impl Plan {
         text.lines().flat_map(|line| [one_line(line), "\n".to_owned()]).collect()
     }
 
-    /// Shows the plan, asks, and carries it out.
-    pub(super) fn carry_out(&self, title: &str, consent: &Consent) -> Result<Outcome> {
-        let title = clean(title);
-        if self.steps.is_empty() {
-            print(&format!("{title}: nothing to do.\n{}", self.text()))?;
-            return Ok(Outcome::NothingToDo);
-        }
-        print(&format!("{title}:\n\n{}\n", self.text()))?;
-        if !consent.yes && !agreed()? {
-            print("Nothing was changed.\n")?;
-            return Ok(Outcome::Declined);
-        }
+    /// Carries it out.
+    pub fn carry_out(&self) -> Result<()> {
         let done = self.steps.iter().try_for_each(Step::carry_out);
         // Also after a failure: what was done until then is what the undo finds.
         let sealed = self.steps.iter().try_for_each(|step| match step {
             Step::Keep(former) => former.seal(),
             _ => Ok(()),
         });
-        done.and(sealed).map(|()| Outcome::Done)
+        done.and(sealed)
     }
 }
 
@@ -248,19 +220,6 @@ pub(super) fn remove_folders(path: &Path, highest: Option<&Path>) {
             return;
         }
     }
-}
-
-/// Asks on the terminal whether to go on; fails where there is none.
-fn agreed() -> Result<bool> {
-    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
-        return Err(Failure::usage("nothing was changed: there is no terminal to ask on")
-            .hint("add --yes to make the change shown")
-            .into());
-    }
-    print("Go on? [y/N] ")?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).context("could not read the answer")?;
-    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
 /// A file's name, and its lines that differ.

@@ -2,17 +2,18 @@
 //!
 //! kubectl writes the whole file anew, so its former bytes are kept, and the undo puts them back; see `former`.
 
+use super::findings::Findings;
 use super::former::{Former, FormerContext, Undo, User};
+use super::found::{Found, Machine};
 use super::kubelogin;
-use super::plan::line;
-use super::profile::plain;
-use super::{Config, Consent, Outcome, Plan, Ran, Step, Wanted, is_program, on_path, own_name, own_path, run as ran};
-use crate::commands::findings::Findings;
-use crate::commands::print;
+use super::plan::{Plan, Step, line};
+use super::profile::{Config, Wanted, plain};
+use super::{Job, Ran, Tool, is_program, on_path, own_name, own_path, run as ran};
 use crate::config::{File, Profile, file_path};
 use crate::failure::{Exit, Failure, Hint};
 use crate::text::{clean, nearest, shell_quoted};
 use anyhow::{Context, Result};
+use clap::{Args, FromArgMatches};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ Examples:
   keyfob setup kubernetes --from-kubelogin
                                            users that run int128's or Azure's kubelogin
   keyfob setup kubernetes --undo --user ada")]
-pub(super) struct Arguments {
+struct Arguments {
     #[command(flatten)]
     wanted: Wanted,
     /// Take over users that run kubelogin, int128's or Azure's [default: all that do], with a profile for each
@@ -48,18 +49,25 @@ pub(super) struct Arguments {
     /// The kubeconfig to change [default: the one kubectl would change]
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    #[command(flatten)]
-    consent: Consent,
 }
 
 /// What this calls itself in config.toml.
 const BY: &str = "setup kubernetes";
 
-/// Connects a user with a profile, or disconnects it.
-pub(super) fn run(arguments: &Arguments) -> Result<()> {
-    if arguments.consent.undo {
-        return undo(arguments, &kubeconfigs(arguments.kubeconfig.as_deref())?);
-    }
+/// kubectl, and whatever else reads a kubeconfig
+pub(super) const TOOL: Tool = Tool {
+    name: "kubernetes",
+    alias: Some("kubectl"),
+    about: "Have a user of the kubeconfig get tokens from keyfob",
+    define: Arguments::augment_args,
+    connect: |matches| connect(&Arguments::from_arg_matches(matches)?),
+    disconnect: |matches| disconnect(&Arguments::from_arg_matches(matches)?),
+    discover,
+    check,
+};
+
+/// Connects a user with a profile.
+fn connect(arguments: &Arguments) -> Result<Job> {
     let files = Files::find(arguments.kubeconfig.as_deref())?;
     let mut config = Config::load()?;
     if arguments.from_kubelogin {
@@ -78,14 +86,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         None => change.notes.extend(files.unused(user)),
     }
     let title = format!("Connect kubectl's user {user} with the profile {}", profile.title());
-    if change.carry_out(config, Plan::default(), &title, &arguments.consent)? != Outcome::Declined {
-        print(&checked(&profile)?)?;
-    }
-    Ok(())
+    let plan = change.into_plan(config, Plan::default())?;
+    Ok(Job { title, plan, after: Box::new(move || checked(&profile)) })
 }
 
 /// `--from-kubelogin`: a profile for each user that runs it, and keyfob in its place.
-fn take_over(arguments: &Arguments, files: &Files, mut config: Config) -> Result<()> {
+fn take_over(arguments: &Arguments, files: &Files, mut config: Config) -> Result<Job> {
     let execs = files.execs();
     let runs_it = |name: &str| execs.iter().any(|(user, exec)| user == name && kubelogin::is_kubelogin(exec));
     let users: Vec<&str> = if arguments.user.is_empty() {
@@ -120,12 +126,8 @@ fn take_over(arguments: &Arguments, files: &Files, mut config: Config) -> Result
         profiles.push(profile);
     }
     let title = format!("Have keyfob take kubelogin's place for {}", users.join(", "));
-    if change.carry_out(config, plan, &title, &arguments.consent)? != Outcome::Declined {
-        for profile in &profiles {
-            print(&checked(profile)?)?;
-        }
-    }
-    Ok(())
+    let plan = change.into_plan(config, plan)?;
+    Ok(Job { title, plan, after: Box::new(move || profiles.iter().map(checked).collect()) })
 }
 
 /// The kubeconfigs, as kubectl finds them.
@@ -369,8 +371,8 @@ impl<'f> Change<'f> {
         Ok(())
     }
 
-    /// Adds this to a plan, which is then carried out; what was there is kept.
-    fn carry_out(self, config: Config, mut plan: Plan, title: &str, consent: &Consent) -> Result<Outcome> {
+    /// Adds this to a plan; what was there is kept.
+    fn into_plan(self, config: Config, mut plan: Plan) -> Result<Plan> {
         let Self { profile, commands, notes, users, contexts, .. } = self;
         plan.notes.extend(notes);
         let files = users.iter().map(|user| &user.file).chain(contexts.iter().map(|context| &context.file));
@@ -388,7 +390,7 @@ impl<'f> Change<'f> {
         plan.steps.extend(config.into_step());
         plan.steps.extend(commands.into_iter().map(Step::Run));
         plan.keep(former);
-        plan.carry_out(title, consent)
+        Ok(plan)
     }
 }
 
@@ -424,8 +426,47 @@ fn interfering(name: &str, user: &Value, file: &Path) -> Result<Vec<(String, Str
     Ok(notes)
 }
 
-/// What kubectl runs for the users that have keyfob, if their profile concerns.
-pub(super) fn examine(findings: &mut Findings, config: &File, concerns: impl Fn(Option<&str>) -> bool) {
+/// Users that run kubelogin, and contexts whose users do not run keyfob.
+fn discover(machine: &Machine, found: &mut Found) {
+    let files = match Files::find(None) {
+        Ok(files) => files,
+        Err(error) => {
+            found.notes.push(format!("kubectl: {}", clean(&format!("{error:#}"))));
+            return;
+        }
+    };
+    let execs = files.execs();
+    for (user, exec) in execs.iter().filter(|(_, exec)| kubelogin::is_kubelogin(exec)) {
+        let title = format!("kubectl: the user {} runs kubelogin", clean(user));
+        match kubelogin::read(exec) {
+            Ok(_) => found.offer(title, &["kubernetes", "--from-kubelogin", "--user", user], true),
+            Err(why) => found.notes.push(format!("{title}, which keyfob cannot take over: {why}")),
+        }
+    }
+    let profile = machine.usual();
+    for (context, user) in files.contexts() {
+        match execs.iter().find(|(name, _)| name == user) {
+            Some((_, exec)) if exec.is_keyfob() => {
+                found.connected.push(format!("kubectl: the context {}", clean(context)));
+            }
+            Some((_, exec)) if kubelogin::is_kubelogin(exec) => {}
+            _ => {
+                let title = match user {
+                    "" => format!("kubectl: the context {}, which has no user", clean(context)),
+                    user => format!("kubectl: the context {} with the user {}", clean(context), clean(user)),
+                };
+                let mut words = vec!["kubernetes", "--profile", profile.unwrap_or("NAME"), "--context", context];
+                if machine.file.profiles.is_empty() {
+                    words.extend(["--issuer", "URL", "--client-id", "ID"]);
+                }
+                found.offer(title, &words, profile.is_some());
+            }
+        }
+    }
+}
+
+/// What kubectl runs for the users that have keyfob.
+fn check(findings: &mut Findings, config: &File, only: Option<&str>) {
     const CORRECT: &str = "correct the kubeconfig, or KUBECONFIG";
     // Without kubectl there is nothing that would run keyfob by its configuration.
     if on_path("kubectl").is_none() {
@@ -442,19 +483,19 @@ pub(super) fn examine(findings: &mut Findings, config: &File, concerns: impl Fn(
             Ok(list) if !list.is_empty() => format!("export KUBECONFIG={}", shell_quoted(&list.to_string_lossy())),
             _ => "unset KUBECONFIG".to_owned(),
         };
-        let message = format!("KUBECONFIG names {}, which is not there", first.display());
-        findings.doubt("kubectl", message, Hint::Command(remedy));
+        let message = format!("KUBECONFIG names {}, which does not exist", first.display());
+        findings.warn("kubectl", message, Hint::Command(remedy));
     }
     for (name, exec) in files.execs().iter().filter(|(_, exec)| exec.is_keyfob()) {
         let Some((file, user)) = files.user(name) else { continue };
         let profile = exec.args.iter().flatten().skip_while(|arg| *arg != "--profile").nth(1);
-        if !concerns(profile.map(String::as_str)) {
+        if only.is_some_and(|only| profile.is_none_or(|profile| profile != only)) {
             continue;
         }
         let subject = format!("kubectl {name}");
         if let Some(own) = exec.own_config() {
             let message = format!("runs {} with the configuration {own}, which was not looked at", exec.command);
-            findings.doubt(
+            findings.warn(
                 &subject,
                 message,
                 Hint::Command(format!("KEYFOB_CONFIG={} keyfob doctor", shell_quoted(own))),
@@ -465,7 +506,7 @@ pub(super) fn examine(findings: &mut Findings, config: &File, concerns: impl Fn(
         let again =
             |profile: &str| format!("keyfob setup kubernetes --profile {profile} --user {}", shell_quoted(name));
         if let (Some(unknown), None) = (profile, known) {
-            findings.bad(&subject, format!("asks for the profile {unknown:?}, which there is not"), again("NAME"));
+            findings.error(&subject, format!("asks for the profile {unknown:?}, which does not exist"), again("NAME"));
             continue;
         }
         let program = &exec.command;
@@ -474,7 +515,7 @@ pub(super) fn examine(findings: &mut Findings, config: &File, concerns: impl Fn(
                 Some(profile) => Hint::Command(again(&shell_quoted(profile))),
                 None => again("NAME").into(),
             };
-            findings.bad(&subject, format!("runs {program}, which is not there"), remedy);
+            findings.error(&subject, format!("runs {program}, which does not exist"), remedy);
             continue;
         }
         match interfering(name, user, file) {
@@ -482,7 +523,7 @@ pub(super) fn examine(findings: &mut Findings, config: &File, concerns: impl Fn(
             Ok(notes) if notes.is_empty() => findings.ok(&subject, format!("runs {program}")),
             Ok(notes) => {
                 for (what, remedy) in notes {
-                    findings.bad(&subject, what, Hint::Command(remedy));
+                    findings.error(&subject, what, Hint::Command(remedy));
                 }
             }
         }
@@ -582,7 +623,8 @@ fn checked(profile: &Profile) -> Result<String> {
 }
 
 /// Takes back the latest setup of these kubeconfigs, or of this user or profile in them.
-fn undo(arguments: &Arguments, files: &[PathBuf]) -> Result<()> {
+fn disconnect(arguments: &Arguments) -> Result<Job> {
+    let files = kubeconfigs(arguments.kubeconfig.as_deref())?;
     let profile = &arguments.wanted.profile;
     let mut undo = Undo::of_latest(|former| {
         files.iter().any(|file| former.keeps(file))
@@ -609,10 +651,7 @@ fn undo(arguments: &Arguments, files: &[PathBuf]) -> Result<()> {
         config.take_back(&mut undo, &mut plan)?;
         undo.finish(&mut plan);
     }
-    if plan.carry_out(&title, &arguments.consent)? == Outcome::Done {
-        print("kubectl no longer asks keyfob there.\n")?;
-    }
-    Ok(())
+    Ok(Job { title, plan, after: Box::new(|| Ok("kubectl no longer asks keyfob there.\n".to_owned())) })
 }
 
 /// Takes back users and contexts, by kubectl.

@@ -1,22 +1,24 @@
-//! `keyfob doctor`: looks at everything that an answer depends on, and says what is good, doubtful or bad.
+//! `keyfob doctor`: looks at everything that an answer depends on, and says how it is: ok, warn or error.
 //!
 //! Nothing is changed, nobody is asked to sign in, and no secret is printed. `files` looks at what is on this machine,
-//! `provider` at what is on the network; what git, kubectl and az run is looked at by the files of `setup` that connect them.
+//! `provider` at what is on the network; what tools run is looked at by the files that connect
+//! them, in `tools`.
 
 mod files;
 mod provider;
 
-use crate::commands::findings::{Findings, Level};
-use crate::commands::{print, setup};
-use crate::failure::Report;
+use crate::commands::print;
+use crate::failure::Exit;
 use crate::prompt;
+use crate::tools::TOOLS;
+use crate::tools::findings::{Findings, Level};
 use anyhow::Result;
 
 /// `keyfob doctor`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-What is doubtful or bad is followed by what to do about it: a command after `$`, words after `->`.
-Exits with 1 if anything is bad, else with 0.
+A warning or an error is followed by what to do about it: a command after `$`, words after `->`.
+Exits with 1 if there is an error, else with 0.
 
 Examples:
   keyfob doctor
@@ -35,8 +37,8 @@ pub struct Arguments {
     json: bool,
 }
 
-/// Looks, and says what it saw.
-pub fn run(arguments: &Arguments) -> Result<()> {
+/// Looks, says what it saw, and returns the exit code.
+pub fn run(arguments: &Arguments) -> Result<u8> {
     let mut findings = Findings::default();
     let only = arguments.profile.as_deref();
     let (file, profiles) = files::configuration(&mut findings, only)?;
@@ -49,13 +51,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     if let Some(file) = file {
-        setup::examine(&mut findings, &file, only);
+        for tool in TOOLS {
+            (tool.check)(&mut findings, &file, only);
+        }
     }
     let text =
         if arguments.json { serde_json::to_string_pretty(&findings)? + "\n" } else { findings.text(prompt::stdout()) };
     print(&text)?;
-    if findings.count(Level::Bad) > 0 {
-        return Err(Report { text: String::new(), code: 1 }.into());
-    }
-    Ok(())
+    Ok(if findings.count(Level::Error) > 0 { Exit::Failed as u8 } else { 0 })
 }
