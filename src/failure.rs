@@ -78,6 +78,13 @@ impl Failure {
         Self::new(Exit::Usage, message)
     }
 
+    /// The failure in an error's chain, with all that was said around it; any other error is exit 1.
+    pub fn of(error: &anyhow::Error) -> Self {
+        let failure = error.downcast_ref::<Self>();
+        let hint = failure.and_then(|failure| failure.hint.clone());
+        Self { exit: failure.map_or(Exit::Failed, |f| f.exit), message: format!("{error:#}"), hint }
+    }
+
     /// The same failure with a sentence that says what to do.
     #[must_use]
     pub fn hint(mut self, words: impl Into<String>) -> Self {

@@ -179,7 +179,7 @@ fn list(arguments: &Arguments, _: &Line, output: &Output) -> Result<String> {
 fn account(profile: &Profile, az: &Az, cloud: &str) -> Result<Option<Value>> {
     let Some(store) = Store::open()? else { return Ok(None) };
     let session = store.session(&profile.session).session()?;
-    let Some(session) = session.filter(|session| session.signed_in(Timestamp::now())) else { return Ok(None) };
+    let Some(session) = session.filter(|session| session.is_signed_in(Timestamp::now())) else { return Ok(None) };
     let Account { name, tenant, .. } = session.account.unwrap_or_default();
     let tenant = tenant.as_deref().or(profile.tenant()).unwrap_or_default();
     let subscription = az.subscription.as_deref();

@@ -137,7 +137,7 @@ pub(super) fn cache(findings: &mut Findings, profiles: &[Profile], all: bool) {
 /// A session that no profile leads to: what it was made for has been changed in `config.toml` since, or a caller says it
 /// by flags.
 fn stray(findings: &mut Findings, key: &SessionKey, session: &Session) {
-    if !session.signed_in(Timestamp::now()) {
+    if !session.is_signed_in(Timestamp::now()) {
         return;
     }
     let subject = format!("session {}", key.authority);
@@ -159,7 +159,7 @@ fn session(findings: &mut Findings, profile: &Profile, session: Option<Session>)
     let subject = subject(profile);
     let login = || profile.command("login");
     let now = Timestamp::now();
-    let Some(session) = session.filter(|session| session.signed_in(now)) else {
+    let Some(session) = session.filter(|session| session.is_signed_in(now)) else {
         return findings.doubt(&subject, "nobody is signed in", Hint::Command(login()));
     };
     let who = session.account.map(|account| format!(" as {}", account.name)).unwrap_or_default();
