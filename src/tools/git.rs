@@ -328,7 +328,7 @@ fn examine(findings: &mut Findings, rule: &HostRule) {
     });
     let Some(program) = asked else {
         let connect = format!("keyfob setup git --profile {profile} {quoted}");
-        findings.doubt(
+        findings.warn(
             &subject,
             format!("it has the profile {:?}, but git does not ask keyfob", rule.profile),
             Hint::Command(connect),
@@ -337,7 +337,7 @@ fn examine(findings: &mut Findings, rule: &HostRule) {
     };
     if !is_program(&program, Path::new("/")) {
         let again = format!("keyfob setup git --undo {quoted} && keyfob setup git --profile {profile} {quoted}");
-        findings.bad(&subject, format!("git runs {program}, which is not there"), Hint::Command(again));
+        findings.error(&subject, format!("git runs {program}, which does not exist"), Hint::Command(again));
         return;
     }
     findings.ok(&subject, format!("git runs {program} for the profile {:?}", rule.profile));
@@ -346,7 +346,7 @@ fn examine(findings: &mut Findings, rule: &HostRule) {
         let words = ["config", "--type=bool", "--get-urlmatch", "credential.useHttpPath", &url.replace('*', "any")];
         if git(&words, "").is_ok_and(|said| said.stdout.trim() != "true") {
             let remedy = format!("git config --global {} true", shell_quoted(&by_path(&url)));
-            findings.bad(
+            findings.error(
                 &subject,
                 "git does not say which path it wants a token for, so it gets none",
                 Hint::Command(remedy),
@@ -354,7 +354,7 @@ fn examine(findings: &mut Findings, rule: &HostRule) {
         }
     }
     for (what, remedy) in interfering(&lines, &rule.pattern) {
-        findings.doubt(&subject, what, remedy);
+        findings.warn(&subject, what, remedy);
     }
 }
 
