@@ -1,6 +1,8 @@
 //! What is on this machine: the configuration, the files it names, and the sessions.
 
+use crate::callers::host_callers;
 use crate::clock::{Timestamp, roughly};
+use crate::config::hosts::check_callers;
 use crate::config::{self, File, Profile, SessionKey};
 use crate::failure::Hint;
 use crate::session::Session;
@@ -61,7 +63,10 @@ fn file(findings: &mut Findings) -> Result<Option<File>> {
         findings.warn(SUBJECT, message, "keyfob setup --profile NAME --issuer URL --client-id ID");
         return Ok(Some(File::default()));
     }
-    let file = match config::load() {
+    let file = match config::load().and_then(|file| {
+        check_callers(&file.hosts, &host_callers())?;
+        Ok(file)
+    }) {
         Ok(file) => file,
         Err(error) => {
             findings.failure(SUBJECT, &error, "correct that");
