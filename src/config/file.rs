@@ -1,6 +1,6 @@
 //! `config.toml`: read by position, so that whatever is wrong in it is named with its line and the nearest right word.
 
-use super::hosts::{HostPattern, HostRule};
+use super::hosts::{HostCallers, HostPattern, HostRule, repeated};
 use super::keys::Shape;
 use super::settings::{KEYS, Origin, Settings, meant};
 use crate::failure::Failure;
@@ -86,13 +86,11 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<File, String> {
                 }
             }
             "hosts" => {
-                for (pattern, value) in reader.table("hosts", value)? {
-                    let rule = reader.host(pattern, value)?;
-                    if file.hosts.iter().any(|other| other.pattern == rule.pattern) {
-                        let what = format!("`hosts`: {:?} is there twice", pattern.get_ref());
-                        return Err(reader.error(pattern.span().start, &what));
-                    }
-                    file.hosts.push(rule);
+                let lines = reader.table("hosts", value)?;
+                file.hosts = lines.iter().map(|(name, value)| reader.host(name, value)).collect::<Result<_, _>>()?;
+                if let Some((pattern, _)) = repeated(&file.hosts).and_then(|at| lines.iter().nth(at)) {
+                    let what = format!("`hosts`: {:?} is there twice", pattern.get_ref());
+                    return Err(reader.error(pattern.span().start, &what));
                 }
             }
             "az" => file.az = reader.az(value)?,
@@ -147,6 +145,7 @@ impl Reader {
         let wrong = |why: &str| self.error(pattern.span().start, &format!("`hosts`: {text:?} {why}"));
         let mut rule = HostRule {
             pattern: HostPattern::parse(text).map_err(wrong)?,
+            callers: None,
             profile: String::new(),
             auth: None,
             username: None,
@@ -159,6 +158,7 @@ impl Reader {
         for (name, value) in said {
             match name.get_ref().as_ref() {
                 "profile" => rule.profile = self.string("profile", value)?,
+                "callers" => rule.callers = Some(self.callers(name, value)?),
                 "username" => rule.username = Some(self.user_name(value)?),
                 "auth" => {
                     rule.auth = Some(match self.string("auth", value)?.as_str() {
@@ -170,13 +170,23 @@ impl Reader {
                         }
                     });
                 }
-                unknown => return Err(self.unknown(name, unknown, &["profile", "auth", "username"])),
+                unknown => return Err(self.unknown(name, unknown, &["profile", "callers", "auth", "username"])),
             }
         }
         if rule.profile.is_empty() {
             return Err(wrong("names no `profile`"));
         }
         Ok(rule)
+    }
+
+    /// The callers that a rule is for. Which there are is not known here.
+    fn callers(&self, name: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>) -> Result<HostCallers, String> {
+        let names = value.get_ref().as_array().ok_or_else(|| self.wrong("callers", value, "a list of strings"))?;
+        let names: Vec<_> = names.iter().map(|name| self.string("callers", name)).collect::<Result<_, _>>()?;
+        if names.is_empty() {
+            return Err(self.error(value.span().start, "`callers` is empty"));
+        }
+        Ok(HostCallers { names, place: format!("{}:{}", self.path, self.line(name.span().start)) })
     }
 
     /// A user name, which is to stand before a colon (RFC 7617, section 2).
@@ -308,6 +318,18 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_may_say_which_callers_it_is_for() {
+        let file = parsed(
+            "[profile.gh]\n[hosts]\n'https://a.example' = 'gh'\n\
+             'https://ghcr.io' = { profile = 'gh', callers = ['docker', 'git'] }\n",
+        )
+        .unwrap();
+        let names = vec!["docker".to_owned(), "git".to_owned()];
+        let callers = file.hosts.iter().map(|rule| rule.callers.clone()).collect::<Vec<_>>();
+        assert_eq!(callers, [None, Some(HostCallers { names, place: "config.toml:4".to_owned() })]);
+    }
+
+    #[test]
     fn whatever_is_wrong_is_named_with_its_line_and_the_nearest_word() {
         for (text, error) in [
             ("[profile.lab]\nclientid = 'x'\n", "config.toml:2: unknown key `clientid`; did you mean `client-id`?"),
@@ -347,6 +369,15 @@ mod tests {
             (
                 "[hosts]\n'https://a.example' = 3\n",
                 "config.toml:2: `https://a.example` must be a profile's name or a table, not a number",
+            ),
+            ("[hosts]\n'https://a.example' = { callers = [] }\n", "config.toml:2: `callers` is empty"),
+            (
+                "[hosts]\n'https://a.example' = { callers = 'git' }\n",
+                "config.toml:2: `callers` must be a list of strings, not a string",
+            ),
+            (
+                "[hosts]\n'https://a.example' = { callers = [3] }\n",
+                "config.toml:2: `callers` must be a string, not a number",
             ),
             (
                 "[hosts]\n'https://a.example' = { username = 'a:b' }\n",
