@@ -119,7 +119,7 @@ impl Found {
             Some(store) => store.session(&self.profile.session).session()?,
             None => None,
         };
-        let Some(session) = session.filter(|session| session.signed_in(Timestamp::now())) else {
+        let Some(session) = session.filter(|session| session.is_signed_in(Timestamp::now())) else {
             let failure = Failure::new(Exit::SignInNeeded, "nobody is signed in");
             return Err(failure.run(self.profile.command("login")).into());
         };
