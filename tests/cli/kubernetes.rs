@@ -47,7 +47,11 @@ fn the_link_does_nothing_else() {
     ] {
         let output = run(&scene, words);
         let (error, hint) = output.stderr.split_once('\n').unwrap();
-        assert_eq!((output.code, output.stdout.as_str(), error), (Some(2), "", &*format!("error: {what}")), "{words:?}");
+        assert_eq!(
+            (output.code, output.stdout.as_str(), error),
+            (Some(2), "", &*format!("error: {what}")),
+            "{words:?}"
+        );
         let similar = "hint: a similar argument exists: '--profile'\n";
         assert!(hint == "hint: `keyfob-kubernetes --help` says what there is\n" || hint == similar, "{hint}");
     }
