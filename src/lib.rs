@@ -13,8 +13,10 @@
 //!     │                 kubernetes  git  azure (az, azd)  token
 //!     └─┬ arguments   the flags of both: a profile's keys, and what a caller adds to them
 //!       └ acquire      the story, top to bottom: cached → lock → re-read → refresh → sign in → save
+//!          ├ policy       pure: (session, needs, now) → what may be handed out, and what has to be done first
+//!          ├ flows/       how a person signs in: begin, then turns until it has ended; device (RFC 8628)
+//!          ├ grants/      how tokens are asked for without a person: refresh; and what is in a token answer
 //!          ├ prompt/      the terminal: where to show a sign-in, what to show of it, how it is laid out
-//!          ├ device       RFC 8628's polling as a pure state machine
 //!          ├ oauth/       the wire: requests, lenient parsing, discovery, ID tokens; the only user of ureq
 //!          ├ store/       sessions on disk, locks, atomic writes; the only user of fs2
 //!          ├ session      the model: what one sign-in left behind
@@ -42,10 +44,12 @@ pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod config;
-pub mod device;
 pub mod failure;
+pub mod flows;
+pub mod grants;
 pub mod log;
 pub mod oauth;
+pub mod policy;
 pub mod process;
 pub mod prompt;
 pub mod providers;

@@ -1,5 +1,6 @@
 //! What answers a caller in the program: the profile is found, and its token acquired.
 
+use super::host_callers;
 use super::seam::{Credential, Described, Kind, Outcome, Refused, Want, What, Whose};
 use crate::acquire::{self, acquire};
 use crate::clock::Timestamp;
@@ -43,9 +44,10 @@ impl Found {
                 let (profile, az) = Profile::for_az(&arguments.selection()?)?;
                 Some(Self { profile, rule: None, az })
             }
-            Whose::Host { target, given } => {
-                Profile::for_host(target, given.map(|(name, pattern)| (name, pattern.clone())))?
-                    .map(|(profile, rule)| Self { profile, rule: Some(rule), az: Az::default() })
+            Whose::Host { target, caller, given } => {
+                let given = given.map(|(name, pattern)| (name, pattern.clone()));
+                let found = Profile::for_host(target, caller, &host_callers(), given)?;
+                found.map(|(profile, rule)| Self { profile, rule: Some(rule), az: Az::default() })
             }
         })
     }
@@ -117,7 +119,7 @@ impl Found {
             Some(store) => store.session(&self.profile.session).session()?,
             None => None,
         };
-        let Some(session) = session.filter(|session| session.signed_in(Timestamp::now())) else {
+        let Some(session) = session.filter(|session| session.is_signed_in(Timestamp::now())) else {
             let failure = Failure::new(Exit::SignInNeeded, "nobody is signed in");
             return Err(failure.run(self.profile.command("login")).into());
         };

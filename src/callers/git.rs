@@ -25,6 +25,7 @@ pub const CALLER: Caller = Caller {
     alias: None,
     link: Some("git-credential-keyfob"),
     about: "Answer git (credential helper), for the hosts in [hosts]",
+    hosts: true,
     grammar: Grammar { flags: &[FLAGS], rest: Rest::Word("OPERATION", "get, store, erase or capability") },
     after_help: "\
 git runs this. `keyfob setup git` has it do so for one host; by hand:
@@ -104,7 +105,7 @@ fn get(io: &mut Io<'_>, ask: &Ask<'_>, given: Given<'_>) -> u8 {
             .is_some_and(|said| is_false(&said))
             .then_some("GIT_TERMINAL_PROMPT forbids to ask for one"),
         refused: request.refused.map_or(Refused::Unknown, Refused::Token),
-        ..Want::token(Whose::Host { target: &request.target, given }, Requester::Program("git"))
+        ..Want::token(Whose::Host { target: &request.target, caller: CALLER.name, given }, Requester::Program("git"))
     };
     let lines = match ask(want) {
         Outcome::NotMine => return 0,
@@ -126,7 +127,7 @@ fn get(io: &mut Io<'_>, ask: &Ask<'_>, given: Given<'_>) -> u8 {
 fn erase(io: &mut Io<'_>, ask: &Ask<'_>, given: Given<'_>) -> Result<(), Failure> {
     let Some(request) = read(io)? else { return Ok(()) };
     let Some(failed) = &request.secret else { return Ok(()) };
-    let whose = Whose::Host { target: &request.target, given };
+    let whose = Whose::Host { target: &request.target, caller: CALLER.name, given };
     match ask(Want { what: What::Erase(failed), ..Want::token(whose, Requester::Program("git")) }) {
         Outcome::Done | Outcome::NotMine => Ok(()),
         other => Err(other.failure()),
@@ -380,7 +381,9 @@ mod tests {
             assert!(asked.get());
         };
         get("", &[], &|want| {
-            let Whose::Host { target, given: Some((profile, pattern)) } = want.whose else { panic!("{want:?}") };
+            let Whose::Host { target, caller: "git", given: Some((profile, pattern)) } = want.whose else {
+                panic!("{want:?}")
+            };
             assert_eq!((target.origin().as_str(), profile), ("https://git.lab:8443", "lab"));
             assert_eq!(pattern.canonical(), "https://git.lab:8443");
             assert_eq!((want.refused, want.no_prompt), (Refused::Unknown, None));

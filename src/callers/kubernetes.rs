@@ -28,6 +28,7 @@ pub const CALLER: Caller = Caller {
     alias: Some("kubectl"),
     link: None,
     about: "Answer kubectl and other Kubernetes clients (ExecCredential)",
+    hosts: false,
     grammar: Grammar { flags: &[PROFILE, KEYS, FLAGS], rest: Rest::Nothing },
     after_help: "\
 In a kubeconfig, where `keyfob setup kubernetes` puts it:

@@ -30,6 +30,8 @@ pub struct Caller {
     pub link: Option<&'static str>,
     /// One line of help.
     pub about: &'static str,
+    /// Whether it answers for hosts: its name is then a word of `callers` in `[hosts]`.
+    pub hosts: bool,
     /// What it accepts.
     pub grammar: Grammar,
     /// Help below the flags: examples.
@@ -40,6 +42,11 @@ pub struct Caller {
 
 /// Every caller protocol.
 pub const CALLERS: &[Caller] = &[kubernetes::CALLER, git::CALLER, azure::az::CALLER, azure::azd::CALLER, token::CALLER];
+
+/// The callers that a rule of `[hosts]` can be for.
+pub fn host_callers() -> Vec<&'static str> {
+    CALLERS.iter().filter(|caller| caller.hosts).map(|caller| caller.name).collect()
+}
 
 impl Caller {
     /// Answers with this process's input and output, and returns the exit code.

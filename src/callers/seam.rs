@@ -128,6 +128,8 @@ pub enum Whose<'a> {
     Host {
         /// The host, and the path if there is one.
         target: &'a Target,
+        /// The caller's name: a rule may be for some callers alone.
+        caller: &'static str,
         /// Stands for the whole of `[hosts]`.
         given: Option<(&'a str, &'a HostPattern)>,
     },

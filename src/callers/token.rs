@@ -13,6 +13,7 @@ pub const CALLER: Caller = Caller {
     alias: None,
     link: None,
     about: "Print a token, for scripts and tools with a token command",
+    hosts: false,
     grammar: Grammar { flags: &[PROFILE, KEYS, FLAGS], rest: Rest::Nothing },
     after_help: "\
 Formats, one line each:

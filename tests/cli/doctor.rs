@@ -231,7 +231,7 @@ fn a_configuration_that_cannot_be_read() {
     let mut patient = Patient::well();
     let (file, text) = (patient.keyfob().config_file(), patient.config());
     fs::write(&file, text.replace("client-id", "clientid")).unwrap();
-    let wrong = "error configuration: HOME/config.toml:3: unknown key `clientid`; did you mean `client-id`?";
+    let wrong = "error profile lab: HOME/config.toml:3: unknown key `clientid`; did you mean `client-id`?";
     assert_eq!(patient.complaints("--offline"), [wrong, "-> correct that"]);
     assert_eq!(patient.complaints("--offline --profile lab"), [wrong, "-> correct that"]);
     fs::write(&file, &text).unwrap();

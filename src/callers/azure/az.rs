@@ -24,6 +24,7 @@ pub const CALLER: Caller = Caller {
     alias: None,
     link: Some("az"),
     about: "Answer Azure SDKs, Terraform and scripts in place of the Azure CLI",
+    hosts: false,
     grammar: Grammar { flags: FLAGS, rest: Rest::Line("COMMAND", "An az command with its own flags") },
     after_help: "\
 Answered are: account get-access-token, account show, account list, version, cloud show (-o json|tsv|none, --query)

@@ -17,6 +17,7 @@ pub const CALLER: Caller = Caller {
     alias: None,
     link: Some("azd"),
     about: "Answer Azure SDKs in place of the Azure Developer CLI",
+    hosts: false,
     grammar: Grammar { flags: FLAGS, rest: Rest::Line("COMMAND", "An azd command with its own flags") },
     after_help: "\
 Answered is: auth token (--output json|none, --scope, --tenant-id, --claims)

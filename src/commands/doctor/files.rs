@@ -1,6 +1,8 @@
 //! What is on this machine: the configuration, the files it names, and the sessions.
 
+use crate::callers::host_callers;
 use crate::clock::{Timestamp, roughly};
+use crate::config::hosts::check_callers;
 use crate::config::{self, File, Profile, SessionKey};
 use crate::failure::Hint;
 use crate::session::Session;
@@ -61,14 +63,17 @@ fn file(findings: &mut Findings) -> Result<Option<File>> {
         findings.warn(SUBJECT, message, "keyfob setup --profile NAME --issuer URL --client-id ID");
         return Ok(Some(File::default()));
     }
-    let file = match config::load() {
+    let file = match config::load().and_then(|file| {
+        check_callers(&file.hosts, &host_callers())?;
+        Ok(file)
+    }) {
         Ok(file) => file,
         Err(error) => {
             findings.failure(SUBJECT, &error, "correct that");
             return Ok(None);
         }
     };
-    let holds_secret = file.profiles.values().any(|settings| settings.has("client-secret"));
+    let holds_secret = file.profiles.values().flatten().any(|settings| settings.has("client-secret"));
     if let Some(mode) = excess(&path, OPEN).filter(|_| holds_secret) {
         let message = format!("other users can get at the client secret in {place} (mode {mode:04o})");
         findings.error(SUBJECT, message, close(&path, "go="));
@@ -137,7 +142,7 @@ pub(super) fn cache(findings: &mut Findings, profiles: &[Profile], all: bool) {
 /// A session that no profile leads to: what it was made for has been changed in `config.toml` since, or a caller says it
 /// by flags.
 fn stray(findings: &mut Findings, key: &SessionKey, session: &Session) {
-    if !session.signed_in(Timestamp::now()) {
+    if !session.is_signed_in(Timestamp::now()) {
         return;
     }
     let subject = format!("session {}", key.authority);
@@ -159,7 +164,7 @@ fn session(findings: &mut Findings, profile: &Profile, session: Option<Session>)
     let subject = subject(profile);
     let login = || profile.command("login");
     let now = Timestamp::now();
-    let Some(session) = session.filter(|session| session.signed_in(now)) else {
+    let Some(session) = session.filter(|session| session.is_signed_in(now)) else {
         return findings.warn(&subject, "nobody is signed in", Hint::Command(login()));
     };
     let who = session.account.map(|account| format!(" as {}", account.name)).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! RFC 8628, sections 3.4 and 3.5, as a pure state machine: what the server answered and what time it is, in; when to
 //! ask again or how it ended, out. No network, no clock, no sleeping here.
 //!
-//! Times are durations on any steady clock. Waits are a fifth longer than the server asked for, since some clocks run
+//! Times are durations on the clock that counts from boot. Waits are a fifth longer than the server asked for, since some clocks run
 //! up to a tenth fast, and a request that comes too early makes the server slow us down for good (R27).
 
 use crate::oauth::answer::{Answer, OauthError, Tokens, interval};
@@ -15,7 +15,10 @@ const LONGEST_BACKOFF: u64 = 60;
 /// A device authorization being polled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Polling {
+    /// The server's, with what `slow_down` added, in seconds.
     interval: u64,
+    /// The wait that failures have led to, in seconds; the interval, unless the last request failed.
+    wait: u64,
     deadline: Duration,
     next: Duration,
 }
@@ -41,9 +44,13 @@ impl Polling {
     /// Starts to poll a code that ends at `deadline` (measured from when the request was *sent*, R24) and may be polled
     /// every `interval` seconds. The first wait begins at `now` (R15).
     pub fn new(interval: u64, deadline: Duration, now: Duration) -> Self {
-        let mut polling = Self { interval, deadline, next: now };
-        polling.wait(polling.interval, now);
-        polling
+        Self { interval, wait: interval, deadline, next: now.saturating_add(patient(interval)) }
+    }
+
+    /// Goes on with a code that may not be polled before `next`: with the server's interval, and what failures have made of
+    /// it.
+    pub fn resume((interval, wait): (u64, u64), deadline: Duration, next: Duration) -> Self {
+        Self { interval, wait, deadline, next }
     }
 
     /// When to poll; never later than the deadline.
@@ -61,9 +68,14 @@ impl Polling {
         self.deadline
     }
 
-    /// Seconds between polls, as it stands.
+    /// Seconds between polls, as the server wants them.
     pub fn interval(&self) -> u64 {
         self.interval
+    }
+
+    /// Seconds between polls, as failures have made them.
+    pub fn wait(&self) -> u64 {
+        self.wait
     }
 
     /// Takes the server's answer, or the transport's failure, received at `now`. `None`: wait until [`Self::next`].
@@ -76,12 +88,12 @@ impl Polling {
                 });
             }
             Ok(Answer::Error(error)) => match error.code.as_str() {
-                "authorization_pending" => self.wait(self.interval, now),
+                "authorization_pending" => self.again(self.interval, 0, now),
                 "slow_down" => {
                     // R17: for good, and never less than five more.
                     let told = error.interval.map_or(0, |i| interval(Some(i)));
                     self.interval = self.interval.saturating_add(5).max(told);
-                    self.wait(self.interval, now);
+                    self.again(self.interval, 0, now);
                 }
                 "access_denied" | "authorization_declined" => return Some(End::Refused(error)),
                 // A policy, not the code.
@@ -93,25 +105,22 @@ impl Polling {
             },
             Ok(Answer::Unreadable(why) | Answer::Redirect(why)) => return Some(End::Lost(why)),
             Ok(Answer::Transient(_, retry_after)) => {
-                self.back_off();
-                let asked = retry_after.unwrap_or(0).min(LONGEST_RETRY_AFTER);
-                self.wait(self.interval.max(asked), now);
+                self.again(self.longer(), retry_after.unwrap_or(0).min(LONGEST_RETRY_AFTER), now);
             }
-            Err(_) => {
-                self.back_off();
-                self.wait(self.interval, now);
-            }
+            Err(_) => self.again(self.longer(), 0, now),
         }
         None
     }
 
-    /// R21, RFC 8628 section 3.5: twice as long after a failure, up to a minute; never shorter than it was.
-    fn back_off(&mut self) {
-        self.interval = self.interval.saturating_mul(2).min(LONGEST_BACKOFF).max(self.interval);
+    /// R21, RFC 8628 section 3.5: twice as long after a failure, up to a minute; the server's interval again once it answers.
+    fn longer(&self) -> u64 {
+        self.wait.saturating_mul(2).min(LONGEST_BACKOFF).max(self.wait)
     }
 
-    fn wait(&mut self, seconds: u64, now: Duration) {
-        self.next = now.saturating_add(patient(seconds));
+    /// Waits for `wait` seconds, or for as long as the server has asked for this once.
+    fn again(&mut self, wait: u64, asked: u64, now: Duration) {
+        self.wait = wait;
+        self.next = now.saturating_add(patient(wait.max(asked)));
     }
 }
 
@@ -216,16 +225,17 @@ mod tests {
     }
 
     #[test]
-    fn r21_transport_failures_lengthen_the_interval_and_never_end_it() {
+    fn r21_transport_failures_lengthen_the_wait_until_the_server_answers_and_never_end_it() {
         let mut p = Polling::new(5, s(900), s(0));
-        let mut intervals = Vec::new();
-        for now in [6, 20, 50, 100, 200] {
+        for (now, next) in [(6, 18), (20, 44), (50, 98), (100, 172), (200, 272)] {
             assert_eq!(p.receive(Err("connection refused".into()), s(now)), None);
-            intervals.push(p.interval());
+            assert_eq!((p.next(), p.interval()), (s(next), 5));
         }
-        assert_eq!(intervals, [10, 20, 40, 60, 60]);
         p.receive(said("authorization_pending"), s(300));
-        assert_eq!(p.interval(), 60, "never shortened");
+        assert_eq!(p.next(), s(306), "the server's interval again");
+        p.receive(transient(None), s(306));
+        p.receive(said("slow_down"), s(320));
+        assert_eq!((p.next(), p.interval()), (s(332), 10), "and what it adds is for good");
     }
 
     #[test]
