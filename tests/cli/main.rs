@@ -8,6 +8,7 @@ mod common;
 mod azure;
 mod commands;
 mod completions;
+mod demo;
 mod doctor;
 mod errors;
 mod errors_cache;
