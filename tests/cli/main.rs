@@ -16,6 +16,7 @@ mod errors_config;
 mod errors_setup;
 mod git_property;
 mod git_protocol;
+mod kubernetes;
 mod man;
 mod prompt;
 mod readme;
