@@ -122,6 +122,8 @@ impl<'a> Want<'a> {
 pub enum Whose<'a> {
     /// The one that flags, environment and configuration select.
     Selected(&'a Arguments),
+    /// The same for a Kubernetes cluster, as far as the request says plainly which it is: a profile may answer some alone.
+    Cluster(&'a Arguments, Option<&'a Target>),
     /// The one that flags or `[az]` name, or the only one of Entra.
     Az(&'a Arguments),
     /// The one that a host is mapped to: by `given`, a profile and a pattern from the command line, else by `[hosts]`.
