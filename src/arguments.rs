@@ -233,6 +233,9 @@ mod tests {
         assert_eq!((read.one("issuer"), read.one("profile")), (Some("https://a.example"), Some("x")));
         assert_eq!((read.one("exec-info"), read.rest()), (Some("-"), &[][..]));
         assert_eq!(read.selection().unwrap().flags.items("scopes"), ["a", "b"]);
+        assert_eq!(read.beside_profile(), Some("issuer"));
+        let alone = Arguments::read(&kubernetes.grammar, &words(&["-p", "x"])).unwrap();
+        assert_eq!(alone.beside_profile(), None);
     }
 
     proptest! {
