@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! main            argv → run → exit code
-//!  ├ process      what this process arranges about itself before it does anything else
+//!  ├ process      what this process arranges about itself: streams, signals, core dumps
 //!  └ cli          the command line, as clap sees it
 //!     ├ commands/     one file or folder per thing a person does: login logout status doctor setup completions
 //!     ├ tools/        one file per tool that can be connected: find it, connect, disconnect, check

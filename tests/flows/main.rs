@@ -20,3 +20,4 @@ mod login_steps;
 mod no_locks;
 mod secrets;
 mod survival;
+mod worker;
