@@ -29,8 +29,8 @@
 //! everywhere: a *caller* executes keyfob; a *profile* is a named way to get a token; a *session* is what one sign-in left
 //! behind; a *want* is what a caller asks for, a *credential* what it gets.
 //!
-//! A rule of the protocol has a number, such as R22, wherever a comment needs it; the tests whose names begin with `r22_`,
-//! in `tests/flows/conformance.rs` and beside the code, say and show what it is.
+//! A rule of the protocol has a number, such as R22, wherever a comment needs it. `docs/oauth-rules.md` says what it is; the
+//! tests whose names begin with `r22_`, in `tests/flows/conformance.rs` and beside the code, show that it holds.
 //!
 //! The library exists so that tests, benches, fuzz targets and the demo run the same code as the command; it promises no
 //! stable interface of its own.

@@ -1,6 +1,7 @@
 //! A profile: its settings as checked values, with the provider's row filled in.
 
 use super::file_name;
+use super::hosts::HostPattern;
 use super::identity::{CaFile, SessionKey};
 use super::keys::Key;
 use super::settings::{KEYS, Origin, Settings};
@@ -81,6 +82,8 @@ pub struct Profile {
     pub account: Option<String>,
     /// Other parameters of the request that begins a sign-in; no other request has them.
     pub extra: Vec<(String, String)>,
+    /// The only Kubernetes clusters that get its token; none: every one.
+    pub clusters: Vec<HostPattern>,
     /// Least life a cached token must have left, in seconds.
     pub min_ttl: Option<u64>,
     /// How long a refused or expired sign-in is not asked for again, in seconds.
@@ -152,6 +155,7 @@ impl Profile {
             resource: settings.resource.clone(),
             account,
             extra: settings.extra.clone().unwrap_or_default(),
+            clusters: settings.clusters.clone().unwrap_or_default(),
             min_ttl: settings.min_ttl,
             refusal_memory: settings.refusal_memory.unwrap_or(REFUSAL_MEMORY),
             ca_file,
@@ -286,7 +290,11 @@ impl Profile {
             let value = std::env::var_os(name).filter(|v| !v.is_empty())?;
             Some(format!("{name}={} ", shell_quoted(&value.to_string_lossy())))
         });
-        let program = std::env::args().next().filter(|p| p.ends_with("/keyfob")).unwrap_or_else(|| "keyfob".to_owned());
+        let program = std::env::args_os()
+            .next()
+            .and_then(|p| p.into_string().ok())
+            .filter(|p| p.ends_with("/keyfob"))
+            .unwrap_or_else(|| "keyfob".to_owned());
         let name = self.name.as_deref().map(|n| format!(" {}", shell_quoted(n))).unwrap_or_default();
         let environment: String = environment.collect();
         format!("{environment}{} {verb}{name}{}", shell_quoted(&program), flags.as_flags())
