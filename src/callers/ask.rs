@@ -135,8 +135,8 @@ impl Found {
     }
 }
 
-/// Fails if a profile that names its clusters is not to answer this one. The request has to say which it is, and whoever
-/// wrote the kubeconfig is not to say anything else about the profile or the request.
+/// Fails if a profile that names its clusters is not to answer this one. The request has to say which it is, and the
+/// kubeconfig, where flags stand, may say nothing else about the profile or the request.
 fn check_cluster(profile: &Profile, arguments: &Arguments, cluster: Option<&Target>) -> Result<(), Failure> {
     if profile.clusters.is_empty() {
         return Ok(());

@@ -182,7 +182,7 @@ pub enum Outcome {
     Profile(Described),
     /// What was to be done is done.
     Done,
-    /// The host is mapped to no profile: somebody else may answer.
+    /// The host is mapped to no profile: another helper may answer.
     NotMine,
     /// Command line or configuration are wrong, so that it is not known which profile is to answer.
     Misconfigured(Failure),
