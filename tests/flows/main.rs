@@ -21,3 +21,4 @@ mod login_steps;
 mod no_locks;
 mod secrets;
 mod survival;
+mod worker;
