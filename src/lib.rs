@@ -5,7 +5,6 @@
 //!
 //! ```text
 //! main            argv → run → exit code
-//!  ├ process      what this process arranges about itself before it does anything else
 //!  └ cli          the command line, as clap sees it
 //!     ├ commands/     one file or folder per thing a person does: login logout status doctor setup completions
 //!     ├ tools/        one file per tool that can be connected: find it, connect, disconnect, check
@@ -22,7 +21,7 @@
 //!          ├ session      the model: what one sign-in left behind
 //!          ├ config/      config.toml, environment, flags → Profile
 //!          └ providers/   a table of presets, one row per identity provider
-//!             └ failure · secret · clock · zone · backoff · address · text · log      what everything stands on
+//!             └ failure · secret · clock · zone · backoff · address · text · log · process      what everything stands on
 //! ```
 //!
 //! A module uses only what stands below it here, and in the last row what stands beside it. The words are the same

@@ -9,9 +9,10 @@ use crate::failure::{Exit, Failure, Hint};
 use crate::flows::{End, Turn, Turns, begin};
 use crate::grants::{Ask, no_id_token, read};
 use crate::log::debug;
-use crate::oauth::answer::{OauthError, Tokens};
+use crate::oauth::answer::{OauthError, TokenAnswer};
 use crate::oauth::{Client, http};
 use crate::policy::Decision;
+use crate::process::Uninterrupted;
 use crate::providers::TokenKind;
 use crate::session::{Failed, FlowKind, Metadata, Pending, Refusal, Session, Unconfirmed};
 use crate::store::{Lock, SessionFile};
@@ -114,7 +115,8 @@ impl Attempt<'_> {
             };
             view.joined = going_on;
             view.show(&pending, false);
-            let Some(end) = self.wait_for_end(file, lock, &client, &mut pending, &mut turns, view)? else {
+            let Some((end, _until_saved)) = self.wait_for_end(file, lock, &client, &mut pending, &mut turns, view)?
+            else {
                 return Ok(SignedIn::Elsewhere);
             };
             if going_on && matches!(end, End::Spent(_)) {
@@ -127,7 +129,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// Takes turns, counting down on the screen, until the sign-in has ended; `None` if another process has taken it over.
+    /// Takes turns, counting down on the screen, until the sign-in has ended, and keeps this
+    /// process from being interrupted until that is saved; `None` if another process has taken the sign-in over.
     fn wait_for_end(
         &self,
         file: &SessionFile<'_>,
@@ -136,20 +139,22 @@ impl Attempt<'_> {
         pending: &mut Pending,
         turns: &mut Turns,
         view: &mut View<'_>,
-    ) -> Result<Option<End>> {
+    ) -> Result<Option<(End, Uninterrupted)>> {
         loop {
             if !lock.is_ours() {
                 return Ok(None);
             }
             let interval = pending.device().interval;
+            let until_saved = Uninterrupted::begin();
             let next = match turns.turn(client, pending) {
-                Turn::Ended(end) => return Ok(Some(end)),
+                Turn::Ended(end) => return Ok(Some((end, until_saved))),
                 Turn::Wait(next) => next,
             };
             if pending.device().interval != interval {
                 // The next process that goes on with it must not be faster than the server allows.
                 keep_pending(file, pending)?;
             }
+            drop(until_saved);
             let now = boottime();
             view.screen.left(turns.deadline().saturating_sub(now));
             let left = self.time_left();
@@ -208,7 +213,7 @@ impl Attempt<'_> {
         let advice = |error: &OauthError| preset.advice(&error.numbers, &error.description).map(Hint::from);
         let expired = matches!(end, End::Expired);
         let (message, hint) = match end {
-            End::Approved(tokens) => return self.keep(file, client, &tokens, pending),
+            End::Approved(answer) => return self.keep(file, client, &answer, pending),
             End::Failed(error) => {
                 let failure = client.refused(&error, "the provider ended the sign-in");
                 return self.noted(file, Err(failure.into()));
@@ -231,10 +236,10 @@ impl Attempt<'_> {
     }
 
     /// Puts what a sign-in has brought on disk; then checks whose it is.
-    fn keep(&self, file: &SessionFile<'_>, client: &Client<'_>, tokens: &Tokens, pending: &Pending) -> Result<()> {
+    fn keep(&self, file: &SessionFile<'_>, client: &Client<'_>, answer: &TokenAnswer, pending: &Pending) -> Result<()> {
         let key = pending.key.of_kind(self.needs.key.kind);
         let ask = Ask { key: key.clone(), ..self.ask() };
-        let (grant, problem) = read(tokens, &ask, &pending.scopes, Timestamp::now(), client.skew());
+        let (grant, problem) = read(answer, &ask, &pending.scopes, Timestamp::now(), client.skew());
         let locked = file.lock(LOCK_LIMIT)?;
         let (mut session, _) = locked.load()?;
         session.pending = None;
@@ -246,6 +251,8 @@ impl Attempt<'_> {
         let unwanted = self.settle(client, &mut session);
         if unwanted.is_none() && session.unconfirmed.is_none() {
             let missing = key.kind == TokenKind::Id && session.token(&key).is_none() && session.refresh_token.is_none();
+            // A refresh may bring what this answer did not.
+            let problem = problem.filter(|_| session.refresh_token.is_none() || answer.tokens.is_ok());
             if let Some(problem) = problem.or_else(|| missing.then(|| no_id_token(self.want.profile))) {
                 session.failed(self.failed(problem, None), now_ms());
             }

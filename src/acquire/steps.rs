@@ -11,6 +11,7 @@ use crate::failure::{Exit, Failure};
 use crate::flows::{Turn, Turns};
 use crate::oauth::{Client, http};
 use crate::policy::Started;
+use crate::process::Uninterrupted;
 use crate::session::{Pending, Session};
 use crate::store::{SessionFile, Store};
 use anyhow::{Context, Result};
@@ -92,6 +93,7 @@ impl Attempt<'_> {
         let Some(_held) = lock else { return Ok(waiting(pending)) };
         let (client, _) = self.noted(file, Client::new(self.want.profile, session.server.as_ref(), http::LIMIT))?;
         let mut turns = Turns::resume(&pending);
+        let _until_saved = Uninterrupted::begin();
         let end = match turns.turn(&client, &mut pending) {
             Turn::Ended(end) => end,
             Turn::Wait(_) => {
