@@ -67,7 +67,7 @@ impl Io<'_> {
 /// Answers what a caller wants.
 pub type Ask<'a> = dyn Fn(Want<'_>) -> Outcome + 'a;
 
-/// What a caller asks for.
+/// What a caller asks for. Once the profile is found, it becomes a [`Want`](crate::acquire::Want) of `acquire`.
 #[derive(Debug)]
 pub struct Want<'a> {
     /// Which profile is to answer.
