@@ -11,7 +11,7 @@ use crate::oauth::{Client, http, id_token};
 use crate::prompt::{PATIENCE, Screen};
 use crate::providers::TokenKind;
 use crate::session::{Account, Fetched, LastError, Serial, Session, Token, TokenKey};
-use crate::store::{Locked, SessionFile};
+use crate::store::{Locked, Saved, SessionFile};
 use anyhow::Result;
 use std::thread::sleep;
 use std::time::Duration;
@@ -22,7 +22,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 impl Attempt<'_> {
     /// Steps 2 to 4.
     pub(super) fn refresh(&self, file: &SessionFile<'_>) -> Result<Result<Credential, SignInNeeded>> {
-        let locked = match self.lock(file) {
+        let mut locked = match self.lock(file) {
             Ok(Ok(locked)) => locked,
             Ok(Err(credential)) => return Ok(Ok(credential)),
             // Nothing can be written here now, which is no reason to withhold what still lives.
@@ -31,7 +31,7 @@ impl Attempt<'_> {
                 return living.ok_or(error).map(Ok);
             }
         };
-        let (mut session, notice) = locked.load()?;
+        let (session, notice) = locked.load()?;
         if let Some(credential) = self.done_meanwhile(&session)? {
             return Ok(Ok(credential));
         }
@@ -52,6 +52,16 @@ impl Attempt<'_> {
             let error = || trouble.resting(left).into();
             return self.still_living(&session).ok_or_else(error).map(Ok);
         }
+        self.renew(file, locked, session)
+    }
+
+    /// Asks the provider for new tokens.
+    fn renew(
+        &self,
+        file: &SessionFile<'_>,
+        mut locked: Locked<'_>,
+        mut session: Session,
+    ) -> Result<Result<Credential, SignInNeeded>> {
         // All that follows happens under the lock, for which others wait no longer than this and a little more.
         let until = boottime() + HOLD;
         let living = self.still_living(&session).is_some();
@@ -59,15 +69,20 @@ impl Attempt<'_> {
         let made = self.patiently(|| Client::new(self.want.profile, session.server.as_ref(), limit()));
         let (mut client, found) = match made {
             Ok(made) => made,
-            Err(error) => return self.troubled(&locked, &mut session, error, None).map(Ok),
+            Err(error) => return self.troubled(&mut locked, &mut session, error, None).map(Ok),
         };
         client.limit(limit());
         client.until(until);
         session.server = found.or(session.server);
         // A new refresh token that cannot be saved would be lost, and the old one used up.
-        if let Err(error) = locked.try_room(&session) {
-            return self.still_living(&session).ok_or(error).map(Ok);
-        }
+        let room = match locked.reserve(&session) {
+            Ok(Some(room)) => room,
+            Ok(None) => {
+                drop(locked);
+                return self.refresh(file);
+            }
+            Err(error) => return self.still_living(&session).ok_or(error).map(Ok),
+        };
         while let Some(refresh_token) = session.refresh_token.clone() {
             let scopes = self.scopes_to_name(&session);
             debug(|| format!("refreshing the session of {}", self.want.profile.title()));
@@ -80,8 +95,13 @@ impl Attempt<'_> {
                         let kept = self.keep(&mut session, &tokens, &asked, sent, client.skew());
                         session.last_error = None;
                         // On disk before anyone is answered, also when what came cannot be handed out.
-                        locked.save(&session)?;
-                        kept?;
+                        match locked.save_in(room, &session)? {
+                            Saved::Saved => kept?,
+                            news => {
+                                drop(locked);
+                                return self.not_saved(file, &client, &tokens, &news);
+                            }
+                        }
                         return match self.obtained(&session) {
                             // It has sent one before, so it is only the renewal that brings none (R33).
                             Err(_) if session.account.as_ref().is_some_and(|a| a.subject.is_some()) => {
@@ -124,9 +144,25 @@ impl Attempt<'_> {
                 Ok(Answer::Redirect(why) | Answer::Unreadable(why)) | Err(why) => (why, None),
             };
             let error = http::unreachable(client.token_endpoint(), &why);
-            return self.troubled(&locked, &mut session, error.into(), retry_after).map(Ok);
+            return self.troubled(&mut locked, &mut session, error.into(), retry_after).map(Ok);
         }
         Ok(Err(SignInNeeded::of(&session, None)))
+    }
+
+    /// What to do where another process has changed the session since this one sent its request.
+    fn not_saved(
+        &self,
+        file: &SessionFile<'_>,
+        client: &Client<'_>,
+        tokens: &Tokens,
+        news: &Saved,
+    ) -> Result<Result<Credential, SignInNeeded>> {
+        if !matches!(news, Saved::SignedOut) {
+            return self.refresh(file);
+        }
+        let _ = tokens.refresh_token.as_ref().map(|token| client.revoke(token, "refresh_token"));
+        let because = Some("the session was signed out meanwhile".into());
+        Ok(Err(SignInNeeded { known: None, because, for_this: false }))
     }
 
     /// Takes the session's lock, unless the file comes to hold the answer first.
@@ -197,7 +233,7 @@ impl Attempt<'_> {
     /// Writes trouble down for those who wait, and answers with the old token if it lives.
     fn troubled(
         &self,
-        locked: &Locked<'_>,
+        locked: &mut Locked<'_>,
         session: &mut Session,
         error: anyhow::Error,
         retry_after: Option<u64>,

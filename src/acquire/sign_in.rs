@@ -12,7 +12,7 @@ use crate::oauth::{Client, http, id_token};
 use crate::prompt::{Screen, SignIn, parent};
 use crate::providers::TokenKind;
 use crate::session::{Account, LastError, Metadata, Pending, Refusal, Session, TokenKey};
-use crate::store::{Lock, SessionFile};
+use crate::store::{Lock, Room, Saved, SessionFile};
 use anyhow::Result;
 use std::thread::sleep;
 use std::time::Duration;
@@ -81,6 +81,8 @@ impl Attempt<'_> {
     fn poll(&self, file: &SessionFile<'_>, lock: &Lock<'_>, session: Session, view: &mut View<'_>) -> Result<SignedIn> {
         let made = self.patiently(|| Client::new(self.want.profile, session.server.as_ref(), http::LIMIT));
         let (client, found) = or_trouble(file, made)?;
+        // What the person approves is to be kept: no code is shown that could not be.
+        let Some(room) = file.reserve(lock, &session)? else { return Ok(SignedIn::Elsewhere) };
         let mut resumed = session.pending.filter(|p| p.expires_at > Timestamp::now() && self.leads_to_ours(p));
         loop {
             let going_on = resumed.is_some();
@@ -113,7 +115,7 @@ impl Attempt<'_> {
                 view.because = Some("the last sign-in was interrupted".into());
                 continue;
             }
-            return self.finish(file, &client, end, &scopes, key);
+            return self.finish(file, room, &client, end, &scopes, key);
         }
     }
 
@@ -178,6 +180,7 @@ impl Attempt<'_> {
     pub(super) fn finish(
         &self,
         file: &SessionFile<'_>,
+        mut room: Room<'_>,
         client: &Client<'_>,
         end: End,
         scopes: &[String],
@@ -199,7 +202,7 @@ impl Attempt<'_> {
             End::Approved(tokens) => {
                 // Some providers are asked for the name, which no lock waits for.
                 let account = account(client, &tokens);
-                let locked = file.lock(LOCK_LIMIT)?;
+                let mut locked = file.lock_for(&mut room, LOCK_LIMIT)?;
                 let (mut session, _) = locked.load()?;
                 session.pending = None;
                 if let Err(message) = self.expected(&session, account.as_ref()) {
@@ -225,9 +228,9 @@ impl Attempt<'_> {
                 let key = key.map_or_else(|| self.key.clone(), |key| TokenKey { kind: self.key.kind, ..key });
                 let begun_for = Attempt { key, ..Attempt::new(self.want) };
                 let kept = begun_for.keep(&mut session, &tokens, scopes, sent, client.skew());
-                locked.save(&session)?;
+                let saved = locked.save_in(room, &session)?;
                 drop(locked);
-                if begun_for.key != self.key {
+                if !matches!(saved, Saved::Saved) || begun_for.key != self.key {
                     return Ok(SignedIn::Elsewhere);
                 }
                 kept?;

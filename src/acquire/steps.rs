@@ -10,7 +10,7 @@ use crate::device::{End, Polling, patient};
 use crate::failure::{Exit, Failure};
 use crate::oauth::{Client, http};
 use crate::session::{Pending, Session};
-use crate::store::{SessionFile, Store};
+use crate::store::{Lock, SessionFile, Store};
 use anyhow::{Context, Result};
 use std::thread::sleep;
 use std::time::Duration;
@@ -88,7 +88,7 @@ impl Attempt<'_> {
             return self.outcome(file, &session);
         };
         // Whoever holds the lock polls.
-        let Some(_held) = lock else {
+        let Some(lock) = lock else {
             let wait = patient(pending.interval);
             return Ok(Step::Waiting(Box::new(pending), wait));
         };
@@ -96,11 +96,21 @@ impl Attempt<'_> {
         if pending.expires_at > Timestamp::now() && !wait.is_zero() {
             return Ok(Step::Waiting(Box::new(pending), wait));
         }
-        self.ask_once(file, &session, pending)
+        self.ask_once(file, &lock, &session, pending)
     }
 
-    fn ask_once(&self, file: &SessionFile<'_>, session: &Session, mut pending: Pending) -> Result<Step> {
+    fn ask_once(
+        &self,
+        file: &SessionFile<'_>,
+        lock: &Lock<'_>,
+        session: &Session,
+        mut pending: Pending,
+    ) -> Result<Step> {
         let (client, _) = or_trouble(file, Client::new(self.want.profile, session.server.as_ref(), http::LIMIT))?;
+        let Some(room) = file.reserve(lock, session)? else {
+            let wait = patient(pending.interval);
+            return Ok(Step::Waiting(Box::new(pending), wait));
+        };
         let now = boottime();
         let left = Duration::from_secs(pending.expires_at.since(Timestamp::now()));
         let mut polling = Polling::new(pending.interval, now + left, now);
@@ -113,7 +123,7 @@ impl Attempt<'_> {
             polled(file, &pending, pending.interval, now_ms() + beyond.unwrap_or(0))?;
             return Ok(Step::Waiting(Box::new(pending), wait));
         };
-        match self.finish(file, &client, end, &pending.scopes, pending.key) {
+        match self.finish(file, room, &client, end, &pending.scopes, pending.key) {
             Ok(SignedIn::Here(credential)) => Ok(Step::Done(credential)),
             Ok(SignedIn::Elsewhere) => self.outcome(file, &file.session()?.unwrap_or_else(|| session.clone())),
             Err(error) => match file.session()?.filter(|session| session.refusal.is_some()) {

@@ -155,6 +155,16 @@ impl<'s> Lock<'s> {
         }
     }
 
+    /// Whether it is one that other machines do not see.
+    pub(super) fn is_local(&self) -> bool {
+        self.local.is_some()
+    }
+
+    /// The name of the temporary file that belongs to the lock's holder.
+    pub(super) fn temporary_name(&self) -> String {
+        format!("{}.new", self.name.trim_end_matches(".lock"))
+    }
+
     /// Removes the lock's file, and that of the lock `other`: a process that waits for one notices, and makes a new one.
     pub(super) fn remove(self, other: &str) {
         for name in [other, &self.name] {

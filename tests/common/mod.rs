@@ -8,6 +8,7 @@ pub mod errors;
 pub mod git;
 pub mod kube;
 pub mod screen;
+pub mod strace;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

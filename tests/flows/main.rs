@@ -17,6 +17,7 @@ mod handed_out;
 mod hostile;
 mod identity;
 mod login_steps;
+mod lost_lock;
 mod no_locks;
 mod secrets;
 mod survival;

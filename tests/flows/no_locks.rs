@@ -10,19 +10,18 @@ use std::fs::{self, File};
 use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use fs2::FileExt;
 use keyfob_test_support::provider::{Auto, Endpoint, Options, Reply};
 use keyfob_test_support::{Output, skip};
 
 use crate::common::errors::{UNSHARE, can_mount, stable};
-use crate::common::{Caller, PROGRAM, SOON, token, wait_for_sleepers};
+use crate::common::{Caller, PROGRAM, SOON, strace, token, wait_for_sleepers};
 
 macro_rules! need_strace {
     () => {
-        let strace = Command::new("strace").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        if !strace.is_ok_and(|status| status.success()) {
+        if !strace::is_here() {
             skip!("strace is not here");
         }
     };
@@ -260,6 +259,24 @@ fn the_locks_of_two_cache_folders_are_not_the_same() {
             fs::remove_file(entry.path()).unwrap();
         }
     }
+}
+
+/// Another machine, which does not see this one's locks, has renewed the session meanwhile.
+#[test]
+fn an_answer_does_not_replace_the_newer_one_of_another_machine() {
+    need_strace!();
+    let scene = Scene::signed_in();
+    scene.leave(-1);
+    let hold = scene.idp.hold(Endpoint::Token);
+    let late = scene.start("never");
+    scene.idp.wait_for("token:refresh_token", 1, SOON);
+    scene.leave(3600);
+    scene.change(|session| session["refresh_token"] = "another".into());
+    let theirs = scene.session();
+    drop(hold);
+    assert_eq!(token(&late.finish()), theirs["tokens"][0]["token"].as_str().unwrap());
+    assert_eq!(scene.session(), theirs);
+    assert_eq!(scene.idp.count("token:refresh_token"), 1);
 }
 
 /// Runs a script as root of a mount namespace, where `/run` and `/dev/shm` are empty, `$L` is a token without locks, and
