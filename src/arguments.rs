@@ -227,7 +227,7 @@ mod tests {
         let read = Arguments::read(&kubernetes.grammar, &given).unwrap();
         assert_eq!((read.one("issuer"), read.one("profile")), (Some("https://a.example"), Some("x")));
         assert_eq!((read.one("exec-info"), read.rest()), (Some("-"), &[][..]));
-        assert_eq!(read.selection().unwrap().flags.all("scopes"), ["a", "b"]);
+        assert_eq!(read.selection().unwrap().flags.items("scopes"), ["a", "b"]);
     }
 
     proptest! {

@@ -6,7 +6,7 @@
 //! A link with a caller's own name (`git-credential-keyfob`) is that subcommand.
 
 use crate::arguments::{Arguments, define};
-use crate::callers::CALLERS;
+use crate::callers::{CALLERS, Caller};
 use crate::commands::{completions, doctor, folded, login, logout, setup, status};
 use crate::failure::{Failure, Hint};
 use crate::prompt;
@@ -22,7 +22,7 @@ struct Subcommand {
     name: &'static str,
     about: &'static str,
     define: fn(Command) -> Command,
-    run: fn(&ArgMatches) -> Result<()>,
+    run: fn(&ArgMatches) -> Result<u8>,
 }
 
 /// Every subcommand that is not a caller's; a new one is one line here.
@@ -37,13 +37,13 @@ const COMMANDS: &[Subcommand] = &[
         name: "logout",
         about: "Revoke a session at the provider and delete it here",
         define: logout::Arguments::augment_args,
-        run: |m| logout::run(&logout::Arguments::from_arg_matches(m)?),
+        run: |m| logout::run(&logout::Arguments::from_arg_matches(m)?).map(|()| 0),
     },
     Subcommand {
         name: "status",
         about: "Show the sessions there are; never a secret",
         define: status::Arguments::augment_args,
-        run: |m| status::run(&status::Arguments::from_arg_matches(m)?),
+        run: |m| status::run(&status::Arguments::from_arg_matches(m)?).map(|()| 0),
     },
     Subcommand {
         name: "doctor",
@@ -61,7 +61,7 @@ const COMMANDS: &[Subcommand] = &[
         name: "completions",
         about: "Make a shell complete commands, flags and profiles",
         define: completions::Arguments::augment_args,
-        run: |m| completions::run(&completions::Arguments::from_arg_matches(m)?, command()),
+        run: |m| completions::run(&completions::Arguments::from_arg_matches(m)?, command()).map(|()| 0),
     },
 ];
 
@@ -111,30 +111,54 @@ pub fn command() -> Command {
         .subcommands(commands)
 }
 
-/// Reads a command line, the program's name first, and runs what it asks for.
-pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
-    let mut words: Vec<OsString> = arguments.into_iter().collect();
+/// Runs a command line, the program's name first, and returns the exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    answered(arguments.into_iter().collect()).unwrap_or_else(|error| match error.downcast::<clap::Error>() {
+        Ok(error) => mistake(&error).map_or_else(|| show(&error), |failure| fail(&failure)),
+        Err(error) => fail(&Failure::of(&error)),
+    })
+}
+
+fn answered(mut words: Vec<OsString>) -> Result<u8> {
     let program = words.first().and_then(|word| Path::new(word).file_stem());
-    if let Some(caller) = CALLERS.iter().find(|c| c.program.is_some_and(|name| program == Some(name.as_ref()))) {
-        words.insert(1, caller.name.into());
+    let linked = |caller: &Caller| caller.link.filter(|link| program == Some(link.name.as_ref()));
+    if let Some((caller, link)) = CALLERS.iter().find_map(|caller| Some((caller, linked(caller)?))) {
+        let Some(grammar) = &link.grammar else {
+            words.insert(1, caller.name.into());
+            return subcommand(words);
+        };
+        if let Some(arguments) = Arguments::read(grammar, &words[1..]) {
+            return Ok(caller.answer(&arguments));
+        }
+        let command = define(grammar, Command::new(link.name).about(caller.about));
+        return Ok(caller.answer(&Arguments::of(grammar, &command.try_get_matches_from(words)?)));
     }
+    subcommand(words)
+}
+
+fn subcommand(words: Vec<OsString>) -> Result<u8> {
     let asked = words.get(1).and_then(|word| word.to_str());
     if let Some(caller) = CALLERS.iter().find(|c| asked.is_some_and(|a| a == c.name || Some(a) == c.alias))
         && let Some(arguments) = Arguments::read(&caller.grammar, &words[2..])
     {
-        return (caller.run)(&arguments);
+        return Ok(caller.answer(&arguments));
     }
     let matches = command().try_get_matches_from(words)?;
-    let Some((name, matches)) = matches.subcommand() else { return Ok(()) };
+    let Some((name, matches)) = matches.subcommand() else { return Ok(0) };
     match (CALLERS.iter().find(|c| c.name == name), COMMANDS.iter().find(|c| c.name == name)) {
-        (Some(caller), _) => (caller.run)(&Arguments::of(&caller.grammar, matches)),
+        (Some(caller), _) => Ok(caller.answer(&Arguments::of(&caller.grammar, matches))),
         (None, Some(command)) => (command.run)(matches),
-        (None, None) => Ok(()),
+        (None, None) => Ok(0),
     }
 }
 
+fn fail(failure: &Failure) -> u8 {
+    let _ = std::io::stderr().write_all(failure.lines().as_bytes());
+    failure.exit as u8
+}
+
 /// A mistake on the command line as a failure of two lines; `None` for what clap prints by itself, such as help.
-pub fn mistake(error: &clap::Error) -> Option<Failure> {
+fn mistake(error: &clap::Error) -> Option<Failure> {
     use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
     if matches!(error.kind(), DisplayHelp | DisplayHelpOnMissingArgumentOrSubcommand | DisplayVersion) {
         return None;
@@ -157,8 +181,9 @@ pub fn mistake(error: &clap::Error) -> Option<Failure> {
     Some(Failure { hint: tip.or(usage).map(Hint::from), ..failure })
 }
 
-/// Prints help or the version, in lines that people read with ease. A reader that has gone away is no failure.
-pub fn show(error: &clap::Error) {
+/// Prints help or the version, in lines that people read with ease, and returns clap's exit code. A reader that has gone
+/// away is no failure.
+fn show(error: &clap::Error) -> u8 {
     let text = error.to_string();
     let width = prompt::stdout().map_or(80, |terminal| terminal.width.min(100));
     let text = folded(&text, width);
@@ -167,6 +192,7 @@ pub fn show(error: &clap::Error) {
     } else {
         std::io::stdout().write_all(text.as_bytes())
     };
+    u8::try_from(error.exit_code()).unwrap_or(2)
 }
 
 #[cfg(test)]

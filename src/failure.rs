@@ -1,8 +1,10 @@
 //! What went wrong and what to do next: every way to fail, as one message, one hint and one exit code.
 //!
-//! Functions return [`anyhow::Result`], so that each layer adds where it was (`could not …`). The failure that
-//! decides the exit code is a [`Failure`] somewhere in that chain; anything else, an I/O error for instance, is exit 1.
+//! Functions return [`anyhow::Result`] where each layer adds what it was doing (`could not …`), and [`Failure`] where
+//! nothing is added. An error that ends a command becomes a [`Failure`] once, by [`Failure::of`], and is then shown: by
+//! [`Failure::lines`] to a person, or in a caller's own words.
 
+use crate::text::one_line;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -78,6 +80,14 @@ impl Failure {
         Self::new(Exit::Usage, message)
     }
 
+    /// What an error comes to: exit code and hint are those of the failure in its chain; anything else, an I/O error for
+    /// instance, is exit 1.
+    pub fn of(error: &anyhow::Error) -> Self {
+        let failure = error.downcast_ref::<Self>();
+        let (exit, hint) = failure.map_or((Exit::Failed, None), |failure| (failure.exit, failure.hint.clone()));
+        Self { exit, message: format!("{error:#}"), hint }
+    }
+
     /// The same failure with a sentence that says what to do.
     #[must_use]
     pub fn hint(mut self, words: impl Into<String>) -> Self {
@@ -91,6 +101,23 @@ impl Failure {
         self.hint = Some(Hint::Command(command.into()));
         self
     }
+
+    /// The command that signs in, if that is what is missing.
+    pub fn sign_in(&self) -> Option<&str> {
+        self.hint.as_ref().filter(|_| self.exit == Exit::SignInNeeded).map(Hint::text)
+    }
+
+    /// What a person reads: `error: …` and perhaps `hint: …`, each ended by a newline. Each is one line whatever it holds:
+    /// some messages quote files and servers.
+    pub fn lines(&self) -> String {
+        let mut text = format!("error: {}\n", one_line(&self.message));
+        if let Some(hint) = &self.hint {
+            text.push_str("hint: ");
+            text.push_str(&one_line(hint.text()));
+            text.push('\n');
+        }
+        text
+    }
 }
 
 impl fmt::Display for Failure {
@@ -100,40 +127,6 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
-
-/// A failure as the person sees it: at most two lines, and the code to exit with. As an error it is the last word: a
-/// caller whose protocol prescribes how failures read and end fails with its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// `error: …` and perhaps `hint: …`, each ended by a newline.
-    pub text: String,
-    /// The exit code.
-    pub code: u8,
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl std::error::Error for Report {}
-
-/// Turns any error into its report. The one place where a failure becomes text and exit code.
-pub fn report(error: &anyhow::Error) -> Report {
-    if let Some(report) = error.downcast_ref::<Report>() {
-        return report.clone();
-    }
-    let failure = error.downcast_ref::<Failure>();
-    // One line whatever the causes hold: some of them quote files and servers.
-    let mut text = format!("error: {}\n", crate::text::one_line(&format!("{error:#}")));
-    if let Some(hint) = failure.and_then(|f| f.hint.as_ref()) {
-        text.push_str("hint: ");
-        text.push_str(&crate::text::one_line(hint.text()));
-        text.push('\n');
-    }
-    Report { text, code: failure.map_or(Exit::Failed, |f| f.exit) as u8 }
-}
 
 #[cfg(test)]
 mod tests {
@@ -145,26 +138,25 @@ mod tests {
         let inner = Failure::new(Exit::Unreachable, "connection refused").hint("check the network");
         let error =
             Err::<(), _>(inner).context("could not refresh").context("could not get a token for lab").unwrap_err();
+        let failure = Failure::of(&error);
+        assert_eq!(failure.exit, Exit::Unreachable);
         assert_eq!(
-            report(&error),
-            Report {
-                text: "error: could not get a token for lab: could not refresh: connection refused\n\
-                       hint: check the network\n"
-                    .into(),
-                code: 5
-            }
+            failure.lines(),
+            "error: could not get a token for lab: could not refresh: connection refused\nhint: check the network\n"
         );
     }
 
     #[test]
-    fn a_report_is_the_last_word() {
-        let said = Report { text: "ERROR: Please run 'az login'\nand more\n".into(), code: 1 };
-        assert_eq!(report(&said.clone().into()), said);
+    fn any_other_error_is_exit_1_on_one_line() {
+        let failure = Failure::of(&anyhow::anyhow!("line one\nline \u{1b}[31mtwo"));
+        assert_eq!((failure.exit, failure.lines().as_str()), (Exit::Failed, "error: line one line [31mtwo\n"));
     }
 
     #[test]
-    fn any_other_error_is_exit_1_on_one_line() {
-        let error = anyhow::anyhow!("line one\nline \u{1b}[31mtwo");
-        assert_eq!(report(&error), Report { text: "error: line one line [31mtwo\n".into(), code: 1 });
+    fn the_command_that_signs_in_is_told_from_other_hints() {
+        let missing = Failure::new(Exit::SignInNeeded, "nobody is signed in");
+        assert_eq!(missing.sign_in(), None);
+        assert_eq!(missing.run("keyfob login").sign_in(), Some("keyfob login"));
+        assert_eq!(Failure::usage("no profile").hint("make one").sign_in(), None);
     }
 }

@@ -13,8 +13,10 @@
 //!     │                 kubernetes  git  azure (az, azd)  token
 //!     └─┬ arguments   the flags of both: a profile's keys, and what a caller adds to them
 //!       └ acquire      the story, top to bottom: cached → lock → re-read → refresh → sign in → save
+//!          ├ policy       pure: (session, needs, now) → what may be handed out, and what has to be done first
+//!          ├ flows/       how a person signs in: begin, then turns until it has ended; device (RFC 8628)
+//!          ├ grants/      how tokens are asked for without a person: refresh; and what is in a token answer
 //!          ├ prompt/      the terminal: where to show a sign-in, what to show of it, how it is laid out
-//!          ├ device       RFC 8628's polling as a pure state machine
 //!          ├ oauth/       the wire: requests, lenient parsing, discovery, ID tokens; the only user of ureq
 //!          ├ store/       sessions on disk, locks, atomic writes; the only user of fs2
 //!          ├ session      the model: what one sign-in left behind
@@ -42,10 +44,12 @@ pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod config;
-pub mod device;
 pub mod failure;
+pub mod flows;
+pub mod grants;
 pub mod log;
 pub mod oauth;
+pub mod policy;
 pub mod process;
 pub mod prompt;
 pub mod providers;
@@ -57,31 +61,17 @@ pub mod tools;
 pub mod zone;
 
 use std::ffi::OsString;
-use std::io::Write;
 
 /// The command: this process's arguments in, its exit code out.
 pub fn main() -> u8 {
     run(std::env::args_os())
 }
 
-/// Runs a command line, the program's name first. Answers on stdout; a failure is at most two lines on stderr.
+/// Runs a command line, the program's name first, and returns the exit code. Answers on stdout; a failure is at most two
+/// lines on stderr, unless a caller's protocol says otherwise.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     process::prepare();
-    let Err(error) = cli::run(arguments) else { return 0 };
-    // clap's own: help and version on stdout with 0, mistakes like any other failure.
-    let error = match error.downcast::<clap::Error>() {
-        Ok(error) => {
-            let Some(failure) = cli::mistake(&error) else {
-                cli::show(&error);
-                return u8::try_from(error.exit_code()).unwrap_or(2);
-            };
-            failure.into()
-        }
-        Err(error) => error,
-    };
-    let report = failure::report(&error);
-    let _ = std::io::stderr().write_all(report.text.as_bytes());
-    report.code
+    cli::run(arguments)
 }
 
 #[cfg(test)]
@@ -96,8 +86,7 @@ mod tests {
             let names = row.split("   ").next()?;
             Some(names.split(" · ").map(|name| name.trim_end_matches('/')).collect())
         });
-        // The names of callers stand on a line of their own.
-        rows.filter(|names: &Vec<_>| !["", "kubernetes  git  azure (az, azd)  token"].contains(&names[0])).collect()
+        rows.filter(|names: &Vec<_>| !names[0].is_empty()).collect()
     }
 
     /// Every file below `folder`, with what it says outside its tests.

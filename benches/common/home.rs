@@ -227,17 +227,6 @@ impl Home {
         Run { program: program.to_owned(), args: files.map(Into::into).collect(), ..self.keyfob(case) }
     }
 
-    /// Puts so many sessions of others beside the ones that are used.
-    pub fn crowd(&self, sessions: usize) -> Result<()> {
-        for number in 0..sessions {
-            let client = format!("client-{number}");
-            let name = format!("cache/id.example.com-{:024x}.json", number * 0x9e37_79b9);
-            // What they hold is never read; that they are there is what counts.
-            self.private(&name, &json!({ "version": 1, "authority": "https://id.example.com", "client_id": client }))?;
-        }
-        Ok(())
-    }
-
     fn private(&self, name: &str, content: &Value) -> Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.path().join(name))?;
         Ok(file.write_all(content.to_string().as_bytes())?)

@@ -4,7 +4,6 @@
 //! Each machine has callers that ask for a token every few seconds, for hours. The time that is simulated goes by in
 //! whole seconds; what is random comes from a generator with a fixed seed, so every run says the same.
 
-#![allow(dead_code, unreachable_pub, reason = "each bench uses its part")]
 #![allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -15,44 +14,44 @@
 use keyfob::backoff::Backoff;
 
 /// Machines.
-pub const MACHINES: usize = 100_000;
+pub(crate) const MACHINES: usize = 100_000;
 /// How long a token lives, in seconds.
-pub const LIFETIME: u32 = 3600;
+pub(crate) const LIFETIME: u32 = 3600;
 /// How long the simulation goes on, in seconds: the moment at which all tokens end, and the one after it.
-pub const HORIZON: u32 = 3 * LIFETIME;
+pub(crate) const HORIZON: u32 = 3 * LIFETIME;
 /// A token is renewed when it has this left at the latest, in seconds.
 const MIN_LIFE: u32 = 300;
 
 /// What the provider does to requests it cannot serve.
 #[derive(Clone, Copy, Debug)]
-pub struct Shedding {
+pub(crate) struct Shedding {
     /// What it is called.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Requests that it serves in one second.
-    pub capacity: u32,
+    pub(crate) capacity: u32,
     /// `Retry-After`, in seconds.
-    pub retry_after: Option<u32>,
+    pub(crate) retry_after: Option<u32>,
     /// From when to when it serves nobody at all, in seconds.
-    pub outage: Option<(u32, u32)>,
+    pub(crate) outage: Option<(u32, u32)>,
 }
 
 /// Seven times what an even load would be, and no `Retry-After`.
-pub const USUAL: Shedding = Shedding { name: "429 above 200/s", capacity: 200, retry_after: None, outage: None };
+pub(crate) const USUAL: Shedding = Shedding { name: "429 above 200/s", capacity: 200, retry_after: None, outage: None };
 
 /// When a client asks.
 #[derive(Clone, Copy, Debug)]
-pub struct Policy {
+pub(crate) struct Policy {
     /// What it is called.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The early refresh comes at most so many seconds before its latest moment; how many is the token's own number.
-    pub spread: u32,
+    pub(crate) spread: u32,
     /// How long it asks nothing after a failure.
-    pub pauses: Pauses,
+    pub(crate) pauses: Pauses,
 }
 
 /// How long a client asks nothing after a failure.
 #[derive(Clone, Copy, Debug)]
-pub enum Pauses {
+pub(crate) enum Pauses {
     /// No pause: every call asks.
     None,
     /// keyfob's own.
@@ -62,36 +61,36 @@ pub enum Pauses {
 }
 
 /// A fixed moment for the early refresh, and another try with every call.
-pub const AT_ONCE: Policy =
+pub(crate) const AT_ONCE: Policy =
     Policy { name: "5 min before the end, again with every call", spread: 0, pauses: Pauses::None };
 
 /// What keyfob does: up to a quarter of the token's life, and the pauses of `keyfob::backoff`.
-pub const KEYFOB: Policy =
+pub(crate) const KEYFOB: Policy =
     Policy { name: "keyfob: spread 10 min, its pauses", spread: LIFETIME / 4 - MIN_LIFE, pauses: Pauses::Keyfob };
 
 /// What came of it.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Requests in each second.
-    pub requests: Vec<u32>,
+    pub(crate) requests: Vec<u32>,
     /// Requests that were shed.
-    pub shed: u64,
+    pub(crate) shed: u64,
     /// Calls that got no token while the provider was in service.
-    pub failed: u64,
+    pub(crate) failed: u64,
     /// The same while it was not.
-    pub failed_in_outage: u64,
+    pub(crate) failed_in_outage: u64,
     /// Machines that had a call fail while the provider was in service.
-    pub machines: usize,
+    pub(crate) machines: usize,
 }
 
 impl Outcome {
     /// The most requests in one second.
-    pub fn peak(&self) -> u32 {
+    pub(crate) fn peak(&self) -> u32 {
         self.requests.iter().copied().max().unwrap_or_default()
     }
 
     /// Requests per second, over the time in which there were any.
-    pub fn mean(&self) -> f64 {
+    pub(crate) fn mean(&self) -> f64 {
         let first = self.requests.iter().position(|count| *count > 0).unwrap_or_default();
         let sum: u64 = self.requests.iter().map(|count| u64::from(*count)).sum();
         sum as f64 / (self.requests.len() - first).max(1) as f64
@@ -149,7 +148,7 @@ impl Random {
 }
 
 /// Lets the time go by.
-pub fn run(policy: &Policy, shedding: &Shedding) -> Outcome {
+pub(crate) fn run(policy: &Policy, shedding: &Shedding) -> Outcome {
     let mut random = Random(7);
     let mut machines: Vec<Machine> = (0..MACHINES)
         .map(|_| {

@@ -2,20 +2,16 @@
 //! turn, in one table of ratios.
 //!
 //! ```text
-//! cargo bench --bench speed                    everything but the peers
-//! cargo bench --bench speed -- --peers         with the peers, which are fetched into the target folder first
+//! benches/peers/fetch                          fetches what people use today, once
+//! cargo bench --bench speed                    everything
 //! cargo bench --bench speed -- --quick         fewer runs
-//! cargo bench --bench speed -- crowd size      only these parts
+//! cargo bench --bench speed -- starts size     only these parts
 //! ```
 
 #[path = "../common/mod.rs"]
 mod common;
-mod crowd;
-mod fleet;
-mod kernel;
 mod peers;
 mod refresh;
-mod sessions;
 mod size;
 mod starts;
 mod table;
@@ -32,16 +28,8 @@ use keyfob_test_support::Provider;
 use table::Table;
 
 /// The parts, in the table's order.
-const PARTS: &[(&str, Part)] = &[
-    ("starts", starts::measure),
-    ("peers", peers::measure),
-    ("kernel", kernel::measure),
-    ("sessions", sessions::measure),
-    ("size", size::measure),
-    ("crowd", crowd::measure),
-    ("refresh", refresh::measure),
-    ("fleet", fleet::measure),
-];
+const PARTS: &[(&str, Part)] =
+    &[("starts", starts::measure), ("peers", peers::measure), ("size", size::measure), ("refresh", refresh::measure)];
 
 type Part = fn(&Place, &mut Table) -> Result<()>;
 
@@ -61,8 +49,6 @@ struct Place {
     home: Home,
     /// Fewer runs.
     quick: bool,
-    /// Fetch the peers that are not here.
-    fetch: bool,
 }
 
 impl Place {
@@ -83,18 +69,14 @@ fn main() -> ExitCode {
 }
 
 fn measure() -> Result<()> {
-    let (mut quick, mut fetch, mut wanted) = (false, false, Vec::new());
+    let (mut quick, mut wanted) = (false, Vec::new());
     for word in env::args().skip(1) {
         match word.as_str() {
             // cargo adds it when it runs a bench.
             "--bench" => {}
             "--quick" => quick = true,
-            "--peers" => fetch = true,
             part if PARTS.iter().any(|(name, _)| *name == part) => wanted.push(word),
-            _ => bail!(
-                "speed [--quick] [--peers] [{}]…",
-                PARTS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" | ")
-            ),
+            _ => bail!("speed [--quick] [{}]…", PARTS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" | ")),
         }
     }
     let keyfob = programs::keyfob()?;
@@ -107,7 +89,6 @@ fn measure() -> Result<()> {
         keyfob,
         folder,
         quick,
-        fetch,
     };
     let mut table = Table::default();
     for (name, part) in PARTS {

@@ -1,7 +1,7 @@
 //! The helpers that people run today, answering from their own warm caches, beside keyfob answering the same question.
 //!
-//! A peer is one row of [`PEERS`]. What the registries have is fetched into the target folder, and only when asked for
-//! with `--peers`, since some of it is large; what they do not have is taken from this machine, or named as missing.
+//! A peer is one row of [`PEERS`]. `benches/peers/fetch` fetches them into the target folder; what is not there is named as
+//! missing.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -24,32 +24,21 @@ struct Peer {
     name: &'static str,
     /// The case in which keyfob does the same.
     rival: &'static str,
-    source: Source,
-    /// Makes a warm cache in a home of its own; how to ask. The first path is what was fetched, or found.
+    /// Where it is below the folder of what was fetched; a name without a slash is looked for on the search path.
+    program: &'static str,
+    /// Makes a warm cache in a home of its own; how to ask. The first path is the program.
     ask: fn(&Path, &Path) -> Result<Run>,
     /// What its answer holds.
     answer: &'static str,
-}
-
-/// Where a peer comes from.
-enum Source {
-    /// A package on PyPI, and its version.
-    Pypi(&'static str, &'static str),
-    /// A package on npm, and its version.
-    Npm(&'static str, &'static str),
-    /// A package of Debian's, at the version of this machine's release.
-    Debian(&'static str),
-    /// A program on the search path that no registry here has; where people get it.
-    Path(&'static str, &'static str),
 }
 
 const PEERS: &[Peer] = &[
     Peer {
         name: "Azure CLI",
         rival: "keyfob az account get-access-token",
-        source: Source::Pypi("azure-cli", "2.91.0"),
-        ask: |fetched, home| {
-            let python = warmed(fetched, home)?;
+        program: "azure-cli/bin/python",
+        ask: |python, home| {
+            warm(python, home)?;
             let words = ["-m", "azure.cli", "account", "get-access-token", "--output", "json"];
             let run = Run::new(python, words).within(home).env("HOME", home).env("AZURE_CONFIG_DIR", home);
             Ok(run.env("AZURE_CORE_COLLECT_TELEMETRY", "no").env("PATH", "/usr/bin:/bin"))
@@ -59,9 +48,9 @@ const PEERS: &[Peer] = &[
     Peer {
         name: "MSAL for Python",
         rival: "keyfob token",
-        source: Source::Pypi("msal", "1.39.0"),
-        ask: |fetched, home| {
-            let python = warmed(fetched, home)?;
+        program: "msal/bin/python",
+        ask: |python, home| {
+            warm(python, home)?;
             Ok(Run::new(python, [script("msal_token.py"), home.to_owned()]).within(home))
         },
         answer: "access.a",
@@ -69,14 +58,14 @@ const PEERS: &[Peer] = &[
     Peer {
         name: "MSAL for Node",
         rival: "keyfob token",
-        source: Source::Npm("@azure/msal-node", "7.2.3"),
-        ask: |fetched, home| {
+        program: "msal-node/node_modules/@azure/msal-node/package.json",
+        ask: |package, home| {
+            let modules = package.ancestors().nth(3).context("a package among others")?;
+            let fetched = modules.parent().and_then(Path::parent).context("a folder of what was fetched")?;
             // Its cache has the same form as that of MSAL for Python, which is what makes one here.
-            let python = fetched.with_file_name("msal-1.39.0");
-            ensure!(python.is_dir(), "MSAL for Python, which warms its cache, is not here");
-            warmed(&python, home)?;
+            warm(&fetched.join("msal/bin/python"), home)?;
             // Modules are looked for beside the script.
-            let beside = fetched.join("msal_token.mjs");
+            let beside = modules.with_file_name("msal_token.mjs");
             fs::copy(script("msal_token.mjs"), &beside)?;
             let node = on_path("node").context("node is not here")?;
             Ok(Run::new(node, [beside, home.to_owned()]).within(home))
@@ -86,7 +75,7 @@ const PEERS: &[Peer] = &[
     Peer {
         name: "gke-gcloud-auth-plugin",
         rival: "keyfob kubernetes",
-        source: Source::Path("gke-gcloud-auth-plugin", "Google's own package repository"),
+        program: "gke-gcloud-auth-plugin",
         ask: |program, home| {
             let kube = home.join(".kube");
             fs::create_dir(&kube)?;
@@ -115,11 +104,11 @@ const PEERS: &[Peer] = &[
     Peer {
         name: "gh auth git-credential",
         rival: "keyfob git get",
-        source: Source::Debian("gh"),
-        ask: |fetched, home| {
+        program: "gh/usr/bin/gh",
+        ask: |gh, home| {
             let hosts = "git.example.com:\n    user: ada\n    oauth_token: gho_abcdef\n    git_protocol: https\n";
             private(&home.join("hosts.yml"), hosts)?;
-            let run = Run::new(fetched.join("usr/bin/gh"), ["auth", "git-credential", "get"]).within(home);
+            let run = Run::new(gh, ["auth", "git-credential", "get"]).within(home);
             Ok(run.env("HOME", home).env("GH_CONFIG_DIR", home))
         },
         answer: "password=gho_abcdef",
@@ -128,9 +117,9 @@ const PEERS: &[Peer] = &[
         // It keeps nothing itself: what it has got is another helper's to keep, and this is its share of every answer.
         name: "git-credential-oauth (declining a host it does not know)",
         rival: "keyfob git get",
-        source: Source::Debian("git-credential-oauth"),
-        ask: |fetched, home| {
-            let run = Run::new(fetched.join("usr/bin/git-credential-oauth"), ["get"]).within(home);
+        program: "git-credential-oauth/usr/bin/git-credential-oauth",
+        ask: |helper, home| {
+            let run = Run::new(helper, ["get"]).within(home);
             Ok(run.env("HOME", home).env("PATH", std::env::var_os("PATH").unwrap_or_default()))
         },
         answer: "",
@@ -142,8 +131,8 @@ pub(crate) fn measure(place: &Place, table: &mut Table) -> Result<()> {
         let what = format!("wall: `{}` / {}", peer.rival, peer.name);
         let case = CASES.iter().find(|case| case.name == peer.rival).context("no such case")?;
         let home = TempDir::with_prefix("keyfob-peer-")?;
-        let ready = peer.source.get(place).and_then(|fetched| {
-            let mut run = (peer.ask)(&fetched, home.path())?;
+        let ready = peer.find(place).and_then(|program| {
+            let mut run = (peer.ask)(&program, home.path())?;
             run.input = case.input.map(|_| place.home.path().join(GIT_REQUEST));
             // What it keeps from its first run on is part of a warm cache.
             let answer = run.answer()?;
@@ -161,57 +150,20 @@ pub(crate) fn measure(place: &Place, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-impl Source {
-    /// The folder it was fetched to, or the program that was found.
-    fn get(&self, place: &Place) -> Result<PathBuf> {
-        let name = match self {
-            Self::Pypi(name, version) | Self::Npm(name, version) => format!("{}-{version}", name.replace('/', "-")),
-            Self::Debian(name) => format!("{name}-debian"),
-            Self::Path(name, source) => {
-                return on_path(name).with_context(|| format!("not here, and only {source} has it"));
-            }
-        };
-        let folder = place.folder.join(name);
-        if !folder.is_dir() {
-            ensure!(place.fetch, "not fetched; `--peers` does");
-            eprintln!("  fetching {}", folder.display());
-            // Under its own name only when it is complete.
-            let draft = TempDir::with_prefix_in("draft-", &place.folder)?;
-            self.fetch(draft.path())?;
-            fs::rename(draft.path(), &folder)?;
-            drop(draft.keep());
+impl Peer {
+    fn find(&self, place: &Place) -> Result<PathBuf> {
+        if !self.program.contains('/') {
+            return on_path(self.program).context("it is not on PATH");
         }
-        Ok(folder)
-    }
-
-    fn fetch(&self, folder: &Path) -> Result<()> {
-        match self {
-            Self::Pypi(name, version) => {
-                run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
-                let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-                run(Command::new(folder.join("bin/python")).args(pip).arg(format!("{name}=={version}")))?;
-            }
-            Self::Npm(name, version) => {
-                let npm = ["install", "--silent", "--no-fund", "--no-audit", "--ignore-scripts", "--prefix"];
-                run(Command::new("npm").args(npm).arg(folder).arg(format!("{name}@{version}")))?;
-            }
-            Self::Debian(name) => {
-                run(Command::new("apt-get").args(["download", "--quiet", name]).current_dir(folder))?;
-                let mut files = fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path()));
-                let package = files.find(|file| file.extension().is_some_and(|e| e == "deb"));
-                run(Command::new("dpkg").arg("--extract").arg(package.context("no package came")?).arg(folder))?;
-            }
-            Self::Path(..) => {}
-        }
-        Ok(())
+        let program = place.folder.join(self.program);
+        ensure!(program.is_file(), "`benches/peers/fetch` has not fetched it");
+        Ok(program)
     }
 }
 
-/// Makes the caches of MSAL and Azure CLI in `home`, with the Python that was fetched, which is returned.
-fn warmed(fetched: &Path, home: &Path) -> Result<PathBuf> {
-    let python = fetched.join("bin/python");
-    run(Command::new(&python).arg(script("warm.py")).arg(home))?;
-    Ok(python)
+/// Makes the caches of MSAL and Azure CLI in `home`, with a Python that has MSAL.
+fn warm(python: &Path, home: &Path) -> Result<()> {
+    run(Command::new(python).arg(script("warm.py")).arg(home)).map(drop)
 }
 
 fn script(name: &str) -> PathBuf {

@@ -3,13 +3,13 @@
 //! Both trust the machine's authorities and the test's: the same bundle for both, or each by its own usual means.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
-use keyfob_test_support::provider::{Endpoint, Options, Provider};
-use serde_json::Value;
+use anyhow::{Context, Result, ensure};
+use keyfob_test_support::provider::{Auto, Endpoint, Options, Provider};
+use keyfob_test_support::{Keyfob, Output};
+use serde_json::{Value, json};
 
-use super::crowd::SignedIn;
 use super::size::used;
 use super::table::{Budget, Table};
 use super::turns::{against, median, medians_prepared, ratio};
@@ -42,9 +42,9 @@ pub(crate) fn measure(place: &Place, table: &mut Table) -> Result<()> {
         ("`ca-file`, `--cacert`", idp.ca_file(), vec![]),
     ] {
         // Signing in needs the authority in any case.
-        let signed_in = SignedIn::new(place, &idp, &profile(&idp, idp.ca_file()))?;
-        signed_in.keyfob().write_config(&profile(&idp, ca_file));
-        let (file, ended) = signed_in.ended()?;
+        let installed = signed_in(place, &idp)?;
+        installed.write_config(&profile(&idp, ca_file));
+        let (file, ended) = ended(&installed)?;
         let session: Value = serde_json::from_str(&ended)?;
         let form = [
             ("grant_type", "refresh_token"),
@@ -60,11 +60,11 @@ pub(crate) fn measure(place: &Place, table: &mut Table) -> Result<()> {
         }
         words.push(idp.url(Endpoint::Token));
 
-        let home = signed_in.keyfob().home();
+        let home = installed.home();
         let mut keyfob = Run::new(&place.keyfob, ["token"]).within(home);
         let mut curl = Run::new(&curl, words).within(home);
-        keyfob = keyfob.env("KEYFOB_CONFIG", signed_in.keyfob().config_file());
-        keyfob = keyfob.env("KEYFOB_CACHE_DIR", signed_in.keyfob().cache_dir()).env("KEYFOB_PROMPT", "never");
+        keyfob = keyfob.env("KEYFOB_CONFIG", installed.config_file());
+        keyfob = keyfob.env("KEYFOB_CACHE_DIR", installed.cache_dir()).env("KEYFOB_PROMPT", "never");
         for (name, value) in variables {
             keyfob = keyfob.env(name, value.clone());
             curl = curl.env(name, value);
@@ -100,4 +100,24 @@ pub(crate) fn measure(place: &Place, table: &mut Table) -> Result<()> {
         table.figure(&what, factor, "×", &format!("{keyfob} µs against {curl} µs"), Budget::None);
     }
     Ok(())
+}
+
+/// A keyfob with a session at this provider.
+fn signed_in(place: &Place, idp: &Provider) -> Result<Keyfob> {
+    idp.auto(Auto::Approve);
+    let keyfob = Keyfob::new(&place.keyfob).config(&profile(idp, idp.ca_file()));
+    let output = Output::of(keyfob.command(["login"]).env("KEYFOB_PROMPT", "always"), b"");
+    ensure!(output.code == Some(0), "could not sign in: {}", output.stderr);
+    Ok(keyfob)
+}
+
+/// The only session's file, and what it holds once its access tokens have ended.
+fn ended(keyfob: &Keyfob) -> Result<(PathBuf, String)> {
+    let mut files = fs::read_dir(keyfob.cache_dir())?.filter_map(|entry| Some(entry.ok()?.path()));
+    let file = files.find(|file| file.extension().is_some_and(|e| e == "json")).context("there is no session")?;
+    let mut session: Value = serde_json::from_slice(&fs::read(&file)?)?;
+    for token in session["tokens"].as_array_mut().context("a session without tokens")? {
+        token["expires_at"] = json!(1);
+    }
+    Ok((file, session.to_string()))
 }

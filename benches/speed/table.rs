@@ -9,10 +9,6 @@ pub(crate) enum Budget {
     AtMost(f64),
     /// Less than this.
     Below(f64),
-    /// This or more.
-    AtLeast(f64),
-    /// Exactly this.
-    Is(f64),
     /// It is shown for comparison.
     None,
 }
@@ -22,8 +18,6 @@ impl Budget {
         let met = match self {
             Self::AtMost(most) => figure <= most,
             Self::Below(bound) => figure < bound,
-            Self::AtLeast(least) => figure >= least,
-            Self::Is(exactly) => (figure - exactly).abs() < f64::EPSILON,
             Self::None => return "",
         };
         if met { "yes" } else { "**no**" }
@@ -33,8 +27,6 @@ impl Budget {
         match self {
             Self::AtMost(most) => format!("≤ {most} {unit}"),
             Self::Below(bound) => format!("< {bound} {unit}"),
-            Self::AtLeast(least) => format!("≥ {least} {unit}"),
-            Self::Is(exactly) => format!("{exactly} {unit}"),
             Self::None => String::new(),
         }
     }
@@ -45,10 +37,9 @@ impl Budget {
 pub(crate) struct Table(Vec<[String; 4]>);
 
 impl Table {
-    /// A figure in its unit (`×`, `MB`, or nothing), what it was made from, and what it may be.
+    /// A figure in its unit (`×` or `MB`), what it was made from, and what it may be.
     pub(crate) fn figure(&mut self, what: &str, figure: f64, unit: &str, from: &str, budget: Budget) {
         let digits = match unit {
-            "" => 0,
             // What is a hundred times faster should not look like nothing.
             "×" if figure < 0.1 => 4,
             "×" => 2,
@@ -58,11 +49,6 @@ impl Table {
         let from = if from.is_empty() { String::new() } else { format!(" ({from})") };
         let measured = format!("{figure:.digits$} {unit}").trim_end().to_owned() + &from;
         self.row([what, &measured, budget.text(unit).trim_end(), budget.meets(figure)]);
-    }
-
-    /// Something that is so or is not.
-    pub(crate) fn fact(&mut self, what: &str, measured: &str, so: bool) {
-        self.row([what, measured, "", if so { "yes" } else { "**no**" }]);
     }
 
     /// What could not be measured here.

@@ -9,27 +9,23 @@
 //! - git that knows `state[]` gets the token's serial with it, and brings it back after a 401: then that token is
 //!   replaced, once, within the same git command. Others send `erase`, and the next command gets a new one.
 
-use crate::acquire::{Credential, Refused, Requester, Want, acquire};
+use super::{Ask, Caller, Credential, Io, LARGEST, Link, Outcome, Refused, Requester, Want, What, Whose};
 use crate::arguments::{Arguments, Grammar, Rest};
-use crate::callers::Caller;
-use crate::config::{HostPattern, HostRule, Key, Profile, Target, text};
+use crate::config::{HostPattern, Key, Target, text};
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
-use crate::providers::{HostAuth, TokenKind};
-use crate::secret::{Buffer, Secret};
-use crate::session::{Serial, Token};
-use crate::store::Store;
-use anyhow::Result;
+use crate::providers::HostAuth;
+use crate::secret::Secret;
+use crate::session::Serial;
 use std::fmt::Write;
-use std::io::Read;
-use std::time::Duration;
 
 /// `keyfob git`
 pub const CALLER: Caller = Caller {
     name: "git",
     alias: None,
-    program: Some("git-credential-keyfob"),
+    link: Some(Link { name: "git-credential-keyfob", grammar: None }),
     about: "Answer git (credential helper), for the hosts in [hosts]",
+    hosts: true,
     grammar: Grammar { flags: &[FLAGS], rest: Rest::Word("OPERATION", "get, store, erase or capability") },
     after_help: "\
 git runs this. `keyfob setup git` has it do so for one host; by hand:
@@ -53,29 +49,31 @@ const FLAGS: &[Key] = &[
     text("host", "URL", "The host that --profile is for: https://HOST[:PORT][/PATH]"),
 ];
 
-/// Largest request read, in bytes.
-const LARGEST: u64 = 1 << 20;
-/// Longest time that `erase` waits for another process: git's command has failed already, and whoever is at the session for
-/// longer is getting a new token.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// What our part of git's `state[]` starts with.
 const STATE: &str = "keyfob:";
 
+/// A profile and the hosts that may have its token, from the command line.
+type Given<'a> = Option<(&'a str, &'a HostPattern)>;
+
 /// Answers git.
-fn run(arguments: &Arguments) -> Result<()> {
-    let given = given(arguments)?;
-    match arguments.rest().first().map(String::as_str) {
-        Some("get") => get(given),
+fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
+    let (profile, pattern) = match given(io.arguments) {
+        Ok(given) => given.unzip(),
+        Err(failure) => return io.fail(&failure),
+    };
+    let given = profile.zip(pattern.as_ref());
+    match io.arguments.rest().first().map(String::as_str) {
+        Some("get") => get(io, ask, given),
         Some("erase") => {
             // Whatever keeps it from working, git's command has failed already and says so itself.
-            if let Err(error) = erase(given) {
-                debug(|| format!("{error:#}"));
+            if let Err(failure) = erase(io, ask, given) {
+                debug(|| failure.message);
             }
-            Ok(())
+            0
         }
-        Some("capability") => super::answer("version 0\ncapability authtype\ncapability state\n".into()),
+        Some("capability") => io.answer("version 0\ncapability authtype\ncapability state\n".into()),
         // `store` has nothing to do here; operations yet to come are to be ignored.
-        _ => Ok(()),
+        _ => 0,
     }
 }
 
@@ -94,53 +92,56 @@ fn given(arguments: &Arguments) -> Result<Option<(&str, HostPattern)>, Failure> 
     }
 }
 
-fn get(given: Option<(&str, HostPattern)>) -> Result<()> {
-    let Some(request) = read()? else { return Ok(()) };
-    let Some((profile, rule)) = Profile::for_host(&request.target, given)? else { return Ok(()) };
+fn get(io: &mut Io<'_>, ask: &Ask<'_>, given: Given<'_>) -> u8 {
+    let request = match read(io) {
+        Ok(Some(request)) => request,
+        Ok(None) => return 0,
+        Err(failure) => return io.fail(&failure),
+    };
+    let forbidden = (io.environment)("GIT_TERMINAL_PROMPT").and_then(|said| said.into_string().ok());
     let want = Want {
         purpose: Some(request.target.origin()),
-        no_prompt: no_prompt().then_some("GIT_TERMINAL_PROMPT forbids to ask for one"),
-        refused: request.refused.map(Refused::Surely),
-        ..Want::of(&profile, profile.token_kind.unwrap_or(TokenKind::Access), Requester::Program("git"))
+        no_prompt: forbidden
+            .is_some_and(|said| is_false(&said))
+            .then_some("GIT_TERMINAL_PROMPT forbids to ask for one"),
+        refused: request.refused.map_or(Refused::Unknown, Refused::Token),
+        ..Want::token(Whose::Host { target: &request.target, caller: CALLER.name, given }, Requester::Program("git"))
     };
-    let lines = acquire(&want).and_then(|credential| answer(&request, &profile, &rule, &credential));
+    let lines = match ask(want) {
+        Outcome::NotMine => return 0,
+        Outcome::Misconfigured(failure) => return io.fail(&failure),
+        Outcome::Credential(credential) => answer(&request, &credential),
+        other => Err(other.failure()),
+    };
     match lines {
-        Ok(lines) => super::answer(lines),
-        Err(error) => {
+        Ok(lines) => io.answer(lines),
+        Err(failure) => {
             // The host is ours: without this git would go on to ask the person for a password.
-            super::answer("quit=1\n".into())?;
-            Err(error)
+            io.answer("quit=1\n".into());
+            io.fail(&failure)
         }
     }
 }
 
 /// Drops the access token that did not work, if it is still the one in the cache.
-fn erase(given: Option<(&str, HostPattern)>) -> Result<()> {
-    let Some(request) = read()? else { return Ok(()) };
-    let Some(failed) = request.secret else { return Ok(()) };
-    let Some((profile, _)) = Profile::for_host(&request.target, given)? else { return Ok(()) };
-    let Some(store) = Store::open()? else { return Ok(()) };
-    let file = store.session(&profile.session);
-    let holds = |tokens: &[Token]| tokens.iter().any(|t| t.token == failed);
-    if file.session()?.is_some_and(|session| holds(&session.tokens)) {
-        file.update(PATIENCE, |session| session.tokens.retain(|t| t.token != failed))?;
+fn erase(io: &mut Io<'_>, ask: &Ask<'_>, given: Given<'_>) -> Result<(), Failure> {
+    let Some(request) = read(io)? else { return Ok(()) };
+    let Some(failed) = &request.secret else { return Ok(()) };
+    let whose = Whose::Host { target: &request.target, caller: CALLER.name, given };
+    match ask(Want { what: What::Erase(failed), ..Want::token(whose, Requester::Program("git")) }) {
+        Outcome::Done | Outcome::NotMine => Ok(()),
+        other => Err(other.failure()),
     }
-    Ok(())
 }
 
-/// Whether git's user has forbidden prompts, by git's own reading of a boolean.
-fn no_prompt() -> bool {
-    std::env::var("GIT_TERMINAL_PROMPT").is_ok_and(|said| is_false(&said))
-}
-
+/// Whether a boolean of git's is false.
 fn is_false(said: &str) -> bool {
     let word = matches!(said.to_ascii_lowercase().as_str(), "" | "false" | "no" | "off");
     word || said.parse::<i64>().is_ok_and(|number| number == 0)
 }
 
-fn read() -> Result<Option<Request>> {
-    let mut bytes = Buffer::default();
-    std::io::stdin().take(LARGEST + 1).read_to_end(&mut bytes)?;
+fn read(io: &mut Io<'_>) -> Result<Option<Request>, Failure> {
+    let bytes = io.request().map_err(|e| Failure::new(Exit::Failed, e.to_string()))?;
     Ok(Request::parse(&bytes))
 }
 
@@ -224,20 +225,18 @@ impl Request {
 }
 
 /// The lines that git reads.
-fn answer(request: &Request, profile: &Profile, rule: &HostRule, credential: &Credential) -> Result<String> {
+fn answer(request: &Request, credential: &Credential) -> Result<String, Failure> {
     let token = credential.token.expose();
     if token.contains(char::is_control) {
-        return Err(
-            Failure::new(Exit::Failed, "the provider's token cannot be passed to git: it holds a line break").into()
-        );
+        let why = "the provider's token cannot be passed to git: it holds a line break";
+        return Err(Failure::new(Exit::Failed, why));
     }
     let mut lines = String::with_capacity(token.len() + 256);
-    if request.bearer(rule.auth, profile.preset.host_auth) {
+    if request.bearer(credential.auth, credential.usual_auth) {
         // Without a capability line of our own git drops what follows.
         let _ = write!(lines, "capability[]=authtype\nauthtype=Bearer\ncredential={token}\n");
     } else {
-        let username = rule.username.as_deref().unwrap_or(profile.preset.basic_username);
-        let _ = write!(lines, "username={username}\npassword={token}\n");
+        let _ = write!(lines, "username={}\npassword={token}\n", credential.username);
     }
     if let Some(end) = credential.expires_at {
         let _ = writeln!(lines, "password_expiry_utc={}", end.0);
@@ -251,9 +250,9 @@ fn answer(request: &Request, profile: &Profile, rule: &HostRule, credential: &Cr
 
 #[cfg(test)]
 mod tests {
+    use super::super::seam::tests::{Given, credential, run};
     use super::*;
-    use crate::clock::Timestamp;
-    use crate::config::{KEYS, Origin, Selection, Settings};
+    use std::cell::Cell;
 
     fn parsed(text: &str) -> Option<Request> {
         Request::parse(text.as_bytes())
@@ -331,40 +330,139 @@ mod tests {
         assert!(!["1", "true", "yes", "on", "2", "nonsense"].into_iter().any(is_false));
     }
 
+    /// Runs an operation of git's with this request.
+    fn said(words: &[&str], request: &str, ask: &Ask<'_>) -> (u8, String, String) {
+        run(&CALLER, words, Given { stdin: request.as_bytes(), ..Given::default() }, ask)
+    }
+
+    fn failed(why: &str) -> Failure {
+        Failure::new(Exit::SignInNeeded, why).run("keyfob login gh")
+    }
+
     #[test]
     fn the_answer_is_literally_this() {
-        let mut flags = Settings::default();
-        for (name, value) in [("issuer", "https://id.example.com"), ("client-id", "c")] {
-            let key = KEYS.iter().find(|key| key.name == name).unwrap();
-            flags.set(key, vec![value.to_owned()], Origin::Flag(name)).unwrap();
-        }
-        let profile = Profile::select(&Selection { profile: None, flags }).unwrap();
-        let credential = Credential {
-            token: Secret::from("abc".to_owned()),
-            serial: Serial::parse("00000000deadbeef").unwrap(),
-            kind: TokenKind::Access,
-            expires_at: Some(Timestamp(1_795_384_800)),
-            account: None,
-            tenant: None,
+        let answered = |lines: &str, username: &'static str| {
+            let ask = |want: Want<'_>| {
+                assert_eq!(want.purpose.as_deref(), Some("https://a.example"));
+                Outcome::Credential(Credential { username: username.into(), ..credential("abc") })
+            };
+            let (code, stdout, stderr) = said(&["get"], &format!("protocol=https\nhost=a.example\n{lines}"), &ask);
+            assert_eq!((code, stderr.as_str()), (0, ""));
+            stdout
         };
-        let rule = |username: Option<&str>| HostRule {
-            pattern: HostPattern::parse("https://a.example").unwrap(),
-            profile: "lab".to_owned(),
-            auth: None,
-            username: username.map(str::to_owned),
-        };
-        let said = |lines: &str, username| {
-            let request = parsed(&format!("protocol=https\nhost=a.example\n{lines}")).unwrap();
-            answer(&request, &profile, &rule(username), &credential).unwrap()
-        };
-        assert_eq!(said("", None), "username=x-access-token\npassword=abc\npassword_expiry_utc=1795384800\n");
-        assert_eq!(said("", Some("oauth2")), "username=oauth2\npassword=abc\npassword_expiry_utc=1795384800\n");
+        let basic = "password=abc\npassword_expiry_utc=1795384800\n";
+        assert_eq!(answered("", "x-access-token"), format!("username=x-access-token\n{basic}"));
+        assert_eq!(answered("", "oauth2"), format!("username=oauth2\n{basic}"));
         let bearer = "capability[]=authtype\nauthtype=Bearer\ncredential=abc\npassword_expiry_utc=1795384800\n";
-        assert_eq!(said("capability[]=authtype\n", None), bearer);
+        assert_eq!(answered("capability[]=authtype\n", ""), bearer);
         let both = "capability[]=authtype\ncapability[]=state\n";
         let state = "capability[]=state\nstate[]=keyfob:00000000deadbeef\ncontinue=1\n";
-        assert_eq!(said(both, None), format!("{bearer}{state}"));
+        assert_eq!(answered(both, ""), format!("{bearer}{state}"));
         let again = format!("{both}state[]=keyfob:0000000000000000\n");
-        assert_eq!(said(&again, None), bearer, "the second answer is the last");
+        assert_eq!(answered(&again, ""), bearer, "the second answer is the last");
+        let endless = |_: Want<'_>| Outcome::Credential(Credential { expires_at: None, ..credential("abc") });
+        let (_, stdout, _) = said(&["get"], "protocol=https\nhost=a.example\ncapability[]=authtype\n", &endless);
+        assert_eq!(stdout, "capability[]=authtype\nauthtype=Bearer\ncredential=abc\n");
+    }
+
+    #[test]
+    fn what_is_wanted_is_what_git_says() {
+        let get = |lines: &str, environment: &[(&str, &str)], judge: &dyn Fn(Want<'_>)| {
+            let stdin = format!("protocol=https\nhost=git.lab:8443\n{lines}");
+            let asked = Cell::new(false);
+            let ask = |want: Want<'_>| {
+                asked.set(true);
+                judge(want);
+                Outcome::NotMine
+            };
+            let given = Given { environment, stdin: stdin.as_bytes(), terminal: false };
+            let words = ["get", "--profile=lab", "--host=https://git.lab:8443"];
+            assert_eq!(run(&CALLER, &words, given, &ask), (0, String::new(), String::new()));
+            assert!(asked.get());
+        };
+        get("", &[], &|want| {
+            let Whose::Host { target, caller: "git", given: Some((profile, pattern)) } = want.whose else {
+                panic!("{want:?}")
+            };
+            assert_eq!((target.origin().as_str(), profile), ("https://git.lab:8443", "lab"));
+            assert_eq!(pattern.canonical(), "https://git.lab:8443");
+            assert_eq!((want.refused, want.no_prompt), (Refused::Unknown, None));
+        });
+        get("state[]=keyfob:00000000deadbeef\n", &[("GIT_TERMINAL_PROMPT", "0")], &|want| {
+            assert_eq!(want.refused, Refused::Token(Serial::parse("00000000deadbeef").unwrap()));
+            assert_eq!(want.no_prompt, Some("GIT_TERMINAL_PROMPT forbids to ask for one"));
+        });
+        get("", &[("GIT_TERMINAL_PROMPT", "1")], &|want| assert_eq!(want.no_prompt, None));
+    }
+
+    #[test]
+    fn git_asks_nobody_else_for_a_host_that_is_ours() {
+        let request = "protocol=https\nhost=a.example\n";
+        let two = "error: nobody is signed in\nhint: keyfob login gh\n".to_owned();
+        let ours = said(&["get"], request, &|_| Outcome::Failed(failed("nobody is signed in")));
+        assert_eq!(ours, (3, "quit=1\n".to_owned(), two.clone()));
+        let unknown = said(&["get"], request, &|_| Outcome::Misconfigured(failed("nobody is signed in")));
+        assert_eq!(unknown, (3, String::new(), two));
+        let broken = said(&["get"], request, &|_| Outcome::Credential(credential("a\nb")));
+        let why = "error: the provider's token cannot be passed to git: it holds a line break\n".to_owned();
+        assert_eq!(broken, (1, "quit=1\n".to_owned(), why));
+    }
+
+    #[test]
+    fn only_get_and_erase_with_a_request_ask_for_anything() {
+        let never = |want: Want<'_>| panic!("{want:?}");
+        let request = "protocol=https\nhost=a.example\nusername=u\npassword=p\n";
+        let large = request.to_owned() + &"x=y\n".repeat(1 << 18);
+        for (operation, request, stdout) in [
+            ("capability", "", "version 0\ncapability authtype\ncapability state\n"),
+            ("store", request, ""),
+            ("approve", request, ""),
+            ("get", "", ""),
+            ("get", &large, ""),
+            ("erase", "", ""),
+            ("erase", "protocol=https\nhost=a.example\n", ""),
+        ] {
+            assert_eq!(said(&[operation], request, &never), (0, stdout.to_owned(), String::new()), "{operation}");
+        }
+    }
+
+    #[test]
+    fn erase_drops_the_token_that_failed_and_says_nothing() {
+        let request = "protocol=https\nhost=a.example\nusername=u\npassword=p\n";
+        let outcomes: [fn() -> Outcome; 3] =
+            [|| Outcome::Done, || Outcome::NotMine, || Outcome::Failed(failed("the cache cannot be read"))];
+        for outcome in outcomes {
+            let asked = Cell::new(0);
+            let ask = |want: Want<'_>| {
+                asked.set(asked.get() + 1);
+                assert_eq!(want.what, What::Erase(&Secret::from("p".to_owned())));
+                outcome()
+            };
+            assert_eq!(said(&["erase"], request, &ask), (0, String::new(), String::new()));
+            assert_eq!(asked.get(), 1);
+        }
+    }
+
+    #[test]
+    fn profile_and_host_go_together() {
+        let never = |want: Want<'_>| panic!("{want:?}");
+        for (words, stderr) in [
+            (
+                &["store", "--profile=lab"][..],
+                "error: --profile without --host: which host may have its token?\n\
+                 hint: add --host https://HOST, or leave both out and name the host in [hosts]\n",
+            ),
+            (
+                &["get", "--host=https://a.example"],
+                "error: --host without --profile: whose token may it have?\n\
+                 hint: add --profile NAME, or leave both out and name the host in [hosts]\n",
+            ),
+            (
+                &["get", "--profile=lab", "--host=a.example"],
+                "error: --host: \"a.example\" is not an address such as https://git.example.com\n",
+            ),
+        ] {
+            assert_eq!(said(words, "", &never), (2, String::new(), stderr.to_owned()));
+        }
     }
 }

@@ -5,30 +5,31 @@
 //! A client that asks again for the token it was just given has had it refused; see `store::HandedOut`.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins>
 
-use crate::acquire::{Credential, Refused, Requester, Want, acquire};
-use crate::arguments::{Arguments, Grammar, PROFILE, Rest};
-use crate::callers::Caller;
-use crate::config::{KEYS, Key, Profile, text, word};
+use super::{Ask, Caller, Credential, Io, Kind, LARGEST, Link, Outcome, Refused, Requester, Want, Whose};
+use crate::arguments::{Grammar, PROFILE, Rest};
+use crate::clock::Timestamp;
+use crate::config::{KEYS, Key, Target, text, word};
 use crate::failure::{Exit, Failure};
-use crate::store::HandedOut;
 use crate::text::clean;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::Value;
-use std::io::{IsTerminal, Read};
+use std::env::VarError;
+use std::fs::File;
+use std::io::Read;
 
 const GROUP: &str = "client.authentication.k8s.io/";
 const VERSIONS: [&str; 2] = ["v1", "v1beta1"];
 const REQUEST: &str = "KUBERNETES_EXEC_INFO";
-/// Largest request read, in bytes; the largest part of one is a bundle of certificates.
-const LARGEST: u64 = 1 << 20;
 
 /// `keyfob kubernetes`
 pub const CALLER: Caller = Caller {
     name: "kubernetes",
     alias: Some("kubectl"),
-    program: None,
+    // For lists of the programs that a kubeconfig may run: it answers a client, by profile, and does nothing else.
+    link: Some(Link { name: "keyfob-kubernetes", grammar: Some(Grammar { flags: &[PROFILE], rest: Rest::Nothing }) }),
     about: "Answer kubectl and other Kubernetes clients (ExecCredential)",
+    hosts: false,
     grammar: Grammar { flags: &[PROFILE, KEYS, FLAGS], rest: Rest::Nothing },
     after_help: "\
 In a kubeconfig, where `keyfob setup kubernetes` puts it:
@@ -53,39 +54,46 @@ const FLAGS: &[Key] = &[
 ];
 
 /// Answers a Kubernetes client.
-fn run(arguments: &Arguments) -> Result<()> {
-    let request = request(arguments).context("could not read the ExecCredential request")?;
-    let asked = Request::parse(&request, arguments.one("api-version").unwrap_or(VERSIONS[0]))?;
-    let profile = Profile::select(&arguments.selection()?)?;
-    let kind = profile.token_kind.unwrap_or(profile.preset.kubernetes_token);
-    let want = Want::of(&profile, kind, Requester::Parent("a Kubernetes client"));
+fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
+    match answered(io, ask) {
+        Ok(text) => io.answer(text),
+        Err(failure) => io.fail(&failure),
+    }
+}
+
+fn answered(io: &mut Io<'_>, ask: &Ask<'_>) -> Result<String, Failure> {
+    let text = read(io).context("could not read the ExecCredential request").map_err(|error| Failure::of(&error))?;
+    let request = Request::parse(&text, io.arguments.one("api-version").unwrap_or(VERSIONS[0]))?;
     // Only clients that say what they ask for keep what they are given; and a client that claims a terminal it does not
     // have asks several times.
-    let keeps = std::env::var_os(REQUEST).is_some_and(|value| !value.is_empty());
-    let keeps = keeps && (!asked.interactive || std::io::stdin().is_terminal());
-    let handed = if keeps { HandedOut::look(&profile.session, &request) } else { None };
-    let refused = handed.as_ref().and_then(HandedOut::before);
-    let credential = acquire(&Want { purpose: asked.server, refused: refused.map(Refused::Perhaps), ..want })?;
-    if let Some(handed) = handed {
-        handed.note(credential.serial, refused.is_some());
+    let keeps = (io.environment)(REQUEST).is_some_and(|value| !value.is_empty())
+        && (!request.interactive || (io.stdin_is_terminal)());
+    let want = Want {
+        kind: Kind::Kubernetes,
+        purpose: request.cluster.as_ref().map(Target::origin),
+        refused: if keeps { Refused::IfAskedBefore(&text) } else { Refused::Unknown },
+        ..Want::token(Whose::Selected(io.arguments), Requester::Parent("a Kubernetes client"))
+    };
+    match ask(want) {
+        Outcome::Credential(credential) => Ok(answer(&request.api_version, &credential)),
+        other => Err(other.failure()),
     }
-    super::answer(answer(&asked.api_version, &credential))
 }
 
 /// The bytes of the request; empty if there is none.
-fn request(arguments: &Arguments) -> Result<String> {
+fn read(io: &mut Io<'_>) -> Result<String> {
     let mut text = String::new();
-    match arguments.one("exec-info") {
-        None => match std::env::var(REQUEST) {
-            Ok(value) => text = value,
-            Err(std::env::VarError::NotPresent) => {}
-            Err(e) => return Err(e).context(REQUEST),
-        },
+    match io.arguments.one("exec-info") {
+        None => {
+            if let Some(value) = (io.environment)(REQUEST) {
+                text = value.into_string().map_err(VarError::NotUnicode).context(REQUEST)?;
+            }
+        }
         Some("-") => {
-            std::io::stdin().take(LARGEST).read_to_string(&mut text).context("stdin")?;
+            (&mut *io.stdin).take(LARGEST).read_to_string(&mut text).context("stdin")?;
         }
         Some(file) => {
-            let read = std::fs::File::open(file).and_then(|f| f.take(LARGEST).read_to_string(&mut text));
+            let read = File::open(file).and_then(|f| f.take(LARGEST).read_to_string(&mut text));
             read.map_err(|e| Failure::usage(e.to_string())).with_context(|| file.to_owned())?;
         }
     }
@@ -99,8 +107,8 @@ pub struct Request {
     pub api_version: String,
     /// The client says that a person can answer on stdin.
     pub interactive: bool,
-    /// The cluster's address, where the kubeconfig says `provideClusterInfo`.
-    pub server: Option<String>,
+    /// Where the kubeconfig says `provideClusterInfo`: the cluster.
+    pub cluster: Option<Target>,
 }
 
 impl Request {
@@ -108,7 +116,7 @@ impl Request {
     pub fn parse(text: &str, default: &str) -> Result<Self, Failure> {
         let failed =
             |why: String| Failure::new(Exit::Failed, format!("could not answer the ExecCredential request: {why}"));
-        let mut request = Self { api_version: format!("{GROUP}{default}"), interactive: false, server: None };
+        let mut request = Self { api_version: format!("{GROUP}{default}"), interactive: false, cluster: None };
         if text.trim().is_empty() {
             return Ok(request);
         }
@@ -130,7 +138,7 @@ impl Request {
         }
         let spec = &value["spec"];
         request.interactive = spec["interactive"].as_bool().unwrap_or_default();
-        request.server = spec["cluster"]["server"].as_str().map(clean).filter(|s| !s.is_empty());
+        request.cluster = spec["cluster"]["server"].as_str().and_then(Target::of_url);
         Ok(request)
     }
 }
@@ -157,7 +165,7 @@ fn answer(api_version: &str, credential: &Credential) -> String {
         api_version,
         kind: "ExecCredential",
         status: Status {
-            expiration_timestamp: credential.expires_at.and_then(crate::clock::Timestamp::rfc3339),
+            expiration_timestamp: credential.expires_at.and_then(Timestamp::rfc3339),
             token: credential.token.expose(),
         },
     };
@@ -166,11 +174,8 @@ fn answer(api_version: &str, credential: &Credential) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::seam::tests::{Given, credential, run};
     use super::*;
-    use crate::clock::Timestamp;
-    use crate::providers::TokenKind;
-    use crate::secret::Secret;
-    use crate::session::Serial;
 
     fn parsed(text: &str) -> Request {
         Request::parse(text, "v1").unwrap()
@@ -178,24 +183,84 @@ mod tests {
 
     #[test]
     fn the_answer_is_literally_this() {
-        let credential = Credential {
-            token: Secret::from("t0k\"en".to_owned()),
-            serial: Serial::default(),
-            kind: TokenKind::Id,
-            expires_at: Some(Timestamp(1_795_384_800)),
-            account: None,
-            tenant: None,
-        };
+        let v1 =
+            r#"{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","spec":{"interactive":false}}"#;
+        let v1beta1 = &v1.replace("/v1", "/v1beta1");
+        for (request, version) in [(v1, "v1"), (v1beta1, "v1beta1")] {
+            let given = Given { environment: &[(REQUEST, request)], ..Given::default() };
+            let said = run(&CALLER, &["--profile=lab"], given, &|_| Outcome::Credential(credential("t0k\"en")));
+            let stdout = format!(
+                "{{\"apiVersion\":\"client.authentication.k8s.io/{version}\",\"kind\":\"ExecCredential\",\"status\":\
+                 {{\"expirationTimestamp\":\"2026-11-22T22:00:00Z\",\"token\":\"t0k\\\"en\"}}}}\n"
+            );
+            assert_eq!(said, (0, stdout, String::new()));
+        }
+        let endless = |_: Want<'_>| Outcome::Credential(Credential { expires_at: None, ..credential("t") });
+        let (_, stdout, _) = run(&CALLER, &["--api-version=v1beta1"], Given::default(), &endless);
         assert_eq!(
-            answer("client.authentication.k8s.io/v1", &credential),
-            "{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\",\"status\":\
-             {\"expirationTimestamp\":\"2026-11-22T22:00:00Z\",\"token\":\"t0k\\\"en\"}}\n"
-        );
-        assert_eq!(
-            answer("client.authentication.k8s.io/v1beta1", &Credential { expires_at: None, ..credential }),
+            stdout,
             "{\"apiVersion\":\"client.authentication.k8s.io/v1beta1\",\"kind\":\"ExecCredential\",\"status\":\
-             {\"token\":\"t0k\\\"en\"}}\n"
+             {\"token\":\"t\"}}\n"
         );
+    }
+
+    #[test]
+    fn a_client_that_keeps_tokens_is_known_by_what_it_sends() {
+        let v1 = |interactive: bool| format!("{{\"spec\":{{\"interactive\":{interactive}}}}}");
+        for (environment, stdin, terminal, keeps) in [
+            (Some(v1(false)), String::new(), false, true),
+            (Some(v1(true)), String::new(), true, true),
+            // It claims a terminal that is not there, as kube-rs does, which asks three times.
+            (Some(v1(true)), String::new(), false, false),
+            (Some(String::new()), String::new(), true, false),
+            (None, String::new(), true, false),
+            // A request from elsewhere is a person's trial.
+            (None, v1(false), false, false),
+        ] {
+            let variables: Vec<_> = environment.iter().map(|value| (REQUEST, value.as_str())).collect();
+            let given = Given { environment: &variables, stdin: stdin.as_bytes(), terminal };
+            let words: &[&str] = if stdin.is_empty() { &[] } else { &["--exec-info=-"] };
+            let request = environment.as_deref().unwrap_or(&stdin);
+            let ask = |want: Want<'_>| {
+                let expected = if keeps { Refused::IfAskedBefore(request) } else { Refused::Unknown };
+                assert_eq!((want.refused, want.kind), (expected, Kind::Kubernetes), "{variables:?} {terminal}");
+                Outcome::Credential(credential("t"))
+            };
+            assert_eq!(run(&CALLER, words, given, &ask).0, 0);
+        }
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_read_is_an_error_that_says_where_it_was() {
+        let home = tempfile::tempdir().unwrap();
+        let (file, none) = (home.path().join("request.json"), home.path().join("none.json"));
+        std::fs::write(&file, r#"{"spec":{"cluster":{"server":"https://10.0.0.1:6443"}}}"#).unwrap();
+        let ask = |want: Want<'_>| {
+            assert_eq!(want.purpose.as_deref(), Some("https://10.0.0.1:6443"));
+            Outcome::Credential(credential("t"))
+        };
+        let from = |file: &std::path::Path, stdin: &'static [u8]| {
+            let given = Given { stdin, ..Given::default() };
+            run(&CALLER, &["--exec-info", file.to_str().unwrap()], given, &ask)
+        };
+        assert_eq!(from(&file, b"").0, 0);
+        let missing = format!(
+            "error: could not read the ExecCredential request: {}: No such file or directory (os error 2)\n",
+            none.display()
+        );
+        assert_eq!(from(&none, b""), (2, String::new(), missing));
+        let odd = "error: could not read the ExecCredential request: stdin: stream did not contain valid UTF-8\n";
+        assert_eq!(from("-".as_ref(), b"\xff"), (1, String::new(), odd.to_owned()));
+        let given = Given { environment: &[(REQUEST, "{")], ..Given::default() };
+        let broken = "error: could not answer the ExecCredential request: it is not JSON (line 1, column 1)\n";
+        assert_eq!(run(&CALLER, &[], given, &ask), (1, String::new(), broken.to_owned()));
+    }
+
+    #[test]
+    fn a_failure_is_two_lines_and_its_exit_code() {
+        let failure = || Failure::new(Exit::Unreachable, "out of reach").hint("check the network");
+        let said = run(&CALLER, &[], Given::default(), &|_| Outcome::Failed(failure()));
+        assert_eq!(said, (5, String::new(), "error: out of reach\nhint: check the network\n".to_owned()));
     }
 
     #[test]
@@ -218,11 +283,28 @@ mod tests {
         assert_eq!(Request::parse("", "v1beta1").unwrap().api_version, "client.authentication.k8s.io/v1beta1");
     }
 
+    /// The prompt shows it.
     #[test]
-    fn the_clusters_address_is_taken_and_cleaned() {
-        let text = r#"{"apiVersion":"client.authentication.k8s.io/v1","spec":{"cluster":{"server":"https://10.0.0.1:6443\u001b[2J","config":{"x":1}},"interactive":true}}"#;
-        assert_eq!(parsed(text).server.unwrap(), "https://10.0.0.1:6443[2J");
-        assert_eq!(parsed(r#"{"spec":{"cluster":{"server":7}}}"#).server, None);
+    fn of_a_clusters_address_scheme_host_and_port_are_shown() {
+        for (server, shown) in [
+            ("https://10.0.0.1:6443", Some("https://10.0.0.1:6443")),
+            ("https://K8s.example.com:443/k8s/clusters/c-1", Some("https://k8s.example.com")),
+            ("http://[::1]:8080/", Some("http://[::1]:8080")),
+            ("https://10.0.0.1:6443\\u001b[2J", None),
+            ("https://10.0.0.1:6443/          Enter code  EVIL-CODE", None),
+            ("https://user@10.0.0.1", None),
+            ("10.0.0.1", None),
+            ("", None),
+        ] {
+            let request = format!("{{\"spec\":{{\"cluster\":{{\"server\":\"{server}\",\"config\":{{\"x\":1}}}}}}}}");
+            let given = Given { environment: &[(REQUEST, &request)], ..Given::default() };
+            let ask = |want: Want<'_>| {
+                assert_eq!(want.purpose.as_deref(), shown, "{server}");
+                Outcome::Credential(credential("t"))
+            };
+            assert_eq!(run(&CALLER, &[], given, &ask).0, 0);
+        }
+        assert_eq!(parsed(r#"{"spec":{"cluster":{"server":7}}}"#).cluster, None);
     }
 
     #[test]

@@ -1,16 +1,23 @@
-//! One file per caller protocol: its request in, our [`Want`](crate::acquire::Want) out; a
-//! [`Credential`](crate::acquire::Credential) in, its bytes out. A new caller is one new file here and one line in
-//! [`CALLERS`].
+//! One file per caller protocol: its request in, our [`Want`] out; an [`Outcome`] in, its bytes out. A new caller is one
+//! new file here and one line in [`CALLERS`].
+//!
+//! A caller knows neither configuration nor sessions. It is a function over its input and output ([`Io`]) that asks for
+//! what it wants, as often as its protocol needs; `ask` is what answers it in the program, and a test or a fuzz target
+//! brings a closure instead.
 
+mod ask;
 pub mod azure;
 pub mod git;
 pub mod kubernetes;
+mod seam;
 pub mod token;
 
+pub use crate::acquire::Requester;
+pub use ask::ask;
+pub use seam::{Ask, Credential, Described, Io, Kind, LARGEST, Outcome, Refused, Want, What, Whose};
+
 use crate::arguments::{Arguments, Grammar};
-use crate::secret::Buffer;
-use anyhow::{Context, Result};
-use std::io::{ErrorKind, Write};
+use std::io::IsTerminal;
 
 /// A caller protocol, as the command line knows it.
 #[derive(Debug)]
@@ -19,27 +26,48 @@ pub struct Caller {
     pub name: &'static str,
     /// Another name for it.
     pub alias: Option<&'static str>,
-    /// The name of a link to keyfob that stands for this subcommand.
-    pub program: Option<&'static str>,
+    /// A link to keyfob that stands for this subcommand.
+    pub link: Option<Link>,
     /// One line of help.
     pub about: &'static str,
+    /// Whether it answers for hosts: its name is then a word of `callers` in `[hosts]`.
+    pub hosts: bool,
     /// What it accepts.
     pub grammar: Grammar,
     /// Help below the flags: examples.
     pub after_help: &'static str,
-    /// Answers.
-    pub run: fn(&Arguments) -> Result<()>,
+    /// Reads a request, asks, answers, and returns the exit code.
+    pub run: fn(&mut Io<'_>, &Ask<'_>) -> u8,
+}
+
+/// A link to keyfob, for programs that can run one word only, or are to run nothing else.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// What it is called.
+    pub name: &'static str,
+    /// What it accepts, if that is less than the subcommand does.
+    pub grammar: Option<Grammar>,
 }
 
 /// Every caller protocol.
 pub const CALLERS: &[Caller] = &[kubernetes::CALLER, git::CALLER, azure::az::CALLER, azure::azd::CALLER, token::CALLER];
 
-/// Writes a caller's answer to stdout, whole. A caller that has gone away is no failure.
-fn answer(text: String) -> Result<()> {
-    let text = Buffer::from(text.into_bytes());
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(&text).and_then(|()| stdout.flush()) {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(e).context("could not write the answer to stdout"),
-        _ => Ok(()),
+/// The callers that a rule of `[hosts]` can be for.
+pub fn host_callers() -> Vec<&'static str> {
+    CALLERS.iter().filter(|caller| caller.hosts).map(|caller| caller.name).collect()
+}
+
+impl Caller {
+    /// Answers with this process's input and output, and returns the exit code.
+    pub fn answer(&self, arguments: &Arguments) -> u8 {
+        let mut io = Io {
+            arguments,
+            environment: &|name| std::env::var_os(name),
+            stdin: &mut std::io::stdin(),
+            stdin_is_terminal: &|| std::io::stdin().is_terminal(),
+            stdout: &mut std::io::stdout(),
+            stderr: &mut std::io::stderr(),
+        };
+        (self.run)(&mut io, &ask)
     }
 }

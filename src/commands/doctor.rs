@@ -1,4 +1,4 @@
-//! `keyfob doctor`: looks at everything that an answer depends on, and says what is good, doubtful or bad.
+//! `keyfob doctor`: looks at everything that an answer depends on, and says how it is: ok, warn or error.
 //!
 //! Nothing is changed, nobody is asked to sign in, and no secret is printed. `files` looks at what is on this machine,
 //! `provider` at what is on the network; what tools run is looked at by the files that connect
@@ -8,7 +8,7 @@ mod files;
 mod provider;
 
 use crate::commands::print;
-use crate::failure::Report;
+use crate::failure::Exit;
 use crate::prompt;
 use crate::tools::TOOLS;
 use crate::tools::findings::{Findings, Level};
@@ -17,8 +17,8 @@ use anyhow::Result;
 /// `keyfob doctor`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-What is doubtful or bad is followed by what to do about it: a command after `$`, words after `->`.
-Exits with 1 if anything is bad, else with 0.
+A warning or an error is followed by what to do about it: a command after `$`, words after `->`.
+Exits with 1 if there is an error, else with 0.
 
 Examples:
   keyfob doctor
@@ -37,8 +37,8 @@ pub struct Arguments {
     json: bool,
 }
 
-/// Looks, and says what it saw.
-pub fn run(arguments: &Arguments) -> Result<()> {
+/// Looks, says what it saw, and returns the exit code.
+pub fn run(arguments: &Arguments) -> Result<u8> {
     let mut findings = Findings::default();
     let only = arguments.profile.as_deref();
     let (file, profiles) = files::configuration(&mut findings, only)?;
@@ -58,8 +58,5 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let text =
         if arguments.json { serde_json::to_string_pretty(&findings)? + "\n" } else { findings.text(prompt::stdout()) };
     print(&text)?;
-    if findings.count(Level::Bad) > 0 {
-        return Err(Report { text: String::new(), code: 1 }.into());
-    }
-    Ok(())
+    Ok(if findings.count(Level::Error) > 0 { Exit::Failed as u8 } else { 0 })
 }

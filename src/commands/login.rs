@@ -5,7 +5,7 @@ use crate::acquire::{Credential, Effort, Requester, Step, Want, acquire, start, 
 use crate::arguments::ProfileFlags;
 use crate::clock::{Timestamp, minutes};
 use crate::config::{Profile, Selection};
-use crate::failure::{Exit, Failure, Hint, Report};
+use crate::failure::{Exit, Failure, Hint};
 use crate::providers::TokenKind;
 use crate::session::Pending;
 use anyhow::Result;
@@ -54,8 +54,8 @@ pub struct Arguments {
     flags: ProfileFlags,
 }
 
-/// Signs in, and names the account.
-pub fn run(arguments: &Arguments) -> Result<()> {
+/// Signs in, names the account, and returns the exit code.
+pub fn run(arguments: &Arguments) -> Result<u8> {
     let selection = Selection { profile: arguments.profile.clone(), flags: arguments.flags.0.clone() };
     let profile = Profile::select(&selection)?;
     let want = Want {
@@ -76,23 +76,21 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         super::print(&(serde_json::to_string(&Json::of(&step, &profile))? + "\n"))?;
     }
     match step {
-        Step::Done(_) if arguments.json => Ok(()),
-        Step::Done(credential) => super::say(&done(&profile, &credential)),
+        Step::Done(credential) => {
+            if !arguments.json {
+                super::say(&done(&profile, &credential))?;
+            }
+            Ok(0)
+        }
         Step::Waiting(pending, delay) => {
             if !arguments.json {
                 super::print(&waiting(&pending, delay, arguments.start))?;
             }
-            if arguments.start { Ok(()) } else { Err(silently(Exit::SignInNeeded)) }
+            Ok(if arguments.start { 0 } else { Exit::SignInNeeded as u8 })
         }
-        Step::Refused(failure) | Step::Expired(failure) => {
-            Err(if arguments.json { silently(failure.exit) } else { failure.into() })
-        }
+        Step::Refused(failure) | Step::Expired(failure) if arguments.json => Ok(failure.exit as u8),
+        Step::Refused(failure) | Step::Expired(failure) => Err(failure.into()),
     }
-}
-
-/// An exit code for what stdout has said already.
-fn silently(exit: Exit) -> anyhow::Error {
-    Report { text: String::new(), code: exit as u8 }.into()
 }
 
 fn done(profile: &Profile, credential: &Credential) -> String {
@@ -107,12 +105,13 @@ fn waiting(pending: &Pending, wait: Duration, started: bool) -> String {
     if !started {
         return format!("Not yet; the code ends in {left}. Ask again in {} s.\n", seconds(wait));
     }
-    let complete = pending.verification_uri_complete.as_ref();
+    let device = pending.device();
+    let complete = device.verification_uri_complete.as_ref();
     let complete = complete.map(|address| format!("Or open     {address}\n")).unwrap_or_default();
     format!(
         "Open        {}\nEnter code  {}\n{complete}The code ends in {left}; ask with --poll, every {} s.\n",
-        pending.verification_uri,
-        pending.user_code,
+        device.verification_uri,
+        device.user_code,
         seconds(wait)
     )
 }
@@ -165,13 +164,13 @@ impl<'a> Json<'a> {
             }
             Step::Waiting(pending, wait) => Self::Pending {
                 profile,
-                verification_uri: &pending.verification_uri,
-                verification_uri_complete: pending.verification_uri_complete.as_deref(),
-                user_code: &pending.user_code,
-                message: pending.message.as_deref(),
+                verification_uri: &pending.device().verification_uri,
+                verification_uri_complete: pending.device().verification_uri_complete.as_deref(),
+                user_code: &pending.device().user_code,
+                message: pending.device().message.as_deref(),
                 expires_at: pending.expires_at.rfc3339(),
                 expires_in: pending.expires_at.since(Timestamp::now()),
-                interval: pending.interval,
+                interval: pending.device().interval,
                 retry_in: seconds(*wait),
             },
             Step::Refused(Failure { message, hint, .. }) => {

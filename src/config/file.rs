@@ -1,14 +1,15 @@
 //! `config.toml`: read by position, so that whatever is wrong in it is named with its line and the nearest right word.
 
-use super::hosts::{HostPattern, HostRule};
-use super::keys::{KEYS, Shape, key};
-use super::settings::{Origin, Settings, meant};
+use super::hosts::{HostCallers, HostPattern, HostRule, repeated};
+use super::keys::Shape;
+use super::settings::{KEYS, Origin, Settings, meant};
 use crate::failure::Failure;
 use crate::providers::HostAuth;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
@@ -16,12 +17,12 @@ use toml::de::{DeString, DeTable, DeValue};
 const LARGEST: u64 = 1 << 20;
 
 /// What the file says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct File {
     /// The profile to use when nothing names one.
     pub default_profile: Option<String>,
-    /// `[profile.NAME]`, by name.
-    pub profiles: BTreeMap<String, Settings>,
+    /// `[profile.NAME]`, by name, or what is wrong with it: a mistake in one profile is no trouble to the others.
+    pub profiles: BTreeMap<String, Result<Settings, Failure>>,
     /// `[hosts]`.
     pub hosts: Vec<HostRule>,
     /// `[az]`.
@@ -71,7 +72,7 @@ pub fn load() -> Result<File> {
 /// Parses the text of the file at `path`. The error is one line: `FILE:LINE: what is wrong`.
 pub(super) fn parse(path: &Path, text: &str) -> Result<File, String> {
     let line_ends = text.match_indices('\n').map(|(at, _)| at).collect();
-    let reader = Reader { path: path.display().to_string(), line_ends };
+    let reader = Reader { path: path.display().to_string().into(), line_ends };
     let table = DeTable::parse(text)
         .map_err(|e| reader.error(e.span().map_or(0, |s| s.start), &format!("not valid TOML: {}", e.message())))?;
     let mut file = File::default();
@@ -80,18 +81,16 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<File, String> {
             "default-profile" => file.default_profile = Some(reader.string("default-profile", value)?),
             "profile" => {
                 for (name, value) in reader.table("profile", value)? {
-                    let settings = reader.profile(value)?;
+                    let settings = reader.profile(value).map_err(Failure::usage);
                     file.profiles.insert(name.get_ref().to_string(), settings);
                 }
             }
             "hosts" => {
-                for (pattern, value) in reader.table("hosts", value)? {
-                    let rule = reader.host(pattern, value)?;
-                    if file.hosts.iter().any(|other| other.pattern == rule.pattern) {
-                        let what = format!("`hosts`: {:?} is there twice", pattern.get_ref());
-                        return Err(reader.error(pattern.span().start, &what));
-                    }
-                    file.hosts.push(rule);
+                let lines = reader.table("hosts", value)?;
+                file.hosts = lines.iter().map(|(name, value)| reader.host(name, value)).collect::<Result<_, _>>()?;
+                if let Some((pattern, _)) = repeated(&file.hosts).and_then(|at| lines.iter().nth(at)) {
+                    let what = format!("`hosts`: {:?} is there twice", pattern.get_ref());
+                    return Err(reader.error(pattern.span().start, &what));
                 }
             }
             "az" => file.az = reader.az(value)?,
@@ -114,7 +113,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<File, String> {
 }
 
 struct Reader {
-    path: String,
+    path: Arc<str>,
     /// Where the lines end; every key of every profile remembers its line.
     line_ends: Vec<usize>,
 }
@@ -146,6 +145,7 @@ impl Reader {
         let wrong = |why: &str| self.error(pattern.span().start, &format!("`hosts`: {text:?} {why}"));
         let mut rule = HostRule {
             pattern: HostPattern::parse(text).map_err(wrong)?,
+            callers: None,
             profile: String::new(),
             auth: None,
             username: None,
@@ -158,6 +158,7 @@ impl Reader {
         for (name, value) in said {
             match name.get_ref().as_ref() {
                 "profile" => rule.profile = self.string("profile", value)?,
+                "callers" => rule.callers = Some(self.callers(name, value)?),
                 "username" => rule.username = Some(self.user_name(value)?),
                 "auth" => {
                     rule.auth = Some(match self.string("auth", value)?.as_str() {
@@ -169,13 +170,23 @@ impl Reader {
                         }
                     });
                 }
-                unknown => return Err(self.unknown(name, unknown, &["profile", "auth", "username"])),
+                unknown => return Err(self.unknown(name, unknown, &["profile", "callers", "auth", "username"])),
             }
         }
         if rule.profile.is_empty() {
             return Err(wrong("names no `profile`"));
         }
         Ok(rule)
+    }
+
+    /// The callers that a rule is for. Which there are is not known here.
+    fn callers(&self, name: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>) -> Result<HostCallers, String> {
+        let names = value.get_ref().as_array().ok_or_else(|| self.wrong("callers", value, "a list of strings"))?;
+        let names: Vec<_> = names.iter().map(|name| self.string("callers", name)).collect::<Result<_, _>>()?;
+        if names.is_empty() {
+            return Err(self.error(value.span().start, "`callers` is empty"));
+        }
+        Ok(HostCallers { names, place: format!("{}:{}", self.path, self.line(name.span().start)) })
     }
 
     /// A user name, which is to stand before a colon (RFC 7617, section 2).
@@ -208,7 +219,7 @@ impl Reader {
         let mut settings = Settings::default();
         for (name, value) in self.table("profile", value)? {
             let word = name.get_ref().as_ref();
-            let Some(key) = key(word) else {
+            let Some(key) = KEYS.iter().find(|key| key.name == word) else {
                 return Err(self.unknown(name, word, &KEYS.iter().map(|k| k.name).collect::<Vec<_>>()));
             };
             let items = match key.shape {
@@ -233,7 +244,7 @@ impl Reader {
                     .map(|(name, item)| Ok(format!("{}={}", name.get_ref(), self.string(word, item)?)))
                     .collect::<Result<_, String>>()?,
             };
-            settings.set(key, items, Origin::Line(self.path.clone(), self.line(name.span().start)))?;
+            settings.set(key, items, Origin::Line(Arc::clone(&self.path), self.line(name.span().start)))?;
         }
         Ok(settings)
     }
@@ -258,6 +269,12 @@ mod tests {
         parse(Path::new("config.toml"), text)
     }
 
+    /// What is wrong with the file, or with a profile of it.
+    fn mistake(text: &str) -> String {
+        let file = parsed(text).map(|file| file.profiles.into_values().find_map(Result::err));
+        file.map_or_else(|why| why, |failure| failure.unwrap().message)
+    }
+
     #[test]
     fn a_whole_file() {
         let file = parsed(
@@ -266,12 +283,20 @@ mod tests {
         )
         .unwrap();
         assert_eq!(file.default_profile.as_deref(), Some("lab"));
-        let lab = &file.profiles["lab"];
-        assert_eq!(lab.one("issuer"), Some("https://id.example.com"));
-        assert_eq!(lab.all("scopes"), ["openid", "groups"]);
-        assert_eq!(lab.one("min-ttl"), Some("60"));
-        assert_eq!(lab.all("extra"), ["login_hint=ada"]);
+        let lab = file.profiles["lab"].as_ref().unwrap();
+        assert_eq!(lab.items("issuer"), ["https://id.example.com"]);
+        assert_eq!(lab.items("scopes"), ["openid", "groups"]);
+        assert_eq!(lab.items("min-ttl"), ["60"]);
+        assert_eq!(lab.items("extra"), ["login_hint=ada"]);
         assert_eq!(lab.place("min-ttl"), "config.toml:6");
+    }
+
+    #[test]
+    fn a_mistake_in_one_profile_is_no_trouble_to_the_others() {
+        let file = parsed("[profile.a]\nissuer = 'http://id.example.com'\n[profile.b]\nprovider = 'github'\n").unwrap();
+        let why = "config.toml:2: `issuer` is not https (plain http is allowed only on loopback)";
+        assert_eq!(file.profiles["a"].as_ref().unwrap_err().message, why);
+        assert!(file.profiles["b"].is_ok());
     }
 
     #[test]
@@ -290,6 +315,18 @@ mod tests {
         let team = ("https://git.lab:8443/team".to_owned(), "lab", Some(HostAuth::Basic), Some("oauth2"));
         assert_eq!(said, [team, ("https://github.com".to_owned(), "gh", None, None)]);
         assert_eq!(file.az, Az { profile: Some("lab".into()), subscription: Some("s".into()) });
+    }
+
+    #[test]
+    fn a_rule_may_say_which_callers_it_is_for() {
+        let file = parsed(
+            "[profile.gh]\n[hosts]\n'https://a.example' = 'gh'\n\
+             'https://ghcr.io' = { profile = 'gh', callers = ['docker', 'git'] }\n",
+        )
+        .unwrap();
+        let names = vec!["docker".to_owned(), "git".to_owned()];
+        let callers = file.hosts.iter().map(|rule| rule.callers.clone()).collect::<Vec<_>>();
+        assert_eq!(callers, [None, Some(HostCallers { names, place: "config.toml:4".to_owned() })]);
     }
 
     #[test]
@@ -333,6 +370,15 @@ mod tests {
                 "[hosts]\n'https://a.example' = 3\n",
                 "config.toml:2: `https://a.example` must be a profile's name or a table, not a number",
             ),
+            ("[hosts]\n'https://a.example' = { callers = [] }\n", "config.toml:2: `callers` is empty"),
+            (
+                "[hosts]\n'https://a.example' = { callers = 'git' }\n",
+                "config.toml:2: `callers` must be a list of strings, not a string",
+            ),
+            (
+                "[hosts]\n'https://a.example' = { callers = [3] }\n",
+                "config.toml:2: `callers` must be a string, not a number",
+            ),
             (
                 "[hosts]\n'https://a.example' = { username = 'a:b' }\n",
                 "config.toml:2: `username` is empty, or holds a colon or a control character",
@@ -344,7 +390,7 @@ mod tests {
                 "config.toml:3: `hosts`: \"https://a.example\" is there twice",
             ),
         ] {
-            assert_eq!(parsed(text).unwrap_err(), error);
+            assert_eq!(mistake(text), error);
         }
         let broken = parsed("[profile.lab]\nissuer = https://id\n").unwrap_err();
         assert!(broken.starts_with("config.toml:2: not valid TOML: "), "{broken}");

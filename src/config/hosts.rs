@@ -4,18 +4,27 @@
 //! one label, a path for itself and everything below it, a user name for requests that carry it. Of several patterns that
 //! match, the one that says more wins: an exact host over `*.`, a longer path, a user name.
 //!
+//! A rule is for git alone, unless it says which callers it is for.
+//!
 //! A request is somebody else's text. It is taken apart strictly: what is not plainly a host, a port or a path matches
 //! nothing, however close it looks.
 
+use super::settings::meant;
 use crate::address::is_loopback;
+use crate::failure::Failure;
 use crate::providers::HostAuth;
 use std::cmp::Reverse;
+
+/// The caller that a rule is for if it names none.
+const GIT: &str = "git";
 
 /// One line of `[hosts]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostRule {
     /// Which requests it is for.
     pub pattern: HostPattern,
+    /// Whose requests it is for; `None`: git's.
+    pub callers: Option<HostCallers>,
     /// The name of the profile whose token they get.
     pub profile: String,
     /// How the token is shown; `None`: as the provider's row says.
@@ -24,8 +33,24 @@ pub struct HostRule {
     pub username: Option<String>,
 }
 
-/// An address that stands for many.
+/// `callers` of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostCallers {
+    /// Their names.
+    pub names: Vec<String>,
+    /// `FILE:LINE`, for an error about them.
+    pub place: String,
+}
+
+impl HostRule {
+    /// Whether it is for this caller's requests.
+    pub fn is_for(&self, caller: &str) -> bool {
+        self.callers.as_ref().map_or(caller == GIT, |callers| callers.names.iter().any(|name| name == caller))
+    }
+}
+
+/// An address that stands for many.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostPattern {
     https: bool,
     /// Lower case, without the `*.`.
@@ -149,16 +174,52 @@ impl Target {
         sound.then_some(Self { https, host, port, path, username })
     }
 
+    /// Takes an address apart as package managers and build tools write one: `http://…` or `https://…`, for which `grpc://…`
+    /// and `grpcs://…`, or `sparse+` in front, may stand. One slash at the end and a query make no difference. `None` for
+    /// everything that is not plainly that, a user name in it included.
+    pub fn of_url(url: &str) -> Option<Self> {
+        let (scheme, rest) = url.split_once("://").filter(|_| url.bytes().all(|b| b.is_ascii_graphic()))?;
+        let scheme = scheme.to_ascii_lowercase();
+        let scheme = match scheme.strip_prefix("sparse+").unwrap_or(&scheme) {
+            "grpcs" => "https",
+            "grpc" => "http",
+            scheme => scheme,
+        };
+        let place = rest.split('?').next().unwrap_or_default();
+        let (host, path) = place.split_once('/').unwrap_or((place, ""));
+        let path = (!path.is_empty()).then(|| path.strip_suffix('/').unwrap_or(path));
+        Self::parse(scheme, host, path, None)
+    }
+
     /// Scheme, host and port, for people.
     pub fn origin(&self) -> String {
         address(self.https, &self.host, self.port, &[])
     }
 }
 
-/// The rule that a request falls under, if any.
-pub fn find<'r>(rules: &'r [HostRule], target: &Target) -> Option<&'r HostRule> {
+/// The rule that a caller's request falls under, if any.
+pub fn find<'r>(rules: &'r [HostRule], target: &Target, caller: &str) -> Option<&'r HostRule> {
     let says = |p: &HostPattern| (Reverse(p.wildcard), p.path.len(), p.username.is_some());
-    rules.iter().filter(|rule| rule.pattern.matches(target)).max_by_key(|rule| says(&rule.pattern))
+    let matching = rules.iter().filter(|rule| rule.is_for(caller) && rule.pattern.matches(target));
+    matching.max_by_key(|rule| says(&rule.pattern))
+}
+
+/// Fails if a rule is for a caller that is not among those there are.
+pub fn check_callers(rules: &[HostRule], known: &[&str]) -> Result<(), Failure> {
+    for HostCallers { names, place } in rules.iter().filter_map(|rule| rule.callers.as_ref()) {
+        if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
+            let meant = meant(name, known.iter().copied());
+            return Err(Failure::usage(format!("{place}: `callers` cannot be {name:?}; {meant}")));
+        }
+    }
+    Ok(())
+}
+
+/// The first rule whose pattern an earlier one has already.
+pub(super) fn repeated(rules: &[HostRule]) -> Option<usize> {
+    let mut order: Vec<usize> = (0..rules.len()).collect();
+    order.sort_by_key(|at| &rules[*at].pattern);
+    order.windows(2).filter(|pair| rules[pair[0]].pattern == rules[pair[1]].pattern).map(|pair| pair[1]).min()
 }
 
 fn address(https: bool, host: &str, port: u16, path: &[String]) -> String {
@@ -190,10 +251,17 @@ fn is_component(component: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn rule(pattern: &str, profile: &str) -> HostRule {
         let pattern = HostPattern::parse(pattern).unwrap();
-        HostRule { pattern, profile: profile.to_owned(), auth: None, username: None }
+        HostRule { pattern, callers: None, profile: profile.to_owned(), auth: None, username: None }
+    }
+
+    /// A rule for some callers alone.
+    fn rule_for(callers: &[&str], pattern: &str, profile: &str) -> HostRule {
+        let names = callers.iter().map(ToString::to_string).collect();
+        HostRule { callers: Some(HostCallers { names, place: "config.toml:7".to_owned() }), ..rule(pattern, profile) }
     }
 
     fn target(scheme: &str, host: &str, path: &str) -> Option<Target> {
@@ -211,7 +279,7 @@ mod tests {
             rule("https://[::1]:8443", "six"),
             rule("https://only.example:444/a", "path"),
         ];
-        find(&rules, &target(scheme, host, path)?).map(|rule| rule.profile.clone())
+        find(&rules, &target(scheme, host, path)?, GIT).map(|rule| rule.profile.clone())
     }
 
     #[test]
@@ -285,7 +353,199 @@ mod tests {
         let rules = [rule("https://github.com", "home"), rule("https://ada@github.com", "work")];
         for (name, profile) in [(None, "home"), (Some("ada"), "work"), (Some("eve"), "home")] {
             let target = Target::parse("https", "github.com", None, name).unwrap();
-            assert_eq!(find(&rules, &target).unwrap().profile, profile);
+            assert_eq!(find(&rules, &target, GIT).unwrap().profile, profile);
+        }
+    }
+
+    #[test]
+    fn a_rule_is_for_git_alone_unless_it_names_its_callers() {
+        let rules = [
+            rule("https://forge.example", "git"),
+            rule_for(&["docker", "cargo"], "https://forge.example/api/packages", "packages"),
+            rule_for(&["docker", "git"], "https://ghcr.io", "gh"),
+            rule_for(&["docker"], "https://*.azurecr.io", "acr"),
+        ];
+        for (caller, url, profile) in [
+            ("git", "https://forge.example/team/repo", Some("git")),
+            ("git", "https://forge.example/api/packages/ada", Some("git")),
+            ("cargo", "sparse+https://forge.example/api/packages/ada/cargo/", Some("packages")),
+            ("cargo", "https://forge.example/team/repo", None),
+            ("docker", "https://forge.example", None),
+            ("docker", "https://ghcr.io", Some("gh")),
+            ("git", "https://ghcr.io", Some("gh")),
+            ("cargo", "https://ghcr.io", None),
+            ("docker", "https://lab.azurecr.io", Some("acr")),
+            ("git", "https://lab.azurecr.io", None),
+            ("", "https://forge.example", None),
+        ] {
+            let target = Target::of_url(url).unwrap();
+            assert_eq!(find(&rules, &target, caller).map(|rule| &*rule.profile), profile, "{caller} {url}");
+        }
+    }
+
+    #[test]
+    fn a_caller_that_does_not_exist_is_named_with_its_line() {
+        let rules = [rule("https://a.example", "a"), rule_for(&["git", "dokcer"], "https://b.example", "b")];
+        let failure = check_callers(&rules, &["git", "docker"]).unwrap_err();
+        assert_eq!(failure.message, "config.toml:7: `callers` cannot be \"dokcer\"; did you mean `docker`?");
+        assert_eq!(check_callers(&rules, &["git", "dokcer"]), Ok(()));
+        assert_eq!(check_callers(&rules[..1], &[]), Ok(()));
+    }
+
+    #[test]
+    fn the_first_that_repeats_another_is_found() {
+        let rules = |patterns: &[&str]| patterns.iter().map(|pattern| rule(pattern, "p")).collect::<Vec<_>>();
+        let (a, b) = ("https://a.example", "https://b.example/x");
+        for (patterns, at) in [
+            (&[][..], None),
+            (&[a], None),
+            (
+                &[b, a, "https://a.example/x", "https://u@a.example", "https://*.a.example", "https://a.example:444"],
+                None,
+            ),
+            (&[b, a, "https://A.example:443/", "https://b.example/x/"], Some(2)),
+            (&[b, a, b, a, b], Some(2)),
+        ] {
+            assert_eq!(repeated(&rules(patterns)), at, "{patterns:?}");
+        }
+    }
+
+    /// What the registries, indexes and caches of other tools are called by those who ask for a token.
+    #[test]
+    fn an_address_is_found_however_a_tool_writes_it() {
+        let rules = [
+            rule("https://ghcr.io", "ghcr"),
+            rule("https://index.docker.io", "hub"),
+            rule("http://localhost:5000", "local"),
+            rule("https://crates.example/index", "crates"),
+            rule("http://127.0.0.1:8080/simple", "pypi"),
+            rule("https://cache.example:8980", "bazel"),
+        ];
+        let whose = |target: Option<Target>| find(&rules, &target?, GIT).map(|rule| rule.profile.clone());
+        for (url, profile) in [
+            ("https://index.docker.io/v1/", Some("hub")),
+            ("sparse+https://crates.example/index/", Some("crates")),
+            ("SPARSE+HTTPS://CRATES.example/index/", Some("crates")),
+            ("https://crates.example/index/1/a?x=%2F..", Some("crates")),
+            ("https://crates.example/index?/../other", Some("crates")),
+            ("http://127.0.0.1:8080/simple/", Some("pypi")),
+            ("grpcs://cache.example:8980", Some("bazel")),
+            ("https://cache.example:8980/ac/0123", Some("bazel")),
+            ("http://localhost:5000", Some("local")),
+            ("grpc://localhost:5000/", Some("local")),
+            // Another scheme, host, port or path.
+            ("grpc://cache.example:8980", None),
+            ("http://ghcr.io", None),
+            ("sparse+http://crates.example/index/", None),
+            ("sparse+sparse+https://crates.example/index/", None),
+            ("git+https://crates.example/index/", None),
+            ("https://localhost:5000", None),
+            ("https://crates.example/", None),
+            ("https://crates.example?/index", None),
+            ("https://crates.example/indexes/", None),
+            // What is not plainly an address.
+            ("ghcr.io", None),
+            ("//ghcr.io", None),
+            ("https:ghcr.io", None),
+            ("https://ghcr.io//", None),
+            ("https://ghcr.io/a//", None),
+            ("https://ada@ghcr.io/", None),
+            ("https://ghcr.io@evil.example/", None),
+            ("https://evil.example?@ghcr.io/", None),
+            ("https://evil.example#@ghcr.io/", None),
+            ("https://ghcr.io#.evil.example/", None),
+            ("https://ghcr.io\\.evil.example/", None),
+            ("https://ghcr.io/a b", None),
+            ("https://ghcr.io\n", None),
+            (" https://ghcr.io", None),
+            ("https://ghcr.io/a%2fb", None),
+            ("https://ghcr.io/a/../b", None),
+            ("https://", None),
+            ("", None),
+        ] {
+            assert_eq!(whose(Target::of_url(url)).as_deref(), profile, "{url}");
+        }
+        // A bare host, by the scheme that its caller means.
+        for (scheme, host, profile) in [
+            ("https", "ghcr.io", Some("ghcr")),
+            ("https", "ghcr.io:443", Some("ghcr")),
+            ("http", "ghcr.io", None),
+            ("http", "localhost:5000", Some("local")),
+            ("https", "localhost:5000", None),
+            ("https", "ghcr.io/team", None),
+            ("https", "ghcr.io?", None),
+            ("https", "https://ghcr.io", None),
+            ("https", "ada@ghcr.io", None),
+        ] {
+            assert_eq!(whose(Target::parse(scheme, host, None, None)).as_deref(), profile, "{scheme} {host}");
+        }
+    }
+
+    /// Good addresses, and what attackers put into them.
+    fn written() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(
+            &[
+                "https://",
+                "http://",
+                "grpcs://",
+                "sparse+https://",
+                "//",
+                "/",
+                ":",
+                "@",
+                "?",
+                "#",
+                "\\",
+                "..",
+                ".",
+                "%2f",
+                "\0",
+                " ",
+                "\n",
+                "*",
+                "[",
+                "]",
+                "ghcr.io",
+                "GHCR.io",
+                "crates.example",
+                "localhost",
+                ":443",
+                ":5000",
+                "/index",
+                "/index/",
+                "evil.example",
+                "a",
+                "ada@",
+                "ä",
+            ][..],
+        );
+        prop::collection::vec(piece, 0..7).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        /// Judged a second time, by another reader of addresses.
+        #[test]
+        fn nothing_but_the_mapped_address_is_found_whatever_is_asked(text in written(), scheme in "https?") {
+            let rules = [
+                rule("https://ghcr.io", "ghcr"),
+                rule("https://crates.example/index", "crates"),
+                rule("http://localhost:5000", "local"),
+            ];
+            let bare = Target::parse(&scheme, &text, None, None);
+            for (target, url) in [(Target::of_url(&text), text.clone()), (bare, format!("{scheme}://{text}"))] {
+                let Some(found) = target.and_then(|target| find(&rules, &target, GIT)) else { continue };
+                let uri = url.parse::<http::Uri>().unwrap();
+                let host = uri.host().unwrap().to_ascii_lowercase();
+                let scheme = uri.scheme_str().unwrap().trim_start_matches("sparse+").replace("grpcs", "https");
+                let judged = (found.profile.as_str(), scheme.as_str(), host.as_str(), uri.port_u16());
+                prop_assert!(
+                    matches!(judged, ("ghcr", "https", "ghcr.io", None | Some(443)) | ("local", "http", "localhost", Some(5000)))
+                        || matches!(judged, ("crates", "https", "crates.example", None | Some(443)))
+                            && (uri.path() == "/index" || uri.path().starts_with("/index/")),
+                    "{url}: {judged:?}"
+                );
+                prop_assert!(!uri.authority().unwrap().as_str().contains('@'), "{url}");
+            }
         }
     }
 

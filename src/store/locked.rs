@@ -94,9 +94,9 @@ impl<'f> Locked<'f> {
 
     /// Saves an answer. When this returns [`Saved::Saved`], the session survives whatever happens next. What cannot be
     /// put in place now, but could be written, is when the session is loaded next.
-    pub fn save_in(&mut self, mut room: Room<'f>, session: &Session) -> Result<Saved> {
-        room.release();
-        self.write(session, Some(room))
+    pub fn save_in(&mut self, mut room: Option<Room<'f>>, session: &Session) -> Result<Saved> {
+        room.iter_mut().for_each(Room::release);
+        self.write(session, room)
     }
 
     fn write(&mut self, session: &Session, room: Option<Room<'f>>) -> Result<Saved> {

@@ -214,7 +214,7 @@ fn check(findings: &mut Findings, file: &File, only: Option<&str>) {
         Some(folder) => Hint::Command(format!("export PATH={}:\"$PATH\"", shell_quoted(&folder.to_string_lossy()))),
         None => "keyfob setup az FOLDER, and FOLDER before the others on PATH".into(),
     };
-    findings.doubt("az", message, remedy);
+    findings.warn("az", message, remedy);
 }
 
 /// What a program that runs `az` will find with this `PATH`, unless it is the one in the folder.

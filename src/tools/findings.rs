@@ -15,9 +15,9 @@ pub enum Level {
     /// Nothing to do.
     Ok,
     /// It may be meant so.
-    Doubt,
+    Warn,
     /// Something does not work.
-    Bad,
+    Error,
 }
 
 impl Level {
@@ -28,8 +28,8 @@ impl Level {
     fn word(self) -> (&'static str, &'static str) {
         match self {
             Self::Ok => ("ok", "32"),
-            Self::Doubt => ("doubt", "33"),
-            Self::Bad => ("bad", "1;31"),
+            Self::Warn => ("warn", "33"),
+            Self::Error => ("error", "1;31"),
         }
     }
 }
@@ -61,19 +61,19 @@ impl Findings {
     }
 
     /// Something may be wrong.
-    pub fn doubt(&mut self, subject: &str, message: impl AsRef<str>, remedy: impl Into<Hint>) {
-        self.add(Level::Doubt, subject, message.as_ref(), Some(remedy.into()));
+    pub fn warn(&mut self, subject: &str, message: impl AsRef<str>, remedy: impl Into<Hint>) {
+        self.add(Level::Warn, subject, message.as_ref(), Some(remedy.into()));
     }
 
     /// Something is wrong.
-    pub fn bad(&mut self, subject: &str, message: impl AsRef<str>, remedy: impl Into<Hint>) {
-        self.add(Level::Bad, subject, message.as_ref(), Some(remedy.into()));
+    pub fn error(&mut self, subject: &str, message: impl AsRef<str>, remedy: impl Into<Hint>) {
+        self.add(Level::Error, subject, message.as_ref(), Some(remedy.into()));
     }
 
     /// What kept something from working, with its own hint, or else with this remedy.
     pub fn failure(&mut self, subject: &str, error: &anyhow::Error, otherwise: &str) {
         let hint = error.downcast_ref::<Failure>().and_then(|failure| failure.hint.clone());
-        self.bad(subject, format!("{error:#}"), hint.unwrap_or_else(|| otherwise.into()));
+        self.error(subject, format!("{error:#}"), hint.unwrap_or_else(|| otherwise.into()));
     }
 
     fn add(&mut self, level: Level, subject: &str, message: &str, remedy: Option<Hint>) {
@@ -113,8 +113,9 @@ impl Findings {
                 let _ = writeln!(text, "{row}");
             }
         }
-        let [ok, doubt, bad] = [Level::Ok, Level::Doubt, Level::Bad].map(|level| self.count(level));
-        let _ = writeln!(text, "{ok} good, {doubt} doubtful, {bad} bad");
+        let several = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+        let [ok, warn, error] = [Level::Ok, Level::Warn, Level::Error].map(|level| self.count(level));
+        let _ = writeln!(text, "{ok} ok, {}, {}", several(warn, "warning"), several(error, "error"));
         text
     }
 }
@@ -136,11 +137,11 @@ mod tests {
     fn findings() -> Findings {
         let mut findings = Findings::default();
         findings.ok("cache", "1 session in /home/ada/.cache/keyfob");
-        findings.doubt("session lab", "nobody is signed in", Hint::Command("keyfob login lab".into()));
-        findings.bad("configuration", "others may write to /home/ada/.config/keyfob/config.toml (mode 0666)", {
+        findings.warn("session lab", "nobody is signed in", Hint::Command("keyfob login lab".into()));
+        findings.error("configuration", "others may write to /home/ada/.config/keyfob/config.toml (mode 0666)", {
             Hint::Command("chmod go-w /home/ada/.config/keyfob/config.toml".into())
         });
-        findings.bad(
+        findings.error(
             "clock lab",
             "it is 2 hours behind the provider's",
             "set it, best by itself: timedatectl set-ntp true",
@@ -156,13 +157,13 @@ mod tests {
     fn elsewhere_than_on_a_terminal_every_part_is_one_line() {
         let text = "\
 ok     cache: 1 session in /home/ada/.cache/keyfob
-doubt  session lab: nobody is signed in
+warn   session lab: nobody is signed in
        $ keyfob login lab
-bad    configuration: others may write to /home/ada/.config/keyfob/config.toml (mode 0666)
+error  configuration: others may write to /home/ada/.config/keyfob/config.toml (mode 0666)
        $ chmod go-w /home/ada/.config/keyfob/config.toml
-bad    clock lab: it is 2 hours behind the provider's
+error  clock lab: it is 2 hours behind the provider's
        -> set it, best by itself: timedatectl set-ntp true
-1 good, 1 doubtful, 2 bad
+1 ok, 1 warning, 2 errors
 ";
         assert_eq!(findings().text(None), text);
         assert_eq!(findings().text(Some(on(300))), text);
@@ -173,18 +174,18 @@ bad    clock lab: it is 2 hours behind the provider's
         let text = "\
 ok     cache: 1 session in
        /home/ada/.cache/keyfob
-doubt  session lab: nobody is signed in
+warn   session lab: nobody is signed in
        $ keyfob login lab
-bad    configuration: others may write
+error  configuration: others may write
        to
 /home/ada/.config/keyfob/config.toml
        (mode 0666)
 $ chmod go-w /home/ada/.config/keyfob/config.toml
-bad    clock lab: it is 2 hours behind
+error  clock lab: it is 2 hours behind
        the provider's
        -> set it, best by itself:
        timedatectl set-ntp true
-1 good, 1 doubtful, 2 bad
+1 ok, 1 warning, 2 errors
 ";
         assert_eq!(findings().text(Some(on(40))), text);
     }
@@ -193,7 +194,7 @@ bad    clock lab: it is 2 hours behind
     fn levels_are_coloured_where_colour_is_wanted() {
         let text = findings().text(Some(Terminal { colour: true, ..on(80) }));
         let levels: Vec<&str> = text.lines().filter_map(|line| line.split_once("m ")).map(|(level, _)| level).collect();
-        let bad = "\u{1b}[1;31mbad\u{1b}[0";
-        assert_eq!(levels, ["\u{1b}[32mok\u{1b}[0", "\u{1b}[33mdoubt\u{1b}[0", bad, bad]);
+        let error = "\u{1b}[1;31merror\u{1b}[0";
+        assert_eq!(levels, ["\u{1b}[32mok\u{1b}[0", "\u{1b}[33mwarn\u{1b}[0", error, error]);
     }
 }

@@ -94,8 +94,13 @@ fn connecting(mut config: Config, hosts: &[HostPattern], profile: &str) -> Resul
     for host in hosts {
         let url = host.canonical();
         let mut changed = Host { url: url.clone(), file: file.clone(), ..Host::default() };
-        match profile_of(host, &config)? {
-            Some(other) if other != profile => {
+        match rule_of(host, &config)? {
+            Some(rule) if !rule.is_for("git") => {
+                return Err(Failure::usage(format!("{url} is in [hosts] already, but not for git"))
+                    .hint("add \"git\" to its `callers`")
+                    .into());
+            }
+            Some(HostRule { profile: other, .. }) if other != profile => {
                 return Err(Failure::usage(format!("{url} has the token of profile {other:?} already"))
                     .hint(format!("first: keyfob setup git --undo {}", shell_quoted(&url)))
                     .into());
@@ -154,7 +159,7 @@ fn undoing(hosts: &[HostPattern]) -> Result<Plan> {
             kept.push(Host { url, file, line: true, helper: true, by_path });
         }
         if kept.iter().any(|kept| kept.line) {
-            profiles.extend(profile_of(host, &config)?);
+            profiles.extend(rule_of(host, &config)?.map(|rule| rule.profile));
             config.edit(|text| edit::without_host(text, host, undo.made_section("hosts")))?;
         }
         changed.extend(kept);
@@ -198,10 +203,10 @@ fn unset(host: &Host, plan: &mut Plan) -> Result<()> {
     Ok(())
 }
 
-/// The profile that a host is mapped to, if it is there as it stands.
-fn profile_of(host: &HostPattern, config: &Config) -> Result<Option<String>> {
+/// The rule of a host, if it is there as it stands.
+fn rule_of(host: &HostPattern, config: &Config) -> Result<Option<HostRule>> {
     let hosts = config.file()?.hosts;
-    Ok(hosts.into_iter().find(|rule| rule.pattern == *host).map(|rule| rule.profile))
+    Ok(hosts.into_iter().find(|rule| rule.pattern == *host))
 }
 
 /// What keyfob itself writes as a helper, wherever it was then.
@@ -259,8 +264,9 @@ fn discover(machine: &Machine, found: &mut Found) {
         let host = rest.split('/').next()?.rsplit('@').next()?;
         HostPattern::parse(&format!("{scheme}://{host}")).ok()
     });
-    let mapped = machine.file.hosts.iter().map(|rule| (rule.pattern.clone(), Some(rule.profile.as_str())));
-    let mut hosts: Vec<(HostPattern, Option<&str>)> = mapped.collect();
+    let mapped = machine.file.hosts.iter().filter(|rule| rule.is_for("git"));
+    let mut hosts: Vec<(HostPattern, Option<&str>)> =
+        mapped.map(|rule| (rule.pattern.clone(), Some(rule.profile.as_str()))).collect();
     for remote in remotes {
         if !hosts.iter().any(|(known, _)| known.overlaps(&remote.canonical())) {
             hosts.push((remote, None));
@@ -296,7 +302,8 @@ fn discover(machine: &Machine, found: &mut Found) {
 
 /// What git runs for the hosts that have a profile.
 fn check(findings: &mut Findings, file: &File, only: Option<&str>) {
-    for rule in file.hosts.iter().filter(|rule| only.is_none_or(|only| rule.profile == only)) {
+    let concerns = |rule: &&HostRule| rule.is_for("git") && only.is_none_or(|only| rule.profile == only);
+    for rule in file.hosts.iter().filter(concerns) {
         examine(findings, rule);
     }
 }
@@ -328,7 +335,7 @@ fn examine(findings: &mut Findings, rule: &HostRule) {
     });
     let Some(program) = asked else {
         let connect = format!("keyfob setup git --profile {profile} {quoted}");
-        findings.doubt(
+        findings.warn(
             &subject,
             format!("it has the profile {:?}, but git does not ask keyfob", rule.profile),
             Hint::Command(connect),
@@ -337,7 +344,7 @@ fn examine(findings: &mut Findings, rule: &HostRule) {
     };
     if !is_program(&program, Path::new("/")) {
         let again = format!("keyfob setup git --undo {quoted} && keyfob setup git --profile {profile} {quoted}");
-        findings.bad(&subject, format!("git runs {program}, which is not there"), Hint::Command(again));
+        findings.error(&subject, format!("git runs {program}, which does not exist"), Hint::Command(again));
         return;
     }
     findings.ok(&subject, format!("git runs {program} for the profile {:?}", rule.profile));
@@ -346,7 +353,7 @@ fn examine(findings: &mut Findings, rule: &HostRule) {
         let words = ["config", "--type=bool", "--get-urlmatch", "credential.useHttpPath", &url.replace('*', "any")];
         if git(&words, "").is_ok_and(|said| said.stdout.trim() != "true") {
             let remedy = format!("git config --global {} true", shell_quoted(&by_path(&url)));
-            findings.bad(
+            findings.error(
                 &subject,
                 "git does not say which path it wants a token for, so it gets none",
                 Hint::Command(remedy),
@@ -354,7 +361,7 @@ fn examine(findings: &mut Findings, rule: &HostRule) {
         }
     }
     for (what, remedy) in interfering(&lines, &rule.pattern) {
-        findings.doubt(&subject, what, remedy);
+        findings.warn(&subject, what, remedy);
     }
 }
 

@@ -483,8 +483,8 @@ fn check(findings: &mut Findings, config: &File, only: Option<&str>) {
             Ok(list) if !list.is_empty() => format!("export KUBECONFIG={}", shell_quoted(&list.to_string_lossy())),
             _ => "unset KUBECONFIG".to_owned(),
         };
-        let message = format!("KUBECONFIG names {}, which is not there", first.display());
-        findings.doubt("kubectl", message, Hint::Command(remedy));
+        let message = format!("KUBECONFIG names {}, which does not exist", first.display());
+        findings.warn("kubectl", message, Hint::Command(remedy));
     }
     for (name, exec) in files.execs().iter().filter(|(_, exec)| exec.is_keyfob()) {
         let Some((file, user)) = files.user(name) else { continue };
@@ -495,7 +495,7 @@ fn check(findings: &mut Findings, config: &File, only: Option<&str>) {
         let subject = format!("kubectl {name}");
         if let Some(own) = exec.own_config() {
             let message = format!("runs {} with the configuration {own}, which was not looked at", exec.command);
-            findings.doubt(
+            findings.warn(
                 &subject,
                 message,
                 Hint::Command(format!("KEYFOB_CONFIG={} keyfob doctor", shell_quoted(own))),
@@ -506,7 +506,7 @@ fn check(findings: &mut Findings, config: &File, only: Option<&str>) {
         let again =
             |profile: &str| format!("keyfob setup kubernetes --profile {profile} --user {}", shell_quoted(name));
         if let (Some(unknown), None) = (profile, known) {
-            findings.bad(&subject, format!("asks for the profile {unknown:?}, which there is not"), again("NAME"));
+            findings.error(&subject, format!("asks for the profile {unknown:?}, which does not exist"), again("NAME"));
             continue;
         }
         let program = &exec.command;
@@ -515,7 +515,7 @@ fn check(findings: &mut Findings, config: &File, only: Option<&str>) {
                 Some(profile) => Hint::Command(again(&shell_quoted(profile))),
                 None => again("NAME").into(),
             };
-            findings.bad(&subject, format!("runs {program}, which is not there"), remedy);
+            findings.error(&subject, format!("runs {program}, which does not exist"), remedy);
             continue;
         }
         match interfering(name, user, file) {
@@ -523,7 +523,7 @@ fn check(findings: &mut Findings, config: &File, only: Option<&str>) {
             Ok(notes) if notes.is_empty() => findings.ok(&subject, format!("runs {program}")),
             Ok(notes) => {
                 for (what, remedy) in notes {
-                    findings.bad(&subject, what, Hint::Command(remedy));
+                    findings.error(&subject, what, Hint::Command(remedy));
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! `keyfob doctor`: everything that it finds doubtful or bad is provoked, its remedy followed, and then it is found good.
+//! `keyfob doctor`: everything that it warns of or calls an error is provoked, its remedy followed, and then all is ok.
 //!
 //! What it looks at by way of other files is in their tests: a cache folder without locks in `no_locks`, a platform without
 //! certificate authorities beside the source.
@@ -141,9 +141,11 @@ fn complaints(output: &Output) -> Vec<String> {
     let mut lines: Vec<String> = output.stdout.lines().filter(|line| !line.starts_with("ok ")).map(words).collect();
     let total = lines.pop().unwrap();
     let count = |word: &str| lines.iter().filter(|line| line.starts_with(word)).count();
-    let (doubt, bad) = (count("doubt "), count("bad "));
-    assert!(total.ends_with(&format!(" good, {doubt} doubtful, {bad} bad")), "{output:?}");
-    assert_eq!(output.code, Some(i32::from(bad > 0)), "{output:?}");
+    let (warnings, errors) = (count("warn "), count("error "));
+    let several = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+    let counted = format!(" ok, {}, {}", several(warnings, "warning"), several(errors, "error"));
+    assert!(total.ends_with(&counted), "{output:?}");
+    assert_eq!(output.code, Some(i32::from(errors > 0)), "{output:?}");
     lines
 }
 
@@ -168,7 +170,7 @@ fn whoever_is_well_is_told_what_was_looked_at() {
             "ok     session lab: signed in as alice@example.com",
             "ok     proxy: none",
             "ok     provider lab: ISSUER/.well-known/openid-configuration answers; a sign-in starts at ISSUER/device_authorization",
-            "6 good, 0 doubtful, 0 bad",
+            "6 ok, 0 warnings, 0 errors",
         ]
     );
     assert!(matches!(authorities[..], [line] if line.ends_with(" certificate authorities of the platform")), "{text}");
@@ -212,7 +214,7 @@ fn its_json_is_the_documented_one() {
         "remedy": null, "runnable": false,
     });
     let last = json!({
-        "level": "doubt", "subject": "git https://git.example",
+        "level": "warn", "subject": "git https://git.example",
         "message": "it has the profile \"lab\", but git does not ask keyfob",
         "remedy": "keyfob setup git --profile lab https://git.example", "runnable": true,
     });
@@ -229,7 +231,7 @@ fn a_configuration_that_cannot_be_read() {
     let mut patient = Patient::well();
     let (file, text) = (patient.keyfob().config_file(), patient.config());
     fs::write(&file, text.replace("client-id", "clientid")).unwrap();
-    let wrong = "bad configuration: HOME/config.toml:3: unknown key `clientid`; did you mean `client-id`?";
+    let wrong = "error profile lab: HOME/config.toml:3: unknown key `clientid`; did you mean `client-id`?";
     assert_eq!(patient.complaints("--offline"), [wrong, "-> correct that"]);
     assert_eq!(patient.complaints("--offline --profile lab"), [wrong, "-> correct that"]);
     fs::write(&file, &text).unwrap();
@@ -240,7 +242,7 @@ fn a_configuration_that_cannot_be_read() {
     assert_eq!(
         patient.complaints("--offline"),
         [
-            "bad configuration: could not read configuration HOME/config.toml: Is a directory (os error 21)",
+            "error configuration: could not read configuration HOME/config.toml: Is a directory (os error 21)",
             "-> KEYFOB_CONFIG names that file: correct or unset it",
         ]
     );
@@ -251,7 +253,7 @@ fn a_configuration_that_cannot_be_read() {
     fs::create_dir_all(usual.parent().unwrap()).unwrap();
     fs::write(&usual, &text).unwrap();
     patient.assert_mended_in_the_shell(
-        "bad configuration: KEYFOB_CONFIG names HOME/config.toml, which is not there",
+        "error configuration: KEYFOB_CONFIG names HOME/config.toml, which does not exist",
         "unset KEYFOB_CONFIG",
     );
     fs::remove_file(&usual).unwrap();
@@ -259,9 +261,9 @@ fn a_configuration_that_cannot_be_read() {
     assert_eq!(
         patient.complaints("--offline"),
         [
-            "doubt configuration: HOME/.config/keyfob/config.toml is not there; every caller has to say everything by flags",
+            "warn configuration: HOME/.config/keyfob/config.toml does not exist; every caller has to say everything by flags",
             "-> keyfob setup --profile NAME --issuer URL --client-id ID",
-            "doubt session ISSUER: signed in as alice@example.com with client keyfob; no profile in config.toml leads to it",
+            "warn session ISSUER: signed in as alice@example.com with client keyfob; no profile in config.toml leads to it",
             "-> unless a caller uses it by its own flags: KEYFOB_CACHE_DIR=HOME/cache keyfob logout --issuer ISSUER \
              --client-id keyfob",
         ]
@@ -278,7 +280,7 @@ fn a_profile_that_is_not_there() {
     assert_eq!(unknown.stderr, "error: there is no profile \"lap\"; did you mean `lab`?\n");
     patient.first("export KEYFOB_PROFILE=lap");
     patient.assert_mended_in_the_shell(
-        "bad KEYFOB_PROFILE: it names the profile \"lap\", which there is not",
+        "error KEYFOB_PROFILE: it names the profile \"lap\", which does not exist",
         "unset KEYFOB_PROFILE",
     );
 }
@@ -288,16 +290,16 @@ fn files_that_others_can_get_at_are_closed_by_the_remedy() {
     let patient = Patient::well();
     let config = patient.keyfob().config_file();
     chmod(&config, 0o666);
-    let complaint = "bad configuration: other users can change HOME/config.toml (mode 0666)";
+    let complaint = "error configuration: other users can change HOME/config.toml (mode 0666)";
     patient.assert_mended(complaint, "chmod go-w HOME/config.toml");
 
     patient.configure("client-secret = 'hunter2'\n");
     chmod(&config, 0o644);
-    let complaint = "bad configuration: other users can get at the client secret in HOME/config.toml (mode 0644)";
+    let complaint = "error configuration: other users can get at the client secret in HOME/config.toml (mode 0644)";
     patient.assert_mended(complaint, "chmod go= HOME/config.toml");
 
     chmod(&patient.keyfob().cache_dir(), 0o755);
-    let complaint = "bad cache: could not use HOME/cache: other users can get at it (mode 0755)";
+    let complaint = "error cache: could not use HOME/cache: other users can get at it (mode 0755)";
     patient.assert_mended(complaint, "chmod go= HOME/cache");
 
     // Once for the folder, once for the profile.
@@ -308,7 +310,7 @@ fn files_that_others_can_get_at_are_closed_by_the_remedy() {
         (format!("could not use {place}: other users can get at it (mode 0644)"), format!("$ chmod go= {place}"));
     assert_eq!(
         patient.complaints("--offline"),
-        [format!("bad cache: {why}"), remedy.clone(), format!("bad session lab: {why}"), remedy.clone()]
+        [format!("error cache: {why}"), remedy.clone(), format!("error session lab: {why}"), remedy.clone()]
     );
     patient.follow(&remedy);
     patient.assert_well();
@@ -322,20 +324,20 @@ fn a_profile_that_cannot_be_used_says_why() {
     assert_eq!(
         patient.complaints("--offline"),
         [
-            "bad profile lab: could not read the client secret HOME/secret: No such file or directory (os error 2)",
+            "error profile lab: could not read the client secret HOME/secret: No such file or directory (os error 2)",
             "-> write it there, or correct `client-secret-file`",
         ]
     );
     fs::write(&secret, "hunter2\n").unwrap();
     chmod(&secret, 0o640);
-    let complaint = "bad profile lab: other users can get at the client secret in HOME/secret (mode 0640)";
+    let complaint = "error profile lab: other users can get at the client secret in HOME/secret (mode 0640)";
     patient.assert_mended(complaint, "chmod go= HOME/secret");
 
     patient.configure("[profile.work]\nprovider = 'entra'\n");
     assert_eq!(
         patient.complaints(""),
         [
-            "bad profile work: profile \"work\" has no `client-id`",
+            "error profile work: profile \"work\" has no `client-id`",
             "-> add `client-id = \"…\"` below [profile.work] in HOME/config.toml, or pass --client-id",
         ]
     );
@@ -345,7 +347,7 @@ fn a_profile_that_cannot_be_used_says_why() {
     assert_eq!(
         patient.complaints("--offline"),
         [
-            "bad profile work: HOME/config.toml:8: `client-secret` and `client-secret-file` exclude each other",
+            "error profile work: HOME/config.toml:8: `client-secret` and `client-secret-file` exclude each other",
             "-> correct that",
         ]
     );
@@ -356,7 +358,7 @@ fn who_is_not_signed_in_signs_in() {
     let patient = Patient::with(Options::default(), LAB);
     let there = "KEYFOB_CONFIG=HOME/config.toml KEYFOB_CACHE_DIR=HOME/cache";
     patient.scene.idp.auto(Auto::Approve);
-    patient.assert_mended("doubt session lab: nobody is signed in", &format!("{there} keyfob login lab"));
+    patient.assert_mended("warn session lab: nobody is signed in", &format!("{there} keyfob login lab"));
 }
 
 #[test]
@@ -368,14 +370,14 @@ fn what_a_sign_in_left_behind() {
     fs::write(&file, "{").unwrap();
     let remedy = format!("$ rm {place}");
     let complaints = patient.complaints("--offline");
-    let damaged = format!("doubt cache: {place} is damaged: it is not a session (line 1, column 1)");
-    assert_eq!(complaints[..3], [&damaged, &remedy, "doubt session lab: nobody is signed in"]);
+    let damaged = format!("warn cache: {place} is damaged: it is not a session (line 1, column 1)");
+    assert_eq!(complaints[..3], [&damaged, &remedy, "warn session lab: nobody is signed in"]);
     patient.follow(&remedy);
-    assert_eq!(patient.complaints("--offline")[0], "doubt session lab: nobody is signed in");
+    assert_eq!(patient.complaints("--offline")[0], "warn session lab: nobody is signed in");
     symlink("elsewhere", &file).unwrap();
     let complaints = patient.complaints("--offline");
     let linked = format!("could not use {place}: it is a symbolic link");
-    assert_eq!(complaints[..2], [&format!("bad cache: {linked}"), "-> remove it and sign in again"]);
+    assert_eq!(complaints[..2], [&format!("error cache: {linked}"), "-> remove it and sign in again"]);
     fs::remove_file(&file).unwrap();
     fs::write(&file, whole).unwrap();
     chmod(&file, 0o600);
@@ -385,7 +387,7 @@ fn what_a_sign_in_left_behind() {
     patient.scene.idp.script(Endpoint::Token, [Reply::empty(503)]);
     assert_eq!(patient.scene.silently(["token"]).code, Some(5));
     let complaints = patient.complaints("");
-    let trouble = "doubt session lab: there was trouble when the provider was last asked: ";
+    let trouble = "warn session lab: there was trouble when the provider was last asked: ";
     assert!(complaints[0].starts_with(trouble), "{complaints:?}");
     patient.follow(&complaints[1]);
     patient.assert_well();
@@ -396,7 +398,7 @@ fn what_a_sign_in_left_behind() {
     let [complaint, remedy] = &patient.complaints("--offline")[..] else { panic!("one complaint") };
     assert_eq!(
         complaint,
-        "doubt session lab: the token ends in 31 minutes, and the provider gave none to renew it with"
+        "warn session lab: the token ends in 31 minutes, and the provider gave none to renew it with"
     );
     let (words, login) = remedy.split_once("; then ").unwrap();
     let wanted =
@@ -416,7 +418,7 @@ fn a_provider_that_is_not_what_the_profile_says() {
     assert_eq!(
         patient.complaints("")[4..],
         [
-            "bad provider lab: could not reach http://127.0.0.1:1/.well-known/openid-configuration: connection refused",
+            "error provider lab: could not reach http://127.0.0.1:1/.well-known/openid-configuration: connection refused",
             network,
         ]
     );
@@ -424,7 +426,7 @@ fn a_provider_that_is_not_what_the_profile_says() {
     assert_eq!(
         patient.complaints(""),
         [
-            "bad profile lab: HOME/config.toml:4: could not read the certificate file HOME/ca.pem: No such file or directory (os error 2)",
+            "error profile lab: HOME/config.toml:4: could not read the certificate file HOME/ca.pem: No such file or directory (os error 2)",
             "-> `ca-file` must name a PEM file with certificates",
         ]
     );
@@ -439,7 +441,7 @@ fn a_provider_that_is_not_what_the_profile_says() {
     patient.scene.idp.always(Endpoint::Discovery, Reply::json(200, &json!({ "issuer": patient.scene.idp.issuer() })));
     assert_eq!(
         patient.complaints(""),
-        ["bad provider lab: ISSUER publishes no token endpoint", "-> set `token-endpoint`"]
+        ["error provider lab: ISSUER publishes no token endpoint", "-> set `token-endpoint`"]
     );
     patient.scene.idp.always(Endpoint::Discovery, Reply::Real);
     patient.assert_well();
@@ -452,7 +454,7 @@ fn a_server_without_a_device_endpoint_needs_one_by_hand() {
     assert_eq!(
         patient.complaints("")[2..],
         [
-            "bad provider lab: ISSUER publishes no device authorization endpoint (RFC 8628)",
+            "error provider lab: ISSUER publishes no device authorization endpoint (RFC 8628)",
             "-> enable the device authorization grant at the provider, or set `device-authorization-endpoint` if it has one it does not publish",
         ]
     );
@@ -468,7 +470,7 @@ fn a_clock_that_is_off() {
         assert_eq!(
             patient.complaints("")[2..],
             [
-                &format!("bad provider lab: this machine's clock is {words} the provider's"),
+                &format!("error provider lab: this machine's clock is {words} the provider's"),
                 "-> set the clock, best by itself: timedatectl set-ntp true",
             ]
         );
@@ -483,12 +485,12 @@ fn the_way_to_the_network() {
         let mut patient = Patient::well();
         fs::write(patient.path("empty"), "").unwrap();
         patient.first(&format!("export {name}=HOME/empty"));
-        let complaint = format!("bad trust store: {name} names no certificate authorities");
+        let complaint = format!("error trust store: {name} names no certificate authorities");
         patient.assert_mended_in_the_shell(&complaint, &format!("unset {name}"));
     }
     let mut patient = Patient::well();
     patient.first("export HTTPS_PROXY=ftp://proxy.example:3128");
-    let complaint = "bad proxy: HTTPS_PROXY is set, but is not the address of a proxy";
+    let complaint = "error proxy: HTTPS_PROXY is set, but is not the address of a proxy";
     patient.assert_mended_in_the_shell(complaint, "unset HTTPS_PROXY");
     patient.first("export HTTPS_PROXY=http://ada:hunter2@127.0.0.1:1 NO_PROXY=127.0.0.1");
     let output = patient.shell("keyfob doctor").stdout;
@@ -505,7 +507,7 @@ fn what_git_really_runs() {
     let patient = Patient::well();
     patient.configure("[hosts]\n'https://git.example/team' = 'lab'\n");
     let connect = "keyfob setup git --profile lab https://git.example/team";
-    let unasked = "doubt git https://git.example/team: it has the profile \"lab\", but git does not ask keyfob";
+    let unasked = "warn git https://git.example/team: it has the profile \"lab\", but git does not ask keyfob";
     patient.assert_mended(unasked, connect);
     let said = |text: &str| {
         let output = patient.shell("keyfob doctor --offline").stdout.replace(PROGRAM, "KEYFOB");
@@ -515,7 +517,7 @@ fn what_git_really_runs() {
 
     patient.follow("$ git config --global --unset credential.https://git.example/team.useHttpPath");
     patient.assert_mended(
-        "bad git https://git.example/team: git does not say which path it wants a token for, so it gets none",
+        "error git https://git.example/team: git does not say which path it wants a token for, so it gets none",
         "git config --global credential.https://git.example/team.useHttpPath true",
     );
     // For every host is as good.
@@ -527,7 +529,7 @@ fn what_git_really_runs() {
     let moved = fs::read_to_string(&gitconfig).unwrap().replace(PROGRAM, "/nowhere/keyfob");
     fs::write(&gitconfig, moved).unwrap();
     patient.assert_mended(
-        "bad git https://git.example/team: git runs /nowhere/keyfob, which is not there",
+        "error git https://git.example/team: git runs /nowhere/keyfob, which does not exist",
         &format!("keyfob setup git --undo https://git.example/team && {connect}"),
     );
 
@@ -546,7 +548,7 @@ fn what_git_really_runs() {
 
     // By hand, and for every host.
     fs::write(&gitconfig, "[credential]\n\thelper = keyfob\n\tuseHttpPath = true\n").unwrap();
-    assert!(patient.complaints("--offline")[0].ends_with("git runs git-credential-keyfob, which is not there"));
+    assert!(patient.complaints("--offline")[0].ends_with("git runs git-credential-keyfob, which does not exist"));
     symlink(PROGRAM, patient.path(".bin/git-credential-keyfob")).unwrap();
     patient.assert_well();
 }
@@ -557,16 +559,16 @@ fn what_comes_between_git_and_keyfob() {
     patient.configure("[hosts]\n'https://git.example' = 'lab'\n");
     patient.follow("$ keyfob setup git --profile lab https://git.example");
     patient.follow("$ git init --quiet HOME/work");
-    let doubt = |line: &str, complaint: &str, remedy: &str| {
+    let warns = |line: &str, complaint: &str, remedy: &str| {
         patient.follow(&format!("$ git -C HOME/work {line}"));
-        let complaint = format!("doubt git https://git.example: {complaint}");
+        let complaint = format!("warn git https://git.example: {complaint}");
         let remedy = format!("$ {remedy}");
         assert_eq!(patient.complaints_after("cd HOME/work", "--offline"), [complaint, remedy.clone()]);
         patient.follow(&format!("$ cd HOME/work && {}", &remedy[2..]));
         assert_eq!(patient.complaints_after("cd HOME/work", ""), [""; 0]);
     };
     let gitconfig = "HOME//.gitconfig";
-    doubt(
+    warns(
         "config --global http.https://git.example.extraHeader 'AUTHORIZATION: basic aHVudGVyMg=='",
         &format!(
             "http.https://git.example.extraheader in {gitconfig} sends a credential of its own, which goes before keyfob's"
@@ -574,24 +576,24 @@ fn what_comes_between_git_and_keyfob() {
         &format!("git config --file {gitconfig} --unset-all http.https://git.example.extraheader '^AUTHORIZATION'"),
     );
     // Beside keyfob's own line, which stays.
-    doubt(
+    warns(
         "config --global --add credential.https://git.example.helper '!echo password=hunter2 #'",
         &format!(
             "credential.https://git.example.helper in {gitconfig} is another helper for this host (!echo): git hands it the token"
         ),
         &format!("git config --file {gitconfig} --unset-all credential.https://git.example.helper '!(^$|keyfob)'"),
     );
-    doubt(
+    warns(
         "config credential.helper store",
         "credential.helper in .git/config is another helper for this host (store): git hands it the token",
         "git config --file .git/config --unset-all credential.helper '!(^$|keyfob)'",
     );
-    doubt(
+    warns(
         "config credential.https://git.example.username ada",
         "credential.https://git.example.username in .git/config makes git ask for that user name",
         "git config --file .git/config --unset-all credential.https://git.example.username",
     );
-    doubt(
+    warns(
         "config url.ssh://git@git.example/.insteadOf https://git.example/",
         "url.ssh://git@git.example/.insteadof in .git/config sends git to ssh://git@git.example/ instead, where keyfob may not be asked",
         "git config --file .git/config --unset-all url.ssh://git@git.example/.insteadof",
@@ -601,7 +603,7 @@ fn what_comes_between_git_and_keyfob() {
     assert_eq!(
         patient.complaints_after("cd HOME/work", "--offline"),
         [
-            "doubt git https://git.example: url.https://git.example/.insteadof in .git/config sends git to https://git.example/ instead, where keyfob may not be asked",
+            "warn git https://git.example: url.https://git.example/.insteadof in .git/config sends git to https://git.example/ instead, where keyfob may not be asked",
             "-> remove it: git config --file .git/config --edit",
         ]
     );
@@ -610,7 +612,7 @@ fn what_comes_between_git_and_keyfob() {
     chmod(&patient.path("editor"), 0o755);
     patient.follow("$ cd HOME/work && GIT_EDITOR=HOME/editor git config --file .git/config --edit");
     assert_eq!(patient.complaints_after("cd HOME/work", ""), [""; 0]);
-    doubt(
+    warns(
         "config remote.origin.url https://ada:hunter2@git.example/a.git",
         "remote.origin.url in .git/config has a user name in it, which git sends along",
         "git config --file .git/config remote.origin.url https://git.example/a.git",
@@ -620,7 +622,7 @@ fn what_comes_between_git_and_keyfob() {
     assert_eq!(
         patient.complaints_after(environment, "--offline"),
         [
-            "doubt git https://git.example: http.extraheader in command line: sends a credential of its own, which goes before keyfob's",
+            "warn git https://git.example: http.extraheader in command line: sends a credential of its own, which goes before keyfob's",
             "-> it comes from the environment: GIT_CONFIG_COUNT, GIT_CONFIG_PARAMETERS",
         ]
     );
@@ -678,7 +680,7 @@ impl Cluster {
     fn complaints_after(&self, lines: &str) -> Vec<String> {
         let output = self.shell(&format!("{lines}\nkeyfob doctor --offline"));
         let all = complaints(&Output { stdout: self.0.plain(&output.stdout), ..output });
-        assert_eq!(all[0], "doubt session lab: nobody is signed in");
+        assert_eq!(all[0], "warn session lab: nobody is signed in");
         all[2..].to_vec()
     }
 
@@ -710,7 +712,7 @@ fn what_kubectl_really_runs() {
     assert!(cluster.0.plain(&output).contains("ok     kubectl ada: runs KEYFOB\n"), "{output}");
     cluster.change(PROGRAM, "/nowhere/keyfob");
     cluster.assert_mended(
-        "bad kubectl ada: runs /nowhere/keyfob, which is not there",
+        "error kubectl ada: runs /nowhere/keyfob, which does not exist",
         "keyfob setup kubernetes --profile lab --user ada",
     );
 
@@ -718,7 +720,7 @@ fn what_kubectl_really_runs() {
     assert_eq!(
         cluster.complaint(),
         [
-            "bad kubectl ada: asks for the profile \"lap\", which there is not",
+            "error kubectl ada: asks for the profile \"lap\", which does not exist",
             "-> keyfob setup kubernetes --profile NAME --user ada",
         ]
     );
@@ -736,7 +738,7 @@ fn what_kubectl_really_runs() {
     let [complaint, remedy] = cluster.complaint();
     assert_eq!(
         complaint,
-        "doubt kubectl ada: runs KEYFOB with the configuration HOME/own.toml, which was not looked at"
+        "warn kubectl ada: runs KEYFOB with the configuration HOME/own.toml, which was not looked at"
     );
     let looked = cluster.shell(remedy.strip_prefix("$ ").unwrap()).stdout;
     assert!(cluster.0.plain(&looked).contains("ok     kubectl ada: runs KEYFOB\n"), "{looked}");
@@ -755,7 +757,7 @@ fn what_comes_between_kubectl_and_keyfob() {
         cluster.change("  user:\n", &format!("  user:\n    {key}\n"));
         let name = key.split(':').next().unwrap();
         cluster.assert_mended(
-            &format!("bad kubectl ada: the user \"ada\" has {what}"),
+            &format!("error kubectl ada: the user \"ada\" has {what}"),
             &format!("kubectl --kubeconfig=HOME/.kube/config config unset users.ada.{name}"),
         );
     }
@@ -763,7 +765,7 @@ fn what_comes_between_kubectl_and_keyfob() {
     let [complaint, remedy] = cluster.complaint();
     assert_eq!(
         complaint,
-        "bad kubectl ada: the user \"ada\" has an auth-provider, besides which kubectl takes no program"
+        "error kubectl ada: the user \"ada\" has an auth-provider, besides which kubectl takes no program"
     );
     let ran = cluster.shell(remedy.strip_prefix("-> first: ").unwrap());
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -778,14 +780,14 @@ fn a_kubeconfig_that_is_not_there_or_cannot_be_read() {
         ("/nowhere/config", "unset KUBECONFIG"),
     ] {
         let before = format!("export KUBECONFIG={list}");
-        let doubt = "doubt kubectl: KUBECONFIG names /nowhere/config, which is not there";
-        assert_eq!(cluster.complaints_after(&before), [doubt, &format!("$ {remedy}")]);
+        let warning = "warn kubectl: KUBECONFIG names /nowhere/config, which does not exist";
+        assert_eq!(cluster.complaints_after(&before), [warning, &format!("$ {remedy}")]);
         assert_eq!(cluster.complaints_after(&format!("{before}\n{remedy}")), [""; 0]);
     }
     let good = cluster.kubeconfig();
     cluster.write("users: 3\n");
     let [complaint, remedy] = cluster.complaint();
-    let failed = "bad kubectl: `kubectl --kubeconfig=HOME/.kube/config config view --output=json` failed: ";
+    let failed = "error kubectl: `kubectl --kubeconfig=HOME/.kube/config config view --output=json` failed: ";
     assert!(complaint.starts_with(failed), "{complaint}");
     assert_eq!(remedy, "-> correct the kubeconfig, or KUBECONFIG");
     cluster.write(&good);
@@ -797,12 +799,12 @@ fn which_az_comes_first() {
     let mut patient = Patient::well();
     patient.configure("[az]\nprofile = 'lab'\n");
     let remedy = "-> keyfob setup az FOLDER, and FOLDER before the others on PATH";
-    let none = "doubt az: [az] is configured, but there is none on PATH";
+    let none = "warn az: [az] is configured, but there is none on PATH";
     assert_eq!(patient.complaints("--offline"), [none, remedy]);
     let other = patient.path(".bin/az");
     fs::write(&other, "#!/bin/sh\n").unwrap();
     chmod(&other, 0o755);
-    let wrong = "doubt az: programs run HOME/.bin/az, which is not keyfob";
+    let wrong = "warn az: programs run HOME/.bin/az, which is not keyfob";
     assert_eq!(patient.complaints("--offline"), [wrong, remedy]);
     patient.follow("$ keyfob setup az HOME/tools");
     patient.first("PATH=$PATH:HOME/tools");
@@ -817,7 +819,7 @@ fn a_profile_alone_is_looked_at_with_what_asks_for_it() {
     );
     let subjects = |arguments: &str| {
         let complaints = patient.complaints(&format!("--offline {arguments}"));
-        let lines = complaints.iter().filter_map(|line| line.strip_prefix("doubt ")?.split(": ").next());
+        let lines = complaints.iter().filter_map(|line| line.strip_prefix("warn ")?.split(": ").next());
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(subjects("--profile gh"), ["session gh", "git https://git.example", "az"]);

@@ -93,14 +93,16 @@ fn broken_toml_is_named_with_its_line_and_no_secret_of_it_is_shown() {
         ("[profile.lab\n", 1),
     ] {
         let keyfob = Keyfob::new(env!("CARGO_BIN_EXE_keyfob")).config(toml);
-        for command in ["token", "status"] {
-            let output = silently(&keyfob, &[command]);
-            assert_eq!((output.code, output.stdout.as_str()), (Some(2), ""), "{toml}");
-            let said = stable(&keyfob, &output.stderr);
-            assert!(said.starts_with(&format!("error: HOME/config.toml:{line}: ")), "{said}");
-            assert_eq!(said.lines().count(), 1, "{said}");
-            assert!(!said.contains("hunter2"), "{said}");
-        }
+        let output = silently(&keyfob, &["token"]);
+        assert_eq!((output.code, output.stdout.as_str()), (Some(2), ""), "{toml}");
+        let said = stable(&keyfob, &output.stderr);
+        assert!(said.starts_with(&format!("error: HOME/config.toml:{line}: ")), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        // What is wrong with the file is an error, what is wrong with a profile its line.
+        let status = silently(&keyfob, &["status"]);
+        let status = stable(&keyfob, &(status.stdout + &status.stderr));
+        assert!(status.contains(&format!(": HOME/config.toml:{line}: ")), "{status}");
+        assert!(!(said + &status).contains("hunter2"), "{status}");
     }
 }
 
@@ -350,6 +352,22 @@ fn every_other_mistake_in_the_configuration_is_named() {
     assert_failed(&keyfob, &silently(&keyfob, &["token"]), 2, error);
 }
 
+/// Which callers there are is known where a host is looked up.
+#[test]
+fn a_caller_in_hosts_that_does_not_exist_is_named_with_its_line() {
+    let keyfob = Keyfob::new(env!("CARGO_BIN_EXE_keyfob"));
+    keyfob.write_config(
+        "[profile.lab]\n[hosts]\n'https://a.example' = 'lab'\n\
+         'https://b.example' = { profile = 'lab', callers = ['dokcer'] }\n",
+    );
+    let error = "HOME/config.toml:4: `callers` cannot be \"dokcer\"; known are `git`\n";
+    let output = keyfob.run_with_input(["git", "get"], "protocol=https\nhost=a.example\n");
+    assert_failed(&keyfob, &output, 2, &format!("error: {error}"));
+    let doctor = silently(&keyfob, &["doctor", "--offline"]);
+    let said = doctor.stdout.replace(&keyfob.home().display().to_string(), "HOME");
+    assert!(doctor.code == Some(1) && said.contains(error), "{doctor:?}");
+}
+
 #[test]
 fn every_mistake_in_hosts_is_named() {
     let keyfob = Keyfob::new(env!("CARGO_BIN_EXE_keyfob"));
@@ -388,6 +406,7 @@ fn every_mistake_in_hosts_is_named() {
             "'https://git.example.com' = { profile = 'lab', username = 'a:b' }",
             "HOME/config.toml:3: `username` is empty, or holds a colon or a control character\n",
         ),
+        ("'https://git.example.com' = { profile = 'lab', callers = [] }", "HOME/config.toml:3: `callers` is empty\n"),
         (
             "'https://git.example.com' = 'lab'\n'https://git.example.com:443' = 'lab'",
             "HOME/config.toml:4: `hosts`: \"https://git.example.com:443\" is there twice\n",

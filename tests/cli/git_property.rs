@@ -215,6 +215,7 @@ fn taken_for(request: &[u8]) -> Option<String> {
     static RULES: LazyLock<Vec<HostRule>> = LazyLock::new(|| {
         let rule = |pattern: &&str| HostRule {
             pattern: HostPattern::parse(pattern).unwrap(),
+            callers: None,
             profile: (*pattern).to_owned(),
             auth: None,
             username: None,
@@ -222,7 +223,7 @@ fn taken_for(request: &[u8]) -> Option<String> {
         MAPPED.iter().map(rule).collect()
     });
     let request = Request::parse(request)?;
-    hosts::find(&RULES, &request.target).map(|rule| rule.profile.clone())
+    hosts::find(&RULES, &request.target, "git").map(|rule| rule.profile.clone())
 }
 
 #[test]

@@ -197,6 +197,20 @@ fn what_stands_in_the_way_is_named_and_nothing_is_changed() {
 }
 
 #[test]
+fn a_host_of_other_callers_is_not_made_gits() {
+    let home = Home::new(None);
+    home.0.write_config(
+        "[profile.gh]\nprovider = 'github'\nclient-id = 'c'\n\
+         [hosts]\n'https://ghcr.io' = { profile = 'gh', callers = ['docker'] }\n",
+    );
+    let untouched = home.files();
+    let refused = home.run(&["setup", "git", "--yes", "--profile", "gh", "https://ghcr.io"]);
+    let error = "error: https://ghcr.io is in [hosts] already, but not for git\nhint: add \"git\" to its `callers`\n";
+    assert_eq!((refused.code, refused.stderr.as_str()), (Some(2), error));
+    assert_eq!(home.files(), untouched);
+}
+
+#[test]
 fn what_would_interfere_is_noted() {
     for (git, note) in [
         (

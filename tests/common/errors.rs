@@ -5,8 +5,10 @@
 //! `LOGIN` for the environment and command that sign in.
 
 use std::ops::Deref;
-use std::process::{Command, Stdio};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{self, Command, ExitStatus, Stdio};
 
+use assert_cmd::assert::OutputAssertExt as _;
 use keyfob_test_support::provider::{Auto, Options};
 use keyfob_test_support::{Keyfob, Output};
 
@@ -59,8 +61,13 @@ pub fn silently(keyfob: &Keyfob, args: &[&str]) -> Output {
 
 #[track_caller]
 pub fn assert_failed(keyfob: &Keyfob, output: &Output, code: i32, stderr: &str) {
-    assert_eq!(stable(keyfob, &output.stderr), stderr);
-    assert_eq!((output.code, output.stdout.as_str()), (Some(code), ""));
+    let said = process::Output {
+        // A wait status has the exit code in its second byte.
+        status: ExitStatus::from_raw(output.code.expect("an exit code") << 8),
+        stdout: output.stdout.clone().into(),
+        stderr: stable(keyfob, &output.stderr).into(),
+    };
+    said.assert().code(code).stdout("").stderr(stderr.to_owned());
     assert!(stderr.lines().count() <= 2, "more than two lines");
 }
 

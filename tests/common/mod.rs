@@ -33,6 +33,12 @@ pub const LAB: &str = "[profile.lab]\nissuer = 'ISSUER'\nclient-id = 'keyfob'\n"
 /// The program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_keyfob");
 
+/// The example `demo`, which cargo builds with all tests, but not with one test program alone.
+pub fn demo() -> Result<PathBuf, &'static str> {
+    let folder = Path::new(PROGRAM).with_file_name("examples");
+    Some(folder.join("demo")).filter(|demo| demo.is_file()).ok_or("cargo has not built the example `demo`")
+}
+
 /// A provider, and a keyfob whose configuration knows it.
 pub struct Scene {
     pub idp: Provider,

@@ -262,7 +262,7 @@ fn a_refusal_is_remembered_for_half_a_minute() {
     assert_eq!(answer, refusal(&scene));
     assert_eq!(scene.idp.count("device"), 1);
 
-    scene.change(|session| session["refusal"]["at_ms"] = json!((now() - 31) * 1000));
+    scene.change(|session| session["refused"]["at_ms"] = json!((now() - 31) * 1000));
     scene.idp.auto(Auto::Approve);
     token(&scene.prompting(["token"]));
     assert_eq!(scene.idp.count("device"), 2);
@@ -278,7 +278,7 @@ fn how_long_a_refusal_is_remembered_is_the_profiles_to_say() {
     for (seconds_ago, asked) in [(599, 1), (601, 2)] {
         scene.change(|session| {
             let at_ms = (now() - seconds_ago) * 1000;
-            session["refusal"]["at_ms"] = json!(at_ms);
+            session["refused"]["at_ms"] = json!(at_ms);
         });
         assert_eq!(scene.prompting(["token"]).code, Some(4));
         assert_eq!(scene.idp.count("device"), asked, "{seconds_ago} s after it");
@@ -295,8 +295,8 @@ fn a_refusal_by_a_clock_that_was_put_back_is_one_to_those_who_wait() {
     let waiter = scene.start(["token"]);
     waiter.code();
     scene.change(|session| {
-        session["pending"] = json!(null);
-        session["refusal"] = json!({ "at_ms": (now() - 3600) * 1000, "message": "the sign-in was refused (no)" });
+        session["sign_in"] = json!(null);
+        session["refused"] = json!({ "at_ms": (now() - 3600) * 1000, "message": "the sign-in was refused (no)" });
     });
     let output = waiter.finish();
     assert_eq!(output.code, Some(4), "{output:?}");
@@ -312,7 +312,7 @@ fn a_refusal_from_the_future_is_not_remembered() {
     assert_eq!(scene.prompting(["token"]).code, Some(4));
 
     // The clock was wrong, and has been put right since.
-    scene.change(|session| session["refusal"]["at_ms"] = json!((now() + 3600) * 1000));
+    scene.change(|session| session["refused"]["at_ms"] = json!((now() + 3600) * 1000));
     scene.idp.auto(Auto::Approve);
     token(&scene.prompting(["token"]));
     scene.assert_proper();

@@ -369,7 +369,7 @@ fn past_refresh_in_a_token_is_renewed_but_a_failure_keeps_the_old_one() {
     assert_eq!(scene.token(), first);
     assert_eq!(scene.idp.count("token:refresh_token"), 0);
 
-    // LastError of any kind: the old one, and no second attempt for a while.
+    // Trouble of any kind: the old one, and no second attempt for a while.
     due(&scene);
     scene.idp.always(Endpoint::Token, Reply::empty(503));
     assert_eq!((scene.token(), scene.token()), (first.clone(), first.clone()));
@@ -380,6 +380,7 @@ fn past_refresh_in_a_token_is_renewed_but_a_failure_keeps_the_old_one() {
         assert_eq!(scene.token(), first);
     }
     assert_eq!(scene.idp.count("token:refresh_token"), 3);
+    scene.change(|session| session["last_error"] = Value::Null);
 
     // While another renews it, nobody waits.
     scene.idp.always(Endpoint::Token, Reply::Real);
@@ -551,7 +552,7 @@ fn ctrl_c_is_no_expiry_and_no_refusal() {
     terminal.wait_for(&code, SOON);
     terminal.interrupt();
     assert_eq!(terminal.wait().signal, Some(2));
-    assert_eq!(scene.session()["refusal"], Value::Null);
+    assert_eq!(scene.session()["refused"], Value::Null);
     // The code is still good, for whoever comes next.
     let next = scene.start(["login"]);
     assert_eq!(next.code(), code);

@@ -423,12 +423,12 @@ fn intervals_and_expiries_stay_within_reason() {
         let began = now();
         let caller = scene.start(["login"]);
         caller.code();
-        let pending = &scene.session()["pending"];
-        assert_eq!(pending["interval"], interval, "{value}");
+        let pending = &scene.session()["sign_in"];
+        assert_eq!(pending["flow"]["interval"], interval, "{value}");
         let expires_at = pending["expires_at"].as_i64().unwrap();
         assert!((began + life..=now() + life).contains(&expires_at), "{value}: {expires_at}");
         caller.kill();
-        scene.change(|session| session["pending"] = json!(null));
+        scene.change(|session| session["sign_in"] = json!(null));
     }
 
     // A token's life is the provider's to say, as long as it says a time.
@@ -438,7 +438,7 @@ fn intervals_and_expiries_stay_within_reason() {
         (json!(99_999_999_999_u64), 99_999_999_999_u64),
         (json!(-1), 3600),
         (json!("NaN"), 3600),
-        // HandedOut out though it ends within the second.
+        // Handed out though it ends within the second.
         (json!(0.5), 1),
         (json!(1e-9), 1),
     ] {

@@ -145,12 +145,12 @@ fn doctor_warns_of_it_and_signing_out_leaves_no_lock_behind() {
     need_strace!();
     let scene = Scene::signed_in();
     let output = scene.run("never", &["doctor", "--offline"]);
-    let doubt = format!(
-        "doubt  cache: the file system has no locks; they are kept in {}, which other machines do not see\n       \
+    let warning = format!(
+        "warn   cache: the file system has no locks; they are kept in {}, which other machines do not see\n       \
          -> set KEYFOB_CACHE_DIR to a folder on a local disk\n",
         local_folder().display()
     );
-    assert!(output.stdout.contains(&doubt), "{output:?}");
+    assert!(output.stdout.contains(&warning), "{output:?}");
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
     let with_locks = scene.silently(["doctor", "--offline"]).stdout;
     assert!(!with_locks.contains("no locks"), "{with_locks}");

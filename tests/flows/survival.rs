@@ -6,9 +6,6 @@
 //! at once (rotation) and ends the session if it sees it again; those are counted apart. What was written and not yet
 //! renamed, the next call finds.
 
-#[path = "../../benches/faults/kills.rs"]
-mod kills;
-
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -393,17 +390,4 @@ fn what_was_not_wholly_written_or_is_not_ours_is_not_taken_for_a_session() {
         assert!(!temporary.exists());
     }
     scene.assert_proper();
-}
-
-/// A small part of what `cargo bench --bench faults` does.
-#[test]
-fn forty_kills_at_random_moments_lose_no_session() {
-    let seed = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
-    println!("seed: {seed}");
-    let rows = kills::run(40, seed);
-    println!("{rows:#?}");
-    assert_eq!(rows.iter().map(|row| row.kills).sum::<usize>(), 40);
-    for row in rows {
-        assert_eq!(row.lost, Vec::<String>::new(), "{} (seed {seed})", row.name);
-    }
 }

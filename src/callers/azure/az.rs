@@ -4,17 +4,12 @@
 use super::clouds::Cloud;
 use super::line::{Flag, Line, Takes};
 use super::output::Output;
-use super::{Asked, FLAGS, end, profile, report, signed_out, token, too_late};
+use super::{FLAGS, end, token, too_late, want};
 use crate::arguments::{Arguments, Grammar, Rest};
-use crate::callers::Caller;
-use crate::clock::Timestamp;
-use crate::config::{Az, Profile};
+use crate::callers::{Ask, Caller, Described, Io, Link, Outcome, Want, What};
 use crate::failure::{Exit, Failure};
-use crate::session::Account;
-use crate::store::Store;
 use crate::text::one_line;
 use crate::zone;
-use anyhow::Result;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -27,8 +22,9 @@ const NO_SUBSCRIPTION: &str = "N/A(tenant level account)";
 pub const CALLER: Caller = Caller {
     name: "az",
     alias: None,
-    program: Some("az"),
+    link: Some(Link { name: "az", grammar: None }),
     about: "Answer Azure SDKs, Terraform and scripts in place of the Azure CLI",
+    hosts: false,
     grammar: Grammar { flags: FLAGS, rest: Rest::Line("COMMAND", "An az command with its own flags") },
     after_help: "\
 Answered are: account get-access-token, account show, account list, version, cloud show (-o json|tsv|none, --query)
@@ -65,8 +61,8 @@ const LINE: &[Flag] = &[
 ];
 
 /// Answers one command.
-fn run(arguments: &Arguments) -> Result<()> {
-    let line = Line::read(arguments.rest(), LINE);
+fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
+    let line = Line::read(io.arguments.rest(), LINE);
     let answer = match &*line.command {
         "account get-access-token" => access_token,
         "account show" => show,
@@ -78,31 +74,48 @@ fn run(arguments: &Arguments) -> Result<()> {
             let text = format!(
                 "ERROR: keyfob answers {COMMANDS} in place of the Azure CLI; for {what} the real Azure CLI is needed.\n"
             );
-            return Err(report(2, text));
+            return io.complain(&text, 2);
         }
     };
     if let Some(mistake) = &line.mistake {
         let text =
             format!("ERROR: {}. For what keyfob does not know the real Azure CLI is needed.\n", one_line(mistake));
-        return Err(report(2, text));
+        return io.complain(&text, 2);
     }
-    let output = Output::new(line.one("output"), line.one("query"))
-        .map_err(|mistake| report(2, format!("ERROR: {}\n", one_line(&mistake))))?;
-    let text = answer(arguments, &line, &output).map_err(|error| failed(&error))?;
-    crate::callers::answer(text)
+    let output = match Output::new(line.one("output"), line.one("query")) {
+        Ok(output) => output,
+        Err(mistake) => return io.complain(&format!("ERROR: {}\n", one_line(&mistake)), 2),
+    };
+    match answer(&Asked { arguments: io.arguments, line: &line, output: &output, ask }) {
+        Ok(text) => io.answer(text),
+        Err(failure) => io.complain(&failed(&failure), 1),
+    }
+}
+
+/// A command that is understood, and what answers it.
+struct Asked<'a> {
+    arguments: &'a Arguments,
+    line: &'a Line,
+    output: &'a Output,
+    ask: &'a Ask<'a>,
+}
+
+impl Asked<'_> {
+    fn profile(&self, what: What<'_>) -> Result<Described, Failure> {
+        match (self.ask)(Want { what, ..want(self.arguments) }) {
+            Outcome::Profile(described) => Ok(described),
+            other => Err(other.failure()),
+        }
+    }
 }
 
 /// A failure as az writes it.
-fn failed(error: &anyhow::Error) -> anyhow::Error {
-    if let Some(login) = signed_out(error) {
-        return report(
-            1,
-            format!("ERROR: Please run 'az login' to setup account.\n{WITH_KEYFOB}{}\n", one_line(login)),
-        );
+fn failed(failure: &Failure) -> String {
+    if let Some(login) = failure.sign_in() {
+        return format!("ERROR: Please run 'az login' to setup account.\n{WITH_KEYFOB}{}\n", one_line(login));
     }
-    let hint = error.downcast_ref::<Failure>().and_then(|failure| failure.hint.as_ref());
-    let hint = hint.map(|hint| format!("{}\n", one_line(hint.text()))).unwrap_or_default();
-    report(1, format!("ERROR: {}\n{hint}", one_line(&format!("{error:#}"))))
+    let hint = failure.hint.as_ref().map(|hint| format!("{}\n", one_line(hint.text()))).unwrap_or_default();
+    format!("ERROR: {}\n{hint}", one_line(&failure.message))
 }
 
 #[derive(Serialize)]
@@ -120,84 +133,79 @@ struct Granted<'a> {
 }
 
 /// `account get-access-token`
-fn access_token(arguments: &Arguments, line: &Line, output: &Output) -> Result<String> {
-    let (tenant, subscription) = (line.one("tenant"), line.one("subscription"));
+fn access_token(asked: &Asked<'_>) -> Result<String, Failure> {
+    let (tenant, subscription) = (asked.line.one("tenant"), asked.line.one("subscription"));
     if tenant.is_some() && subscription.is_some() {
-        return Err(Failure::new(Exit::Failed, "Please specify only one of subscription and tenant, not both").into());
+        return Err(Failure::new(Exit::Failed, "Please specify only one of subscription and tenant, not both"));
     }
-    let (profile, az) = profile(arguments)?;
-    let scopes = scopes(line, Cloud::at(&profile.session.authority))?;
-    let asked = Asked { scopes, tenant: tenant.map(str::to_owned), claims: None };
-    let (credential, profile) = token(profile, asked)?;
+    let credential = token(asked.ask, Want { scopes: scopes(asked)?, tenant, ..want(asked.arguments) })?;
     let end = end(&credential);
-    let own = credential.tenant.as_deref().or(profile.tenant()).unwrap_or_default();
+    let own = credential.tenant.as_deref().unwrap_or_default();
     let local = zone::local(end).ok_or_else(too_late)?;
-    output.text(&Granted {
+    asked.output.text(&Granted {
         access_token: credential.token.expose(),
         // Six digits: one client's parser takes nothing else.
         expires_on_local: local + ".000000",
         expires_on: end.0,
         // Without a subscription az names the tenant in its place.
-        subscription: tenant.is_none().then(|| subscription.or(az.subscription.as_deref()).unwrap_or(own)),
+        subscription: tenant.is_none().then(|| subscription.or(credential.subscription.as_deref()).unwrap_or(own)),
         tenant: tenant.unwrap_or(own),
         token_type: "Bearer",
     })
 }
 
 /// The scopes that a token is asked for by: as they are, or by the name of a resource, which is not trimmed.
-fn scopes(line: &Line, cloud: &Cloud) -> Result<Vec<String>, Failure> {
+fn scopes(asked: &Asked<'_>) -> Result<Vec<String>, Failure> {
+    let line = asked.line;
     let scopes: Vec<String> = line.all("scope").map(str::to_owned).collect();
     if !scopes.is_empty() {
         return Ok(scopes);
     }
-    let resource = match (line.one("resource"), line.one("resource-type")) {
-        (Some(resource), _) => resource,
-        (None, kind) => cloud.resource(kind.unwrap_or("arm")).ok_or_else(|| {
-            let known = cloud.kinds().collect::<Vec<_>>().join(", ");
-            Failure::new(Exit::Failed, format!("--resource-type has to be one of {known}"))
-        })?,
-    };
+    if let Some(resource) = line.one("resource") {
+        return Ok(vec![format!("{resource}/.default")]);
+    }
+    let cloud = Cloud::at(&asked.profile(What::Profile)?.authority);
+    let resource = cloud.resource(line.one("resource-type").unwrap_or("arm")).ok_or_else(|| {
+        let known = cloud.kinds().collect::<Vec<_>>().join(", ");
+        Failure::new(Exit::Failed, format!("--resource-type has to be one of {known}"))
+    })?;
     Ok(vec![format!("{resource}/.default")])
 }
 
 /// `account show`
-fn show(arguments: &Arguments, _: &Line, output: &Output) -> Result<String> {
-    let (profile, az) = profile(arguments)?;
-    match account(&profile, &az, "environmentName")? {
-        Some(account) => output.text(&account),
-        None => Err(Failure::new(Exit::SignInNeeded, "nobody is signed in").run(profile.command("login")).into()),
-    }
+fn show(asked: &Asked<'_>) -> Result<String, Failure> {
+    asked.output.text(&account(&asked.profile(What::Account)?, "environmentName"))
 }
 
 /// `account list`
-fn list(arguments: &Arguments, _: &Line, output: &Output) -> Result<String> {
-    let (profile, az) = profile(arguments)?;
-    output.text(&account(&profile, &az, "cloudName")?.into_iter().collect::<Vec<_>>())
+fn list(asked: &Asked<'_>) -> Result<String, Failure> {
+    let accounts = match asked.profile(What::Account) {
+        Ok(described) => vec![account(&described, "cloudName")],
+        Err(failure) if failure.sign_in().is_some() => Vec::new(),
+        Err(failure) => return Err(failure),
+    };
+    asked.output.text(&accounts)
 }
 
 /// The account that is signed in, with its cloud under the name that a command has for it.
-fn account(profile: &Profile, az: &Az, cloud: &str) -> Result<Option<Value>> {
-    let Some(store) = Store::open()? else { return Ok(None) };
-    let session = store.session(&profile.session).session()?;
-    let Some(session) = session.filter(|session| session.signed_in(Timestamp::now())) else { return Ok(None) };
-    let Account { name, tenant, .. } = session.account.unwrap_or_default();
-    let tenant = tenant.as_deref().or(profile.tenant()).unwrap_or_default();
-    let subscription = az.subscription.as_deref();
-    Ok(Some(json!({
-        cloud: Cloud::at(&profile.session.authority).name,
+fn account(described: &Described, cloud: &str) -> Value {
+    let tenant = described.tenant.as_deref().unwrap_or_default();
+    let subscription = described.subscription.as_deref();
+    json!({
+        cloud: Cloud::at(&described.authority).name,
         "id": subscription.unwrap_or(tenant),
         "isDefault": true,
         "name": subscription.unwrap_or(NO_SUBSCRIPTION),
         "state": "Enabled",
         "tenantId": tenant,
-        "user": { "name": name, "type": "user" },
-    })))
+        "user": { "name": described.account.as_deref().unwrap_or_default(), "type": "user" },
+    })
 }
 
 /// `version`
-fn version(_: &Arguments, _: &Line, output: &Output) -> Result<String> {
+fn version(asked: &Asked<'_>) -> Result<String, Failure> {
     let extensions = json!({});
-    output.text(&json!({
+    asked.output.text(&json!({
         "azure-cli": VERSION,
         "azure-cli-core": VERSION,
         "azure-cli-telemetry": "1.1.0",
@@ -206,11 +214,10 @@ fn version(_: &Arguments, _: &Line, output: &Output) -> Result<String> {
 }
 
 /// `cloud show`
-fn cloud(arguments: &Arguments, _: &Line, output: &Output) -> Result<String> {
-    let (profile, _) = profile(arguments)?;
-    let authority = &profile.session.authority;
-    let cloud = Cloud::at(authority);
-    output.text(&json!({
+fn cloud(asked: &Asked<'_>) -> Result<String, Failure> {
+    let authority = asked.profile(What::Profile)?.authority;
+    let cloud = Cloud::at(&authority);
+    asked.output.text(&json!({
         "endpoints": {
             "activeDirectory": authority,
             "activeDirectoryGraphResourceId": cloud.resource("aad-graph"),
@@ -223,4 +230,183 @@ fn cloud(arguments: &Arguments, _: &Line, output: &Output) -> Result<String> {
         "name": cloud.name,
         "profile": "latest",
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::callers::seam::tests::{Given, credential, run};
+    use crate::callers::{Credential, Kind, Whose};
+
+    const CLOUD: &str = "https://login.microsoftonline.us";
+
+    /// A profile of a national cloud.
+    fn described() -> Described {
+        Described { authority: CLOUD.to_owned(), tenant: Some("t1".to_owned()), ..Described::default() }
+    }
+
+    fn said(words: &str, ask: &Ask<'_>) -> (u8, String, String) {
+        run(&CALLER, &words.split(' ').collect::<Vec<_>>(), Given::default(), ask)
+    }
+
+    fn answered(words: &str, ask: &Ask<'_>) -> String {
+        let (code, stdout, stderr) = said(words, ask);
+        assert_eq!((code, stderr.as_str()), (0, ""), "{words}");
+        stdout
+    }
+
+    #[test]
+    fn a_token_is_asked_for_by_scope_resource_or_kind_of_resource() {
+        for (flags, scopes, tenant) in [
+            ("--scope a b", &["a", "b"][..], None),
+            ("--scope a --resource r", &["a"], None),
+            (
+                "--resource https://graph.microsoft.com/ --tenant t2",
+                &["https://graph.microsoft.com//.default"],
+                Some("t2"),
+            ),
+            ("--resource-type ms-graph", &["https://graph.microsoft.us//.default"], None),
+            ("-o json", &["https://management.core.usgovcloudapi.net//.default"], None),
+        ] {
+            let ask = |want: Want<'_>| {
+                if want.what == What::Profile {
+                    return Outcome::Profile(described());
+                }
+                assert!(matches!(want.whose, Whose::Az(_)));
+                assert_eq!((want.what, want.kind, want.min_life), (What::Token, Kind::Access, Some(600)));
+                assert_eq!(want.no_prompt, Some("the caller of az and azd cannot show one"));
+                assert_eq!((want.scopes, want.tenant), (scopes.iter().map(ToString::to_string).collect(), tenant));
+                Outcome::Credential(credential("t"))
+            };
+            answered(&format!("account get-access-token {flags}"), &ask);
+        }
+    }
+
+    #[test]
+    fn the_token_is_literally_this() {
+        let ask = |subscription: Option<&str>| {
+            let subscription = subscription.map(str::to_owned);
+            move |_: Want<'_>| {
+                let subscription = subscription.clone();
+                Outcome::Credential(Credential { tenant: Some("t1".to_owned()), subscription, ..credential("abc") })
+            }
+        };
+        let local = zone::local(crate::clock::Timestamp(1_795_384_800)).unwrap();
+        let text = |subscription: &str, tenant: &str| {
+            format!(
+                "{{\"accessToken\":\"abc\",\"expiresOn\":\"{local}.000000\",\"expires_on\":1795384800,{subscription}\
+                 \"tenant\":\"{tenant}\",\"tokenType\":\"Bearer\"}}\n"
+            )
+        };
+        let get = "account get-access-token --scope s";
+        assert_eq!(answered(get, &ask(None)), text("\"subscription\":\"t1\",", "t1"));
+        assert_eq!(answered(get, &ask(Some("sub"))), text("\"subscription\":\"sub\",", "t1"));
+        let named = answered(&format!("{get} --subscription mine"), &ask(Some("sub")));
+        assert_eq!(named, text("\"subscription\":\"mine\",", "t1"));
+        assert_eq!(answered(&format!("{get} --tenant t2"), &ask(Some("sub"))), text("", "t2"));
+        assert_eq!(answered(&format!("{get} --query accessToken -o tsv"), &ask(None)), "abc\n");
+    }
+
+    #[test]
+    fn the_account_is_shown_and_listed() {
+        let ask = |subscription: Option<&'static str>| {
+            move |want: Want<'_>| {
+                assert_eq!(want.what, What::Account);
+                let (account, subscription) = (Some("ada".to_owned()), subscription.map(str::to_owned));
+                Outcome::Profile(Described { account, subscription, ..described() })
+            }
+        };
+        let shown = |id: &str, name: &str| {
+            format!(
+                "\"id\":\"{id}\",\"isDefault\":true,\"name\":\"{name}\",\"state\":\"Enabled\",\"tenantId\":\"t1\",\
+                 \"user\":{{\"name\":\"ada\",\"type\":\"user\"}}}}"
+            )
+        };
+        let tenant = shown("t1", "N/A(tenant level account)");
+        assert_eq!(
+            answered("account show", &ask(None)),
+            format!("{{\"environmentName\":\"AzureUSGovernment\",{tenant}\n")
+        );
+        assert_eq!(
+            answered("account list", &ask(Some("sub"))),
+            format!("[{{\"cloudName\":\"AzureUSGovernment\",{}]\n", shown("sub", "sub"))
+        );
+    }
+
+    #[test]
+    fn signed_out_is_said_in_az_own_words() {
+        let nobody = |_: Want<'_>| {
+            Outcome::Failed(Failure::new(Exit::SignInNeeded, "nobody is signed in").run("keyfob login azure"))
+        };
+        let words = "ERROR: Please run 'az login' to setup account.\nWith keyfob: keyfob login azure\n".to_owned();
+        assert_eq!(said("account show", &nobody), (1, String::new(), words.clone()));
+        assert_eq!(said("account get-access-token", &nobody), (1, String::new(), words));
+        assert_eq!(answered("account list", &nobody), "[]\n");
+    }
+
+    #[test]
+    fn any_other_failure_is_exit_1() {
+        let hint = |_: Want<'_>| Outcome::Misconfigured(Failure::usage("no profile\nhere").hint("add one"));
+        let words = "ERROR: no profile here\nadd one\n".to_owned();
+        for command in ["account list", "account show", "account get-access-token", "cloud show"] {
+            assert_eq!(said(command, &hint), (1, String::new(), words.clone()), "{command}");
+        }
+        let bare = |_: Want<'_>| Outcome::Failed(Failure::new(Exit::Unreachable, "out of reach"));
+        assert_eq!(said("account show", &bare), (1, String::new(), "ERROR: out of reach\n".to_owned()));
+    }
+
+    #[test]
+    fn what_az_would_refuse_is_refused_before_anything_is_asked() {
+        let never = |want: Want<'_>| panic!("{want:?}");
+        for (words, code, stderr) in [
+            (
+                "login",
+                2,
+                "ERROR: keyfob answers account get-access-token, account show, account list, version and cloud show in \
+                 place of the Azure CLI; for 'login' the real Azure CLI is needed.\n",
+            ),
+            (
+                "--debug",
+                2,
+                "ERROR: keyfob answers account get-access-token, account show, account list, version and cloud show in \
+                 place of the Azure CLI; for this the real Azure CLI is needed.\n",
+            ),
+            (
+                "version --nonsense",
+                2,
+                "ERROR: unrecognized arguments: --nonsense. For what keyfob does not know the real Azure CLI is needed.\n",
+            ),
+            (
+                "version -o table",
+                2,
+                "ERROR: argument --output: keyfob's az answers json, tsv and none, not \"table\"\n",
+            ),
+            (
+                "account get-access-token -t a -s b",
+                1,
+                "ERROR: Please specify only one of subscription and tenant, not both\n",
+            ),
+        ] {
+            assert_eq!(said(words, &never), (code, String::new(), stderr.to_owned()), "{words}");
+        }
+        let unknown = said("account get-access-token --resource-type x", &|_| Outcome::Profile(described()));
+        assert_eq!((unknown.0, &*unknown.1), (1, ""));
+        assert!(unknown.2.starts_with("ERROR: --resource-type has to be one of "), "{}", unknown.2);
+    }
+
+    #[test]
+    fn version_and_cloud_are_known_without_a_sign_in() {
+        let version = answered("version", &|want| panic!("{want:?}"));
+        let modules = "\"azure-cli-core\":\"2.91.0\",\"azure-cli-telemetry\":\"1.1.0\",\"extensions\":{}";
+        assert_eq!(version, format!("{{\"azure-cli\":\"2.91.0\",{modules}}}\n"));
+        let ask = |want: Want<'_>| {
+            assert_eq!(want.what, What::Profile);
+            Outcome::Profile(described())
+        };
+        let cloud: Value = serde_json::from_str(&answered("cloud show", &ask)).unwrap();
+        assert_eq!(cloud["name"], "AzureUSGovernment");
+        assert_eq!(cloud["endpoints"]["activeDirectory"], CLOUD);
+        assert_eq!(cloud["endpoints"]["management"], "https://management.core.usgovcloudapi.net/");
+        assert_eq!(cloud["endpoints"]["resourceManager"], "https://management.usgovcloudapi.net/");
+    }
 }

@@ -2,12 +2,11 @@
 //! <https://learn.microsoft.com/azure/developer/azure-developer-cli/reference#azd-auth-token>
 
 use super::line::{Flag, Line, Takes};
-use super::{Asked, FLAGS, end, profile, report, signed_out, token, too_late};
+use super::{FLAGS, end, token, too_late, want};
 use crate::arguments::{Arguments, Grammar, Rest};
-use crate::callers::Caller;
+use crate::callers::{Ask, Caller, Io, Link, Want};
 use crate::failure::Failure;
 use crate::text::one_line;
-use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde::Serialize;
@@ -16,8 +15,9 @@ use serde::Serialize;
 pub const CALLER: Caller = Caller {
     name: "azd",
     alias: None,
-    program: Some("azd"),
+    link: Some(Link { name: "azd", grammar: None }),
     about: "Answer Azure SDKs in place of the Azure Developer CLI",
+    hosts: false,
     grammar: Grammar { flags: FLAGS, rest: Rest::Line("COMMAND", "An azd command with its own flags") },
     after_help: "\
 Answered is: auth token (--output json|none, --scope, --tenant-id, --claims)
@@ -41,14 +41,14 @@ const LINE: &[Flag] = &[
 ];
 
 /// Answers one command.
-fn run(arguments: &Arguments) -> Result<()> {
-    let line = Line::read(arguments.rest(), LINE);
+fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
+    let line = Line::read(io.arguments.rest(), LINE);
     if line.command != "auth token" {
         let what = if line.command.is_empty() { "this".to_owned() } else { format!("'{}'", one_line(&line.command)) };
         let text = format!(
             "ERROR: keyfob answers auth token in place of the Azure Developer CLI; for {what} the real azd is needed.\n"
         );
-        return Err(report(2, text));
+        return io.complain(&text, 2);
     }
     let mistake = line.mistake.clone().or_else(|| match line.one("output") {
         None | Some("json" | "none") => None,
@@ -56,11 +56,13 @@ fn run(arguments: &Arguments) -> Result<()> {
     });
     if let Some(mistake) = mistake {
         let text = format!("ERROR: {}. For what keyfob does not know the real azd is needed.\n", one_line(&mistake));
-        return Err(report(2, text));
+        return io.complain(&text, 2);
     }
     let json = line.one("output") == Some("json");
-    let text = access_token(arguments, &line, json).map_err(|error| failed(&error, json))?;
-    crate::callers::answer(text)
+    match access_token(io.arguments, &line, json, ask) {
+        Ok(text) => io.answer(text),
+        Err(failure) => io.complain(&failed(&failure, json), 1),
+    }
 }
 
 #[derive(Serialize)]
@@ -70,20 +72,17 @@ struct Token<'a> {
     expires_on: String,
 }
 
-fn access_token(arguments: &Arguments, line: &Line, json: bool) -> Result<String> {
-    let (profile, _) = profile(arguments)?;
-    let asked = Asked {
-        scopes: line.all("scope").map(str::to_owned).collect(),
-        tenant: line.one("tenant").map(str::to_owned),
-        claims: line.one("claims").map(claims).transpose()?,
-    };
-    let (credential, _) = token(profile, asked)?;
+fn access_token(arguments: &Arguments, line: &Line, json: bool, ask: &Ask<'_>) -> Result<String, Failure> {
+    let claims = line.one("claims").map(claims).transpose()?;
+    let scopes = line.all("scope").map(str::to_owned).collect();
+    let (tenant, claims) = (line.one("tenant"), claims.as_deref());
+    let credential = token(ask, Want { scopes, tenant, claims, ..want(arguments) })?;
     let token = credential.token.expose();
     if !json {
         return Ok(format!("{token}\n"));
     }
     let expires_on = end(&credential).rfc3339().ok_or_else(too_late)?;
-    Ok(serde_json::to_string(&Token { token, expires_on })? + "\n")
+    Ok(serde_json::to_string(&Token { token, expires_on }).expect("strings always serialize") + "\n")
 }
 
 /// A claims challenge: JSON in either alphabet of base64, padded or not.
@@ -98,31 +97,126 @@ fn claims(given: &str) -> Result<String, Failure> {
 #[derive(Serialize)]
 struct Problem<'a> {
     error: &'a str,
-    message: String,
+    message: &'a str,
     suggestion: &'a str,
 }
 
 /// A failure as azd writes it.
-fn failed(error: &anyhow::Error, json: bool) -> anyhow::Error {
-    let login = signed_out(error).map(one_line);
-    let hint =
-        error.downcast_ref::<Failure>().and_then(|failure| failure.hint.as_ref()).map(|hint| one_line(hint.text()));
-    let (kind, message) = match &login {
-        Some(_) => ("not_logged_in", "not logged in, run `azd auth login` to login".to_owned()),
-        None => ("failed", one_line(&format!("{error:#}"))),
+fn failed(failure: &Failure, json: bool) -> String {
+    let (error, message, suggestion) = match failure.sign_in() {
+        Some(login) => (
+            "not_logged_in",
+            "not logged in, run `azd auth login` to login".to_owned(),
+            format!("with keyfob: {}", one_line(login)),
+        ),
+        None => (
+            "failed",
+            one_line(&failure.message),
+            failure.hint.as_ref().map(|hint| one_line(hint.text())).unwrap_or_default(),
+        ),
     };
-    let suggestion = login.map(|login| format!("with keyfob: {login}")).or(hint).unwrap_or_default();
-    if !json {
-        let suggestion = if suggestion.is_empty() { suggestion } else { format!("{suggestion}\n") };
-        return report(1, format!("ERROR: {message}\n{suggestion}"));
+    let message = format!("ERROR: {message}");
+    if json {
+        let problem = Problem { error, message: &message, suggestion: &suggestion };
+        return serde_json::to_string(&problem).expect("strings always serialize") + "\n";
     }
-    let problem = Problem { error: kind, message: format!("ERROR: {message}"), suggestion: &suggestion };
-    report(1, serde_json::to_string(&problem).unwrap_or_default() + "\n")
+    if suggestion.is_empty() { format!("{message}\n") } else { format!("{message}\n{suggestion}\n") }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::callers::seam::tests::{Given, credential, run};
+    use crate::callers::{Credential, Outcome};
+    use crate::failure::Exit;
+
+    fn said(words: &str, ask: &Ask<'_>) -> (u8, String, String) {
+        run(&CALLER, &words.split(' ').collect::<Vec<_>>(), Given::default(), ask)
+    }
+
+    #[test]
+    fn the_token_is_literally_this() {
+        let ask = |want: Want<'_>| {
+            assert_eq!((want.tenant, want.claims), (Some("t2"), Some("{}")));
+            assert_eq!(want.scopes, ["a", "b"]);
+            Outcome::Credential(credential("abc"))
+        };
+        let words = "auth token --scope a --scope b --tenant-id t2 --claims e30=";
+        assert_eq!(said(words, &ask), (0, "abc\n".to_owned(), String::new()));
+        let json = "{\"token\":\"abc\",\"expiresOn\":\"2026-11-22T22:00:00Z\"}\n".to_owned();
+        assert_eq!(said(&format!("{words} --output json"), &ask), (0, json, String::new()));
+    }
+
+    #[test]
+    fn a_token_without_an_end_is_given_one() {
+        let ask = |_: Want<'_>| Outcome::Credential(Credential { expires_at: None, ..credential("abc") });
+        let before = crate::clock::Timestamp::now();
+        let (_, stdout, _) = said("auth token -o json", &ask);
+        let ends = [before, crate::clock::Timestamp::now()].map(|now| now.plus(3600).rfc3339().unwrap());
+        assert!(ends.iter().any(|end| stdout.contains(end)) || stdout > ends[0], "{stdout} {ends:?}");
+    }
+
+    #[test]
+    fn a_failure_is_said_in_azd_own_words() {
+        let nobody = |_: Want<'_>| {
+            Outcome::Failed(Failure::new(Exit::SignInNeeded, "nobody is signed in").run("keyfob login azure"))
+        };
+        let broken = |_: Want<'_>| Outcome::Misconfigured(Failure::usage("no profile\nhere").hint("add one"));
+        let bare = |_: Want<'_>| Outcome::Failed(Failure::new(Exit::Unreachable, "out of reach"));
+        let asks: [(&Ask<'_>, &str, &str); 3] = [
+            (
+                &nobody,
+                "{\"error\":\"not_logged_in\",\"message\":\"ERROR: not logged in, run `azd auth login` to login\",\
+                 \"suggestion\":\"with keyfob: keyfob login azure\"}\n",
+                "ERROR: not logged in, run `azd auth login` to login\nwith keyfob: keyfob login azure\n",
+            ),
+            (
+                &broken,
+                "{\"error\":\"failed\",\"message\":\"ERROR: no profile here\",\"suggestion\":\"add one\"}\n",
+                "ERROR: no profile here\nadd one\n",
+            ),
+            (
+                &bare,
+                "{\"error\":\"failed\",\"message\":\"ERROR: out of reach\",\"suggestion\":\"\"}\n",
+                "ERROR: out of reach\n",
+            ),
+        ];
+        for (ask, json, text) in asks {
+            assert_eq!(said("auth token -o json", ask), (1, String::new(), json.to_owned()));
+            assert_eq!(said("auth token", ask), (1, String::new(), text.to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_azd_would_refuse_is_refused_before_anything_is_asked() {
+        let never = |want: Want<'_>| panic!("{want:?}");
+        for (words, code, stderr) in [
+            (
+                "init",
+                2,
+                "ERROR: keyfob answers auth token in place of the Azure Developer CLI; for 'init' the real azd is needed.\n",
+            ),
+            (
+                "--debug",
+                2,
+                "ERROR: keyfob answers auth token in place of the Azure Developer CLI; for this the real azd is needed.\n",
+            ),
+            (
+                "auth token --nonsense",
+                2,
+                "ERROR: unrecognized arguments: --nonsense. For what keyfob does not know the real azd is needed.\n",
+            ),
+            (
+                "auth token -o yaml",
+                2,
+                "ERROR: argument --output: keyfob's azd answers json and none, not \"yaml\". For what keyfob does not know \
+                 the real azd is needed.\n",
+            ),
+            ("auth token --claims x", 1, "ERROR: --claims has to be a JSON object in base64\n"),
+        ] {
+            assert_eq!(said(words, &never), (code, String::new(), stderr.to_owned()), "{words}");
+        }
+    }
 
     #[test]
     fn claims_come_in_either_base64() {

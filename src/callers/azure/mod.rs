@@ -16,20 +16,18 @@ mod clouds;
 mod line;
 mod output;
 
-use crate::acquire::{Credential, Requester, Want, acquire};
+use super::{Ask, Credential, Kind, Outcome, Requester, Want, Whose};
 use crate::arguments::Arguments;
 use crate::clock::Timestamp;
-use crate::config::{Az, KEYS, Key, Profile, Shape};
-use crate::failure::{Exit, Failure, Report};
-use crate::providers::TokenKind;
-use anyhow::Result;
+use crate::config::{KEYS, Key, Shape};
+use crate::failure::{Exit, Failure};
 use std::time::Duration;
 
 /// Least life of a token handed out, in seconds: below five minutes the SDKs ask again for every request.
 const MIN_LIFE: u64 = 600;
 
 /// How long a caller waits: the shortest limit that any of them has is ten seconds, and then it hears no reason.
-const PATIENCE: Duration = Duration::from_secs(8);
+const TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The life told of a token that has no end, in seconds.
 const ENDLESS: u64 = 3600;
@@ -46,28 +44,22 @@ const PROFILE: &[Key] = &[Key {
     help: "Profile to use [default: `profile` in [az], or the only one of Entra]",
 }];
 
-/// What a caller wants a token for.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Asked {
-    /// Scopes; none means the profile's own.
-    scopes: Vec<String>,
-    /// Tenant; `None` means the profile's own.
-    tenant: Option<String>,
-    /// A claims challenge, as JSON.
-    claims: Option<String>,
+/// A token for whoever runs `az` or `azd`, from the cache or by a refresh.
+fn want(arguments: &Arguments) -> Want<'_> {
+    Want {
+        kind: Kind::Access,
+        min_life: Some(MIN_LIFE),
+        no_prompt: Some("the caller of az and azd cannot show one"),
+        timeout: Some(TIMEOUT),
+        ..Want::token(Whose::Az(arguments), Requester::Parent("an Azure SDK"))
+    }
 }
 
-/// Gets a token, from the cache or by a refresh.
-fn token(profile: Profile, asked: Asked) -> Result<(Credential, Profile)> {
-    let profile = profile.asking(asked.scopes, asked.tenant.as_deref())?;
-    let credential = acquire(&Want {
-        min_life: MIN_LIFE,
-        no_prompt: Some("the caller of az and azd cannot show one"),
-        claims: asked.claims.as_deref(),
-        timeout: Some(PATIENCE),
-        ..Want::of(&profile, TokenKind::Access, Requester::Parent("an Azure SDK"))
-    })?;
-    Ok((credential, profile))
+fn token(ask: &Ask<'_>, want: Want<'_>) -> Result<Credential, Failure> {
+    match ask(want) {
+        Outcome::Credential(credential) => Ok(credential),
+        other => Err(other.failure()),
+    }
 }
 
 /// When a token ends. For one that only revocation ends, callers still want a time.
@@ -77,20 +69,4 @@ fn end(credential: &Credential) -> Timestamp {
 
 fn too_late() -> Failure {
     Failure::new(Exit::Failed, "the token ends after the year 9999, which cannot be told")
-}
-
-/// The profile that answers, and what else `[az]` says.
-fn profile(arguments: &Arguments) -> Result<(Profile, Az)> {
-    Profile::for_az(&arguments.selection()?)
-}
-
-/// Whether what is missing is a sign-in, and the command for it.
-fn signed_out(error: &anyhow::Error) -> Option<&str> {
-    let failure = error.downcast_ref::<Failure>()?;
-    matches!(failure.exit, Exit::SignInNeeded).then_some(failure.hint.as_ref()?.text())
-}
-
-/// A failure in another program's words: nothing is added to them.
-fn report(code: u8, text: String) -> anyhow::Error {
-    Report { text, code }.into()
 }

@@ -1,10 +1,10 @@
 //! az's output: `-o json|tsv|none`, and `--query` in JMESPath.
 
-use anyhow::Result;
+use crate::failure::{Exit, Failure};
 use jmespath::ast::Ast;
-use jmespath::{Expression, Variable};
+use jmespath::{Expression, Rcvar, Variable};
 use serde::Serialize;
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 /// How an answer is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,22 +40,27 @@ impl Output {
     }
 
     /// The bytes for stdout. What a query does not find is nothing.
-    pub(super) fn text(&self, answer: &impl Serialize) -> Result<String> {
+    pub(super) fn text(&self, answer: &impl Serialize) -> Result<String, Failure> {
+        let failed = |error: &dyn Display| Failure::new(Exit::Failed, error.to_string());
         if self.format == Format::None {
             return Ok(String::new());
         }
-        let Some(query) = &self.query else {
-            return Ok(match self.format {
-                Format::Tsv => tsv(&Variable::from_serializable(answer)?, None),
-                _ => serde_json::to_string(answer)? + "\n",
-            });
-        };
-        let found = query.search(Variable::from_serializable(answer)?)?;
-        Ok(match self.format {
-            _ if found.is_null() => String::new(),
-            Format::Tsv => tsv(&found, columns(query.as_ast()).as_deref()),
-            _ => serde_json::to_string(&*found)? + "\n",
-        })
+        if self.query.is_none() && self.format == Format::Json {
+            return Ok(serde_json::to_string(answer).map_err(|e| failed(&e))? + "\n");
+        }
+        let mut found = Rcvar::new(Variable::from_serializable(answer).map_err(|e| failed(&e))?);
+        let mut order = None;
+        if let Some(query) = &self.query {
+            found = query.search(found).map_err(|e| failed(&e))?;
+            order = columns(query.as_ast());
+            if found.is_null() {
+                return Ok(String::new());
+            }
+        }
+        match self.format {
+            Format::Tsv => Ok(tsv(&found, order.as_deref())),
+            _ => Ok(serde_json::to_string(&*found).map_err(|e| failed(&e))? + "\n"),
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! What is on this machine: the configuration, the files it names, and the sessions.
 
+use crate::callers::host_callers;
 use crate::clock::{Timestamp, roughly};
+use crate::config::hosts::check_callers;
 use crate::config::{self, File, Profile, SessionKey};
 use crate::failure::Hint;
 use crate::session::Session;
@@ -26,8 +28,8 @@ pub(super) fn configuration(findings: &mut Findings, only: Option<&str>) -> Resu
     }
     let variable = std::env::var("KEYFOB_PROFILE").ok().filter(|name| !name.is_empty());
     if let Some(name) = variable.filter(|name| !file.profiles.contains_key(name)) {
-        let message = format!("it names the profile {name:?}, which there is not");
-        findings.bad("KEYFOB_PROFILE", message, Hint::Command("unset KEYFOB_PROFILE".into()));
+        let message = format!("it names the profile {name:?}, which does not exist");
+        findings.error("KEYFOB_PROFILE", message, Hint::Command("unset KEYFOB_PROFILE".into()));
     }
     let mut profiles = Vec::new();
     for (name, profile) in Profile::all_of(file.clone()) {
@@ -53,27 +55,30 @@ fn file(findings: &mut Findings) -> Result<Option<File>> {
     let place = path.display();
     if !path.exists() {
         if std::env::var_os("KEYFOB_CONFIG").is_some() {
-            let message = format!("KEYFOB_CONFIG names {place}, which is not there");
-            findings.bad(SUBJECT, message, Hint::Command("unset KEYFOB_CONFIG".into()));
+            let message = format!("KEYFOB_CONFIG names {place}, which does not exist");
+            findings.error(SUBJECT, message, Hint::Command("unset KEYFOB_CONFIG".into()));
             return Ok(None);
         }
-        let message = format!("{place} is not there; every caller has to say everything by flags");
-        findings.doubt(SUBJECT, message, "keyfob setup --profile NAME --issuer URL --client-id ID");
+        let message = format!("{place} does not exist; every caller has to say everything by flags");
+        findings.warn(SUBJECT, message, "keyfob setup --profile NAME --issuer URL --client-id ID");
         return Ok(Some(File::default()));
     }
-    let file = match config::load() {
+    let file = match config::load().and_then(|file| {
+        check_callers(&file.hosts, &host_callers())?;
+        Ok(file)
+    }) {
         Ok(file) => file,
         Err(error) => {
             findings.failure(SUBJECT, &error, "correct that");
             return Ok(None);
         }
     };
-    let holds_secret = file.profiles.values().any(|settings| settings.has("client-secret"));
+    let holds_secret = file.profiles.values().flatten().any(|settings| settings.has("client-secret"));
     if let Some(mode) = excess(&path, OPEN).filter(|_| holds_secret) {
         let message = format!("other users can get at the client secret in {place} (mode {mode:04o})");
-        findings.bad(SUBJECT, message, close(&path, "go="));
+        findings.error(SUBJECT, message, close(&path, "go="));
     } else if let Some(mode) = excess(&path, WRITABLE) {
-        findings.bad(SUBJECT, format!("other users can change {place} (mode {mode:04o})"), close(&path, "go-w"));
+        findings.error(SUBJECT, format!("other users can change {place} (mode {mode:04o})"), close(&path, "go-w"));
     } else {
         findings.ok(SUBJECT, format!("{} in {place}", count(file.profiles.len(), "profile")));
     }
@@ -85,7 +90,7 @@ fn secret_file(findings: &mut Findings, subject: &str, profile: &Profile) {
         findings.failure(subject, &error, "write it there, or correct `client-secret-file`");
     } else if let Some((file, mode)) = profile.client_secret_file().and_then(|file| Some((file, excess(file, OPEN)?))) {
         let message = format!("other users can get at the client secret in {} (mode {mode:04o})", file.display());
-        findings.bad(subject, message, close(file, "go="));
+        findings.error(subject, message, close(file, "go="));
     }
 }
 
@@ -111,7 +116,7 @@ pub(super) fn cache(findings: &mut Findings, profiles: &[Profile], all: bool) {
             findings.ok(SUBJECT, format!("{} in {place}", count(contents.sessions.len(), "session")));
             for (file, why) in contents.damaged {
                 let message = format!("{} is damaged: {why}", file.display());
-                findings.doubt(SUBJECT, message, Hint::Command(format!("rm {}", quoted(&file))));
+                findings.warn(SUBJECT, message, Hint::Command(format!("rm {}", quoted(&file))));
             }
             let strays = contents.sessions.iter().filter(|(file, _)| !profiles.iter().any(|p| p.leads_to(file.key())));
             for (file, session) in strays.filter(|_| all) {
@@ -124,7 +129,7 @@ pub(super) fn cache(findings: &mut Findings, profiles: &[Profile], all: bool) {
             "the file system has no locks; they are kept in {}, which other machines do not see",
             place.display()
         );
-        findings.doubt(SUBJECT, message, "set KEYFOB_CACHE_DIR to a folder on a local disk");
+        findings.warn(SUBJECT, message, "set KEYFOB_CACHE_DIR to a folder on a local disk");
     }
     for profile in profiles {
         match store.session(&profile.session).session() {
@@ -137,7 +142,7 @@ pub(super) fn cache(findings: &mut Findings, profiles: &[Profile], all: bool) {
 /// A session that no profile leads to: what it was made for has been changed in `config.toml` since, or a caller says it
 /// by flags.
 fn stray(findings: &mut Findings, key: &SessionKey, session: &Session) {
-    if !session.signed_in(Timestamp::now()) {
+    if !session.is_signed_in(Timestamp::now()) {
         return;
     }
     let subject = format!("session {}", key.authority);
@@ -145,8 +150,8 @@ fn stray(findings: &mut Findings, key: &SessionKey, session: &Session) {
     let message = format!("signed in{who} with client {}; no profile in config.toml leads to it", key.client_id);
     let logout = Profile::of_session(key).map(|profile| profile.command("logout"));
     match logout {
-        Ok(logout) => findings.doubt(&subject, message, format!("unless a caller uses it by its own flags: {logout}")),
-        Err(_) => findings.doubt(&subject, message, "`keyfob logout --all` deletes it, and every other session"),
+        Ok(logout) => findings.warn(&subject, message, format!("unless a caller uses it by its own flags: {logout}")),
+        Err(_) => findings.warn(&subject, message, "`keyfob logout --all` deletes it, and every other session"),
     }
 }
 
@@ -159,14 +164,14 @@ fn session(findings: &mut Findings, profile: &Profile, session: Option<Session>)
     let subject = subject(profile);
     let login = || profile.command("login");
     let now = Timestamp::now();
-    let Some(session) = session.filter(|session| session.signed_in(now)) else {
-        return findings.doubt(&subject, "nobody is signed in", Hint::Command(login()));
+    let Some(session) = session.filter(|session| session.is_signed_in(now)) else {
+        return findings.warn(&subject, "nobody is signed in", Hint::Command(login()));
     };
     let who = session.account.map(|account| format!(" as {}", account.name)).unwrap_or_default();
     findings.ok(&subject, format!("signed in{who}"));
     if let Some(trouble) = session.last_error {
         let message = format!("there was trouble when the provider was last asked: {}", trouble.message);
-        findings.doubt(&subject, message, Hint::Command(login()));
+        findings.warn(&subject, message, Hint::Command(login()));
     }
     // What has no end needs no renewal.
     let ends: Option<Vec<_>> = session.tokens.iter().map(|token| token.expires_at).collect();
@@ -177,7 +182,7 @@ fn session(findings: &mut Findings, profile: &Profile, session: Option<Session>)
             "have the provider give this client refresh tokens; `offline_access` may have to be among the `scopes`; then {} --force",
             login()
         );
-        findings.doubt(&subject, message, remedy);
+        findings.warn(&subject, message, remedy);
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) fn way(findings: &mut Findings) {
         }
         Ok(None) => findings.ok("proxy", "none"),
         Err(Failure { message, hint, .. }) => {
-            findings.bad("proxy", message, hint.unwrap_or_else(|| NETWORK.into()));
+            findings.error("proxy", message, hint.unwrap_or_else(|| NETWORK.into()));
         }
     }
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().find(|name| std::env::var_os(name).is_some());
@@ -38,11 +38,11 @@ fn authorities(findings: &mut Findings, number: usize, named: Option<&str>) {
     match (number, named) {
         (0, Some(name)) => {
             let message = format!("{name} names no certificate authorities");
-            findings.bad(SUBJECT, message, Hint::Command(format!("unset {name}")));
+            findings.error(SUBJECT, message, Hint::Command(format!("unset {name}")));
         }
         (0, None) => {
             let remedy = "install the package ca-certificates, or name a file by `ca-file` in the profile";
-            findings.bad(SUBJECT, "the platform has no certificate authorities", remedy);
+            findings.error(SUBJECT, "the platform has no certificate authorities", remedy);
         }
         (_, Some(name)) => findings.ok(SUBJECT, format!("{number} certificate authorities, by {name}")),
         (_, None) => findings.ok(SUBJECT, format!("{number} certificate authorities of the platform")),
@@ -66,7 +66,7 @@ fn look(findings: &mut Findings, subject: &str, profile: &Profile) -> Result<()>
     let reply = match http.get(&url, None) {
         Ok(reply) => reply,
         Err(why) => {
-            findings.bad(subject, unreachable(&url, &why).message, NETWORK);
+            findings.error(subject, unreachable(&url, &why).message, NETWORK);
             return Ok(());
         }
     };
@@ -74,7 +74,7 @@ fn look(findings: &mut Findings, subject: &str, profile: &Profile) -> Result<()>
         let by = roughly(Duration::from_secs(ahead.unsigned_abs()));
         let way = if ahead > 0 { "behind" } else { "ahead of" };
         let message = format!("this machine's clock is {by} {way} the provider's");
-        findings.bad(subject, message, "set the clock, best by itself: timedatectl set-ntp true");
+        findings.error(subject, message, "set the clock, best by itself: timedatectl set-ntp true");
     }
     let (client, _) = Client::new(profile, None, LIMIT)?;
     findings.ok(subject, format!("{url} answers; a sign-in starts at {}", client.device_endpoint()?));
@@ -93,7 +93,7 @@ mod tests {
             findings.text(None)
         };
         let none = lines(0, None);
-        assert!(none.starts_with("bad    trust store: the platform has no certificate authorities\n"), "{none}");
+        assert!(none.starts_with("error  trust store: the platform has no certificate authorities\n"), "{none}");
         assert!(none.contains("       -> install the package ca-certificates, or "), "{none}");
         assert!(lines(3, None).starts_with("ok     trust store: 3 certificate authorities of the platform\n"));
     }

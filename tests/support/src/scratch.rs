@@ -2,10 +2,17 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
+use signal_hook::consts::SIGINT;
 use tempfile::TempDir;
 
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// From the first look on, set by Ctrl-C, which then no longer ends the process.
+static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| {
+    let flag = Arc::default();
+    signal_hook::flag::register(SIGINT, Arc::clone(&flag)).expect("a handler for Ctrl-C");
+    flag
+});
 
 /// A temporary folder, removed when this is dropped. From the first one on, Ctrl-C no longer ends the process, which
 /// would leave the folder behind; it still ends the children, and [`Scratch::interrupted`] tells.
@@ -14,8 +21,7 @@ pub struct Scratch(TempDir);
 impl Scratch {
     /// A new folder; its name begins with `prefix`.
     pub fn new(prefix: &str) -> std::io::Result<Self> {
-        // The only possible trouble is a handler that is there already, such as ours.
-        let _ = ctrlc::try_set_handler(|| INTERRUPTED.store(true, Ordering::SeqCst));
+        LazyLock::force(&INTERRUPTED);
         TempDir::with_prefix(prefix).map(Self)
     }
 

@@ -1,0 +1,141 @@
+//! What answers a caller in the program: the profile is found, and its token acquired.
+
+use super::host_callers;
+use super::seam::{Credential, Described, Kind, Outcome, Refused, Want, What, Whose};
+use crate::acquire::{self, acquire};
+use crate::clock::Timestamp;
+use crate::config::{Az, HostRule, Profile};
+use crate::failure::{Exit, Failure};
+use crate::providers::TokenKind;
+use crate::secret::Secret;
+use crate::session::Token;
+use crate::store::{HandedOut, Store};
+use anyhow::Result;
+use std::time::Duration;
+
+/// Longest time that dropping a token waits for another process, which is probably getting a new one.
+const ERASE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Answers a caller.
+pub fn ask(want: Want<'_>) -> Outcome {
+    match Found::of(&want.whose) {
+        Ok(Some(found)) => found.answer(want).unwrap_or_else(|error| Outcome::Failed(Failure::of(&error))),
+        Ok(None) => Outcome::NotMine,
+        Err(error) => Outcome::Misconfigured(Failure::of(&error)),
+    }
+}
+
+/// The profile that answers, and what the configuration says besides.
+struct Found {
+    profile: Profile,
+    rule: Option<HostRule>,
+    az: Az,
+}
+
+impl Found {
+    /// `None` for a host that no profile is mapped to.
+    fn of(whose: &Whose<'_>) -> Result<Option<Self>> {
+        Ok(match *whose {
+            Whose::Selected(arguments) => {
+                let profile = Profile::select(&arguments.selection()?)?;
+                Some(Self { profile, rule: None, az: Az::default() })
+            }
+            Whose::Az(arguments) => {
+                let (profile, az) = Profile::for_az(&arguments.selection()?)?;
+                Some(Self { profile, rule: None, az })
+            }
+            Whose::Host { target, caller, given } => {
+                let given = given.map(|(name, pattern)| (name, pattern.clone()));
+                let found = Profile::for_host(target, caller, &host_callers(), given)?;
+                found.map(|(profile, rule)| Self { profile, rule: Some(rule), az: Az::default() })
+            }
+        })
+    }
+
+    fn answer(self, want: Want<'_>) -> Result<Outcome> {
+        match want.what {
+            What::Token => self.token(want).map(Outcome::Credential),
+            What::Profile => Ok(Outcome::Profile(self.described())),
+            What::Account => self.account().map(Outcome::Profile),
+            What::Erase(token) => erase(&self.profile, token).map(|()| Outcome::Done),
+        }
+    }
+
+    fn token(self, want: Want<'_>) -> Result<Credential> {
+        let Self { mut profile, rule, az } = self;
+        if !want.scopes.is_empty() || want.tenant.is_some() {
+            profile = profile.asking(want.scopes, want.tenant)?;
+        }
+        let kind = match want.kind {
+            Kind::Usual => profile.token_kind.unwrap_or(TokenKind::Access),
+            Kind::Kubernetes => profile.token_kind.unwrap_or(profile.preset.kubernetes_token),
+            Kind::Access => TokenKind::Access,
+        };
+        let handed_out = match want.refused {
+            Refused::IfAskedBefore(request) => HandedOut::look(&profile.session, request),
+            Refused::Unknown | Refused::Token(_) => None,
+        };
+        let before = handed_out.as_ref().and_then(HandedOut::before);
+        let usual = acquire::Want::of(&profile, kind, want.requester);
+        let credential = acquire(&acquire::Want {
+            min_life: want.min_life.unwrap_or(usual.min_life),
+            purpose: want.purpose,
+            no_prompt: want.no_prompt,
+            refused: match want.refused {
+                Refused::Token(serial) => Some(acquire::Refused::Surely(serial)),
+                Refused::Unknown | Refused::IfAskedBefore(_) => before.map(acquire::Refused::Perhaps),
+            },
+            claims: want.claims,
+            timeout: want.timeout,
+            ..usual
+        })?;
+        if let Some(handed_out) = handed_out {
+            handed_out.note(credential.serial, before.is_some());
+        }
+        let (auth, username) = rule.map_or((None, None), |rule| (rule.auth, rule.username));
+        Ok(Credential {
+            token: credential.token,
+            serial: credential.serial,
+            kind: credential.kind,
+            expires_at: credential.expires_at,
+            account: credential.account,
+            tenant: credential.tenant.or_else(|| profile.tenant().map(str::to_owned)),
+            auth,
+            usual_auth: profile.preset.host_auth,
+            username: username.map_or(profile.preset.basic_username.into(), Into::into),
+            profile: profile.name.unwrap_or(profile.session.authority),
+            subscription: az.subscription,
+        })
+    }
+
+    fn described(self) -> Described {
+        let tenant = self.profile.tenant().map(str::to_owned);
+        let (authority, subscription) = (self.profile.session.authority, self.az.subscription);
+        Described { authority, account: None, tenant, subscription }
+    }
+
+    fn account(self) -> Result<Described> {
+        let session = match Store::open()? {
+            Some(store) => store.session(&self.profile.session).session()?,
+            None => None,
+        };
+        let Some(session) = session.filter(|session| session.is_signed_in(Timestamp::now())) else {
+            let failure = Failure::new(Exit::SignInNeeded, "nobody is signed in");
+            return Err(failure.run(self.profile.command("login")).into());
+        };
+        let account = session.account.unwrap_or_default();
+        let described = self.described();
+        Ok(Described { account: Some(account.name), tenant: account.tenant.or(described.tenant), ..described })
+    }
+}
+
+/// Drops an access token that did not work, if it is still in the session.
+fn erase(profile: &Profile, failed: &Secret) -> Result<()> {
+    let Some(store) = Store::open()? else { return Ok(()) };
+    let file = store.session(&profile.session);
+    let holds = |tokens: &[Token]| tokens.iter().any(|t| t.token == *failed);
+    if file.session()?.is_some_and(|session| holds(&session.tokens)) {
+        file.update(ERASE_TIMEOUT, |session| session.tokens.retain(|t| t.token != *failed))?;
+    }
+    Ok(())
+}
