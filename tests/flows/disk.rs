@@ -174,12 +174,13 @@ fn what_could_not_be_put_in_place_is_kept_until_it_can() {
     scene.assert_proper();
 }
 
-/// A provider whose answers are as large as they may be.
+/// A provider whose answers are nearly as large as they may be.
 fn large() -> Options {
-    let scopes: Vec<String> = (0..900).map(|n| format!("{n:0>1000}")).collect();
-    let edit = move |endpoint, answer: &mut serde_json::Value| {
-        if endpoint == Endpoint::Token && answer.get("access_token").is_some() {
-            answer["scope"] = json!(scopes.join(" "));
+    let edit = |endpoint, answer: &mut serde_json::Value| {
+        if endpoint == Endpoint::Token
+            && let Some(token) = answer.get("access_token").and_then(serde_json::Value::as_str)
+        {
+            answer["access_token"] = json!(format!("{token}{}", "x".repeat(1_000_000)));
         }
     };
     Options { edit: Some(Arc::new(edit)), ..Options::default() }
@@ -220,7 +221,7 @@ fn a_disk_that_fills_up_during_a_renewal_costs_nothing_however_large_the_answer(
     });
     assert_eq!(scene.token(), token(&output));
     assert_eq!(scene.idp.count("token:refresh_token"), 1);
-    assert!(fs::metadata(scene.file()).unwrap().len() > 900_000);
+    assert!(fs::metadata(scene.file()).unwrap().len() > 1_000_000);
     scene.assert_proper();
 }
 

@@ -132,8 +132,7 @@ fn an_answer_that_comes_after_a_sign_out_is_revoked() {
     drop(hold);
     let output = late.finish();
     assert_eq!((output.code, output.stdout.as_str()), (Some(3), ""));
-    let error = "error: could not get a token for lab: a sign-in is needed: the session was signed out meanwhile, and ";
-    assert!(output.stderr.starts_with(error), "{output:?}");
+    assert!(output.stderr.starts_with("error: could not get a token for lab: a sign-in is needed"), "{output:?}");
     let revoked = scene.idp.requests().into_iter().rfind(|request| request.label == "revoke").unwrap();
     let newest = scene.idp.issued().into_iter().rfind(|token| token.starts_with("refresh-")).unwrap();
     assert_eq!((revoked.field("token"), revoked.status), (Some(newest.as_str()), Some(200)));
