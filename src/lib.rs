@@ -5,7 +5,6 @@
 //!
 //! ```text
 //! main            argv → run → exit code
-//!  ├ process      what this process arranges about itself before it does anything else
 //!  └ cli          the command line, as clap sees it
 //!     ├ commands/     one file or folder per thing a person does: login logout status doctor setup completions
 //!     ├ tools/        one file per tool that can be connected: find it, connect, disconnect, check
@@ -22,15 +21,15 @@
 //!          ├ session      the model: what one sign-in left behind
 //!          ├ config/      config.toml, environment, flags → Profile
 //!          └ providers/   a table of presets, one row per identity provider
-//!             └ failure · secret · clock · zone · backoff · address · text · log      what everything stands on
+//!             └ failure · secret · clock · zone · backoff · address · text · log · process      what everything stands on
 //! ```
 //!
 //! A module uses only what stands below it here, and in the last row what stands beside it. The words are the same
 //! everywhere: a *caller* executes keyfob; a *profile* is a named way to get a token; a *session* is what one sign-in left
 //! behind; a *want* is what a caller asks for, a *credential* what it gets.
 //!
-//! A rule of the protocol has a number, such as R22, wherever a comment needs it; the tests whose names begin with `r22_`,
-//! in `tests/flows/conformance.rs` and beside the code, say and show what it is.
+//! A rule of the protocol has a number, such as R22, wherever a comment needs it. `docs/oauth-rules.md` says what it is; the
+//! tests whose names begin with `r22_`, in `tests/flows/conformance.rs` and beside the code, show that it holds.
 //!
 //! The library exists so that tests, benches, fuzz targets and the demo run the same code as the command; it promises no
 //! stable interface of its own.

@@ -12,6 +12,7 @@ use crate::log::debug;
 use crate::oauth::answer::{OauthError, Tokens};
 use crate::oauth::{Client, http};
 use crate::policy::Decision;
+use crate::process::Uninterrupted;
 use crate::providers::TokenKind;
 use crate::session::{Failed, FlowKind, Metadata, Pending, Refusal, Session, Unconfirmed};
 use crate::store::{Lock, Room, Saved, SessionFile};
@@ -116,7 +117,8 @@ impl Attempt<'_> {
             };
             view.joined = going_on;
             view.show(&pending, false);
-            let Some(end) = self.wait_for_end(file, lock, &client, &mut pending, &mut turns, view)? else {
+            let Some((end, _until_saved)) = self.wait_for_end(file, lock, &client, &mut pending, &mut turns, view)?
+            else {
                 return Ok(SignedIn::Elsewhere);
             };
             if going_on && matches!(end, End::Spent(_)) {
@@ -129,7 +131,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// Takes turns, counting down on the screen, until the sign-in has ended; `None` if another process has taken it over.
+    /// Takes turns, counting down on the screen, until the sign-in has ended, and keeps this
+    /// process from being interrupted until that is saved; `None` if another process has taken the sign-in over.
     fn wait_for_end(
         &self,
         file: &SessionFile<'_>,
@@ -138,20 +141,22 @@ impl Attempt<'_> {
         pending: &mut Pending,
         turns: &mut Turns,
         view: &mut View<'_>,
-    ) -> Result<Option<End>> {
+    ) -> Result<Option<(End, Uninterrupted)>> {
         loop {
             if !lock.is_ours() {
                 return Ok(None);
             }
             let interval = pending.device().interval;
+            let until_saved = Uninterrupted::begin();
             let next = match turns.turn(client, pending) {
-                Turn::Ended(end) => return Ok(Some(end)),
+                Turn::Ended(end) => return Ok(Some((end, until_saved))),
                 Turn::Wait(next) => next,
             };
             if pending.device().interval != interval {
                 // The next process that goes on with it must not be faster than the server allows.
                 keep_pending(file, pending)?;
             }
+            drop(until_saved);
             let now = boottime();
             view.screen.left(turns.deadline().saturating_sub(now));
             let left = self.time_left();

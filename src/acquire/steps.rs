@@ -11,6 +11,7 @@ use crate::failure::{Exit, Failure};
 use crate::flows::{Turn, Turns};
 use crate::oauth::{Client, http};
 use crate::policy::Started;
+use crate::process::Uninterrupted;
 use crate::session::{Pending, Session};
 use crate::store::{SessionFile, Store};
 use anyhow::{Context, Result};
@@ -93,6 +94,7 @@ impl Attempt<'_> {
         let (client, _) = self.noted(file, Client::new(self.want.profile, session.server.as_ref(), http::LIMIT))?;
         let Some(room) = file.reserve(&lock, &session)? else { return Ok(waiting(pending)) };
         let mut turns = Turns::resume(&pending);
+        let _until_saved = Uninterrupted::begin();
         let end = match turns.turn(&client, &mut pending) {
             Turn::Ended(end) => end,
             Turn::Wait(_) => {

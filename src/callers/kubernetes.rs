@@ -68,11 +68,12 @@ fn answered(io: &mut Io<'_>, ask: &Ask<'_>) -> Result<String, Failure> {
     // have asks several times.
     let keeps = (io.environment)(REQUEST).is_some_and(|value| !value.is_empty())
         && (!request.interactive || (io.stdin_is_terminal)());
+    let whose = Whose::Cluster(io.arguments, request.cluster.as_ref());
     let want = Want {
         kind: Kind::Kubernetes,
         purpose: request.cluster.as_ref().map(Target::origin),
         refused: if keeps { Refused::IfAskedBefore(&text) } else { Refused::Unknown },
-        ..Want::token(Whose::Selected(io.arguments), Requester::Parent("a Kubernetes client"))
+        ..Want::token(whose, Requester::Parent("a Kubernetes client"))
     };
     match ask(want) {
         Outcome::Credential(credential) => Ok(answer(&request.api_version, &credential)),
@@ -299,7 +300,8 @@ mod tests {
             let request = format!("{{\"spec\":{{\"cluster\":{{\"server\":\"{server}\",\"config\":{{\"x\":1}}}}}}}}");
             let given = Given { environment: &[(REQUEST, &request)], ..Given::default() };
             let ask = |want: Want<'_>| {
-                assert_eq!(want.purpose.as_deref(), shown, "{server}");
+                let Whose::Cluster(_, cluster) = want.whose else { panic!("{want:?}") };
+                assert_eq!((want.purpose.as_deref(), cluster.map(Target::origin).as_deref()), (shown, shown));
                 Outcome::Credential(credential("t"))
             };
             assert_eq!(run(&CALLER, &[], given, &ask).0, 0);

@@ -1,6 +1,7 @@
 //! A profile: its settings as checked values, with the provider's row filled in.
 
 use super::file_name;
+use super::hosts::HostPattern;
 use super::identity::{CaFile, SessionKey};
 use super::keys::Key;
 use super::settings::{KEYS, Origin, Settings};
@@ -81,6 +82,8 @@ pub struct Profile {
     pub account: Option<String>,
     /// Other parameters of the request that begins a sign-in; no other request has them.
     pub extra: Vec<(String, String)>,
+    /// The only Kubernetes clusters that get its token; none: every one.
+    pub clusters: Vec<HostPattern>,
     /// Least life a cached token must have left, in seconds.
     pub min_ttl: Option<u64>,
     /// How long a refused or expired sign-in is not asked for again, in seconds.
@@ -97,7 +100,32 @@ pub struct Profile {
     asked: Settings,
 }
 
+/// What a profile is made from once more, by another process of this program that has the same configuration.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Recipe {
+    name: Option<String>,
+    flags: Vec<(String, Vec<String>)>,
+    asked: Vec<(String, Vec<String>)>,
+}
+
 impl Profile {
+    /// What this profile is made from.
+    pub fn recipe(&self) -> Recipe {
+        Recipe { name: self.name.clone(), flags: self.flags.words(), asked: self.asked.words() }
+    }
+
+    /// Makes the profile once more.
+    pub fn of(recipe: Recipe) -> Result<Self> {
+        let flags = Settings::from_words(recipe.flags).map_err(Failure::usage)?;
+        let said = match &recipe.name {
+            Some(name) => super::load()?.take(name)?,
+            None => Settings::default(),
+        };
+        let asked = Settings::from_words(recipe.asked).map_err(Failure::usage)?;
+        let profile = Self::resolve(recipe.name, said, flags)?;
+        Ok(profile.asking(asked.items("scopes").to_vec(), asked.tenant.as_deref())?)
+    }
+
     /// Checks the settings of a profile: those of the file, under the environment's, under the command line's.
     pub(super) fn resolve(name: Option<String>, file: Settings, flags: Settings) -> Result<Self, Failure> {
         let mut environment = Settings::default();
@@ -127,6 +155,7 @@ impl Profile {
             resource: settings.resource.clone(),
             account,
             extra: settings.extra.clone().unwrap_or_default(),
+            clusters: settings.clusters.clone().unwrap_or_default(),
             min_ttl: settings.min_ttl,
             refusal_memory: settings.refusal_memory.unwrap_or(REFUSAL_MEMORY),
             ca_file,

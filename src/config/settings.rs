@@ -1,6 +1,7 @@
 //! What was said about a profile: a typed field for each key, and the place where it was written. The table below is the
 //! one list of keys: `config.toml`, flags, help, completions and `setup` follow it.
 
+use super::hosts::HostPattern;
 use super::keys::{self, Key, Shape, text, word};
 use super::profile::{AuthMethod, PromptMode};
 use crate::address::Address;
@@ -92,6 +93,11 @@ settings! {
         shape: Shape::Pairs,
         ..text("extra", "NAME=VALUE", "Another parameter for the device authorization request; repeat for more")
     }, pairs;
+    clusters: Vec<HostPattern> = Key {
+        flag: None,
+        shape: Shape::List,
+        ..text("clusters", "URL", "The only Kubernetes clusters that get its token, by address")
+    }, clusters;
     min_ttl: u64 = keys::seconds("min-ttl", "Least life a cached token must have left"), seconds;
     refusal_memory: u64 = keys::seconds(
         "refusal-memory",
@@ -155,6 +161,21 @@ impl Settings {
     /// What was set and its items, in the order of the table of keys.
     pub fn all(&self) -> impl Iterator<Item = (&'static Key, &[String])> {
         KEYS.iter().filter_map(|key| Some((key, self.said.get(key.name)?.0.as_slice())))
+    }
+
+    /// What flags said, for another process of this program; see [`Settings::from_words`].
+    pub(super) fn words(&self) -> Vec<(String, Vec<String>)> {
+        self.all().map(|(key, items)| (key.name.to_owned(), items.to_vec())).collect()
+    }
+
+    /// Takes back what [`Settings::words`] gave, as if flags said it. A key that this program does not know is a failure.
+    pub(super) fn from_words(words: Vec<(String, Vec<String>)>) -> Result<Self, String> {
+        let mut settings = Self::default();
+        for (name, items) in words {
+            let key = KEYS.iter().find(|key| key.name == name).ok_or_else(|| format!("unknown key {name:?}"))?;
+            settings.set(key, items, Origin::Flag(key.flag.unwrap_or(key.name)))?;
+        }
+        Ok(settings)
     }
 
     /// Whether nothing was set.
@@ -221,6 +242,13 @@ fn scopes(_: &Key, items: &[String]) -> Result<Vec<String>, String> {
         Some(bad) => Err(format!("{bad:?} is not one scope; list them one by one")),
         None => Ok(items.to_vec()),
     }
+}
+
+fn clusters(_: &Key, items: &[String]) -> Result<Vec<HostPattern>, String> {
+    if items.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    items.iter().map(|url| HostPattern::parse(url).map_err(|why| format!("{url:?} {why}"))).collect()
 }
 
 fn pairs(_: &Key, items: &[String]) -> Result<Vec<(String, String)>, String> {

@@ -10,6 +10,7 @@ use crate::session::Session;
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, Mode, OFlags, fsync, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
+use std::fs::File;
 use std::time::Duration;
 
 /// Largest answer of a provider, as it may stand in a session, in bytes: the wire takes 1 MiB, and lists of short words grow.
@@ -53,6 +54,11 @@ impl Known {
 impl<'f> Locked<'f> {
     pub(super) fn new(file: &'f SessionFile<'f>, lock: Lock<'f>) -> Self {
         Self { file, lock, known: Known::default() }
+    }
+
+    /// The lock's file, for a process that goes on holding it.
+    pub fn pass_on(&self) -> Result<File> {
+        self.lock.pass_on().context("could not pass the lock on")
     }
 
     /// The session as it stands, or a new one. A damaged file is moved aside with its bytes; the second value says so.

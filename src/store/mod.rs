@@ -242,6 +242,12 @@ impl SessionFile<'_> {
         Ok(lock.map(|lock| Locked::new(self, lock)))
     }
 
+    /// Takes over the lock that every write needs from the process that passed its file on; `None` if `file` is not it.
+    pub fn locked_by(&self, file: File) -> Result<Option<Locked<'_>>> {
+        let lock = Lock::passed_on(self.store, &self.lock_name(), file)?;
+        Ok(lock.map(|lock| Locked::new(self, lock)))
+    }
+
     /// Takes the lock that every write needs, waiting for it no longer than `limit`.
     pub fn lock(&self, limit: Duration) -> Result<Locked<'_>> {
         self.wait_for_lock(limit).map(|lock| Locked::new(self, lock))

@@ -1,10 +1,12 @@
-//! `keyfob-kubernetes`: the link for lists of the programs that a kubeconfig may run.
+//! What a kubeconfig may have keyfob do: by the link for lists of allowed programs, and with a profile that names its
+//! clusters.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 
-use crate::common::{PROGRAM, Scene};
+use crate::common::{LAB, PROGRAM, Scene};
 use keyfob_test_support::Output;
 use keyfob_test_support::provider::Options;
 
@@ -59,6 +61,67 @@ fn the_link_does_nothing_else() {
     assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
     assert!(help.stdout.contains("\nUsage: keyfob-kubernetes [OPTIONS]\n"), "{}", help.stdout);
     assert!(!help.stdout.contains("issuer"), "{}", help.stdout);
+}
+
+/// What a client says with `provideClusterInfo`.
+fn from(server: &str) -> String {
+    format!("{{\"spec\":{{\"cluster\":{{\"server\":\"{server}\"}}}}}}")
+}
+
+#[test]
+fn a_profile_that_names_its_clusters_answers_those_alone() {
+    let clusters = "clusters = ['https://10.0.0.1:6443', 'https://*.k8s.example.com/prod']\n";
+    let scene = Scene::with(Options::default(), &format!("{LAB}{clusters}"));
+    scene.sign_in();
+    let ask = |words: &[&str], request: Option<&str>| {
+        let mut command = scene.command("never", [&["kubernetes", "--profile", "lab"], words].concat());
+        command.envs(request.map(|request| ("KUBERNETES_EXEC_INFO", request)));
+        Output::of(&mut command, b"")
+    };
+    for server in ["https://10.0.0.1:6443", "HTTPS://10.0.0.1:6443/", "https://eu.k8s.example.com:443/prod/c-1"] {
+        let output = ask(&[], Some(&from(server)));
+        assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{server}");
+    }
+    for (server, origin) in [
+        ("https://10.0.0.1", "https://10.0.0.1"),
+        ("http://10.0.0.1:6443", "http://10.0.0.1:6443"),
+        ("https://10.0.0.1:6443.evil.example", ""),
+        ("https://10.0.0.1:6443@evil.example", ""),
+        ("https://evil.example#https://10.0.0.1:6443", ""),
+        ("https://evil.example/https://10.0.0.1:6443", ""),
+        ("https://eu.k8s.example.com/test", "https://eu.k8s.example.com"),
+        ("https://k8s.example.com/prod", "https://k8s.example.com"),
+        ("", ""),
+    ] {
+        let error = if origin.is_empty() {
+            "error: profile \"lab\" has `clusters`, and the request does not say which one asks\n\
+             hint: set `provideClusterInfo: true` in the kubeconfig's exec section\n"
+                .to_owned()
+        } else {
+            format!(
+                "error: {origin} is not among the `clusters` of profile \"lab\"\n\
+                 hint: add it there only if its token may go to that cluster\n"
+            )
+        };
+        let output = ask(&[], Some(&from(server)));
+        assert_eq!((output.code, output.stdout.as_str(), output.stderr), (Some(2), "", error), "{server}");
+    }
+    for request in [None, Some("{}"), Some(r#"{"spec":{"cluster":{}}}"#)] {
+        let output = ask(&[], request);
+        assert!(output.code == Some(2) && output.stderr.contains("provideClusterInfo"), "{output:?}");
+    }
+    // The kubeconfig is not to say what the request is, nor anything of the profile.
+    let file = scene.keyfob.home().join("request.json");
+    fs::write(&file, from("https://10.0.0.1:6443")).unwrap();
+    for (flag, value) in [("exec-info", file.to_str().unwrap()), ("api-version", "v1"), ("scope", "admin")] {
+        let output = ask(&[&format!("--{flag}"), value], Some(&from("https://10.0.0.1:6443")));
+        let error = format!(
+            "error: profile \"lab\" has `clusters`, and takes no flag but --profile\nhint: leave out --{flag}\n"
+        );
+        assert_eq!((output.code, output.stdout.as_str(), output.stderr), (Some(2), "", error));
+    }
+    // Other callers are not a kubeconfig's.
+    assert_eq!(scene.silently(["token"]).code, Some(0));
 }
 
 /// Whatever bytes a program is started with: an answer, or a mistake on the command line.

@@ -21,3 +21,4 @@ mod lost_lock;
 mod no_locks;
 mod secrets;
 mod survival;
+mod worker;
