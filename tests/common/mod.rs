@@ -259,6 +259,12 @@ impl Drop for Caller {
     }
 }
 
+/// The process that renews the session for another one, if one does.
+pub fn worker_of(pid: u32) -> Option<rustix::process::Pid> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    rustix::process::Pid::from_raw(children.split_whitespace().next()?.parse().unwrap())
+}
+
 fn contents(mut file: &File) -> String {
     let mut text = String::new();
     file.rewind().and_then(|()| file.read_to_string(&mut text)).unwrap();

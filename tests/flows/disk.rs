@@ -15,7 +15,7 @@ use keyfob_test_support::{Output, skip};
 use serde_json::json;
 
 use crate::common::errors::{UNSHARE, can_mount};
-use crate::common::{Caller, PROGRAM, SOON, Scene, code, strace, token, wait_until};
+use crate::common::{Caller, PROGRAM, SOON, Scene, code, strace, token, wait_until, worker_of};
 
 fn failing(scene: &Scene, calls: &[&str]) -> Output {
     Output::of(&mut strace::failing(&scene.command("never", ["token"]), calls), b"")
@@ -259,10 +259,7 @@ fn limited(scene: &Scene, caller: Caller, request: &str, files: u64) -> Output {
     let count = scene.idp.count(request);
     let hold = scene.idp.hold(Endpoint::Token);
     scene.idp.wait_for(request, count + 1, SOON);
-    let pid = caller.pid();
-    // A renewal is made by a process of its own.
-    let child = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    let pid = Pid::from_raw(child.trim().parse().unwrap_or(i32::try_from(pid).unwrap()));
+    let pid = worker_of(caller.pid()).or_else(|| Pid::from_raw(i32::try_from(caller.pid()).unwrap()));
     prlimit(pid, Resource::Nofile, Rlimit { current: Some(files), maximum: Some(files) }).unwrap();
     drop(hold);
     caller.finish()

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use keyfob_test_support::provider::{Endpoint, Options, Reply};
+use keyfob_test_support::provider::{Endpoint, Options, Reply, Request};
 
 use crate::common::{Caller, SOON, Scene, refresh_token, token, wait_for_sleepers, wait_until};
 
@@ -133,9 +133,12 @@ fn an_answer_that_comes_after_a_sign_out_is_revoked() {
     let output = late.finish();
     assert_eq!((output.code, output.stdout.as_str()), (Some(3), ""));
     assert!(output.stderr.starts_with("error: could not get a token for lab: a sign-in is needed"), "{output:?}");
-    let revoked = scene.idp.requests().into_iter().rfind(|request| request.label == "revoke").unwrap();
     let newest = scene.idp.issued().into_iter().rfind(|token| token.starts_with("refresh-")).unwrap();
-    assert_eq!((revoked.field("token"), revoked.status), (Some(newest.as_str()), Some(200)));
+    let revokes = |request: &Request| request.label == "revoke" && request.field("token") == Some(&newest);
+    wait_until("the revocation", || {
+        scene.idp.requests().iter().any(|request| revokes(request) && request.status == Some(200))
+    });
+    scene.settle();
     assert!(!scene.names().iter().any(|name| name.ends_with(".json") || name.ends_with(".new")), "{:?}", scene.names());
 }
 
