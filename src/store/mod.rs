@@ -12,10 +12,10 @@ mod folder;
 mod handed_out;
 mod lock;
 
-pub(crate) use folder::ours_alone;
 pub use handed_out::HandedOut;
 pub use lock::Lock;
 
+use crate::access::ours_alone;
 use crate::clock::{Timestamp, boottime};
 use crate::config::SessionKey;
 use crate::failure::{Exit, Failure};
@@ -151,7 +151,7 @@ impl Store {
             Err(e) => return Err(e).with_context(|| format!("could not open {}", path.display())),
         };
         let stat = fstat(&file)?;
-        ours_alone(&stat, &path)?;
+        ours_alone(&stat, &path, folder::ELSEWHERE)?;
         let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
         if size > LARGEST {
             return Ok(Found::Damaged("it is larger than 16 MiB".into()));
