@@ -120,6 +120,11 @@ impl Arguments {
         self.flags.iter().find(|(key, _)| key.name == name).and_then(|(_, values)| values.first()).map(String::as_str)
     }
 
+    /// A flag that was given besides `--profile`, if any.
+    pub fn beside_profile(&self) -> Option<&'static str> {
+        self.flags.iter().find(|(key, _)| key.name != "profile").and_then(|(key, _)| key.flag)
+    }
+
     /// What followed the flags.
     pub fn rest(&self) -> &[String] {
         &self.rest
@@ -227,7 +232,7 @@ mod tests {
         let read = Arguments::read(&kubernetes.grammar, &given).unwrap();
         assert_eq!((read.one("issuer"), read.one("profile")), (Some("https://a.example"), Some("x")));
         assert_eq!((read.one("exec-info"), read.rest()), (Some("-"), &[][..]));
-        assert_eq!(read.selection().unwrap().flags.all("scopes"), ["a", "b"]);
+        assert_eq!(read.selection().unwrap().flags.items("scopes"), ["a", "b"]);
     }
 
     proptest! {

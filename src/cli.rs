@@ -5,8 +5,9 @@
 //! line does not get here: a process that answers from the cache spends its time starting.
 //! A link with a caller's own name (`git-credential-keyfob`) is that subcommand.
 
+use crate::acquire::worker;
 use crate::arguments::{Arguments, define};
-use crate::callers::CALLERS;
+use crate::callers::{CALLERS, Caller};
 use crate::commands::{completions, doctor, folded, login, logout, setup, status};
 use crate::failure::{Failure, Hint};
 use crate::prompt;
@@ -121,10 +122,26 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 
 fn answered(mut words: Vec<OsString>) -> Result<u8> {
     let program = words.first().and_then(|word| Path::new(word).file_stem());
-    if let Some(caller) = CALLERS.iter().find(|c| c.link.is_some_and(|name| program == Some(name.as_ref()))) {
-        words.insert(1, caller.name.into());
+    let linked = |caller: &Caller| caller.link.filter(|link| program == Some(link.name.as_ref()));
+    if let Some((caller, link)) = CALLERS.iter().find_map(|caller| Some((caller, linked(caller)?))) {
+        let Some(grammar) = &link.grammar else {
+            words.insert(1, caller.name.into());
+            return subcommand(words);
+        };
+        if let Some(arguments) = Arguments::read(grammar, &words[1..]) {
+            return Ok(caller.answer(&arguments));
+        }
+        let command = define(grammar, Command::new(link.name).about(caller.about));
+        return Ok(caller.answer(&Arguments::of(grammar, &command.try_get_matches_from(words)?)));
     }
+    subcommand(words)
+}
+
+fn subcommand(words: Vec<OsString>) -> Result<u8> {
     let asked = words.get(1).and_then(|word| word.to_str());
+    if asked == Some(worker::COMMAND) {
+        return Ok(worker::run());
+    }
     if let Some(caller) = CALLERS.iter().find(|c| asked.is_some_and(|a| a == c.name || Some(a) == c.alias))
         && let Some(arguments) = Arguments::read(&caller.grammar, &words[2..])
     {

@@ -5,7 +5,6 @@
 //!
 //! ```text
 //! main            argv → run → exit code
-//!  ├ process      what this process arranges about itself before it does anything else
 //!  └ cli          the command line, as clap sees it
 //!     ├ commands/     one file or folder per thing a person does: login logout status doctor setup completions
 //!     ├ tools/        one file per tool that can be connected: find it, connect, disconnect, check
@@ -13,23 +12,25 @@
 //!     │                 kubernetes  git  azure (az, azd)  token
 //!     └─┬ arguments   the flags of both: a profile's keys, and what a caller adds to them
 //!       └ acquire      the story, top to bottom: cached → lock → re-read → refresh → sign in → save
+//!          ├ policy       pure: (session, needs, now) → what may be handed out, and what has to be done first
+//!          ├ flows/       how a person signs in: begin, then turns until it has ended; device (RFC 8628)
+//!          ├ grants/      how tokens are asked for without a person: refresh; and what is in a token answer
 //!          ├ prompt/      the terminal: where to show a sign-in, what to show of it, how it is laid out
-//!          ├ device       RFC 8628's polling as a pure state machine
 //!          ├ oauth/       the wire: requests, lenient parsing, discovery, ID tokens; the only user of ureq
 //!          ├ store/       sessions on disk, locks, atomic writes; the only user of fs2
 //!          ├ session      the model: what one sign-in left behind
 //!          ├ change/      plan, apply, backup: how `setup` changes files that are not keyfob's
 //!          ├ config/      config.toml, environment, flags → Profile
 //!          └ providers/   a table of presets, one row per identity provider
-//!             └ failure · access · secret · clock · zone · backoff · address · text · log      what everything stands on
+//!             └ failure · access · secret · clock · zone · backoff · address · text · log · process      what everything stands on
 //! ```
 //!
 //! A module uses only what stands below it here, and in the last row what stands beside it. The words are the same
 //! everywhere: a *caller* executes keyfob; a *profile* is a named way to get a token; a *session* is what one sign-in left
 //! behind; a *want* is what a caller asks for, a *credential* what it gets.
 //!
-//! A rule of the protocol has a number, such as R22, wherever a comment needs it; the tests whose names begin with `r22_`,
-//! in `tests/flows/conformance.rs` and beside the code, say and show what it is.
+//! A rule of the protocol has a number, such as R22, wherever a comment needs it. `docs/oauth-rules.md` says what it is; the
+//! tests whose names begin with `r22_`, in `tests/flows/conformance.rs` and beside the code, show that it holds.
 //!
 //! The library exists so that tests, benches, fuzz targets and the demo run the same code as the command; it promises no
 //! stable interface of its own.
@@ -45,10 +46,12 @@ pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod config;
-pub mod device;
 pub mod failure;
+pub mod flows;
+pub mod grants;
 pub mod log;
 pub mod oauth;
+pub mod policy;
 pub mod process;
 pub mod prompt;
 pub mod providers;

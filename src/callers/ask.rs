@@ -3,8 +3,9 @@
 use super::host_callers;
 use super::seam::{Credential, Described, Kind, Outcome, Refused, Want, What, Whose};
 use crate::acquire::{self, acquire};
+use crate::arguments::Arguments;
 use crate::clock::Timestamp;
-use crate::config::{Az, HostRule, Profile};
+use crate::config::{Az, HostRule, Profile, Target};
 use crate::failure::{Exit, Failure};
 use crate::providers::TokenKind;
 use crate::secret::Secret;
@@ -38,6 +39,11 @@ impl Found {
         Ok(match *whose {
             Whose::Selected(arguments) => {
                 let profile = Profile::select(&arguments.selection()?)?;
+                Some(Self { profile, rule: None, az: Az::default() })
+            }
+            Whose::Cluster(arguments, cluster) => {
+                let profile = Profile::select(&arguments.selection()?)?;
+                check_cluster(&profile, arguments, cluster)?;
                 Some(Self { profile, rule: None, az: Az::default() })
             }
             Whose::Az(arguments) => {
@@ -119,7 +125,7 @@ impl Found {
             Some(store) => store.session(&self.profile.session).session()?,
             None => None,
         };
-        let Some(session) = session.filter(|session| session.signed_in(Timestamp::now())) else {
+        let Some(session) = session.filter(|session| session.is_signed_in(Timestamp::now())) else {
             let failure = Failure::new(Exit::SignInNeeded, "nobody is signed in");
             return Err(failure.run(self.profile.command("login")).into());
         };
@@ -127,6 +133,30 @@ impl Found {
         let described = self.described();
         Ok(Described { account: Some(account.name), tenant: account.tenant.or(described.tenant), ..described })
     }
+}
+
+/// Fails if a profile that names its clusters is not to answer this one. The request has to say which it is, and the
+/// kubeconfig, where flags stand, may say nothing else about the profile or the request.
+fn check_cluster(profile: &Profile, arguments: &Arguments, cluster: Option<&Target>) -> Result<(), Failure> {
+    if profile.clusters.is_empty() {
+        return Ok(());
+    }
+    let name = profile.title();
+    if let Some(flag) = arguments.beside_profile() {
+        return Err(Failure::usage(format!("profile {name:?} has `clusters`, and takes no flag but --profile"))
+            .hint(format!("leave out --{flag}")));
+    }
+    let Some(cluster) = cluster else {
+        return Err(Failure::usage(format!(
+            "profile {name:?} has `clusters`, and the request does not say which one asks"
+        ))
+        .hint("set `provideClusterInfo: true` in the kubeconfig's exec section"));
+    };
+    if profile.clusters.iter().any(|pattern| pattern.matches(cluster)) {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("{} is not among the `clusters` of profile {name:?}", cluster.origin()))
+        .hint("add it there only if its token may go to that cluster"))
 }
 
 /// Drops an access token that did not work, if it is still in the session.

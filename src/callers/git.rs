@@ -9,7 +9,7 @@
 //! - git that knows `state[]` gets the token's serial with it, and brings it back after a 401: then that token is
 //!   replaced, once, within the same git command. Others send `erase`, and the next command gets a new one.
 
-use super::{Ask, Caller, Credential, Io, LARGEST, Outcome, Refused, Requester, Want, What, Whose};
+use super::{Ask, Caller, Credential, Io, LARGEST, Link, Outcome, Refused, Requester, Want, What, Whose};
 use crate::arguments::{Arguments, Grammar, Rest};
 use crate::config::{HostPattern, Key, Target, text};
 use crate::failure::{Exit, Failure};
@@ -23,7 +23,7 @@ use std::fmt::Write;
 pub const CALLER: Caller = Caller {
     name: "git",
     alias: None,
-    link: Some("git-credential-keyfob"),
+    link: Some(Link { name: "git-credential-keyfob", grammar: None }),
     about: "Answer git (credential helper), for the hosts in [hosts]",
     hosts: true,
     grammar: Grammar { flags: &[FLAGS], rest: Rest::Word("OPERATION", "get, store, erase or capability") },

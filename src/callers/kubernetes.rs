@@ -5,10 +5,10 @@
 //! A client that asks again for the token it was just given has had it refused; see `store::HandedOut`.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins>
 
-use super::{Ask, Caller, Credential, Io, Kind, LARGEST, Outcome, Refused, Requester, Want, Whose};
+use super::{Ask, Caller, Credential, Io, Kind, LARGEST, Link, Outcome, Refused, Requester, Want, Whose};
 use crate::arguments::{Grammar, PROFILE, Rest};
 use crate::clock::Timestamp;
-use crate::config::{KEYS, Key, text, word};
+use crate::config::{KEYS, Key, Target, text, word};
 use crate::failure::{Exit, Failure};
 use crate::text::clean;
 use anyhow::{Context, Result};
@@ -26,7 +26,8 @@ const REQUEST: &str = "KUBERNETES_EXEC_INFO";
 pub const CALLER: Caller = Caller {
     name: "kubernetes",
     alias: Some("kubectl"),
-    link: None,
+    // For lists of the programs that a kubeconfig may run: it answers a client, by profile, and does nothing else.
+    link: Some(Link { name: "keyfob-kubernetes", grammar: Some(Grammar { flags: &[PROFILE], rest: Rest::Nothing }) }),
     about: "Answer kubectl and other Kubernetes clients (ExecCredential)",
     hosts: false,
     grammar: Grammar { flags: &[PROFILE, KEYS, FLAGS], rest: Rest::Nothing },
@@ -67,11 +68,12 @@ fn answered(io: &mut Io<'_>, ask: &Ask<'_>) -> Result<String, Failure> {
     // have asks several times.
     let keeps = (io.environment)(REQUEST).is_some_and(|value| !value.is_empty())
         && (!request.interactive || (io.stdin_is_terminal)());
+    let whose = Whose::Cluster(io.arguments, request.cluster.as_ref());
     let want = Want {
         kind: Kind::Kubernetes,
-        purpose: request.server,
+        purpose: request.cluster.as_ref().map(Target::origin),
         refused: if keeps { Refused::IfAskedBefore(&text) } else { Refused::Unknown },
-        ..Want::token(Whose::Selected(io.arguments), Requester::Parent("a Kubernetes client"))
+        ..Want::token(whose, Requester::Parent("a Kubernetes client"))
     };
     match ask(want) {
         Outcome::Credential(credential) => Ok(answer(&request.api_version, &credential)),
@@ -106,8 +108,8 @@ pub struct Request {
     pub api_version: String,
     /// The client says that a person can answer on stdin.
     pub interactive: bool,
-    /// The cluster's address, where the kubeconfig says `provideClusterInfo`.
-    pub server: Option<String>,
+    /// Where the kubeconfig says `provideClusterInfo`: the cluster.
+    pub cluster: Option<Target>,
 }
 
 impl Request {
@@ -115,7 +117,7 @@ impl Request {
     pub fn parse(text: &str, default: &str) -> Result<Self, Failure> {
         let failed =
             |why: String| Failure::new(Exit::Failed, format!("could not answer the ExecCredential request: {why}"));
-        let mut request = Self { api_version: format!("{GROUP}{default}"), interactive: false, server: None };
+        let mut request = Self { api_version: format!("{GROUP}{default}"), interactive: false, cluster: None };
         if text.trim().is_empty() {
             return Ok(request);
         }
@@ -137,7 +139,7 @@ impl Request {
         }
         let spec = &value["spec"];
         request.interactive = spec["interactive"].as_bool().unwrap_or_default();
-        request.server = spec["cluster"]["server"].as_str().map(clean).filter(|s| !s.is_empty());
+        request.cluster = spec["cluster"]["server"].as_str().and_then(Target::of_url);
         Ok(request)
     }
 }
@@ -282,11 +284,29 @@ mod tests {
         assert_eq!(Request::parse("", "v1beta1").unwrap().api_version, "client.authentication.k8s.io/v1beta1");
     }
 
+    /// The prompt shows it.
     #[test]
-    fn the_clusters_address_is_taken_and_cleaned() {
-        let text = r#"{"apiVersion":"client.authentication.k8s.io/v1","spec":{"cluster":{"server":"https://10.0.0.1:6443\u001b[2J","config":{"x":1}},"interactive":true}}"#;
-        assert_eq!(parsed(text).server.unwrap(), "https://10.0.0.1:6443[2J");
-        assert_eq!(parsed(r#"{"spec":{"cluster":{"server":7}}}"#).server, None);
+    fn of_a_clusters_address_scheme_host_and_port_are_shown() {
+        for (server, shown) in [
+            ("https://10.0.0.1:6443", Some("https://10.0.0.1:6443")),
+            ("https://K8s.example.com:443/k8s/clusters/c-1", Some("https://k8s.example.com")),
+            ("http://[::1]:8080/", Some("http://[::1]:8080")),
+            ("https://10.0.0.1:6443\\u001b[2J", None),
+            ("https://10.0.0.1:6443/          Enter code  EVIL-CODE", None),
+            ("https://user@10.0.0.1", None),
+            ("10.0.0.1", None),
+            ("", None),
+        ] {
+            let request = format!("{{\"spec\":{{\"cluster\":{{\"server\":\"{server}\",\"config\":{{\"x\":1}}}}}}}}");
+            let given = Given { environment: &[(REQUEST, &request)], ..Given::default() };
+            let ask = |want: Want<'_>| {
+                let Whose::Cluster(_, cluster) = want.whose else { panic!("{want:?}") };
+                assert_eq!((want.purpose.as_deref(), cluster.map(Target::origin).as_deref()), (shown, shown));
+                Outcome::Credential(credential("t"))
+            };
+            assert_eq!(run(&CALLER, &[], given, &ask).0, 0);
+        }
+        assert_eq!(parsed(r#"{"spec":{"cluster":{"server":7}}}"#).cluster, None);
     }
 
     #[test]

@@ -26,8 +26,8 @@ pub struct Caller {
     pub name: &'static str,
     /// Another name for it.
     pub alias: Option<&'static str>,
-    /// The name of a link to keyfob that stands for this subcommand.
-    pub link: Option<&'static str>,
+    /// A link to keyfob that stands for this subcommand.
+    pub link: Option<Link>,
     /// One line of help.
     pub about: &'static str,
     /// Whether it answers for hosts: its name is then a word of `callers` in `[hosts]`.
@@ -38,6 +38,15 @@ pub struct Caller {
     pub after_help: &'static str,
     /// Reads a request, asks, answers, and returns the exit code.
     pub run: fn(&mut Io<'_>, &Ask<'_>) -> u8,
+}
+
+/// A link to keyfob, for programs that can run one word only, or are to run nothing else.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// What it is called.
+    pub name: &'static str,
+    /// What it accepts, if that is less than the subcommand does.
+    pub grammar: Option<Grammar>,
 }
 
 /// Every caller protocol.

@@ -122,6 +122,8 @@ impl<'a> Want<'a> {
 pub enum Whose<'a> {
     /// The one that flags, environment and configuration select.
     Selected(&'a Arguments),
+    /// The same for a Kubernetes cluster, as far as the request says plainly which it is: a profile may answer some alone.
+    Cluster(&'a Arguments, Option<&'a Target>),
     /// The one that flags or `[az]` name, or the only one of Entra.
     Az(&'a Arguments),
     /// The one that a host is mapped to: by `given`, a profile and a pattern from the command line, else by `[hosts]`.
@@ -180,7 +182,7 @@ pub enum Outcome {
     Profile(Described),
     /// What was to be done is done.
     Done,
-    /// The host is mapped to no profile: somebody else may answer.
+    /// The host is mapped to no profile: another helper may answer.
     NotMine,
     /// Command line or configuration are wrong, so that it is not known which profile is to answer.
     Misconfigured(Failure),

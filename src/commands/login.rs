@@ -105,12 +105,13 @@ fn waiting(pending: &Pending, wait: Duration, started: bool) -> String {
     if !started {
         return format!("Not yet; the code ends in {left}. Ask again in {} s.\n", seconds(wait));
     }
-    let complete = pending.verification_uri_complete.as_ref();
+    let device = pending.device();
+    let complete = device.verification_uri_complete.as_ref();
     let complete = complete.map(|address| format!("Or open     {address}\n")).unwrap_or_default();
     format!(
         "Open        {}\nEnter code  {}\n{complete}The code ends in {left}; ask with --poll, every {} s.\n",
-        pending.verification_uri,
-        pending.user_code,
+        device.verification_uri,
+        device.user_code,
         seconds(wait)
     )
 }
@@ -163,13 +164,13 @@ impl<'a> Json<'a> {
             }
             Step::Waiting(pending, wait) => Self::Pending {
                 profile,
-                verification_uri: &pending.verification_uri,
-                verification_uri_complete: pending.verification_uri_complete.as_deref(),
-                user_code: &pending.user_code,
-                message: pending.message.as_deref(),
+                verification_uri: &pending.device().verification_uri,
+                verification_uri_complete: pending.device().verification_uri_complete.as_deref(),
+                user_code: &pending.device().user_code,
+                message: pending.device().message.as_deref(),
                 expires_at: pending.expires_at.rfc3339(),
                 expires_in: pending.expires_at.since(Timestamp::now()),
-                interval: pending.interval,
+                interval: pending.device().interval,
                 retry_in: seconds(*wait),
             },
             Step::Refused(Failure { message, hint, .. }) => {

@@ -71,7 +71,7 @@ fn sign_out(file: &SessionFile<'_>, profile: Result<&Profile, &str>, title: &str
     if let Some(notice) = notice {
         warn(&notice);
     }
-    let signed_in = session.signed_in(Timestamp::now());
+    let signed_in = session.is_signed_in(Timestamp::now());
     let problem = if signed_in { revoke(&session, profile).err() } else { None };
     let account = session.account.as_ref().map(|a| format!(" ({})", a.name)).unwrap_or_default();
     locked.delete()?;

@@ -151,7 +151,7 @@ fn entry(session: &Session, profiles: Vec<String>, profiles_with_account: Vec<St
         authority: session.authority.clone(),
         client_id: session.client_id.clone(),
         account: session.account.as_ref().map(|a| a.name.clone()),
-        signed_in: session.signed_in(now),
+        signed_in: session.is_signed_in(now),
         refreshable: session.refresh_token.is_some(),
         tokens: tokens.collect(),
         last_fetched: session.fetched.as_ref().map(|last| Last {
@@ -160,11 +160,11 @@ fn entry(session: &Session, profiles: Vec<String>, profiles_with_account: Vec<St
             ago: now.since(last.at),
         }),
         pending: session.pending.as_ref().filter(|p| p.expires_at > now).map(|pending| Waiting {
-            verification_uri: clean(&pending.verification_uri),
+            verification_uri: clean(&pending.device().verification_uri),
             asked_by: clean(&pending.asked_by),
-            started_at: pending.started_at.and_then(Timestamp::rfc3339),
+            started_at: pending.started_at.rfc3339(),
             expires_at: pending.expires_at.rfc3339(),
-            ago: pending.started_at.map(|at| now.since(at)),
+            ago: Some(now.since(pending.started_at)),
             left: pending.expires_at.since(now),
         }),
     }

@@ -15,7 +15,7 @@ pub fn with_profile(text: &str, name: &str, settings: &Settings, by: &str) -> Re
         added.push_str(if text.ends_with('\n') { "\n" } else { "\n\n" });
     }
     let _ = writeln!(added, "{ADDED_BY}{by}\n{}", header(name));
-    for (key, items) in settings.said() {
+    for (key, items) in settings.all() {
         let text = || Value::from(items.first().map_or("", String::as_str));
         let said = match key.shape {
             Shape::Text | Shape::Word(_) => text(),

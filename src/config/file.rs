@@ -1,14 +1,15 @@
 //! `config.toml`: read by position, so that whatever is wrong in it is named with its line and the nearest right word.
 
 use super::hosts::{HostCallers, HostPattern, HostRule, repeated};
-use super::keys::{KEYS, Shape, key};
-use super::settings::{Origin, Settings, meant};
+use super::keys::Shape;
+use super::settings::{KEYS, Origin, Settings, meant};
 use crate::failure::Failure;
 use crate::providers::HostAuth;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
@@ -16,12 +17,12 @@ use toml::de::{DeString, DeTable, DeValue};
 const LARGEST: u64 = 1 << 20;
 
 /// What the file says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct File {
     /// The profile to use when nothing names one.
     pub default_profile: Option<String>,
-    /// `[profile.NAME]`, by name.
-    pub profiles: BTreeMap<String, Settings>,
+    /// `[profile.NAME]`, by name, or what is wrong with it: a mistake in one profile is no trouble to the others.
+    pub profiles: BTreeMap<String, Result<Settings, Failure>>,
     /// `[hosts]`.
     pub hosts: Vec<HostRule>,
     /// `[az]`.
@@ -71,7 +72,7 @@ pub fn load() -> Result<File> {
 /// Parses the text of the file at `path`. The error is one line: `FILE:LINE: what is wrong`.
 pub(super) fn parse(path: &Path, text: &str) -> Result<File, String> {
     let line_ends = text.match_indices('\n').map(|(at, _)| at).collect();
-    let reader = Reader { path: path.display().to_string(), line_ends };
+    let reader = Reader { path: path.display().to_string().into(), line_ends };
     let table = DeTable::parse(text)
         .map_err(|e| reader.error(e.span().map_or(0, |s| s.start), &format!("not valid TOML: {}", e.message())))?;
     let mut file = File::default();
@@ -80,7 +81,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<File, String> {
             "default-profile" => file.default_profile = Some(reader.string("default-profile", value)?),
             "profile" => {
                 for (name, value) in reader.table("profile", value)? {
-                    let settings = reader.profile(value)?;
+                    let settings = reader.profile(value).map_err(Failure::usage);
                     file.profiles.insert(name.get_ref().to_string(), settings);
                 }
             }
@@ -112,7 +113,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<File, String> {
 }
 
 struct Reader {
-    path: String,
+    path: Arc<str>,
     /// Where the lines end; every key of every profile remembers its line.
     line_ends: Vec<usize>,
 }
@@ -218,7 +219,7 @@ impl Reader {
         let mut settings = Settings::default();
         for (name, value) in self.table("profile", value)? {
             let word = name.get_ref().as_ref();
-            let Some(key) = key(word) else {
+            let Some(key) = KEYS.iter().find(|key| key.name == word) else {
                 return Err(self.unknown(name, word, &KEYS.iter().map(|k| k.name).collect::<Vec<_>>()));
             };
             let items = match key.shape {
@@ -243,7 +244,7 @@ impl Reader {
                     .map(|(name, item)| Ok(format!("{}={}", name.get_ref(), self.string(word, item)?)))
                     .collect::<Result<_, String>>()?,
             };
-            settings.set(key, items, Origin::Line(self.path.clone(), self.line(name.span().start)))?;
+            settings.set(key, items, Origin::Line(Arc::clone(&self.path), self.line(name.span().start)))?;
         }
         Ok(settings)
     }
@@ -268,6 +269,12 @@ mod tests {
         parse(Path::new("config.toml"), text)
     }
 
+    /// What is wrong with the file, or with a profile of it.
+    fn mistake(text: &str) -> String {
+        let file = parsed(text).map(|file| file.profiles.into_values().find_map(Result::err));
+        file.map_or_else(|why| why, |failure| failure.unwrap().message)
+    }
+
     #[test]
     fn a_whole_file() {
         let file = parsed(
@@ -276,12 +283,20 @@ mod tests {
         )
         .unwrap();
         assert_eq!(file.default_profile.as_deref(), Some("lab"));
-        let lab = &file.profiles["lab"];
-        assert_eq!(lab.one("issuer"), Some("https://id.example.com"));
-        assert_eq!(lab.all("scopes"), ["openid", "groups"]);
-        assert_eq!(lab.one("min-ttl"), Some("60"));
-        assert_eq!(lab.all("extra"), ["login_hint=ada"]);
+        let lab = file.profiles["lab"].as_ref().unwrap();
+        assert_eq!(lab.items("issuer"), ["https://id.example.com"]);
+        assert_eq!(lab.items("scopes"), ["openid", "groups"]);
+        assert_eq!(lab.items("min-ttl"), ["60"]);
+        assert_eq!(lab.items("extra"), ["login_hint=ada"]);
         assert_eq!(lab.place("min-ttl"), "config.toml:6");
+    }
+
+    #[test]
+    fn a_mistake_in_one_profile_is_no_trouble_to_the_others() {
+        let file = parsed("[profile.a]\nissuer = 'http://id.example.com'\n[profile.b]\nprovider = 'github'\n").unwrap();
+        let why = "config.toml:2: `issuer` is not https (plain http is allowed only on loopback)";
+        assert_eq!(file.profiles["a"].as_ref().unwrap_err().message, why);
+        assert!(file.profiles["b"].is_ok());
     }
 
     #[test]
@@ -375,7 +390,7 @@ mod tests {
                 "config.toml:3: `hosts`: \"https://a.example\" is there twice",
             ),
         ] {
-            assert_eq!(parsed(text).unwrap_err(), error);
+            assert_eq!(mistake(text), error);
         }
         let broken = parsed("[profile.lab]\nissuer = https://id\n").unwrap_err();
         assert!(broken.starts_with("config.toml:2: not valid TOML: "), "{broken}");

@@ -6,8 +6,8 @@
 //!
 //! A rule is for git alone, unless it says which callers it is for.
 //!
-//! A request is somebody else's text. It is taken apart strictly: what is not plainly a host, a port or a path matches
-//! nothing, however close it looks.
+//! A request comes from outside, and is taken apart strictly: what is not plainly a host, a port or a path matches nothing,
+//! however close it looks.
 
 use super::settings::meant;
 use crate::address::is_loopback;

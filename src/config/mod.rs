@@ -1,7 +1,8 @@
 //! Which profile answers, and what it says: flags over environment over `config.toml`.
 //!
-//! `keys` is the table of what a profile can say, `settings` what was said and where, `file` the TOML; this file picks
-//! the profile, `profile` turns its settings into checked values, and `identity` is what its session is known by.
+//! `settings` is what a profile can say and does say, each key with its type and its place; `keys` how a key looks; `file`
+//! reads the TOML. This file picks the profile, `profile` completes it by its provider's row, and `identity` is what its
+//! session is known by.
 
 pub mod edit;
 mod file;
@@ -14,12 +15,11 @@ mod settings;
 pub use file::{Az, File, load, path as file_path};
 pub use hosts::{HostPattern, HostRule, Target};
 pub use identity::{CaFile, SessionKey};
-pub use keys::{KEYS, Key, Shape, text, word};
-pub use profile::{AuthMethod, Endpoints, Profile, PromptMode};
-pub use settings::{Origin, Settings};
+pub use keys::{Key, Shape, text, word};
+pub use profile::{AuthMethod, Endpoints, Profile, PromptMode, Recipe};
+pub use settings::{KEYS, Origin, Settings};
 
 use crate::failure::Failure;
-use crate::providers::preset;
 use anyhow::Result;
 use settings::meant;
 use std::collections::BTreeMap;
@@ -71,7 +71,7 @@ impl Profile {
             }
         };
         let name = name.to_owned();
-        let settings = file.profiles.remove(&name).unwrap_or_default();
+        let settings = file.take(&name)?;
         Ok(Self::resolve(Some(name), settings, flags.clone())?)
     }
 
@@ -101,7 +101,10 @@ impl Profile {
             return Ok((nameless, Az::default()));
         }
         let mut file = file::load()?;
-        let entra = |settings: &Settings| settings.one("provider").and_then(preset).is_some_and(|p| p.multi_resource);
+        // What cannot be read may be one of them: it is not passed over for another.
+        let entra = |settings: &Result<Settings, Failure>| {
+            settings.as_ref().map_or(true, |said| said.provider.is_some_and(|row| row.multi_resource))
+        };
         let name = if let Some(name) = &selection.profile {
             file.named(name)?.to_owned()
         } else if let Some(name) = &file.az.profile {
@@ -122,7 +125,7 @@ impl Profile {
                 }
             }
         };
-        let settings = file.profiles.remove(&name).unwrap_or_default();
+        let settings = file.take(&name)?;
         Ok((Self::resolve(Some(name), settings, selection.flags.clone())?, file.az))
     }
 
@@ -147,7 +150,7 @@ impl Profile {
             let Some(rule) = hosts::find(&file.hosts, target, caller) else { return Ok(None) };
             rule.clone()
         };
-        let settings = file.profiles.remove(&rule.profile).unwrap_or_default();
+        let settings = file.take(&rule.profile)?;
         Ok(Some((Self::resolve(Some(rule.profile.clone()), settings, Settings::default())?, rule)))
     }
 
@@ -158,12 +161,17 @@ impl Profile {
 
     /// The same for what was read of a file.
     pub fn all_of(file: file::File) -> BTreeMap<String, Result<Self, Failure>> {
-        let resolve = |(name, s): (String, Settings)| (name.clone(), Self::resolve(Some(name), s, Settings::default()));
-        file.profiles.into_iter().map(resolve).collect()
+        let profiles = file.profiles.into_iter();
+        profiles.map(|(name, said)| (name.clone(), said.and_then(|said| Self::proposed(&name, said)))).collect()
     }
 }
 
 impl file::File {
+    /// What the profile of this name says, which is then no longer in the file; nothing if there is none.
+    fn take(&mut self, name: &str) -> Result<Settings, Failure> {
+        self.profiles.remove(name).unwrap_or_else(|| Ok(Settings::default()))
+    }
+
     /// The name of a profile that there is.
     pub fn named<'n>(&self, name: &'n str) -> Result<&'n str, Failure> {
         if self.profiles.contains_key(name) {

@@ -1,12 +1,13 @@
 //! A profile: its settings as checked values, with the provider's row filled in.
 
 use super::file_name;
+use super::hosts::HostPattern;
 use super::identity::{CaFile, SessionKey};
-use super::keys;
-use super::settings::{Origin, Settings, meant};
+use super::keys::Key;
+use super::settings::{KEYS, Origin, Settings};
 use crate::address::Address;
 use crate::failure::Failure;
-use crate::providers::{OPENID, PRESETS, Preset, TokenKind, preset};
+use crate::providers::{OPENID, PRESETS, Preset, TokenKind};
 use crate::secret::Secret;
 use crate::text::shell_quoted;
 use anyhow::{Context, Result};
@@ -20,7 +21,8 @@ use std::path::Path;
 const REFUSAL_MEMORY: u64 = 30;
 
 /// Where a sign-in may be shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum PromptMode {
     /// stderr if it is a terminal, else the controlling terminal if it is ours to write on, else nowhere.
     Auto,
@@ -80,6 +82,8 @@ pub struct Profile {
     pub account: Option<String>,
     /// Other parameters of the request that begins a sign-in; no other request has them.
     pub extra: Vec<(String, String)>,
+    /// The only Kubernetes clusters that get its token; none: every one.
+    pub clusters: Vec<HostPattern>,
     /// Least life a cached token must have left, in seconds.
     pub min_ttl: Option<u64>,
     /// How long a refused or expired sign-in is not asked for again, in seconds.
@@ -96,47 +100,67 @@ pub struct Profile {
     asked: Settings,
 }
 
+/// What a profile is made from once more, by another process of this program that has the same configuration.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Recipe {
+    name: Option<String>,
+    flags: Vec<(String, Vec<String>)>,
+    asked: Vec<(String, Vec<String>)>,
+}
+
 impl Profile {
+    /// What this profile is made from.
+    pub fn recipe(&self) -> Recipe {
+        Recipe { name: self.name.clone(), flags: self.flags.words(), asked: self.asked.words() }
+    }
+
+    /// Makes the profile once more.
+    pub fn of(recipe: Recipe) -> Result<Self> {
+        let flags = Settings::from_words(recipe.flags).map_err(Failure::usage)?;
+        let said = match &recipe.name {
+            Some(name) => super::load()?.take(name)?,
+            None => Settings::default(),
+        };
+        let asked = Settings::from_words(recipe.asked).map_err(Failure::usage)?;
+        let profile = Self::resolve(recipe.name, said, flags)?;
+        Ok(profile.asking(asked.items("scopes").to_vec(), asked.tenant.as_deref())?)
+    }
+
     /// Checks the settings of a profile: those of the file, under the environment's, under the command line's.
     pub(super) fn resolve(name: Option<String>, file: Settings, flags: Settings) -> Result<Self, Failure> {
         let mut environment = Settings::default();
         if let Some(mode) = std::env::var("KEYFOB_PROMPT").ok().filter(|m| !m.is_empty()) {
-            let key = keys::key("prompt").expect("the table has it");
-            environment.set(key, vec![mode], Origin::Environment("KEYFOB_PROMPT")).map_err(Failure::usage)?;
+            let origin = Origin::Environment("KEYFOB_PROMPT");
+            environment.set(key("prompt"), vec![mode], origin).map_err(Failure::usage)?;
         }
         let settings = file.overlaid(environment).overlaid(flags.clone());
         let said = Said { name: name.as_deref(), settings: &settings };
         let preset = said.preset()?;
         let Server { issuer, issuer_template, endpoints, account_source, authority } = said.server(preset)?;
         let client_id = said.client(preset)?;
-        let label = said.owned("account").unwrap_or_default();
-        let extra = said.extra()?;
+        let account = settings.account.clone();
         let ca_file = said.ca_file()?;
-        let parts = said.parts(preset, &extra, ca_file.as_ref());
+        let label = account.clone().unwrap_or_default();
+        let session = SessionKey { authority, client_id, label, parts: said.parts(preset, ca_file.as_ref()) };
         Ok(Self {
             preset,
             issuer,
             issuer_template,
             endpoints,
             account_source,
-            session: SessionKey { authority, client_id, label, parts },
-            scopes: said.scopes(preset)?,
-            token_kind: settings.one("token-kind").map(|w| if w == "id" { TokenKind::Id } else { TokenKind::Access }),
-            audience: said.owned("audience"),
-            resource: said.owned("resource"),
-            account: said.owned("account"),
-            extra,
-            min_ttl: settings.one("min-ttl").and_then(|s| s.parse().ok()),
-            refusal_memory: settings.one("refusal-memory").and_then(|s| s.parse().ok()).unwrap_or(REFUSAL_MEMORY),
+            session,
+            scopes: said.scopes(preset),
+            token_kind: settings.token_kind,
+            audience: settings.audience.clone(),
+            resource: settings.resource.clone(),
+            account,
+            extra: settings.extra.clone().unwrap_or_default(),
+            clusters: settings.clusters.clone().unwrap_or_default(),
+            min_ttl: settings.min_ttl,
+            refusal_memory: settings.refusal_memory.unwrap_or(REFUSAL_MEMORY),
             ca_file,
-            prompt: match settings.one("prompt") {
-                Some("always") => PromptMode::Always,
-                Some("never") => PromptMode::Never,
-                _ => PromptMode::Auto,
-            },
-            auth_method: settings.one("token-endpoint-auth-method").map(|w| {
-                if w == "client_secret_post" { AuthMethod::ClientSecretPost } else { AuthMethod::ClientSecretBasic }
-            }),
+            prompt: settings.prompt.unwrap_or(PromptMode::Auto),
+            auth_method: settings.auth_method,
             name,
             settings,
             flags,
@@ -150,17 +174,18 @@ impl Profile {
         if !self.preset.multi_resource {
             return Ok(self);
         }
-        let scopes = (!scopes.is_empty()).then_some(("scopes", "scope", scopes));
-        let tenant = tenant.map(|tenant| ("tenant", "tenant", vec![tenant.to_owned()]));
-        for (name, flag, items) in scopes.into_iter().chain(tenant) {
-            let Some(key) = keys::key(name) else { continue };
-            self.asked.set(key, items, Origin::Flag(flag)).map_err(Failure::usage)?;
+        let mut ask = |name: &str, flag, items| self.asked.set(key(name), items, Origin::Flag(flag));
+        if !scopes.is_empty() {
+            ask("scopes", "scope", scopes).map_err(Failure::usage)?;
+        }
+        if let Some(tenant) = tenant {
+            ask("tenant", "tenant", vec![tenant.to_owned()]).map_err(Failure::usage)?;
         }
         self.settings = self.settings.overlaid(self.asked.clone());
         let said = Said { name: self.name.as_deref(), settings: &self.settings };
-        self.scopes = said.scopes(self.preset)?;
-        if self.asked.has("tenant") {
-            if said.settings.has("token-endpoint") {
+        self.scopes = said.scopes(self.preset);
+        if self.asked.tenant.is_some() {
+            if self.settings.token_endpoint.is_some() {
                 return Err(said.wrong("token-endpoint", "was set by hand, so no other tenant can be asked"));
             }
             self.endpoints = said.server(self.preset)?.endpoints;
@@ -170,17 +195,18 @@ impl Profile {
 
     /// The file that the client's secret is in, if it is in one.
     pub fn client_secret_file(&self) -> Option<&Path> {
-        self.settings.one("client-secret-file").map(Path::new)
+        self.settings.client_secret_file.as_deref()
     }
 
     /// The client secret, read now; `None` for a public client. A file's last line break does not count.
     pub fn client_secret(&self) -> Result<Option<Secret>> {
-        if let Some(secret) = self.settings.one("client-secret") {
-            return Ok(Some(Secret::from(secret.to_owned())));
+        if let Some(secret) = &self.settings.client_secret {
+            return Ok(Some(secret.clone()));
         }
-        let Some(file) = self.settings.one("client-secret-file") else { return Ok(None) };
+        let Some(path) = self.client_secret_file() else { return Ok(None) };
+        let file = path.display();
         let mut text = String::new();
-        std::fs::File::open(file)
+        std::fs::File::open(path)
             .and_then(|f| f.take(64 * 1024).read_to_string(&mut text))
             .map_err(|e| Failure::usage(e.to_string()))
             .with_context(|| format!("could not read the client secret {file}"))?;
@@ -216,22 +242,19 @@ impl Profile {
             None if parts.get("token-endpoint") == Some(authority) => ("token-endpoint", authority.as_str()),
             None => ("issuer", authority.as_str()),
         };
-        let mut extra = Vec::new();
-        let mut said = vec![(server, at), ("client-id", client_id)];
-        said.extend(Some(("account", label.as_str())).filter(|(_, label)| !label.is_empty()));
-        for (name, value) in parts {
-            match name.strip_prefix(EXTRA) {
-                Some(name) => extra.push(format!("{name}={value}")),
-                None => said.push((name, value)),
-            }
-        }
+        let mut said = vec![(server, at.to_owned()), ("client-id", client_id.clone())];
+        said.extend(Some(("account", label.clone())).filter(|(_, label)| !label.is_empty()));
+        said.extend(parts.iter().map(|(name, value)| match name.strip_prefix(EXTRA) {
+            Some(parameter) => ("extra", format!("{parameter}={value}")),
+            None => (name.as_str(), value.clone()),
+        }));
         let mut flags = Settings::default();
-        let all = said.into_iter().map(|(name, value)| (name, vec![value.to_owned()]));
-        for (name, items) in all.chain(Some(("extra", extra)).filter(|(_, extra)| !extra.is_empty())) {
-            let Some((key, flag)) = keys::key(name).filter(|_| name != "ca-file").and_then(|k| Some((k, k.flag?)))
-            else {
+        for (name, value) in said {
+            let known = KEYS.iter().find(|key| key.name == name && name != "ca-file");
+            let Some((key, flag)) = known.and_then(|key| Some((key, key.flag?))) else {
                 return Err(Failure::usage(format!("its file does not say which `{name}` it has")));
             };
+            let items = [flags.items(name), &[value]].concat();
             flags.set(key, items, Origin::Flag(flag)).map_err(Failure::usage)?;
         }
         let profile = Self::resolve(None, Settings::default(), flags)?;
@@ -243,12 +266,12 @@ impl Profile {
 
     /// The tenant, if the profile names one that is no group of tenants.
     pub fn tenant(&self) -> Option<&str> {
-        self.settings.one("tenant").filter(|tenant| !self.preset.tenant_groups.contains(tenant))
+        self.settings.tenant.as_deref().filter(|tenant| !self.preset.tenant_groups.contains(tenant))
     }
 
     /// Whether the profile itself names this scope, rather than a default.
     pub fn asks_for(&self, scope: &str) -> bool {
-        self.settings.all("scopes").iter().any(|s| s == scope)
+        self.settings.scopes.iter().flatten().any(|s| s == scope)
     }
 
     /// The command line of `keyfob VERB` for this profile, for a shell: with the environment that points this
@@ -267,7 +290,11 @@ impl Profile {
             let value = std::env::var_os(name).filter(|v| !v.is_empty())?;
             Some(format!("{name}={} ", shell_quoted(&value.to_string_lossy())))
         });
-        let program = std::env::args().next().filter(|p| p.ends_with("/keyfob")).unwrap_or_else(|| "keyfob".to_owned());
+        let program = std::env::args_os()
+            .next()
+            .and_then(|p| p.into_string().ok())
+            .filter(|p| p.ends_with("/keyfob"))
+            .unwrap_or_else(|| "keyfob".to_owned());
         let name = self.name.as_deref().map(|n| format!(" {}", shell_quoted(n))).unwrap_or_default();
         let environment: String = environment.collect();
         format!("{environment}{} {verb}{name}{}", shell_quoted(&program), flags.as_flags())
@@ -302,20 +329,8 @@ impl Said<'_> {
         })
     }
 
-    fn owned(&self, key: &str) -> Option<String> {
-        self.settings.one(key).map(str::to_owned)
-    }
-
-    fn address(&self, key: &str) -> Result<Option<Address>, Failure> {
-        self.settings.one(key).map(|text| Address::parse(text).map_err(|why| self.wrong(key, why))).transpose()
-    }
-
     fn preset(&self) -> Result<&'static Preset, Failure> {
-        let word = self.settings.one("provider").unwrap_or(OPENID.name);
-        let Some(preset) = preset(word) else {
-            let meant = meant(word, PRESETS.iter().map(|p| p.name));
-            return Err(self.wrong("provider", &format!("{word:?} is not known; {meant}")));
-        };
+        let preset = self.settings.provider.unwrap_or(&OPENID);
         if let Some(instead) = preset.no_device_grant {
             let what = format!(
                 "{} has no device authorization grant (RFC 8628), so keyfob cannot sign in there",
@@ -332,26 +347,27 @@ impl Said<'_> {
     }
 
     fn server(&self, preset: &'static Preset) -> Result<Server, Failure> {
-        let tenant = self.settings.one("tenant").or(preset.tenant).unwrap_or_default();
+        let settings = self.settings;
+        let tenant = settings.tenant.as_deref().or(preset.tenant).unwrap_or_default();
         if !tenant.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c)) {
             return Err(self.wrong("tenant", "must be a tenant id or a domain name"));
         }
-        let home = match (self.address("authority")?, preset.authority) {
+        let home = match (&settings.authority, preset.authority) {
             (Some(given), _) => given.as_str().trim_end_matches('/').to_owned(),
             (None, Some("")) => return Err(self.missing("authority", ", the address of your own installation")),
             (None, usual) => usual.unwrap_or_default().to_owned(),
         };
         let filled = |template: &str| filled(template, &home, tenant);
         let by_row = |template: &str| Address::assembled(filled(template));
-        let endpoint = |key: &str, template: Option<&str>| Ok(self.address(key)?.or_else(|| template.map(by_row)));
+        let or = |given: &Option<Address>, template: Option<&str>| given.clone().or_else(|| template.map(by_row));
         let endpoints = Endpoints {
-            device_authorization: endpoint("device-authorization-endpoint", preset.device_authorization_endpoint)?,
-            token: endpoint("token-endpoint", preset.token_endpoint)?,
-            revocation: endpoint("revocation-endpoint", preset.revocation_endpoint)?,
+            device_authorization: or(&settings.device_authorization_endpoint, preset.device_authorization_endpoint),
+            token: or(&settings.token_endpoint, preset.token_endpoint),
+            revocation: or(&settings.revocation_endpoint, preset.revocation_endpoint),
         };
         let issuer_template = preset.issuer.map(filled).filter(|t| t.contains("{tid}"));
         let row = if issuer_template.is_some() { None } else { preset.issuer };
-        let issuer = endpoint("issuer", row)?;
+        let issuer = or(&settings.issuer, row);
         if issuer.as_ref().is_some_and(Address::has_query) {
             return Err(self.wrong("issuer", "has a query (`?…`)"));
         }
@@ -372,8 +388,8 @@ impl Said<'_> {
     }
 
     fn client(&self, preset: &Preset) -> Result<String, Failure> {
-        let (inline, file) = (self.settings.has("client-secret"), self.settings.has("client-secret-file"));
-        let client_id = self.owned("client-id").ok_or_else(|| self.missing("client-id", ""))?;
+        let (inline, file) = (self.settings.client_secret.is_some(), self.settings.client_secret_file.is_some());
+        let client_id = self.settings.client_id.clone().ok_or_else(|| self.missing("client-id", ""))?;
         if inline && file {
             return Err(self.wrong("client-secret", "and `client-secret-file` exclude each other"));
         }
@@ -383,41 +399,17 @@ impl Said<'_> {
         Ok(client_id)
     }
 
-    fn scopes(&self, preset: &Preset) -> Result<Vec<String>, Failure> {
-        let mut scopes = self.settings.all("scopes").to_vec();
-        if !self.settings.has("scopes") {
-            scopes = preset.scopes.iter().map(|&s| s.to_owned()).collect();
-        }
-        if let Some(bad) = scopes.iter().find(|s| s.is_empty() || s.contains(char::is_whitespace)) {
-            return Err(self.wrong("scopes", &format!("{bad:?} is not one scope; list them one by one")));
-        }
-        for scope in preset.scopes_besides {
-            if !scopes.iter().any(|s| s == scope) {
-                scopes.push((*scope).to_owned());
-            }
-        }
-        Ok(scopes)
-    }
-
-    fn extra(&self) -> Result<Vec<(String, String)>, Failure> {
-        let pairs = self.settings.all("extra").iter().filter_map(|p| p.split_once('='));
-        if let Some((reserved, _)) = pairs.clone().find(|(name, _)| RESERVED.contains(name)) {
-            return Err(self.wrong("extra", &format!("cannot set `{reserved}`, which keyfob sends itself")));
-        }
-        let mut extra: Vec<(String, String)> = Vec::new();
-        for (name, value) in pairs {
-            // RFC 6749, section 3.1: no parameter is sent twice.
-            if extra.iter().any(|(known, _)| known == name) {
-                return Err(self.wrong("extra", &format!("names {name:?} twice")));
-            }
-            extra.push((name.to_owned(), value.to_owned()));
-        }
-        Ok(extra)
+    fn scopes(&self, preset: &Preset) -> Vec<String> {
+        let owned = |scopes: &[&str]| scopes.iter().map(|&scope| scope.to_owned()).collect::<Vec<_>>();
+        let mut scopes = self.settings.scopes.clone().unwrap_or_else(|| owned(preset.scopes));
+        let missing = preset.scopes_besides.iter().filter(|&&besides| !scopes.iter().any(|scope| scope == besides));
+        scopes.extend(owned(&missing.copied().collect::<Vec<_>>()));
+        scopes
     }
 
     fn ca_file(&self) -> Result<Option<CaFile>, Failure> {
-        let Some(file) = self.settings.one("ca-file") else { return Ok(None) };
-        CaFile::read(file.into()).map(Some).map_err(|why| {
+        let Some(path) = &self.settings.ca_file else { return Ok(None) };
+        CaFile::read(path.clone()).map(Some).map_err(|why| {
             let what = format!("{}: {why}", self.settings.place("ca-file"));
             Failure::usage(what).hint("`ca-file` must name a PEM file with certificates")
         })
@@ -425,34 +417,26 @@ impl Said<'_> {
 
     /// What shapes a grant besides authority, client and account. Where every refresh names the resource it is for, the
     /// resource is no part of the grant.
-    fn parts(&self, preset: &Preset, extra: &[(String, String)], ca_file: Option<&CaFile>) -> BTreeMap<String, String> {
+    fn parts(&self, preset: &Preset, ca_file: Option<&CaFile>) -> BTreeMap<String, String> {
         let by_hand = ["device-authorization-endpoint", "token-endpoint", "revocation-endpoint"];
         let targets = ["audience", "resource"].into_iter().filter(|_| !preset.multi_resource);
-        let said = by_hand.into_iter().chain(targets).filter_map(|key| Some((key.to_owned(), self.owned(key)?)));
-        let extra = extra.iter().map(|(name, value)| (format!("{EXTRA}{name}"), value.clone()));
-        said.chain(extra).chain(ca_file.map(|file| ("ca-file".to_owned(), file.digest()))).collect()
+        let said =
+            by_hand.into_iter().chain(targets).filter_map(|name| Some((name, self.settings.items(name).first()?)));
+        let mut parts: BTreeMap<_, _> = said.map(|(name, value)| (name.to_owned(), value.clone())).collect();
+        let extra = self.settings.extra.iter().flatten();
+        parts.extend(extra.map(|(name, value)| (format!("{EXTRA}{name}"), value.clone())));
+        parts.extend(ca_file.map(|file| ("ca-file".to_owned(), file.digest())));
+        parts
     }
+}
+
+/// The row of this name, which the table has.
+fn key(name: &str) -> &'static Key {
+    KEYS.iter().find(|key| key.name == name).expect("a key of the table")
 }
 
 /// In front of the name of a parameter of `extra`, in [`SessionKey::parts`].
 const EXTRA: &str = "extra.";
-
-/// Parameters that the protocol itself uses.
-const RESERVED: &[&str] = &[
-    "client_id",
-    "client_secret",
-    "client_assertion",
-    "client_assertion_type",
-    "scope",
-    "grant_type",
-    "device_code",
-    "refresh_token",
-    "code_challenge",
-    "code_challenge_method",
-    "code_verifier",
-    "audience",
-    "resource",
-];
 
 /// A row's template with what `{authority}` and `{tenant}` stand for; `{tid}` is for the ID token to say.
 fn filled(template: &str, authority: &str, tenant: &str) -> String {
@@ -476,8 +460,9 @@ mod tests {
     fn resolved(values: &[(&str, &str)]) -> Result<Profile, Failure> {
         let mut settings = Settings::default();
         for (name, value) in values {
-            let key = keys::key(name).unwrap();
-            settings.set(key, vec![(*value).to_owned()], Origin::Flag(key.flag.unwrap_or(key.name))).unwrap();
+            let key = key(name);
+            let origin = Origin::Flag(key.flag.unwrap_or(key.name));
+            settings.set(key, vec![(*value).to_owned()], origin).map_err(Failure::usage)?;
         }
         Profile::resolve(None, Settings::default(), settings)
     }
@@ -560,11 +545,9 @@ mod tests {
 
     #[test]
     fn no_extra_parameter_is_given_twice() {
-        let key = keys::key("extra").unwrap();
-        let mut settings = Settings::default();
-        settings.set(key, vec!["a=1".into(), "b=1".into(), "a=2".into()], Origin::Flag("extra")).unwrap();
-        let said = Said { name: None, settings: &settings };
-        assert_eq!(said.extra().unwrap_err().message, "--extra: `extra` names \"a\" twice");
+        let items = vec!["a=1".into(), "b=1".into(), "a=2".into()];
+        let refused = Settings::default().set(key("extra"), items, Origin::Flag("extra"));
+        assert_eq!(refused.unwrap_err(), "--extra: `extra` names \"a\" twice");
     }
 
     #[test]

@@ -1,15 +1,25 @@
-//! What was said about a profile, by key, and where it was said: the file's values under the command line's.
+//! What was said about a profile: a typed field for each key, and the place where it was written. The table below is the
+//! one list of keys: `config.toml`, flags, help, completions and `setup` follow it.
 
-use super::keys::{KEYS, Key, Shape};
+use super::hosts::HostPattern;
+use super::keys::{self, Key, Shape, text, word};
+use super::profile::{AuthMethod, PromptMode};
+use crate::address::Address;
+use crate::providers::{PRESETS, Preset, TokenKind, preset};
+use crate::secret::Secret;
 use crate::text::{nearest, shell_quoted};
+use serde::de::DeserializeOwned;
+use serde::de::value::StrDeserializer;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A line of the configuration file.
-    Line(String, usize),
+    Line(Arc<str>, usize),
     /// A flag.
     Flag(&'static str),
     /// An environment variable.
@@ -26,109 +36,241 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A value and where it was written.
-#[derive(Clone, PartialEq, Eq)]
-struct Value {
-    /// One entry; several for lists; `NAME=VALUE` entries for pairs.
-    items: Vec<String>,
-    /// For errors.
-    origin: Origin,
+/// Declares [`Settings`] and [`KEYS`] from one table. A row is a field, its type, its key, and what reads the type from the
+/// items of the key's shape.
+macro_rules! settings {
+    ($($field:ident: $type:ty = $key:expr, $read:expr;)*) => {
+        /// The values of a profile's keys, as far as they were given.
+        #[derive(Clone, Default)]
+        pub struct Settings {
+            /// The items of each key as they were written, for what writes them again; and where.
+            said: BTreeMap<&'static str, (Vec<String>, Origin)>,
+            $(pub(super) $field: Option<$type>,)*
+        }
+
+        /// Every key, in the order in which help shows them.
+        pub const KEYS: &[Key] = &[$($key),*];
+
+        impl Settings {
+            fn read(&mut self, key: &Key, items: &[String]) -> Result<(), String> {
+                $(if key.name == const { $key }.name {
+                    let read: fn(&Key, &[String]) -> Result<$type, String> = $read;
+                    self.$field = Some(read(key, items)?);
+                })*
+                Ok(())
+            }
+
+            /// These settings with `over` on top.
+            #[must_use]
+            pub fn overlaid(mut self, over: Self) -> Self {
+                self.said.extend(over.said);
+                Self { said: self.said, $($field: over.$field.or(self.$field),)* }
+            }
+        }
+    };
 }
 
-/// The values of a profile's keys.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Settings(BTreeMap<&'static str, Value>);
+settings! {
+    provider: &'static Preset =
+        text("provider", "NAME", "A provider that keyfob knows, e.g. entra, github, google"), row;
+    issuer: Address = text("issuer", "URL", "OpenID Connect issuer; its endpoints are discovered"), one;
+    client_id: String = text("client-id", "ID", "Client (application) id registered at the provider"), one;
+    client_secret: Secret = Key { flag: None, ..text("client-secret", "SECRET", "Client secret") }, one;
+    client_secret_file: PathBuf = text("client-secret-file", "FILE", "File that holds the client secret"), one;
+    scopes: Vec<String> = Key {
+        flag: Some("scope"),
+        shape: Shape::List,
+        ..text("scopes", "SCOPE", "Scope to ask for; repeat for more")
+    }, scopes;
+    token_kind: TokenKind = word("token-kind", &["id", "access"], "Which token to hand out"), chosen;
+    tenant: String = text("tenant", "TENANT", "Tenant id or domain"), one;
+    authority: Address = text("authority", "URL", "Where the provider lives, if not at its usual address"), one;
+    account: String =
+        text("account", "NAME", "The only account that may sign in; separates the sessions of several accounts"), one;
+    audience: String = text("audience", "AUDIENCE", "`audience` parameter sent to the provider"), one;
+    resource: String = text("resource", "RESOURCE", "`resource` parameter sent to the provider (RFC 8707)"), one;
+    extra: Vec<(String, String)> = Key {
+        shape: Shape::Pairs,
+        ..text("extra", "NAME=VALUE", "Another parameter for the device authorization request; repeat for more")
+    }, pairs;
+    clusters: Vec<HostPattern> = Key {
+        flag: None,
+        shape: Shape::List,
+        ..text("clusters", "URL", "The only Kubernetes clusters that get its token, by address")
+    }, clusters;
+    min_ttl: u64 = keys::seconds("min-ttl", "Least life a cached token must have left"), seconds;
+    refusal_memory: u64 = keys::seconds(
+        "refusal-memory",
+        "How long a refused or expired sign-in is not asked for again [default: 30]",
+    ), seconds;
+    prompt: PromptMode = word(
+        "prompt",
+        &["auto", "always", "never"],
+        "Where to show a sign-in: on a terminal, on stderr in any case, nowhere",
+    ), chosen;
+    ca_file: PathBuf =
+        text("ca-file", "FILE", "PEM file with certificate authorities to trust besides the system's"), one;
+    device_authorization_endpoint: Address = text(
+        "device-authorization-endpoint",
+        "URL",
+        "Device authorization endpoint, for servers that do not publish it",
+    ), one;
+    token_endpoint: Address = text("token-endpoint", "URL", "Token endpoint, for servers that do not publish it"), one;
+    revocation_endpoint: Address =
+        text("revocation-endpoint", "URL", "Revocation endpoint, for servers that do not publish it"), one;
+    auth_method: AuthMethod = word(
+        "token-endpoint-auth-method",
+        &["client_secret_basic", "client_secret_post"],
+        "How the client secret is sent",
+    ), chosen;
+}
 
 /// Which keys are set; one of the values may be a client secret.
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.said.keys()).finish()
     }
 }
 
 impl Settings {
-    /// Sets `key`, replacing what was there. The error names the place and the nearest right word.
+    /// Sets `key`, replacing what was there. `items` is one text; several for lists; `NAME=VALUE` each for pairs. The error
+    /// names the place and the nearest right word.
     pub fn set(&mut self, key: &'static Key, items: Vec<String>, origin: Origin) -> Result<(), String> {
-        for item in &items {
-            if item.chars().any(char::is_control) {
-                return Err(format!("{origin}: `{}` holds a control character", key.name));
-            }
-            match key.shape {
-                Shape::Word(words) if !words.contains(&item.as_str()) => {
-                    return Err(format!(
-                        "{origin}: `{}` cannot be {item:?}; {}",
-                        key.name,
-                        meant(item, words.iter().copied())
-                    ));
-                }
-                Shape::Seconds if item.parse::<u32>().is_err() => {
-                    return Err(format!("{origin}: `{}` must be a whole number of seconds, not {item:?}", key.name));
-                }
-                Shape::Pairs if item.split_once('=').is_none_or(|(name, _)| name.is_empty()) => {
-                    return Err(format!("{origin}: `{}` must be NAME=VALUE, not {item:?}", key.name));
-                }
-                Shape::Text if item.is_empty() => return Err(format!("{origin}: `{}` is empty", key.name)),
-                _ => {}
-            }
+        let wrong = |why: String| format!("{origin}: `{}` {why}", key.name);
+        if items.iter().any(|item| item.chars().any(char::is_control)) {
+            return Err(wrong("holds a control character".to_owned()));
         }
-        self.0.insert(key.name, Value { items, origin });
+        if key.shape == Shape::Text && items.iter().any(String::is_empty) {
+            return Err(wrong("is empty".to_owned()));
+        }
+        self.read(key, &items).map_err(wrong)?;
+        self.said.insert(key.name, (items, origin));
         Ok(())
     }
 
-    /// These settings with `over` on top.
-    #[must_use]
-    pub fn overlaid(mut self, over: Self) -> Self {
-        self.0.extend(over.0);
-        self
+    /// Whether the key of this name was set.
+    pub fn has(&self, name: &str) -> bool {
+        self.said.contains_key(name)
     }
 
-    /// Whether `key` was set.
-    pub fn has(&self, key: &str) -> bool {
-        self.0.contains_key(key)
+    /// The items of the key of this name, as [`Settings::set`] took them; none if it was not set.
+    pub fn items(&self, name: &str) -> &[String] {
+        self.said.get(name).map_or(&[], |(items, _)| items)
     }
 
-    /// The value of a key that has one.
-    pub fn one(&self, key: &str) -> Option<&str> {
-        self.0.get(key).and_then(|v| v.items.first()).map(String::as_str)
+    /// What was set and its items, in the order of the table of keys.
+    pub fn all(&self) -> impl Iterator<Item = (&'static Key, &[String])> {
+        KEYS.iter().filter_map(|key| Some((key, self.said.get(key.name)?.0.as_slice())))
     }
 
-    /// The values of a key that has several; empty if not set.
-    pub fn all(&self, key: &str) -> &[String] {
-        self.0.get(key).map_or(&[], |v| &v.items)
+    /// What flags said, for another process of this program; see [`Settings::from_words`].
+    pub(super) fn words(&self) -> Vec<(String, Vec<String>)> {
+        self.all().map(|(key, items)| (key.name.to_owned(), items.to_vec())).collect()
     }
 
-    /// What was set, in the order of the table of keys.
-    pub fn said(&self) -> impl Iterator<Item = (&'static Key, &[String])> {
-        KEYS.iter().filter_map(|key| Some((key, self.0.get(key.name)?.items.as_slice())))
+    /// Takes back what [`Settings::words`] gave, as if flags said it. A key that this program does not know is a failure.
+    pub(super) fn from_words(words: Vec<(String, Vec<String>)>) -> Result<Self, String> {
+        let mut settings = Self::default();
+        for (name, items) in words {
+            let key = KEYS.iter().find(|key| key.name == name).ok_or_else(|| format!("unknown key {name:?}"))?;
+            settings.set(key, items, Origin::Flag(key.flag.unwrap_or(key.name)))?;
+        }
+        Ok(settings)
     }
 
     /// Whether nothing was set.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.said.is_empty()
     }
 
     /// Whether both say the same, wherever it was written.
     pub fn says_what(&self, other: &Self) -> bool {
-        self.said().eq(other.said())
+        self.all().eq(other.all())
     }
 
-    /// Where `key` was set; for an error about it. A key that is not set is named by itself.
-    pub fn place(&self, key: &str) -> String {
-        self.0.get(key).map_or_else(|| format!("`{key}`"), |v| v.origin.to_string())
+    /// Where the key of this name was set, for an error about it. A key that is not set is named by itself.
+    pub fn place(&self, name: &str) -> String {
+        self.said.get(name).map_or_else(|| format!("`{name}`"), |(_, origin)| origin.to_string())
     }
 
     /// These settings as flags that a shell reads back: what to append to a command that is to use the same profile.
     pub fn as_flags(&self) -> String {
         let mut flags = String::new();
-        for key in KEYS {
-            let (Some(flag), Some(value)) = (key.flag, self.0.get(key.name)) else { continue };
-            for item in &value.items {
+        for (flag, items) in self.all().filter_map(|(key, items)| Some((key.flag?, items))) {
+            for item in items {
                 let _ = write!(flags, " --{flag} {}", shell_quoted(item));
             }
         }
         flags
     }
 }
+
+// What reads a value. The error says what is wrong with it, to stand after the key's name.
+
+fn one<T: TryFrom<String>>(_: &Key, items: &[String]) -> Result<T, String>
+where
+    T::Error: fmt::Display,
+{
+    T::try_from(text_of(items).to_owned()).map_err(|why| why.to_string())
+}
+
+/// What [`Settings::set`] was given for a key that is one text.
+fn text_of(items: &[String]) -> &str {
+    items.first().map_or("", String::as_str)
+}
+
+fn row(_: &Key, items: &[String]) -> Result<&'static Preset, String> {
+    let name = text_of(items);
+    let unknown = || format!("{name:?} is not known; {}", meant(name, PRESETS.iter().map(|row| row.name)));
+    preset(name).ok_or_else(unknown)
+}
+
+fn chosen<T: DeserializeOwned>(key: &Key, items: &[String]) -> Result<T, String> {
+    let word = text_of(items);
+    let words = if let Shape::Word(words) = key.shape { words } else { &[] };
+    let unknown = |_| format!("cannot be {word:?}; {}", meant(word, words.iter().copied()));
+    T::deserialize(StrDeserializer::<serde::de::value::Error>::new(word)).map_err(unknown)
+}
+
+fn seconds(_: &Key, items: &[String]) -> Result<u64, String> {
+    let said = text_of(items);
+    said.parse::<u32>().map(u64::from).map_err(|_| format!("must be a whole number of seconds, not {said:?}"))
+}
+
+fn scopes(_: &Key, items: &[String]) -> Result<Vec<String>, String> {
+    match items.iter().find(|scope| scope.is_empty() || scope.contains(char::is_whitespace)) {
+        Some(bad) => Err(format!("{bad:?} is not one scope; list them one by one")),
+        None => Ok(items.to_vec()),
+    }
+}
+
+fn clusters(_: &Key, items: &[String]) -> Result<Vec<HostPattern>, String> {
+    if items.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    items.iter().map(|url| HostPattern::parse(url).map_err(|why| format!("{url:?} {why}"))).collect()
+}
+
+fn pairs(_: &Key, items: &[String]) -> Result<Vec<(String, String)>, String> {
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    for item in items {
+        let pair = item.split_once('=').filter(|(name, _)| !name.is_empty());
+        let (name, value) = pair.ok_or_else(|| format!("must be NAME=VALUE, not {item:?}"))?;
+        if RESERVED.split(' ').any(|reserved| reserved == name) {
+            return Err(format!("cannot set `{name}`, which keyfob sends itself"));
+        }
+        // RFC 6749, section 3.1: no parameter is sent twice.
+        if pairs.iter().any(|(known, _)| known == name) {
+            return Err(format!("names {name:?} twice"));
+        }
+        pairs.push((name.to_owned(), value.to_owned()));
+    }
+    Ok(pairs)
+}
+
+/// Parameters that the protocol itself uses.
+const RESERVED: &str = "client_id client_secret client_assertion client_assertion_type scope grant_type device_code \
+                        refresh_token code_challenge code_challenge_method code_verifier audience resource";
 
 /// `did you mean …?`, or the words there are.
 pub(super) fn meant<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {

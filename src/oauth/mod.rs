@@ -1,7 +1,7 @@
 //! The OAuth wire: RFC 6749, 7009, 7636, 8414, 8628 and OpenID Connect, as far as a device-flow client needs them.
 //!
-//! `http` moves bytes, `answer` says what they mean, `discovery` and `id_token` read two special documents, all by way of
-//! `json`. This file puts requests together: a [`Client`] is one profile at one server.
+//! `http` moves bytes, `json` takes apart what they hold, `answer` says what it means; `discovery` and `id_token` read two
+//! special documents. This file puts requests together: a [`Client`] is one profile at one server.
 
 pub mod answer;
 pub mod discovery;
@@ -14,7 +14,7 @@ use crate::clock::{Skew, Timestamp, boottime};
 use crate::config::{AuthMethod, Profile};
 use crate::failure::{Exit, Failure};
 use crate::secret::Secret;
-use crate::session::{Metadata, Pending};
+use crate::session::{Account, Metadata, Pending};
 use answer::{Answer, DeviceCode, OauthError};
 use anyhow::Result;
 use base64::Engine;
@@ -157,12 +157,13 @@ impl<'p> Client<'p> {
     /// RFC 8628, section 3.4: asks once whether the person is done. `Err` is a transport failure.
     pub fn poll(&self, pending: &Pending) -> Result<Answer, String> {
         let mut form = self.form();
-        form.append_pair("grant_type", DEVICE_GRANT).append_pair("device_code", pending.device_code.expose());
-        if let Some(verifier) = &pending.code_verifier {
+        let device = pending.device();
+        form.append_pair("grant_type", DEVICE_GRANT).append_pair("device_code", device.device_code.expose());
+        if let Some(verifier) = &device.code_verifier {
             form.append_pair("code_verifier", verifier.expose());
         }
         // That of the profile it was begun for.
-        if let Some(resource) = pending.key.as_ref().and_then(|key| key.resource.as_ref()) {
+        if let Some(resource) = &pending.key.resource {
             form.append_pair("resource", resource);
         }
         self.post(&self.token, form)
@@ -203,14 +204,21 @@ impl<'p> Client<'p> {
         }
     }
 
-    /// The account's name from the provider's user endpoint, for providers without ID tokens.
-    pub fn account_name(&self, access_token: &Secret) -> Option<String> {
-        let (url, member) = self.profile.account_source.as_ref()?;
+    /// The account, by the provider's user endpoint, for providers without ID tokens; `None` if there is no such endpoint.
+    /// Fails with exit 5 if it does not say.
+    pub fn account(&self, access_token: &Secret) -> Result<Option<Account>, Failure> {
+        let Some((url, member)) = &self.profile.account_source else { return Ok(None) };
         let header = Zeroizing::new(format!("Bearer {}", access_token.expose()));
-        let reply = self.http.get(url.as_str(), Some(&header)).ok()?;
-        match Answer::of(&reply) {
-            Answer::Object(user) => user.get(*member)?.as_str().map(crate::text::clean),
-            _ => None,
+        let failed = |why: &str| Failure::new(Exit::Unreachable, format!("could not ask {url} who signed in: {why}"));
+        let reply = self.http.get(url.as_str(), Some(&header)).map_err(|why| failed(&why))?;
+        match Answer::hiding(&reply, std::slice::from_ref(access_token)) {
+            Answer::Object(user) => {
+                let name = user.text(member).map(|name| crate::text::clean(&name));
+                let name = name.filter(|name| !name.is_empty()).ok_or_else(|| failed("its answer names no account"))?;
+                Ok(Some(Account { name, ..Account::default() }))
+            }
+            Answer::Error(error) => Err(failed(&error.text())),
+            Answer::Transient(why, _) | Answer::Redirect(why) | Answer::Unreadable(why) => Err(failed(&why)),
         }
     }
 
@@ -223,10 +231,10 @@ impl<'p> Client<'p> {
             return failure.hint(advice);
         }
         match error.code.as_str() {
-            "invalid_client" if self.secret.is_some() => {
+            "invalid_client" | "http_401" if self.secret.is_some() => {
                 failure.hint(format!("check the client id {client:?} and its secret"))
             }
-            "invalid_client" => {
+            "invalid_client" | "http_401" => {
                 failure.hint(format!("check the client id {client:?}; if it has a secret, set `client-secret-file`"))
             }
             "unauthorized_client" | "unsupported_grant_type" | "device_flow_disabled" => {

@@ -33,7 +33,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 /// After this long, say what is waited for.
-pub const PATIENCE: Duration = Duration::from_secs(1);
+pub const SAY_AFTER: Duration = Duration::from_secs(1);
 
 /// A place to show a sign-in.
 pub struct Screen {
@@ -251,7 +251,7 @@ pub fn while_waiting<T>(what: &str, screen: impl FnOnce() -> Option<Screen> + Se
         let (working, done) = channel::<()>();
         // Without a thread to say something it is only quieter.
         let _ = std::thread::Builder::new().spawn_scoped(scope, move || {
-            if done.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout)
+            if done.recv_timeout(SAY_AFTER) == Err(RecvTimeoutError::Timeout)
                 && let Some(mut screen) = screen()
             {
                 screen.status(what);

@@ -130,6 +130,24 @@ impl<'s> Lock<'s> {
         }
     }
 
+    /// Takes over the lock `name` of `store` from the process that passed its file on; `None` if `file` is another one.
+    pub(super) fn passed_on(store: &'s Store, name: &str, file: File) -> Result<Option<Self>> {
+        // Taking it once more changes nothing for the process that has it.
+        let Some(local) = (match try_flock(&file) {
+            Ok(Some(true)) => Some(elsewhere(store, name).map(|_| Local::open(store)).transpose()?),
+            _ => None,
+        }) else {
+            return Ok(None);
+        };
+        let lock = Self { store, name: name.to_owned(), local, file };
+        Ok(lock.check()?.then_some(lock))
+    }
+
+    /// The lock's file, for a process that goes on holding it.
+    pub(super) fn pass_on(&self) -> std::io::Result<File> {
+        self.file.try_clone()
+    }
+
     /// Whether the lock is still held: not if its file was removed, or others have been sent to another folder. Marks
     /// the file as just used, so that programs that remove old files leave it alone.
     pub fn is_ours(&self) -> bool {

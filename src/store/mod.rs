@@ -240,6 +240,12 @@ impl SessionFile<'_> {
         Ok(lock.map(|lock| Locked { file: self, lock }))
     }
 
+    /// Takes over the lock that every write needs from the process that passed its file on; `None` if `file` is not it.
+    pub fn locked_by(&self, file: File) -> Result<Option<Locked<'_>>> {
+        let lock = Lock::passed_on(self.store, &self.lock_name(), file)?;
+        Ok(lock.map(|lock| Locked { file: self, lock }))
+    }
+
     /// Takes the lock that every write needs, waiting for it no longer than `limit`.
     pub fn lock(&self, limit: Duration) -> Result<Locked<'_>> {
         let began = boottime();
@@ -307,6 +313,11 @@ pub struct Locked<'f> {
 }
 
 impl Locked<'_> {
+    /// The lock's file, for a process that goes on holding it.
+    pub fn pass_on(&self) -> Result<File> {
+        self.lock.pass_on().context("could not pass the lock on")
+    }
+
     /// The session as it stands, or a new one. A damaged file is moved aside with its bytes; the second value says so.
     pub fn load(&self) -> Result<(Session, Option<String>)> {
         self.finish().with_context(|| format!("could not write {}", self.file.path().display()))?;

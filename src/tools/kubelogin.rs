@@ -303,14 +303,15 @@ impl Taken {
 
     /// Adds to a key that is a list.
     fn more(&mut self, key: &str, first: &[&str], items: &[&str]) -> Result<(), String> {
-        let there = self.settings.all(key).iter().map(String::as_str);
-        let mut all: Vec<&str> = if self.settings.has(key) { there.collect() } else { first.to_vec() };
+        let mut all = self.settings.items(key).to_vec();
+        if !self.settings.has(key) {
+            all.extend(first.iter().map(|&item| item.to_owned()));
+        }
         for item in items {
-            if !all.contains(item) {
-                all.push(item);
+            if all.iter().all(|known| known != item) {
+                all.push((*item).to_owned());
             }
         }
-        let all = all.into_iter().map(str::to_owned).collect();
         set(&mut self.settings, key, all).map_err(|failure| failure.message)
     }
 
@@ -389,7 +390,7 @@ mod tests {
 
     /// Key by key: its items, joined.
     fn said(taken: &Taken) -> Vec<(&'static str, String)> {
-        taken.settings.said().map(|(key, items)| (key.name, items.join(" "))).collect()
+        taken.settings.all().map(|(key, items)| (key.name, items.join(" "))).collect()
     }
 
     #[test]
@@ -484,31 +485,36 @@ mod tests {
         for (command, args, env, why) in [
             (
                 "kubelogin",
-                &["--oidc-issuer-url=x", "--insecure-skip-tls-verify"][..],
+                &["--oidc-issuer-url=https://id.example.com", "--insecure-skip-tls-verify"][..],
                 None,
                 "argument --insecure-skip-tls-verify: keyfob checks certificates always; --ca-file names an authority"
                     .to_owned(),
             ),
             (
                 "kubelogin",
-                &["--oidc-issuer-url=x", "--grant-type=client-credentials"],
+                &["--oidc-issuer-url=https://id.example.com", "--grant-type=client-credentials"],
                 None,
                 format!("argument --grant-type: {NO_PERSON}"),
             ),
             (
                 "kubelogin",
-                &["--oidc-issuer-url=x", "--oidc-new=hunter2"],
+                &["--oidc-issuer-url=https://id.example.com", "--oidc-new=hunter2"],
                 None,
                 "argument --oidc-new is not known to keyfob".to_owned(),
             ),
             (
                 "kubelogin",
-                &["--oidc-issuer-url=x", "--certificate-authority-data=hunter2!"],
+                &["--oidc-issuer-url=https://id.example.com", "--certificate-authority-data=hunter2!"],
                 None,
                 "argument --certificate-authority-data: it is not PEM in base64".to_owned(),
             ),
             ("kubelogin", &["--oidc-issuer-url"], None, "argument --oidc-issuer-url has no value".to_owned()),
-            ("kubelogin", &["--oidc-issuer-url=x", "word"], None, "argument word is not known to keyfob".to_owned()),
+            (
+                "kubelogin",
+                &["--oidc-issuer-url=https://id.example.com", "word"],
+                None,
+                "argument word is not known to keyfob".to_owned(),
+            ),
             ("kubelogin", &["--server-id=s", "--login=spn"], None, format!("argument --login: {NO_PERSON}")),
             ("kubelogin", &["--server-id=s", "-l", "msi"], None, format!("argument --login: {NO_PERSON}")),
             (

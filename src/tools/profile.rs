@@ -95,7 +95,7 @@ pub(super) fn check(profile: &Profile) -> Result<()> {
 pub(super) fn anywhere(settings: &Settings) -> Result<Settings> {
     let mut settings = settings.clone();
     for name in ["client-secret-file", "ca-file"] {
-        if let Some(file) = settings.one(name) {
+        if let Some(file) = settings.items(name).first() {
             let file = std::path::absolute(file).with_context(|| format!("could not tell where {file} is"))?;
             set(&mut settings, name, vec![file.to_string_lossy().into_owned()])?;
         }
@@ -166,7 +166,8 @@ impl Config {
                 self.file()?;
                 Ok(true)
             }
-            Some(there) if there.says_what(settings) => Ok(false),
+            Some(Err(failure)) => Err(failure.clone().into()),
+            Some(Ok(there)) if there.says_what(settings) => Ok(false),
             Some(_) => {
                 let what = format!("there is a profile {name:?} already, which says something else");
                 Err(Failure::usage(what).hint("choose another name, or give --profile alone").into())
@@ -192,8 +193,8 @@ impl Config {
             &format!("{} {:?}", other.tool, other.name)
         } else {
             for (key, path) in [("client-secret-file", self.secret_file(name)), ("ca-file", self.ca_file(name))] {
-                let said = file.profiles.get(name).and_then(|settings| settings.one(key));
-                if said == path.to_str() && path.is_file() {
+                let said = file.profiles.get(name).and_then(|said| said.as_ref().ok()?.items(key).first());
+                if said.map(String::as_str) == path.to_str() && path.is_file() {
                     plan.steps.push(Step::Remove { path, folder: None });
                 }
             }

@@ -87,10 +87,13 @@ fn status_shows_a_pending_sign_in_and_who_fetched_last() {
     let now = now();
     scene.change(|session| {
         session["fetched"] = json!({ "by": "git for https://git.example.com", "at": now - 200 });
-        session["pending"] = json!({
-            "device_code": "d3v1ce", "user_code": "WDJB-MJHT", "verification_uri": "https://id.example.com/device",
-            "scopes": [], "started_at": now - 3600, "expires_at": now + 630, "interval": 5,
+        session["sign_in"] = json!({
+            "scopes": [], "key": { "kind": "access", "scopes": [] }, "started_at": now - 3600, "expires_at": now + 630,
             "asked_by": "kubectl for https://10.0.0.1:6443",
+            "flow": {
+                "kind": "device", "device_code": "d3v1ce", "user_code": "WDJB-MJHT", "interval": 5,
+                "verification_uri": "https://id.example.com/device",
+            },
         });
     });
     let text = said(&scene, &["status"]);
@@ -132,9 +135,13 @@ fn the_json_of_status_is_what_its_page_says() {
     scene.sign_in();
     let now = now();
     scene.change(|session| {
-        session["pending"] = json!({
-            "device_code": "d", "user_code": "u", "verification_uri": "https://id.example.com/device", "scopes": [],
-            "started_at": now, "expires_at": now + 60, "interval": 5, "asked_by": "kubectl",
+        session["sign_in"] = json!({
+            "scopes": [], "key": { "kind": "access", "scopes": [] },
+            "started_at": now, "expires_at": now + 60, "asked_by": "kubectl",
+            "flow": {
+                "kind": "device", "device_code": "d", "user_code": "u", "interval": 5,
+                "verification_uri": "https://id.example.com/device",
+            },
         });
     });
     let damaged = scene.file().with_file_name("damaged.json");

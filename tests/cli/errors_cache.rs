@@ -116,14 +116,11 @@ fn a_session_of_a_newer_version_is_left_alone() {
     });
     let bytes = fs::read(scene.file()).unwrap();
     for command in ["token", "kubernetes", "login", "logout", "status"] {
-        let context = if matches!(command, "login") { "could not get a token for lab: " } else { "" };
         scene.assert_failed(
             &scene.silently([command]),
             1,
-            &format!(
-                "error: {context}could not use HOME/cache/SESSION.json: a newer keyfob wrote it\n\
-                 hint: update this keyfob, or set KEYFOB_CACHE_DIR to a folder of its own\n"
-            ),
+            "error: could not use HOME/cache/SESSION.json: a newer keyfob wrote it\n\
+             hint: update this keyfob, or set KEYFOB_CACHE_DIR to a folder of its own\n",
         );
         assert_eq!(fs::read(scene.file()).unwrap(), bytes, "{command}");
     }
@@ -392,7 +389,7 @@ fn numbers_that_cannot_be_are_survived() {
         scene.change(|session| {
             session["refresh_token"] = json!(null);
             session["tokens"] = json!([]);
-            session["refusal"] = note.clone();
+            session["refused"] = note.clone();
         });
         token(&scene.prompting(["token"]));
     }
@@ -401,10 +398,10 @@ fn numbers_that_cannot_be_are_survived() {
         scene.idp.auto(Auto::Ignore);
         assert_eq!(scene.silently(["login", "--start"]).code, Some(0));
         scene.change(|session| {
-            session["pending"]["polled_at_ms"] = at.clone();
-            session["pending"]["interval"] = json!(interval);
-            session["pending"]["started_at"] = json!(i64::MIN);
-            session["pending"]["expires_at"] = json!(i64::MAX);
+            session["sign_in"]["flow"]["next_poll_ms"] = at.clone();
+            session["sign_in"]["interval"] = json!(interval);
+            session["sign_in"]["started_at"] = json!(i64::MIN);
+            session["sign_in"]["expires_at"] = json!(i64::MAX);
         });
         assert_eq!(scene.silently(["login", "--poll"]).code, Some(3));
         assert_eq!(scene.silently(["status"]).code, Some(0));

@@ -302,7 +302,7 @@ fn whoever_joins_is_told_for_whom_it_was_started_and_since_when() {
     let code = scene.idp.wait_for_code(SOON);
     first.wait_for(&code, SOON);
     scene.change(|session| {
-        let at = &mut session["pending"]["started_at"];
+        let at = &mut session["sign_in"]["started_at"];
         *at = (at.as_i64().unwrap() - 125).into();
     });
     let mut command = scene.command("auto", ["login"]);

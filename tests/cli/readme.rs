@@ -1,8 +1,10 @@
 //! README.md and docs/ say what is true of the source: keys and their flags, providers, commands, variables and examples.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use keyfob::callers::{CALLERS, Caller};
 use keyfob::config::{self, KEYS};
 use keyfob::failure::Exit;
 use keyfob::providers::{OPENID, PRESETS};
@@ -57,9 +59,32 @@ fn every_provider_with_a_device_grant_is_named_and_only_those() {
 #[test]
 fn every_command_is_in_the_table() {
     let rows = table(README, "| command | what it does |");
-    for command in keyfob::cli::command().get_subcommands() {
-        let name = format!("`keyfob {}", command.get_name());
+    let command = keyfob::cli::command();
+    let is_caller = |name: &str| CALLERS.iter().any(|caller| caller.name == name);
+    for name in command.get_subcommands().map(clap::Command::get_name).filter(|name| !is_caller(name)) {
+        let name = format!("`keyfob {name}");
         assert!(rows.iter().any(|row| row[0].contains(&name)), "{name}");
+    }
+}
+
+/// `KEYFOB_WRITE_README=1 cargo test --test cli the_table_of_callers` writes the table anew.
+#[test]
+fn the_table_of_callers_is_that_of_their_rows() {
+    let mut rows = String::new();
+    for Caller { name, alias, link, about, .. } in CALLERS {
+        let alias = alias.map(|alias| format!("`keyfob {alias}`"));
+        let link = link.map(|link| format!("`{}`, by link", link.name));
+        let others: Vec<_> = alias.into_iter().chain(link).collect();
+        let _ = writeln!(rows, "| `keyfob {name}` | {about} | {} |", others.join("; "));
+    }
+    let table = format!("| caller | what it does | also as |\n|---|---|---|\n{rows}\n");
+    if std::env::var_os("KEYFOB_WRITE_README").is_some() {
+        let (before, rest) = README.split_once("| caller |").unwrap();
+        let (_, after) = rest.split_once("|\n\n").unwrap();
+        fs::write(root().join("README.md"), format!("{before}{table}{after}")).unwrap();
+    } else {
+        let how = "write it anew: KEYFOB_WRITE_README=1 cargo test --test cli the_table_of_callers";
+        assert!(README.contains(&table), "README's table of callers is not current; {how}");
     }
 }
 

@@ -1,8 +1,8 @@
-//! Screens as people see them, in terminals of two sizes, kept as text in `tests/screens/`, with asterisks around what is
+//! Screens as people see them, in terminals of two sizes, kept in `tests/cli/screens/`, with asterisks around what is
 //! bold. The terminal is tmux, its keyboard is typed on, and what differs from run to run stands there as something of the
 //! same length that does not. Of what is longer than the terminal all is kept; the last rows are those on the screen.
 //!
-//! `KEYFOB_WRITE_SCREENS=1 cargo test --test cli screens::` writes them anew; look at what changed.
+//! `INSTA_UPDATE=always cargo test --test cli` writes them anew; look at what changed.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -208,15 +208,20 @@ fn drawn_over(screen: &str) -> String {
     screen.lines().map(|line| if is_code(line) { "▒".repeat(width) } else { line.to_owned() } + "\n").collect()
 }
 
-/// Compares with what is kept, or keeps it.
+/// Compares with what is kept.
 #[track_caller]
 fn hold(name: &str, (columns, rows): (u16, u16), screen: &str) {
-    let file = format!("{}/tests/screens/{name}-{columns}x{rows}.txt", env!("CARGO_MANIFEST_DIR"));
-    if std::env::var_os("KEYFOB_WRITE_SCREENS").is_some() {
-        fs::write(&file, screen).unwrap();
-    }
-    let kept = fs::read_to_string(&file).unwrap_or_default();
-    assert!(kept == screen, "{file} says:\n{kept}\nand this is seen:\n{screen}");
+    snapshot(&format!("{name}-{columns}x{rows}"), screen);
+}
+
+/// Compares a text with the one of this name in `tests/cli/screens/`.
+#[track_caller]
+pub(crate) fn snapshot(name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("screens");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
 /// Whether there is a tmux on this machine.

@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
 pub mod azure;
+pub mod doctor;
 pub mod errors;
 pub mod git;
 pub mod kube;
@@ -19,6 +20,7 @@ use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use fs2::FileExt;
 use keyfob_test_support::provider::{Auto, Options, Provider};
 use keyfob_test_support::{Keyfob, Output};
 use serde_json::{Value, json};
@@ -31,6 +33,12 @@ pub const LAB: &str = "[profile.lab]\nissuer = 'ISSUER'\nclient-id = 'keyfob'\n"
 
 /// The program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_keyfob");
+
+/// The example `demo`, which cargo builds with all tests, but not with one test program alone.
+pub fn demo() -> Result<PathBuf, &'static str> {
+    let folder = Path::new(PROGRAM).with_file_name("examples");
+    Some(folder.join("demo")).filter(|demo| demo.is_file()).ok_or("cargo has not built the example `demo`")
+}
 
 /// A provider, and a keyfob whose configuration knows it.
 pub struct Scene {
@@ -154,8 +162,17 @@ impl Scene {
         serde_json::from_slice(&fs::read(self.keyfob.cache_dir().join(name)).ok()?).ok()
     }
 
-    /// Waits until the provider has dealt with everything that was sent to it, by the dead as well.
+    /// Waits until the provider has dealt with everything that was sent to it, by the dead as well, and no process is left
+    /// that renews the session.
     pub fn settle(&self) {
+        let locks =
+            || self.names().into_iter().filter(|name| name.ends_with(".lock") && !name.ends_with("sign-in.lock"));
+        wait_until("the session's lock", || {
+            locks().all(|name| match File::open(self.keyfob.cache_dir().join(name)) {
+                Ok(file) => FileExt::try_lock_exclusive(&file).is_ok(),
+                Err(_) => true,
+            })
+        });
         let port: u16 = self.idp.issuer().rsplit(':').next().unwrap().parse().unwrap();
         let local = format!("0100007F:{port:04X}");
         wait_until("the provider's connections to end", || {

@@ -58,7 +58,7 @@ fn retry_after_is_believed_with_and_without_a_token() {
         if left < 0 {
             assert!(again.stderr.contains("it is not asked again for "), "{again:?}");
         }
-        let pause = &scene.session()["last_error"]["pause"];
+        let pause = &scene.session()["last_error"]["backoff"];
         for name in ["with_token_ms", "without_ms"] {
             assert!((60_000..=90_000).contains(&pause[name].as_u64().unwrap()), "{pause}");
         }
@@ -82,6 +82,7 @@ fn tokens_that_came_together_are_not_renewed_together() {
         });
         let before = refreshes(&scene);
         scene.token();
+        scene.settle();
         asked.push(refreshes(&scene) - before);
     }
     assert_eq!(asked, [0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0]);

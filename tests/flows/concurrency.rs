@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keyfob_test_support::provider::{AccessToken, Auto, Client, Endpoint, Options, Reply};
 use keyfob_test_support::{Output, Terminal};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 fn pids(callers: &[Caller]) -> Vec<u32> {
@@ -262,7 +263,7 @@ fn a_refusal_is_remembered_for_half_a_minute() {
     assert_eq!(answer, refusal(&scene));
     assert_eq!(scene.idp.count("device"), 1);
 
-    scene.change(|session| session["refusal"]["at_ms"] = json!((now() - 31) * 1000));
+    scene.change(|session| session["refused"]["at_ms"] = json!((now() - 31) * 1000));
     scene.idp.auto(Auto::Approve);
     token(&scene.prompting(["token"]));
     assert_eq!(scene.idp.count("device"), 2);
@@ -278,7 +279,7 @@ fn how_long_a_refusal_is_remembered_is_the_profiles_to_say() {
     for (seconds_ago, asked) in [(599, 1), (601, 2)] {
         scene.change(|session| {
             let at_ms = (now() - seconds_ago) * 1000;
-            session["refusal"]["at_ms"] = json!(at_ms);
+            session["refused"]["at_ms"] = json!(at_ms);
         });
         assert_eq!(scene.prompting(["token"]).code, Some(4));
         assert_eq!(scene.idp.count("device"), asked, "{seconds_ago} s after it");
@@ -295,8 +296,8 @@ fn a_refusal_by_a_clock_that_was_put_back_is_one_to_those_who_wait() {
     let waiter = scene.start(["token"]);
     waiter.code();
     scene.change(|session| {
-        session["pending"] = json!(null);
-        session["refusal"] = json!({ "at_ms": (now() - 3600) * 1000, "message": "the sign-in was refused (no)" });
+        session["sign_in"] = json!(null);
+        session["refused"] = json!({ "at_ms": (now() - 3600) * 1000, "message": "the sign-in was refused (no)" });
     });
     let output = waiter.finish();
     assert_eq!(output.code, Some(4), "{output:?}");
@@ -312,7 +313,7 @@ fn a_refusal_from_the_future_is_not_remembered() {
     assert_eq!(scene.prompting(["token"]).code, Some(4));
 
     // The clock was wrong, and has been put right since.
-    scene.change(|session| session["refusal"]["at_ms"] = json!((now() + 3600) * 1000));
+    scene.change(|session| session["refused"]["at_ms"] = json!((now() + 3600) * 1000));
     scene.idp.auto(Auto::Approve);
     token(&scene.prompting(["token"]));
     scene.assert_proper();
@@ -459,6 +460,7 @@ fn a_waiter_refreshes_when_the_one_that_was_at_it_is_killed() {
     scene.idp.wait_for("token:refresh_token", 1, SOON);
     let waiter = scene.start(["token"]);
     wait_for_sleepers(&[waiter.pid()], 0);
+    kill_worker_of(first.pid());
     first.kill();
     scene.idp.wait_for("token:refresh_token", 2, SOON);
     drop(hold);
@@ -466,6 +468,13 @@ fn a_waiter_refreshes_when_the_one_that_was_at_it_is_killed() {
     token(&output);
     assert_eq!((output.stderr.as_str(), scene.idp.count("token:refresh_token")), ("", 2));
     scene.assert_proper();
+}
+
+/// Kills the process that renews for another.
+fn kill_worker_of(pid: u32) {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    let worker = children.split_whitespace().next().unwrap().parse().unwrap();
+    kill_process(Pid::from_raw(worker).unwrap(), Signal::KILL).unwrap();
 }
 
 /// One sign-in serves all profiles that differ in scopes alone, but each gets a token of its own, no matter which process

@@ -637,7 +637,7 @@ fn r33_a_server_that_sends_no_id_token_is_told_apart_from_one_that_needs_a_sign_
     let scene = Scene::lab(Options { id_token: IdToken::Never, ..Options::default() });
     scene.idp.auto(Auto::Approve);
     let error = "error: could not get a token for lab: the provider sent no ID token\n\
-                 hint: add `openid` to `scopes`, or set `token-kind = \"access\"`\n";
+                 hint: have the provider give this client ID tokens, or set `token-kind = \"access\"`\n";
     assert_eq!(failure(&scene.prompting(["kubernetes"]), 1), error);
     assert_eq!(failure(&scene.prompting(["kubernetes"]), 1), error);
     assert_eq!(scene.idp.user_codes().len(), 1, "a second sign-in would bring none either");
@@ -1605,7 +1605,8 @@ fn entra_id_tokens_are_of_their_tenants_issuer() {
             "[profile.lab]\nprovider = 'entra'\nauthority = 'ISSUER'\nclient-id = 'keyfob'\ntoken-kind = 'id'\n",
         );
         let issuer = format!("{}{iss}", scene.idp.issuer());
-        let id_token = scene.idp.sign(&json!({"iss": issuer, "aud": "keyfob", "tid": "t-1", "exp": now() + 3600}));
+        let id_token =
+            scene.idp.sign(&json!({"iss": issuer, "aud": "keyfob", "sub": "1", "tid": "t-1", "exp": now() + 3600}));
         let answer = json!({"access_token": "a", "id_token": id_token, "expires_in": 3600});
         scene.idp.script(Endpoint::Token, [Reply::json(200, &answer)]);
         let output = scene.prompting(["kubernetes"]);
@@ -1637,7 +1638,7 @@ fn a_renewal_for_another_account_is_not_handed_out() {
     let answer = json!({"access_token": "of-bob", "refresh_token": "of-bob-too", "id_token": scene.idp.sign(&claims)});
     scene.idp.script(Endpoint::Token, [Reply::json(200, &answer)]);
     let output = scene.silently(["login"]);
-    assert!(failure(&output, 1).contains("renewed the token for another account"), "{}", output.stderr);
+    assert!(failure(&output, 3).contains("renewed the token for another account"), "{}", output.stderr);
     assert_eq!(scene.session()["refresh_token"], before["refresh_token"]);
     assert_eq!(scene.session()["tokens"], before["tokens"]);
     assert_eq!(scene.silently(["token"]).code, Some(0), "the old one is still there");

@@ -19,7 +19,7 @@ fn step(scene: &Scene, args: &[&str]) -> (Value, Option<i32>) {
 
 /// As if the server had last spoken of the code so long ago that it may be polled.
 fn a_while_later(scene: &Scene) {
-    scene.change(|session| session["pending"]["polled_at_ms"] = json!(0));
+    scene.change(|session| session["sign_in"]["flow"]["next_poll_ms"] = json!(0));
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn start_prints_address_code_expiry_and_interval_and_returns() {
     let expires_in = started["expires_in"].as_u64().unwrap();
     assert!((595..=600).contains(&expires_in), "{started}");
     let session = scene.session();
-    let end = jiff::Timestamp::from_second(session["pending"]["expires_at"].as_i64().unwrap()).unwrap();
+    let end = jiff::Timestamp::from_second(session["sign_in"]["expires_at"].as_i64().unwrap()).unwrap();
     assert_eq!(
         started,
         json!({
@@ -47,7 +47,7 @@ fn start_prints_address_code_expiry_and_interval_and_returns() {
             "retry_in": 6,
         })
     );
-    assert!(!started.to_string().contains(session["pending"]["device_code"].as_str().unwrap()));
+    assert!(!started.to_string().contains(session["sign_in"]["flow"]["device_code"].as_str().unwrap()));
     // Once more: the same sign-in.
     let again = step(&scene, &["--start"]).0;
     assert_eq!((&again["user_code"], scene.idp.count("device")), (&started["user_code"], 1));
@@ -118,7 +118,7 @@ fn a_refusal_and_an_expiry_are_told_apart() {
 
     // By this machine's own clock: nobody is asked.
     step(&scene, &["--start"]);
-    scene.change(|session| session["pending"]["expires_at"] = json!(common::now() - 1));
+    scene.change(|session| session["sign_in"]["expires_at"] = json!(common::now() - 1));
     let polls = scene.idp.count("token");
     assert_eq!(step(&scene, &["--poll"]).0["status"], "expired");
     assert_eq!(scene.idp.count("token"), polls);
@@ -130,9 +130,9 @@ fn a_server_that_wants_to_be_asked_less_often_is() {
     step(&scene, &["--start"]);
     for (reply, interval, retry_in) in [
         (Reply::json(400, &json!({"error": "slow_down"})), 6, 8),
-        (Reply::empty(503), 12, 15),
-        (Reply::empty(429).header("Retry-After", "100"), 24, 120),
-        (Reply::Drop, 48, 58),
+        (Reply::empty(503), 6, 15),
+        (Reply::empty(429).header("Retry-After", "100"), 6, 120),
+        (Reply::Drop, 6, 58),
     ] {
         scene.idp.script(Endpoint::Token, [reply.clone()]);
         a_while_later(&scene);
@@ -245,7 +245,7 @@ fn a_limit_of_the_callers_own_is_no_expiry() {
     assert_eq!((output.code, output.stdout.as_str()), (Some(3), ""), "{}", output.stderr);
     let why = "nobody has entered the code within 1 s; it is good for 9:5";
     assert!(output.stderr.contains(why) && output.stderr.contains("\nhint: to go on with it: "), "{}", output.stderr);
-    assert_eq!(scene.session()["refusal"], Value::Null);
+    assert_eq!(scene.session()["refused"], Value::Null);
 
     // The code stays good, for a step or for whoever comes next.
     let code = scene.idp.user_codes()[0].clone();

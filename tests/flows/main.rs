@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod answers;
 mod backoff;
 mod cached_path;
 mod clock;
@@ -20,3 +21,4 @@ mod login_steps;
 mod no_locks;
 mod secrets;
 mod survival;
+mod worker;

@@ -1,7 +1,6 @@
 //! A whole sign-in as a person does it: what a terminal shows is read off it, opened in a real Chromium and approved
 //! there, and whoever waited for that goes on by itself.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use crate::common::screen::{qr_code, qr_reader, seen_in, terminal};
@@ -9,7 +8,7 @@ use crate::common::{self, PROGRAM, SOON};
 use keyfob_test_support::real::{
     ApiServer, Browser, ExecPlugin, KubeHome, Kubectl, Lifetimes, OidcProvider, Prompt, Request, Transport,
 };
-use keyfob_test_support::{Keyfob, Streams, Terminal, need, skip};
+use keyfob_test_support::{Keyfob, Streams, Terminal, need};
 
 /// Room for a QR code with an address that holds the code.
 const SIZE: (u16, u16) = (80, 32);
@@ -85,7 +84,7 @@ fn a_person_signs_in_at_the_real_oidc_provider_by_the_qr_code_and_kubectl_goes_o
 
 #[test]
 fn the_demo_is_approved_on_its_own_page_and_leaves_nothing_behind() {
-    let Some(demo) = demo() else { skip!("cargo has not built the example `demo`") };
+    let demo = need!(common::demo());
     let browser = need!(Browser::start());
     let keyfob = Keyfob::new(demo);
     let folder = keyfob.home().join("temporary");
@@ -107,11 +106,4 @@ fn the_demo_is_approved_on_its_own_page_and_leaves_nothing_behind() {
     assert!(left.ends_with("That was all. The provider and the cache are gone again."), "{left}");
     assert!(!left.contains("Enter code"), "{left}");
     assert_eq!(common::files(&folder, &[]), [""; 0]);
-}
-
-/// The demo, which cargo builds with the tests unless it is asked for one of them alone.
-fn demo() -> Option<PathBuf> {
-    let test = std::env::current_exe().unwrap();
-    let demo = test.parent()?.parent()?.join("examples/demo");
-    demo.is_file().then_some(demo)
 }

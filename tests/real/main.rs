@@ -8,6 +8,7 @@ mod common;
 
 mod azure_sdk;
 mod browser;
+mod doctor;
 mod git;
 mod git_external;
 mod kubectl;
@@ -15,3 +16,4 @@ mod oidc_provider;
 mod setup;
 mod setup_kubelogin;
 mod setup_kubernetes;
+mod setup_undo;

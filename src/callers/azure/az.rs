@@ -6,7 +6,7 @@ use super::line::{Flag, Line, Takes};
 use super::output::Output;
 use super::{FLAGS, end, token, too_late, want};
 use crate::arguments::{Arguments, Grammar, Rest};
-use crate::callers::{Ask, Caller, Described, Io, Outcome, Want, What};
+use crate::callers::{Ask, Caller, Described, Io, Link, Outcome, Want, What};
 use crate::failure::{Exit, Failure};
 use crate::text::one_line;
 use crate::zone;
@@ -22,7 +22,7 @@ const NO_SUBSCRIPTION: &str = "N/A(tenant level account)";
 pub const CALLER: Caller = Caller {
     name: "az",
     alias: None,
-    link: Some("az"),
+    link: Some(Link { name: "az", grammar: None }),
     about: "Answer Azure SDKs, Terraform and scripts in place of the Azure CLI",
     hosts: false,
     grammar: Grammar { flags: FLAGS, rest: Rest::Line("COMMAND", "An az command with its own flags") },

@@ -4,7 +4,7 @@
 use super::line::{Flag, Line, Takes};
 use super::{FLAGS, end, token, too_late, want};
 use crate::arguments::{Arguments, Grammar, Rest};
-use crate::callers::{Ask, Caller, Io, Want};
+use crate::callers::{Ask, Caller, Io, Link, Want};
 use crate::failure::Failure;
 use crate::text::one_line;
 use base64::Engine;
@@ -15,7 +15,7 @@ use serde::Serialize;
 pub const CALLER: Caller = Caller {
     name: "azd",
     alias: None,
-    link: Some("azd"),
+    link: Some(Link { name: "azd", grammar: None }),
     about: "Answer Azure SDKs in place of the Azure Developer CLI",
     hosts: false,
     grammar: Grammar { flags: FLAGS, rest: Rest::Line("COMMAND", "An azd command with its own flags") },

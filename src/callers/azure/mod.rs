@@ -44,7 +44,7 @@ const PROFILE: &[Key] = &[Key {
     help: "Profile to use [default: `profile` in [az], or the only one of Entra]",
 }];
 
-/// A token for whoever runs `az` or `azd`, from the cache or by a refresh.
+/// A token from the cache or by a refresh; no sign-in.
 fn want(arguments: &Arguments) -> Want<'_> {
     Want {
         kind: Kind::Access,

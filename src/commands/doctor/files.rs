@@ -73,7 +73,7 @@ fn file(findings: &mut Findings) -> Result<Option<File>> {
             return Ok(None);
         }
     };
-    let holds_secret = file.profiles.values().any(|settings| settings.has("client-secret"));
+    let holds_secret = file.profiles.values().flatten().any(|settings| settings.has("client-secret"));
     if let Some(mode) = excess(&path, OPEN).filter(|_| holds_secret) {
         let message = format!("other users can get at the client secret in {place} (mode {mode:04o})");
         findings.error(SUBJECT, message, close(&path, "go="));
@@ -142,7 +142,7 @@ pub(super) fn cache(findings: &mut Findings, profiles: &[Profile], all: bool) {
 /// A session that no profile leads to: what it was made for has been changed in `config.toml` since, or a caller says it
 /// by flags.
 fn stray(findings: &mut Findings, key: &SessionKey, session: &Session) {
-    if !session.signed_in(Timestamp::now()) {
+    if !session.is_signed_in(Timestamp::now()) {
         return;
     }
     let subject = format!("session {}", key.authority);
@@ -164,7 +164,7 @@ fn session(findings: &mut Findings, profile: &Profile, session: Option<Session>)
     let subject = subject(profile);
     let login = || profile.command("login");
     let now = Timestamp::now();
-    let Some(session) = session.filter(|session| session.signed_in(now)) else {
+    let Some(session) = session.filter(|session| session.is_signed_in(now)) else {
         return findings.warn(&subject, "nobody is signed in", Hint::Command(login()));
     };
     let who = session.account.map(|account| format!(" as {}", account.name)).unwrap_or_default();

@@ -88,6 +88,8 @@ impl Keyfob {
 
     /// Another program in the same environment, such as the caller of keyfob, with null stdin.
     pub fn other(&self, program: impl AsRef<OsStr>) -> Command {
+        #[cfg(unix)]
+        crate::signals::end_what_is_started();
         let mut command = Command::new(program);
         command.env_clear().stdin(Stdio::null());
         command.envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));

@@ -23,6 +23,8 @@ mod http;
 mod options;
 mod page;
 mod reply;
+#[cfg(unix)]
+mod signals;
 mod skip;
 #[cfg(unix)]
 mod terminal;

@@ -93,6 +93,7 @@ impl Terminal {
 
     /// Starts a command with these streams, in a terminal of so many columns and rows.
     pub fn start_sized(command: Command, streams: Streams, (columns, rows): (u16, u16)) -> Self {
+        crate::signals::end_what_is_started();
         let (pty, pts) = open().expect("a pseudo-terminal");
         pty.resize(Size::new(rows, columns)).expect("a terminal that has a size");
         let name = ptsname(&pty, Vec::new()).expect("the terminal's name");

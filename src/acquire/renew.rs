@@ -1,0 +1,315 @@
+//! Steps 2 to 4 of the story: the session's lock, and under it what can be done without a person.
+
+use super::worker::{Worker, ends_with_us};
+use super::{Attempt, Credential, EARLY_LIMIT, HOLD, LOCK_LIMIT, Needed};
+use crate::clock::{boottime, now_ms};
+use crate::failure::{Exit, Failure};
+use crate::grants::no_id_token;
+use crate::grants::refresh::{Renewal, refresh};
+use crate::log::debug;
+use crate::oauth::{Client, http};
+use crate::policy::Decision;
+use crate::process::Uninterrupted;
+use crate::prompt::{SAY_AFTER, Screen};
+use crate::providers::TokenKind;
+use crate::session::{BackOff, Failed, Grant, Refusal, Session, TokenKey, Unconfirmed};
+use crate::store::{Locked, SessionFile};
+use anyhow::Result;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Shortest time that a request is given.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// What came of it.
+pub(super) enum Renewed {
+    /// The answer.
+    Answer(Credential),
+    /// Nothing but a person helps.
+    SignIn(Needed),
+    /// The session has changed, and more can be done.
+    LookAgain,
+}
+
+/// The session's lock, or the answer that was there before it.
+enum Locking<'f> {
+    Locked(Locked<'f>),
+    Answer(Credential),
+}
+
+impl Attempt<'_> {
+    /// Answers from the session as it stands, or does under its lock what can be done without a person. Where that fails, a
+    /// token that still lives is the answer.
+    pub(super) fn renew(&self, file: &SessionFile<'_>) -> Result<Renewed> {
+        self.renew_under_lock(file).or_else(|error| {
+            debug(|| format!("{error:#}"));
+            let living = file.session().ok().flatten().and_then(|session| self.living(&session));
+            // Only the old one: one that has just come may not be on disk for good.
+            let living = living.filter(|credential| self.started.had(credential.serial));
+            living.map(Renewed::Answer).ok_or(error)
+        })
+    }
+
+    fn renew_under_lock(&self, file: &SessionFile<'_>) -> Result<Renewed> {
+        let mut worker = None;
+        loop {
+            let locked = match self.lock(file, worker.as_mut())? {
+                Locking::Locked(locked) => locked,
+                Locking::Answer(credential) => return Ok(Renewed::Answer(credential)),
+            };
+            let (mut session, notice) = locked.load()?;
+            if notice.is_some() {
+                session.ended_because = notice;
+                locked.save(&session)?;
+            }
+            match self.decide(&session) {
+                Decision::Renew { .. } | Decision::Due(_) if worker.is_none() => {
+                    worker = Worker::start(self, &locked);
+                    match &mut worker {
+                        None => return self.ask_for_tokens(&locked, session),
+                        Some(worker) if ends_with_us() => worker.wait(self.time_left().min(HOLD)),
+                        Some(_) => {}
+                    }
+                }
+                // The worker has ended without a word.
+                Decision::Renew { .. } | Decision::Due(_) => return self.ask_for_tokens(&locked, session),
+                Decision::Confirm { .. } => return self.confirm(&locked, session),
+                _ => return self.outcome(&session),
+            }
+        }
+    }
+
+    /// What the session says, as the end of a renewal.
+    fn outcome(&self, session: &Session) -> Result<Renewed> {
+        let decision = self.decide(session);
+        if let Decision::SignIn { fallback, because, for_this } = decision {
+            let fallback = fallback.map(|token| Credential::of(session, token));
+            return Ok(Renewed::SignIn(Needed { because: because.map(str::to_owned), for_this, fallback }));
+        }
+        Ok(answer(session, &decision)?.map_or(Renewed::LookAgain, Renewed::Answer))
+    }
+
+    /// A token that can be handed out now, though it does not live for long enough.
+    fn living(&self, session: &Session) -> Option<Credential> {
+        let token = match self.decide(session) {
+            Decision::Fresh(token) | Decision::Due(token) => Some(token),
+            Decision::Renew { fallback }
+            | Decision::BackOff { fallback, .. }
+            | Decision::Confirm { fallback }
+            | Decision::SignIn { fallback, .. } => fallback,
+        };
+        token.map(|token| Credential::of(session, token))
+    }
+
+    /// Takes the session's lock, unless the file comes to hold the answer first. `worker` is the process that holds it.
+    fn lock<'f>(&self, file: &'f SessionFile<'_>, mut worker: Option<&mut Worker>) -> Result<Locking<'f>> {
+        let began = boottime();
+        let limit = LOCK_LIMIT.min(self.time_left());
+        let mut pause = Duration::from_millis(5);
+        let mut screen = None;
+        loop {
+            if let Some(locked) = file.try_lock()? {
+                return Ok(Locking::Locked(locked));
+            }
+            let session = file.session()?;
+            if let Some(session) = &session
+                && let Some(credential) = answer(session, &self.decide(session))?
+            {
+                return Ok(Locking::Answer(credential));
+            }
+            let waited = boottime().saturating_sub(began);
+            match session.and_then(|session| self.living(&session)) {
+                Some(old) if waited > EARLY_LIMIT => return Ok(Locking::Answer(old)),
+                None if waited > limit => return Err(file.lock_is_held(waited).into()),
+                _ => {}
+            }
+            if waited > SAY_AFTER {
+                let screen: &mut Option<Screen> = screen.get_or_insert_with(|| self.screen());
+                if let Some(screen) = screen {
+                    screen.status("waiting for another process to renew the token");
+                }
+            }
+            match &mut worker {
+                Some(worker) => worker.wait(pause),
+                None => sleep(pause),
+            }
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    }
+
+    /// Asks the provider for new tokens, and writes down what came of it. Whatever this process is told meanwhile waits.
+    pub(super) fn ask_for_tokens(&self, locked: &Locked<'_>, mut session: Session) -> Result<Renewed> {
+        let _until_saved = Uninterrupted::begin();
+        let client = match self.client(&mut session, http::LIMIT) {
+            Ok(client) => client,
+            Err(error) => return self.not_renewed(locked, session, &error),
+        };
+        // A new refresh token that cannot be saved would be lost, and the old one used up.
+        locked.try_room(&session)?;
+        let ask = self.ask();
+        while let Some(renewal) = self.while_asking(|| refresh(&client, &session, &ask)) {
+            match renewal {
+                Renewal::Granted(grant, problem) => {
+                    self.granted(&client, &mut session, grant, problem);
+                    // On disk before any caller is answered, also when what came cannot be handed out.
+                    locked.save(&session)?;
+                    return self.outcome(&session);
+                }
+                Renewal::Ended(because) => {
+                    let (on_disk, _) = locked.load()?;
+                    if on_disk.refresh_token.is_some() && on_disk.refresh_token != session.refresh_token {
+                        // A process that does not see our lock was faster; its token is the one in force (R38).
+                        session = on_disk;
+                        continue;
+                    }
+                    session.ended(because);
+                }
+                Renewal::Unmet(because) => session.unmet(self.needs.key.clone(), because),
+                Renewal::Refused(failure) => session.failed(self.failed(failure, None), now_ms()),
+                Renewal::Trouble(failure, retry_after) => session.failed(self.failed(failure, retry_after), now_ms()),
+            }
+            return self.written_down(locked, &session);
+        }
+        Ok(Renewed::LookAgain)
+    }
+
+    /// The provider's client, each of whose requests takes no longer than `limit`, and all of which end while others still
+    /// wait for the lock. What it found out about the server is in `session` then.
+    fn client(&self, session: &mut Session, limit: Duration) -> Result<Client<'_>> {
+        let until = boottime() + HOLD;
+        let made = self.while_asking(|| Client::new(self.want.profile, session.server.as_ref(), limit));
+        let (mut client, found) = made?;
+        client.limit(limit);
+        client.until(until);
+        session.server = found.or(session.server.take());
+        Ok(client)
+    }
+
+    /// Takes what a renewal brought into the session, unless it is another account's.
+    fn granted(&self, client: &Client<'_>, session: &mut Session, grant: Grant, problem: Option<Failure>) {
+        let other = grant.account.as_ref().is_some_and(|account| session.is_of_another(account));
+        if other {
+            let what = "the provider renewed the token for another account than the one that signed in";
+            let failure = Failure::new(Exit::Failed, what).run(self.want.profile.command("login --force"));
+            revoke(client, &grant);
+            return session.failed(self.failed(failure, None), now_ms());
+        }
+        let key = &self.needs.key;
+        let brought = grant.tokens.iter().any(|token| token.key == *key && token.lives(grant.at, 0));
+        session.renewed(grant);
+        let of_a_subject = session.account.as_ref().is_some_and(|account| account.subject.is_some());
+        if problem.is_none() && !brought && key.kind == TokenKind::Id && of_a_subject {
+            // It has sent one before, so it is only the renewal that brings none (R33).
+            return session.unmet(key.clone(), "the provider renews no ID tokens".into());
+        }
+        let problem = problem.or_else(|| {
+            let ended = || Failure::new(Exit::Failed, "the provider's new token has already ended");
+            (!brought).then(|| if key.kind == TokenKind::Id { no_id_token(self.want.profile) } else { ended() })
+        });
+        if let Some(problem) = problem {
+            session.failed(self.failed(problem, None), now_ms());
+        }
+    }
+
+    /// Checks the account of a sign-in that could not be checked when it was made.
+    fn confirm(&self, locked: &Locked<'_>, mut session: Session) -> Result<Renewed> {
+        let limit = if self.living(&session).is_some() { EARLY_LIMIT } else { http::LIMIT };
+        let client = match self.client(&mut session, limit.min(self.time_left().max(SHORTEST))) {
+            Ok(client) => client,
+            Err(error) => return self.not_renewed(locked, session, &error),
+        };
+        let unwanted = self.settle(&client, &mut session);
+        locked.save(&session)?;
+        if let Some(grant) = unwanted {
+            revoke(&client, &grant);
+        }
+        self.outcome(&session)
+    }
+
+    /// Lets the unconfirmed grant of a session take effect, if it is of the right account; returns it if it is not. Asks the
+    /// provider for the account's name where the ID token does not say it.
+    pub(super) fn settle(&self, client: &Client<'_>, session: &mut Session) -> Option<Grant> {
+        let Unconfirmed { flow, mut grant } = session.unconfirmed.take()?;
+        let wanted = self.want.profile.account.as_deref();
+        if grant.account.is_none()
+            && let Some(access) = grant.tokens.iter().find(|token| token.key.kind == TokenKind::Access)
+        {
+            match self.while_asking(|| client.account(&access.token)) {
+                Ok(account) => grant.account = account,
+                Err(failure) if wanted.is_some() || session.account.is_some() => {
+                    session.failed(self.failed(failure, None), now_ms());
+                    session.unconfirmed = Some(Unconfirmed { flow, grant });
+                    return None;
+                }
+                // Any account may sign in here, so its name is only for people.
+                Err(failure) => debug(|| failure.message),
+            }
+        }
+        match session.confirms(wanted, grant.account.as_ref()) {
+            Ok(()) => {
+                session.signed_in(grant, flow);
+                None
+            }
+            Err(message) => {
+                session.refusal = Some(Refusal { at_ms: now_ms(), message, hint: None, expired: false });
+                Some(grant)
+            }
+        }
+    }
+
+    /// Writes down why the provider could not even be asked.
+    fn not_renewed(&self, locked: &Locked<'_>, mut session: Session, error: &anyhow::Error) -> Result<Renewed> {
+        let failure = Failure::of(error);
+        if failure.exit == Exit::Usage {
+            // This process's own settings: no news to any other.
+            return Err(failure.into());
+        }
+        session.failed(self.failed(failure, None), now_ms());
+        self.written_down(locked, &session)
+    }
+
+    /// Saves what went wrong, and goes on from there.
+    fn written_down(&self, locked: &Locked<'_>, session: &Session) -> Result<Renewed> {
+        let saved = locked.save(session);
+        match self.outcome(session)? {
+            // What is not on disk would be asked for again and again.
+            Renewed::SignIn(_) => saved.and_then(|()| self.outcome(session)),
+            outcome => {
+                // A courtesy to others: not being able to must not cost the answer.
+                if let Err(unsaved) = saved {
+                    debug(|| format!("{unsaved:#}"));
+                }
+                Ok(outcome)
+            }
+        }
+    }
+
+    /// A failure on its way into the session. One that is about the request concerns nobody who wants something else.
+    pub(super) fn failed(&self, failure: Failure, retry_after: Option<u64>) -> Failed {
+        let key: Option<TokenKey> = (failure.exit == Exit::Failed).then(|| self.needs.key.clone());
+        // Without randomness, in the middle of the range.
+        let chance = getrandom::u32().map_or(0.5, |drawn| f64::from(drawn) / f64::from(u32::MAX));
+        Failed { failure, key, back_off: Some(BackOff { retry_after, chance }) }
+    }
+}
+
+/// The answer of a decision that needs no more work. Fails with the error that another process had, or the last call.
+fn answer(session: &Session, decision: &Decision<'_>) -> Result<Option<Credential>> {
+    match decision {
+        Decision::Fresh(token) | Decision::Due(token) | Decision::BackOff { fallback: Some(token), .. } => {
+            Ok(Some(Credential::of(session, token)))
+        }
+        Decision::BackOff { error, left_ms: 0, .. } => Err(error.failure().into()),
+        Decision::BackOff { error, left_ms, .. } => Err(error.backing_off(*left_ms).into()),
+        Decision::Renew { .. } | Decision::Confirm { .. } | Decision::SignIn { .. } => Ok(None),
+    }
+}
+
+/// Does not leave behind a grant that is not wanted.
+pub(super) fn revoke(client: &Client<'_>, grant: &Grant) {
+    if let Some((token, hint)) = grant.revocable()
+        && let Err(why) = client.revoke(token, hint)
+    {
+        debug(|| format!("an unwanted grant could not be revoked: {why}"));
+    }
+}

@@ -1,0 +1,78 @@
+//! What a person sees of a sign-in, once per terminal.
+
+use super::Attempt;
+use crate::address::Address;
+use crate::clock::Timestamp;
+use crate::prompt::{Screen, SignIn};
+use crate::session::Pending;
+use std::time::Duration;
+
+/// A screen, and what it shows.
+pub(super) struct View<'a> {
+    attempt: &'a Attempt<'a>,
+    pub(super) screen: Screen,
+    /// Why a sign-in is needed.
+    pub(super) because: Option<String>,
+    /// Another process started it.
+    pub(super) joined: bool,
+    /// The code that has been dealt with.
+    seen: Option<String>,
+    /// It is on this process's screen, not only on another's.
+    shown: bool,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(attempt: &'a Attempt<'a>, screen: Screen, because: Option<String>) -> Self {
+        Self { attempt, screen, because, joined: false, seen: None, shown: false }
+    }
+
+    /// Shows a sign-in, once; `waiting` for another process to finish it.
+    pub(super) fn show(&mut self, pending: &Pending, waiting: bool) {
+        let device = pending.device();
+        let left = Duration::from_secs(pending.expires_at.since(Timestamp::now()));
+        if self.seen.as_ref() == Some(&device.user_code) {
+            if self.shown {
+                self.screen.left(left);
+            }
+            return;
+        }
+        self.seen = Some(device.user_code.clone());
+        // The process that started it shows it on this very terminal already; unless it died, and then we are not waiting.
+        self.shown = !(waiting && pending.terminal.is_some() && pending.terminal.as_deref() == self.screen.terminal());
+        if !self.shown {
+            return;
+        }
+        let profile = self.attempt.want.profile;
+        let asked_by = if self.joined { Some(pending.asked_by.clone()) } else { self.attempt.asked_by() };
+        let foreign = self.attempt.foreign_host(pending);
+        self.screen.show(&SignIn {
+            profile: profile.title(),
+            authority: &profile.session.authority,
+            account: profile.account.as_deref(),
+            asked_by: asked_by.as_deref(),
+            joined: self.joined,
+            open_for: Some(Duration::from_secs(Timestamp::now().since(pending.started_at))),
+            because: self.because.as_deref(),
+            message: device.message.as_deref(),
+            verification_uri: &device.verification_uri,
+            verification_uri_complete: device.verification_uri_complete.as_deref(),
+            foreign_host: foreign.as_deref(),
+            user_code: &device.user_code,
+            left,
+            qr: self.attempt.want.qr,
+        });
+    }
+}
+
+impl Attempt<'_> {
+    /// The first host of a sign-in's addresses that is not known to be the provider's own.
+    fn foreign_host(&self, pending: &Pending) -> Option<String> {
+        let profile = self.want.profile;
+        let host = |address: &str| Address::parse(address).map(|a| a.host()).unwrap_or_default();
+        let authority = host(&profile.session.authority);
+        let known = |host: &String| *host == authority || profile.preset.verification_hosts.contains(&host.as_str());
+        let device = pending.device();
+        let addresses = [Some(&device.verification_uri), device.verification_uri_complete.as_ref()];
+        addresses.into_iter().flatten().map(|address| host(address)).find(|host| !known(host))
+    }
+}

@@ -1,0 +1,143 @@
+//! Ways to get tokens without a person. [`refresh`] is the one for sessions that a person began.
+//!
+//! This file reads a token answer, however it was asked for: which tokens are in it, whose they are, and until when they
+//! are good by this machine's clock.
+
+pub mod refresh;
+
+use crate::address::Address;
+use crate::clock::{Skew, Timestamp};
+use crate::config::Profile;
+use crate::failure::{Exit, Failure};
+use crate::log::debug;
+use crate::oauth::answer::{TokenAnswer, Tokens};
+use crate::oauth::id_token::{Claims, Unusable};
+use crate::providers::TokenKind;
+use crate::secret::Secret;
+use crate::session::{Account, ClaimsDigest, Grant, Serial, Token, TokenKey};
+use crate::text::clean;
+
+/// What a grant is asked for.
+#[derive(Debug)]
+pub struct Ask<'p> {
+    /// The profile that asks.
+    pub profile: &'p Profile,
+    /// What its token is filed under.
+    pub key: TokenKey,
+    /// A claims challenge, as JSON (OpenID Connect Core, section 5.5).
+    pub claims: Option<&'p str>,
+    /// Who asks and what for, for `keyfob status`.
+    pub by: String,
+}
+
+/// A token answer that was asked for at `sent` with `scopes`; `skew` is what the server's clock said when it answered. The
+/// second value says what is wrong with it, if the kind of token that was asked for is not among what can be used.
+pub fn read(
+    answer: &TokenAnswer,
+    ask: &Ask<'_>,
+    scopes: &[String],
+    sent: Timestamp,
+    skew: Skew,
+) -> (Grant, Option<Failure>) {
+    let mut grant = Grant {
+        refresh_token: answer.refresh_token.clone(),
+        tokens: Vec::new(),
+        asked: scopes.to_vec(),
+        granted: Vec::new(),
+        account: None,
+        at: sent,
+        by: ask.by.clone(),
+    };
+    let tokens = match &answer.tokens {
+        Ok(tokens) => tokens,
+        Err(why) => {
+            let failure = Failure::new(Exit::Failed, format!("the provider's answer cannot be used: {why}"));
+            return (Grant { granted: scopes.to_vec(), ..grant }, Some(failure));
+        }
+    };
+    let claims = tokens.id_token.as_ref().and_then(Claims::of);
+    let skew = best_skew(skew, claims.as_ref(), sent);
+    let tenants = ask.profile.preset.tenant.is_some();
+    let account = claims.as_ref().and_then(|claims| account(claims, tenants));
+    let tenant = account.as_ref().and_then(|account| account.tenant.clone()).filter(|_| tenants);
+    let token = |kind, token: &Secret, expires_at: Option<Timestamp>, issued_at: Timestamp| Token {
+        key: ask.key.of_kind(kind),
+        token: token.clone(),
+        serial: Serial::draw(),
+        received_at: sent,
+        expires_at,
+        lifetime: expires_at.map(|end| end.since(issued_at)),
+        refresh_at: None,
+        tenant: tenant.clone(),
+        claims: ask.claims.map(ClaimsDigest::of),
+    };
+    let end = access_end(tokens, ask.profile, sent, skew);
+    let refresh_at = tokens.refresh_in.map(|seconds| sent.plus(seconds));
+    let access = Token { refresh_at, ..token(TokenKind::Access, &tokens.access_token, end, sent) };
+    grant.tokens.push(access);
+    grant.account = account;
+    let granted = tokens.scope.as_deref().unwrap_or(scopes).iter();
+    grant.granted = granted.filter(|scope| scopes.contains(scope)).cloned().collect();
+    let Some(id_token) = &tokens.id_token else { return (grant, None) };
+    match checked(claims, ask.profile, skew.there(sent)) {
+        Ok(claims) => {
+            let end = claims.expires_at.map(|end| skew.here(end));
+            let issued_at = claims.issued_at.map_or(sent, |at| skew.here(at));
+            grant.tokens.push(token(TokenKind::Id, id_token, end, issued_at));
+            (grant, None)
+        }
+        Err(why) if ask.key.kind == TokenKind::Id => {
+            let failure = Failure::new(Exit::Failed, format!("the provider's ID token cannot be used: {why}"));
+            let hint = "if this machine's clock is wrong, set it: the provider does not say what time it is";
+            let unknown = why == Unusable::Ended && skew.seconds().is_none();
+            (grant, Some(if unknown { failure.hint(hint) } else { failure }))
+        }
+        Err(why) => {
+            debug(|| format!("ignoring the provider's ID token: {why}"));
+            (grant, None)
+        }
+    }
+}
+
+/// The failure of an answer without an ID token, where one is wanted.
+pub fn no_id_token(profile: &Profile) -> Failure {
+    let failure = Failure::new(Exit::Failed, "the provider sent no ID token");
+    failure.hint(if profile.scopes.iter().any(|scope| scope == "openid") {
+        "have the provider give this client ID tokens, or set `token-kind = \"access\"`"
+    } else {
+        "add `openid` to `scopes`, or set `token-kind = \"access\"`"
+    })
+}
+
+/// How far the server's clock is ahead. The signer of an ID token knows the time; a proxy that sends `Date` may not. So a
+/// token that was issued just now, by this machine's clock, outweighs `Date`; and without `Date`, one issued in the future
+/// says how far this clock is behind.
+fn best_skew(date: Skew, claims: Option<&Claims>, sent: Timestamp) -> Skew {
+    let Some(issued_at) = claims.and_then(|claims| claims.issued_at) else { return date };
+    let signer = Skew::measured(issued_at, sent);
+    if signer.seconds() == Some(0) || (date.seconds().is_none() && issued_at > sent) { signer } else { date }
+}
+
+/// When an access token ends (R30): as the answer says, else as the token says if it is a JWT, else as the provider's row
+/// says; `None` if only revocation ends it.
+fn access_end(tokens: &Tokens, profile: &Profile, sent: Timestamp, skew: Skew) -> Option<Timestamp> {
+    if let Some(seconds) = tokens.expires_in {
+        return Some(sent.plus(seconds));
+    }
+    let said = Claims::of(&tokens.access_token).and_then(|claims| claims.expires_at);
+    said.map(|end| skew.here(end)).or_else(|| profile.preset.unstated_lifetime.map(|seconds| sent.plus(seconds)))
+}
+
+/// The claims of an ID token that may be handed out (R33); else why not.
+fn checked(claims: Option<Claims>, profile: &Profile, now: Timestamp) -> Result<Claims, Unusable> {
+    let claims = claims.ok_or(Unusable::NoJwt)?;
+    let issuer = profile.issuer_template.as_deref().or(profile.issuer.as_ref().map(Address::as_str));
+    claims.check(issuer, &profile.session.client_id, now)?;
+    Ok(claims)
+}
+
+/// Who signed in, as an ID token says.
+fn account(claims: &Claims, tenants: bool) -> Option<Account> {
+    let tenant = claims.tenant.as_deref().filter(|_| tenants).map(clean);
+    claims.name.clone().map(|name| Account { name, subject: claims.subject.clone(), tenant })
+}
