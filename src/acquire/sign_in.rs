@@ -9,7 +9,7 @@ use crate::failure::{Exit, Failure, Hint};
 use crate::flows::{End, Turn, Turns, begin};
 use crate::grants::{Ask, no_id_token, read};
 use crate::log::debug;
-use crate::oauth::answer::{OauthError, Tokens};
+use crate::oauth::answer::{OauthError, TokenAnswer};
 use crate::oauth::{Client, http};
 use crate::policy::Decision;
 use crate::process::Uninterrupted;
@@ -216,7 +216,7 @@ impl Attempt<'_> {
         let advice = |error: &OauthError| preset.advice(&error.numbers, &error.description).map(Hint::from);
         let expired = matches!(end, End::Expired);
         let (message, hint) = match end {
-            End::Approved(tokens) => return self.keep(file, room, client, &tokens, pending),
+            End::Approved(answer) => return self.keep(file, room, client, &answer, pending),
             End::Failed(error) => {
                 let failure = client.refused(&error, "the provider ended the sign-in");
                 return self.noted(file, Err(failure.into()));
@@ -244,12 +244,12 @@ impl Attempt<'_> {
         file: &SessionFile<'_>,
         mut room: Room<'_>,
         client: &Client<'_>,
-        tokens: &Tokens,
+        answer: &TokenAnswer,
         pending: &Pending,
     ) -> Result<()> {
         let key = pending.key.of_kind(self.needs.key.kind);
         let ask = Ask { key: key.clone(), ..self.ask() };
-        let (grant, problem) = read(tokens, &ask, &pending.scopes, Timestamp::now(), client.skew());
+        let (grant, problem) = read(answer, &ask, &pending.scopes, Timestamp::now(), client.skew());
         let mut locked = file.lock_for(&mut room, LOCK_LIMIT)?;
         let mut room = Some(room);
         let (mut session, _) = locked.load()?;
@@ -262,6 +262,8 @@ impl Attempt<'_> {
         let unwanted = self.settle(client, &mut session);
         if unwanted.is_none() && session.unconfirmed.is_none() {
             let missing = key.kind == TokenKind::Id && session.token(&key).is_none() && session.refresh_token.is_none();
+            // A refresh may bring what this answer did not.
+            let problem = problem.filter(|_| session.refresh_token.is_none() || answer.tokens.is_ok());
             if let Some(problem) = problem.or_else(|| missing.then(|| no_id_token(self.want.profile))) {
                 session.failed(self.failed(problem, None), now_ms());
             }

@@ -14,12 +14,12 @@ mod lock;
 mod locked;
 mod room;
 
-pub(crate) use folder::ours_alone;
 pub use handed_out::HandedOut;
 pub use lock::Lock;
 pub use locked::{Locked, Saved};
 pub use room::Room;
 
+use crate::access::ours_alone;
 use crate::clock::boottime;
 use crate::config::SessionKey;
 use crate::failure::{Exit, Failure};
@@ -153,7 +153,7 @@ impl Store {
             Err(e) => return Err(e).with_context(|| format!("could not open {}", path.display())),
         };
         let stat = fstat(&file)?;
-        ours_alone(&stat, &path)?;
+        ours_alone(&stat, &path, folder::ELSEWHERE)?;
         let size = usize::try_from(stat.st_size).unwrap_or(usize::MAX);
         if size > LARGEST {
             return Ok(Found::Damaged("it is larger than 16 MiB".into()));

@@ -203,7 +203,7 @@ fn on_a_disk_that_fills_up(scene: &Scene, prompt: &str, answer: impl FnOnce(&Cal
     let mounted = "set -e; mkdir -p -m 700 \"$C\" d; cp -p \"$C\"/* d 2>/dev/null || true; \
                    mount -t tmpfs -o size=4m,mode=700 none \"$C\"; cp -p d/* \"$C\" 2>/dev/null || true; set +e; \
                    { while [ ! -e fill ]; do sleep 0.01; done; dd if=/dev/zero of=\"$C/fill\" bs=4k; >filled; } 2>/dev/null & \
-                   \"$0\" token; code=$?; wait; rm \"$C/fill\"; cp -p \"$C\"/* d; umount \"$C\"; cp -p d/* \"$C\"; exit $code";
+                   \"$0\" token; code=$?; wait; rm \"$C/fill\"; cp -p \"$C\"/* d; umount -l \"$C\"; cp -p d/* \"$C\"; exit $code";
     let mut command = scene.keyfob.other("unshare");
     command.args(UNSHARE).args(["sh", "-c", mounted, PROGRAM]).current_dir(home);
     command.env("C", scene.keyfob.cache_dir()).env("KEYFOB_PROMPT", prompt);

@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod answers;
 mod backoff;
 mod cached_path;
 mod clock;
