@@ -21,9 +21,11 @@ use keyfob::arguments::Arguments;
 use keyfob::callers::{CALLERS, git, kubernetes};
 use keyfob::clock::{Skew, Timestamp};
 use keyfob::config;
-use keyfob::oauth::answer::{Answer, Tokens};
+use keyfob::oauth::answer::{Answer, TokenAnswer};
+use keyfob::oauth::discovery;
 use keyfob::oauth::http::Reply;
-use keyfob::oauth::{discovery, id_token, json as objects};
+use keyfob::oauth::id_token::Claims;
+use keyfob::oauth::json::Members;
 use keyfob::secret::Secret;
 use keyfob::store::{Found, parse};
 use serde_json::json;
@@ -65,11 +67,12 @@ fn fetched() {
         html: false,
         retry_after: None,
         location: None,
+        coding: None,
         skew: Skew::default(),
         cut: None,
     };
     part("fetched: token endpoint's answer, with tokens of usual sizes", || match Answer::of(black_box(&reply)) {
-        Answer::Object(object) => Tokens::read(&object).expect("tokens"),
+        Answer::Object(object) => TokenAnswer::read(&object).expect("tokens"),
         _ => panic!("not an object"),
     });
 
@@ -85,15 +88,15 @@ fn fetched() {
     });
     let (body, issuer) = (body.to_string(), Address::parse(issuer).expect("an issuer"));
     part("fetched: server's metadata", || {
-        let object = objects::object(black_box(body.as_bytes())).expect("an object");
-        discovery::read(&object, &issuer, Timestamp(7)).expect("metadata")
+        let document = Members::read(black_box(body.as_bytes())).expect("an object");
+        discovery::read(&document, &issuer, Timestamp(7)).expect("metadata")
     });
 
     // {"alg":"none"}, then {"iss":"https://id.example.com","sub":"1","aud":"keyfob","exp":4102444800}.
     let token = Secret::from(String::from(
         "eyJhbGciOiJub25lIn0.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUuY29tIiwic3ViIjoiMSIsImF1ZCI6ImtleWZvYiIsImV4cCI6NDEwMjQ0NDgwMH0.c2ln",
     ));
-    part("fetched: ID token's claims", || id_token::claims(black_box(&token)).expect("claims"));
+    part("fetched: ID token's claims", || Claims::of(black_box(&token)).expect("claims"));
 }
 
 /// Prints how long `work` takes: the median of 100 samples, each of as many runs as fill a millisecond.

@@ -5,6 +5,7 @@
 //! line does not get here: a process that answers from the cache spends its time starting.
 //! A link with a caller's own name (`git-credential-keyfob`) is that subcommand.
 
+use crate::acquire::worker;
 use crate::arguments::{Arguments, define};
 use crate::callers::{CALLERS, Caller};
 use crate::commands::{completions, doctor, folded, login, logout, setup, status};
@@ -138,6 +139,9 @@ fn answered(mut words: Vec<OsString>) -> Result<u8> {
 
 fn subcommand(words: Vec<OsString>) -> Result<u8> {
     let asked = words.get(1).and_then(|word| word.to_str());
+    if asked == Some(worker::COMMAND) {
+        return Ok(worker::run());
+    }
     if let Some(caller) = CALLERS.iter().find(|c| asked.is_some_and(|a| a == c.name || Some(a) == c.alias))
         && let Some(arguments) = Arguments::read(&caller.grammar, &words[2..])
     {

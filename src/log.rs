@@ -2,8 +2,13 @@
 
 /// Says what `message` makes, if debugging is on.
 pub fn debug(message: impl FnOnce() -> String) {
-    if std::env::var_os("KEYFOB_LOG").is_some_and(|level| level == "debug") {
+    if is_on() {
         use std::io::Write;
         let _ = writeln!(std::io::stderr(), "keyfob: {}", crate::text::one_line(&message()));
     }
+}
+
+/// Whether debugging is on.
+pub fn is_on() -> bool {
+    std::env::var_os("KEYFOB_LOG").is_some_and(|level| level == "debug")
 }

@@ -2,9 +2,11 @@
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::mem::forget;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Makes the process a safe place for secrets, whoever started it and however: standard streams that are open, a write
 /// to a reader that has gone an error instead of the end, no core dumps.
@@ -14,6 +16,83 @@ pub fn prepare() {
     // a provider's answer and the disk would lose the session.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGPIPE, Arc::default());
     no_core_dumps();
+}
+
+/// Makes this process one that nobody's terminal, process group or time limit ends, and that keeps no pipe of its parent's
+/// open: a program may wait for the end of one.
+pub fn detach() {
+    let _ = rustix::process::setsid();
+    deaf();
+    let Ok(open) = std::fs::read_dir("/proc/self/fd").or_else(|_| std::fs::read_dir("/dev/fd")) else { return };
+    let open: Vec<i32> = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    for number in open.into_iter().filter(|number| *number > 2) {
+        let _ = nix::unistd::close(number);
+    }
+}
+
+/// What a person or a parent ends a process by.
+const ENDING: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+
+/// Lets what would end this process pass for as long as it lives.
+fn deaf() {
+    for signal in ENDING {
+        let _ = signal_hook::flag::register(signal, Arc::default());
+    }
+}
+
+/// While this lives, what would end this process waits: between a grant request and the disk, a session hangs on it.
+pub struct Uninterrupted(());
+
+/// How this process takes what would end it, once it has had to wait.
+struct Ending {
+    /// It ends the process, as usual.
+    at_once: Arc<AtomicBool>,
+    /// What has come.
+    told: Vec<(i32, Arc<AtomicBool>)>,
+}
+
+impl Ending {
+    fn get() -> &'static Self {
+        static ENDING_ONCE: OnceLock<Ending> = OnceLock::new();
+        ENDING_ONCE.get_or_init(|| {
+            let at_once = Arc::new(AtomicBool::new(true));
+            let ignored = ignored_signals();
+            let heeded = ENDING.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
+            let told = heeded.filter_map(|signal| {
+                let told = Arc::new(AtomicBool::new(false));
+                signal_hook::flag::register(signal, Arc::clone(&told)).ok()?;
+                signal_hook::flag::register_conditional_default(signal, Arc::clone(&at_once)).ok()?;
+                Some((signal, told))
+            });
+            let told = told.collect();
+            Self { at_once, told }
+        })
+    }
+}
+
+impl Uninterrupted {
+    /// From now on.
+    pub fn begin() -> Self {
+        Ending::get().at_once.store(false, Ordering::SeqCst);
+        Self(())
+    }
+}
+
+impl Drop for Uninterrupted {
+    fn drop(&mut self) {
+        let Ending { at_once, told } = Ending::get();
+        at_once.store(true, Ordering::SeqCst);
+        if let Some((signal, _)) = told.iter().find(|(_, told)| told.load(Ordering::SeqCst)) {
+            let _ = signal_hook::low_level::emulate_default_handler(*signal);
+        }
+    }
+}
+
+/// The signals that this process was started to ignore, as nohup(1) does, as a mask; none where the system does not tell.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }
 
 /// Opens `/dev/null` for standard streams that are closed: else the next file opened would take their number, and what

@@ -2,8 +2,8 @@
 #![no_main]
 
 use keyfob::clock::Skew;
-use keyfob::device::Polling;
-use keyfob::oauth::answer::{Answer, DeviceCode, Tokens};
+use keyfob::flows::Polling;
+use keyfob::oauth::answer::{Answer, DeviceCode, TokenAnswer};
 use keyfob::oauth::http::Reply;
 use libfuzzer_sys::fuzz_target;
 use std::time::Duration;
@@ -17,6 +17,7 @@ fuzz_target!(|bytes: &[u8]| {
         html: first & 0x80 != 0,
         retry_after: (first & 0x40 != 0).then_some(u64::from(*first)),
         location: None,
+        coding: None,
         skew: Skew::default(),
         cut: None,
     };
@@ -28,9 +29,11 @@ fuzz_target!(|bytes: &[u8]| {
                 keyfob_fuzz::assert_shown_as_it_is(&code.user_code);
                 keyfob_fuzz::assert_shown_as_it_is(code.verification_uri.as_str());
             }
-            if let Ok(tokens) = Tokens::read(object) {
-                let token = tokens.access_token.expose();
-                assert!(!token.is_empty() && !token.contains(|c: char| c.is_control() || c.is_whitespace()));
+            if let Ok(TokenAnswer { refresh_token, tokens }) = TokenAnswer::read(object) {
+                for token in tokens.ok().map(|tokens| tokens.access_token).into_iter().chain(refresh_token) {
+                    let token = token.expose();
+                    assert!(!token.is_empty() && !token.contains(|c: char| c.is_control() || c.is_whitespace()));
+                }
             }
         }
         Answer::Error(error) => keyfob_fuzz::assert_shown_as_it_is(&error.text()),

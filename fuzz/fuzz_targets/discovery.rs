@@ -3,13 +3,14 @@
 
 use keyfob::address::Address;
 use keyfob::clock::Timestamp;
-use keyfob::oauth::{discovery, json};
+use keyfob::oauth::discovery;
+use keyfob::oauth::json::Members;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let Some(object) = json::object(bytes) else { return };
+    let Ok(document) = Members::read(bytes) else { return };
     let issuer = Address::parse("https://id.example.com/realms/lab").expect("a good issuer");
-    match discovery::read(&object, &issuer, Timestamp(7)) {
+    match discovery::read(&document, &issuer, Timestamp(7)) {
         Ok(metadata) => {
             let endpoints =
                 [metadata.device_authorization_endpoint, metadata.token_endpoint, metadata.revocation_endpoint];

@@ -9,5 +9,5 @@ fuzz_target!(|bytes: &[u8]| {
     let written = serde_json::to_vec(&session).expect("a session can be written");
     let Found::Session(again) = parse(&written, Some(&session.key())) else { panic!("written and not read") };
     assert_eq!(serde_json::to_vec(&again).expect("a session can be written"), written);
-    session.signed_in(keyfob::clock::Timestamp(1_800_000_000));
+    session.is_signed_in(keyfob::clock::Timestamp(1_800_000_000));
 });

@@ -3,7 +3,8 @@
 //! 1. The session's file is read, and `policy` says what may be handed out. A good token is the answer: no lock, no network,
 //!    no write.
 //! 2. Else take the session's lock, reading the file again while waiting: another process may have done the work.
-//! 3. Renew under the lock. New tokens are on disk before any caller is answered. Trouble that may pass never costs the
+//! 3. Renew under the lock, in a process of its own (`worker`), so that nothing that happens to the caller loses the
+//!    provider's answer. New tokens are on disk before any caller is answered. Trouble that may pass never costs the
 //!    refresh token; only the provider's definite refusal of it does. What happened is written down, and `policy` decides
 //!    again: so the callers that waited learn it from the same place.
 //! 4. Let the lock go: none that others need is held while a person types.
@@ -16,6 +17,7 @@ mod renew;
 mod sign_in;
 mod steps;
 mod view;
+pub mod worker;
 
 pub use crate::policy::{Effort, Refused};
 pub use steps::{Step, start, step};
@@ -39,8 +41,7 @@ use std::time::Duration;
 
 /// Least life of a token handed out, in seconds, where neither the profile nor the caller says.
 const MIN_LIFE: u64 = 300;
-/// Longest wait, for the provider or for another process, to renew a token that is still valid; then return that one: the
-/// caller may wait no longer itself.
+/// Wait at most this long to renew a token that is still valid; then return it.
 const EARLY_LIMIT: Duration = Duration::from_secs(4);
 /// Longest time that the session's lock is held for requests: to find the provider's endpoints, and to renew the token.
 pub const HOLD: Duration = http::LIMIT.saturating_mul(2);
@@ -172,6 +173,8 @@ struct Attempt<'w> {
     started: Started,
     /// When the caller stops waiting, on the clock that counts from boot.
     until: Duration,
+    /// Who asks, in the words of the process that was asked.
+    by: Option<String>,
 }
 
 /// Why a person has to sign in.
@@ -195,7 +198,7 @@ impl<'w> Attempt<'w> {
             refused: want.refused,
             claims: want.claims.map(ClaimsDigest::of),
         };
-        Self { want, needs, started: Started::default(), until: Duration::MAX }
+        Self { want, needs, started: Started::default(), until: Duration::MAX, by: None }
     }
 
     fn decide<'s>(&self, session: &'s Session) -> Decision<'s> {
@@ -243,7 +246,7 @@ impl<'w> Attempt<'w> {
             profile: self.want.profile,
             key: self.needs.key.clone(),
             claims: self.want.claims,
-            by: self.asked_by().unwrap_or_else(|| "`keyfob login`".into()),
+            by: self.by.clone().or_else(|| self.asked_by()).unwrap_or_else(|| "`keyfob login`".into()),
         }
     }
 

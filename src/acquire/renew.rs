@@ -1,5 +1,6 @@
 //! Steps 2 to 4 of the story: the session's lock, and under it what can be done without a person.
 
+use super::worker::{Worker, ends_with_us};
 use super::{Attempt, Credential, EARLY_LIMIT, HOLD, LOCK_LIMIT, Needed};
 use crate::clock::{boottime, now_ms};
 use crate::failure::{Exit, Failure};
@@ -8,10 +9,11 @@ use crate::grants::refresh::{Renewal, refresh};
 use crate::log::debug;
 use crate::oauth::{Client, http};
 use crate::policy::Decision;
+use crate::process::Uninterrupted;
 use crate::prompt::{SAY_AFTER, Screen};
 use crate::providers::TokenKind;
 use crate::session::{BackOff, Failed, Grant, Refusal, Session, TokenKey, Unconfirmed};
-use crate::store::{Locked, SessionFile};
+use crate::store::{Locked, Saved, SessionFile};
 use anyhow::Result;
 use std::thread::sleep;
 use std::time::Duration;
@@ -49,19 +51,31 @@ impl Attempt<'_> {
     }
 
     fn renew_under_lock(&self, file: &SessionFile<'_>) -> Result<Renewed> {
-        let locked = match self.lock(file)? {
-            Locking::Locked(locked) => locked,
-            Locking::Answer(credential) => return Ok(Renewed::Answer(credential)),
-        };
-        let (mut session, notice) = locked.load()?;
-        if notice.is_some() {
-            session.ended_because = notice;
-            locked.save(&session)?;
-        }
-        match self.decide(&session) {
-            Decision::Renew { .. } | Decision::Due(_) => self.ask_for_tokens(&locked, session),
-            Decision::Confirm { .. } => self.confirm(&locked, session),
-            _ => self.outcome(&session),
+        let mut worker = None;
+        loop {
+            let mut locked = match self.lock(file, worker.as_mut())? {
+                Locking::Locked(locked) => locked,
+                Locking::Answer(credential) => return Ok(Renewed::Answer(credential)),
+            };
+            let (mut session, notice) = locked.load()?;
+            if notice.is_some() {
+                session.ended_because = notice;
+                locked.save(&session)?;
+            }
+            match self.decide(&session) {
+                Decision::Renew { .. } | Decision::Due(_) if worker.is_none() => {
+                    worker = Worker::start(self, &locked);
+                    match &mut worker {
+                        None => return self.ask_for_tokens(locked, session),
+                        Some(worker) if ends_with_us() => worker.wait(self.time_left().min(HOLD)),
+                        Some(_) => {}
+                    }
+                }
+                // The worker has ended without a word.
+                Decision::Renew { .. } | Decision::Due(_) => return self.ask_for_tokens(locked, session),
+                Decision::Confirm { .. } => return self.confirm(locked, session),
+                _ => return self.outcome(&session),
+            }
         }
     }
 
@@ -87,8 +101,8 @@ impl Attempt<'_> {
         token.map(|token| Credential::of(session, token))
     }
 
-    /// Takes the session's lock, unless the file comes to hold the answer first.
-    fn lock<'f>(&self, file: &'f SessionFile<'_>) -> Result<Locking<'f>> {
+    /// Takes the session's lock, unless the file comes to hold the answer first. `worker` is the process that holds it.
+    fn lock<'f>(&self, file: &'f SessionFile<'_>, mut worker: Option<&mut Worker>) -> Result<Locking<'f>> {
         let began = boottime();
         let limit = LOCK_LIMIT.min(self.time_left());
         let mut pause = Duration::from_millis(5);
@@ -115,27 +129,37 @@ impl Attempt<'_> {
                     screen.status("waiting for another process to renew the token");
                 }
             }
-            sleep(pause);
+            match &mut worker {
+                Some(worker) => worker.wait(pause),
+                None => sleep(pause),
+            }
             pause = (pause * 2).min(Duration::from_millis(50));
         }
     }
 
-    /// Asks the provider for new tokens, and writes down what came of it.
-    fn ask_for_tokens(&self, locked: &Locked<'_>, mut session: Session) -> Result<Renewed> {
-        let client = match self.client(&mut session) {
+    /// Asks the provider for new tokens, and writes down what came of it. Whatever this process is told meanwhile waits.
+    pub(super) fn ask_for_tokens(&self, mut locked: Locked<'_>, mut session: Session) -> Result<Renewed> {
+        let _until_saved = Uninterrupted::begin();
+        let client = match self.client(&mut session, http::LIMIT) {
             Ok(client) => client,
             Err(error) => return self.not_renewed(locked, session, &error),
         };
         // A new refresh token that cannot be saved would be lost, and the old one used up.
-        locked.try_room(&session)?;
+        let Some(room) = locked.reserve(&session)? else { return Ok(Renewed::LookAgain) };
         let ask = self.ask();
         while let Some(renewal) = self.while_asking(|| refresh(&client, &session, &ask)) {
             match renewal {
                 Renewal::Granted(grant, problem) => {
                     self.granted(&client, &mut session, grant, problem);
                     // On disk before any caller is answered, also when what came cannot be handed out.
-                    locked.save(&session)?;
-                    return self.outcome(&session);
+                    return match locked.save_in(Some(room), &session)? {
+                        Saved::Saved => self.outcome(&session),
+                        Saved::Superseded(_) => Ok(Renewed::LookAgain),
+                        Saved::SignedOut => {
+                            let _ = session.refresh_token.map(|token| client.revoke(&token, "refresh_token"));
+                            Ok(Renewed::LookAgain)
+                        }
+                    };
                 }
                 Renewal::Ended(because) => {
                     let (on_disk, _) = locked.load()?;
@@ -155,15 +179,13 @@ impl Attempt<'_> {
         Ok(Renewed::LookAgain)
     }
 
-    /// The provider's client, whose requests end while others still wait for the lock. What it found out about the server
-    /// is in `session` then.
-    fn client(&self, session: &mut Session) -> Result<Client<'_>> {
+    /// The provider's client, each of whose requests takes no longer than `limit`, and all of which end while others still
+    /// wait for the lock. What it found out about the server is in `session` then.
+    fn client(&self, session: &mut Session, limit: Duration) -> Result<Client<'_>> {
         let until = boottime() + HOLD;
-        let living = self.living(session).is_some();
-        let limit = || if living { EARLY_LIMIT } else { http::LIMIT.min(self.time_left().max(SHORTEST)) };
-        let made = self.while_asking(|| Client::new(self.want.profile, session.server.as_ref(), limit()));
+        let made = self.while_asking(|| Client::new(self.want.profile, session.server.as_ref(), limit));
         let (mut client, found) = made?;
-        client.limit(limit());
+        client.limit(limit);
         client.until(until);
         session.server = found.or(session.server.take());
         Ok(client)
@@ -196,8 +218,9 @@ impl Attempt<'_> {
     }
 
     /// Checks the account of a sign-in that could not be checked when it was made.
-    fn confirm(&self, locked: &Locked<'_>, mut session: Session) -> Result<Renewed> {
-        let client = match self.client(&mut session) {
+    fn confirm(&self, mut locked: Locked<'_>, mut session: Session) -> Result<Renewed> {
+        let limit = if self.living(&session).is_some() { EARLY_LIMIT } else { http::LIMIT };
+        let client = match self.client(&mut session, limit.min(self.time_left().max(SHORTEST))) {
             Ok(client) => client,
             Err(error) => return self.not_renewed(locked, session, &error),
         };
@@ -241,7 +264,7 @@ impl Attempt<'_> {
     }
 
     /// Writes down why the provider could not even be asked.
-    fn not_renewed(&self, locked: &Locked<'_>, mut session: Session, error: &anyhow::Error) -> Result<Renewed> {
+    fn not_renewed(&self, locked: Locked<'_>, mut session: Session, error: &anyhow::Error) -> Result<Renewed> {
         let failure = Failure::of(error);
         if failure.exit == Exit::Usage {
             // This process's own settings: no news to any other.
@@ -252,7 +275,7 @@ impl Attempt<'_> {
     }
 
     /// Saves what went wrong, and goes on from there.
-    fn written_down(&self, locked: &Locked<'_>, session: &Session) -> Result<Renewed> {
+    fn written_down(&self, mut locked: Locked<'_>, session: &Session) -> Result<Renewed> {
         let saved = locked.save(session);
         match self.outcome(session)? {
             // What is not on disk would be asked for again and again.

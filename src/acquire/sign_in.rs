@@ -9,12 +9,13 @@ use crate::failure::{Exit, Failure, Hint};
 use crate::flows::{End, Turn, Turns, begin};
 use crate::grants::{Ask, no_id_token, read};
 use crate::log::debug;
-use crate::oauth::answer::{OauthError, Tokens};
+use crate::oauth::answer::{OauthError, TokenAnswer};
 use crate::oauth::{Client, http};
 use crate::policy::Decision;
+use crate::process::Uninterrupted;
 use crate::providers::TokenKind;
 use crate::session::{Failed, FlowKind, Metadata, Pending, Refusal, Session, Unconfirmed};
-use crate::store::{Lock, SessionFile};
+use crate::store::{Lock, Room, Saved, SessionFile};
 use anyhow::Result;
 use std::thread::sleep;
 use std::time::Duration;
@@ -98,6 +99,8 @@ impl Attempt<'_> {
     ) -> Result<SignedIn> {
         let made = self.while_asking(|| Client::new(self.want.profile, session.server.as_ref(), http::LIMIT));
         let (client, found) = self.noted(file, made)?;
+        // What the person approves is to be kept: no code is shown whose answer could not be.
+        let Some(room) = file.reserve(lock, &session)? else { return Ok(SignedIn::Elsewhere) };
         let mut resumed = session.pending.filter(|p| p.lives(Timestamp::now()) && self.leads_to_ours(p));
         loop {
             let going_on = resumed.is_some();
@@ -114,7 +117,8 @@ impl Attempt<'_> {
             };
             view.joined = going_on;
             view.show(&pending, false);
-            let Some(end) = self.wait_for_end(file, lock, &client, &mut pending, &mut turns, view)? else {
+            let Some((end, _until_saved)) = self.wait_for_end(file, lock, &client, &mut pending, &mut turns, view)?
+            else {
                 return Ok(SignedIn::Elsewhere);
             };
             if going_on && matches!(end, End::Spent(_)) {
@@ -122,12 +126,13 @@ impl Attempt<'_> {
                 view.because = Some("the last sign-in was interrupted".into());
                 continue;
             }
-            self.finish(file, &client, end, &pending)?;
+            self.finish(file, room, &client, end, &pending)?;
             return Ok(if self.is_ours(&pending) { SignedIn::Here } else { SignedIn::Elsewhere });
         }
     }
 
-    /// Takes turns, counting down on the screen, until the sign-in has ended; `None` if another process has taken it over.
+    /// Takes turns, counting down on the screen, until the sign-in has ended, and keeps this
+    /// process from being interrupted until that is saved; `None` if another process has taken the sign-in over.
     fn wait_for_end(
         &self,
         file: &SessionFile<'_>,
@@ -136,20 +141,22 @@ impl Attempt<'_> {
         pending: &mut Pending,
         turns: &mut Turns,
         view: &mut View<'_>,
-    ) -> Result<Option<End>> {
+    ) -> Result<Option<(End, Uninterrupted)>> {
         loop {
             if !lock.is_ours() {
                 return Ok(None);
             }
             let interval = pending.device().interval;
+            let until_saved = Uninterrupted::begin();
             let next = match turns.turn(client, pending) {
-                Turn::Ended(end) => return Ok(Some(end)),
+                Turn::Ended(end) => return Ok(Some((end, until_saved))),
                 Turn::Wait(next) => next,
             };
             if pending.device().interval != interval {
                 // The next process that goes on with it must not be faster than the server allows.
                 keep_pending(file, pending)?;
             }
+            drop(until_saved);
             let now = boottime();
             view.screen.left(turns.deadline().saturating_sub(now));
             let left = self.time_left();
@@ -200,6 +207,7 @@ impl Attempt<'_> {
     pub(super) fn finish(
         &self,
         file: &SessionFile<'_>,
+        room: Room<'_>,
         client: &Client<'_>,
         end: End,
         pending: &Pending,
@@ -208,7 +216,7 @@ impl Attempt<'_> {
         let advice = |error: &OauthError| preset.advice(&error.numbers, &error.description).map(Hint::from);
         let expired = matches!(end, End::Expired);
         let (message, hint) = match end {
-            End::Approved(tokens) => return self.keep(file, client, &tokens, pending),
+            End::Approved(answer) => return self.keep(file, room, client, &answer, pending),
             End::Failed(error) => {
                 let failure = client.refused(&error, "the provider ended the sign-in");
                 return self.noted(file, Err(failure.into()));
@@ -231,26 +239,38 @@ impl Attempt<'_> {
     }
 
     /// Puts what a sign-in has brought on disk; then checks whose it is.
-    fn keep(&self, file: &SessionFile<'_>, client: &Client<'_>, tokens: &Tokens, pending: &Pending) -> Result<()> {
+    fn keep(
+        &self,
+        file: &SessionFile<'_>,
+        mut room: Room<'_>,
+        client: &Client<'_>,
+        answer: &TokenAnswer,
+        pending: &Pending,
+    ) -> Result<()> {
         let key = pending.key.of_kind(self.needs.key.kind);
         let ask = Ask { key: key.clone(), ..self.ask() };
-        let (grant, problem) = read(tokens, &ask, &pending.scopes, Timestamp::now(), client.skew());
-        let locked = file.lock(LOCK_LIMIT)?;
+        let (grant, problem) = read(answer, &ask, &pending.scopes, Timestamp::now(), client.skew());
+        let mut locked = file.lock_for(&mut room, LOCK_LIMIT)?;
+        let mut room = Some(room);
         let (mut session, _) = locked.load()?;
         session.pending = None;
         let to_be_asked = grant.account.is_none();
         session.unconfirmed = Some(Unconfirmed { flow: FlowKind::Device, grant });
-        if to_be_asked {
-            locked.save(&session)?;
+        if to_be_asked && !matches!(locked.save_in(room.take(), &session)?, Saved::Saved) {
+            return Ok(());
         }
         let unwanted = self.settle(client, &mut session);
         if unwanted.is_none() && session.unconfirmed.is_none() {
             let missing = key.kind == TokenKind::Id && session.token(&key).is_none() && session.refresh_token.is_none();
+            // A refresh may bring what this answer did not.
+            let problem = problem.filter(|_| session.refresh_token.is_none() || answer.tokens.is_ok());
             if let Some(problem) = problem.or_else(|| missing.then(|| no_id_token(self.want.profile))) {
                 session.failed(self.failed(problem, None), now_ms());
             }
         }
-        locked.save(&session)?;
+        if !matches!(locked.save_in(room, &session)?, Saved::Saved) {
+            return Ok(());
+        }
         drop(locked);
         if let Some(grant) = unwanted {
             revoke(client, &grant);

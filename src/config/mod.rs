@@ -16,7 +16,7 @@ pub use file::{Az, File, load, path as file_path};
 pub use hosts::{HostPattern, HostRule, Target};
 pub use identity::{CaFile, SessionKey};
 pub use keys::{Key, Shape, text, word};
-pub use profile::{AuthMethod, Endpoints, Profile, PromptMode};
+pub use profile::{AuthMethod, Endpoints, Profile, PromptMode, Recipe};
 pub use settings::{KEYS, Origin, Settings};
 
 use crate::failure::Failure;

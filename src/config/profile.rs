@@ -100,7 +100,32 @@ pub struct Profile {
     asked: Settings,
 }
 
+/// What a profile is made from once more, by another process of this program that has the same configuration.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Recipe {
+    name: Option<String>,
+    flags: Vec<(String, Vec<String>)>,
+    asked: Vec<(String, Vec<String>)>,
+}
+
 impl Profile {
+    /// What this profile is made from.
+    pub fn recipe(&self) -> Recipe {
+        Recipe { name: self.name.clone(), flags: self.flags.words(), asked: self.asked.words() }
+    }
+
+    /// Makes the profile once more.
+    pub fn of(recipe: Recipe) -> Result<Self> {
+        let flags = Settings::from_words(recipe.flags).map_err(Failure::usage)?;
+        let said = match &recipe.name {
+            Some(name) => super::load()?.take(name)?,
+            None => Settings::default(),
+        };
+        let asked = Settings::from_words(recipe.asked).map_err(Failure::usage)?;
+        let profile = Self::resolve(recipe.name, said, flags)?;
+        Ok(profile.asking(asked.items("scopes").to_vec(), asked.tenant.as_deref())?)
+    }
+
     /// Checks the settings of a profile: those of the file, under the environment's, under the command line's.
     pub(super) fn resolve(name: Option<String>, file: Settings, flags: Settings) -> Result<Self, Failure> {
         let mut environment = Settings::default();

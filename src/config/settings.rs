@@ -163,6 +163,21 @@ impl Settings {
         KEYS.iter().filter_map(|key| Some((key, self.said.get(key.name)?.0.as_slice())))
     }
 
+    /// What flags said, for another process of this program; see [`Settings::from_words`].
+    pub(super) fn words(&self) -> Vec<(String, Vec<String>)> {
+        self.all().map(|(key, items)| (key.name.to_owned(), items.to_vec())).collect()
+    }
+
+    /// Takes back what [`Settings::words`] gave, as if flags said it. A key that this program does not know is a failure.
+    pub(super) fn from_words(words: Vec<(String, Vec<String>)>) -> Result<Self, String> {
+        let mut settings = Self::default();
+        for (name, items) in words {
+            let key = KEYS.iter().find(|key| key.name == name).ok_or_else(|| format!("unknown key {name:?}"))?;
+            settings.set(key, items, Origin::Flag(key.flag.unwrap_or(key.name)))?;
+        }
+        Ok(settings)
+    }
+
     /// Whether nothing was set.
     pub fn is_empty(&self) -> bool {
         self.said.is_empty()

@@ -4,7 +4,7 @@
 //! Times are durations on the clock that counts from boot. Waits are a fifth longer than the server asked for, since some clocks run
 //! up to a tenth fast, and a request that comes too early makes the server slow us down for good (R27).
 
-use crate::oauth::answer::{Answer, OauthError, Tokens, interval};
+use crate::oauth::answer::{Answer, OauthError, TokenAnswer, interval};
 use std::time::Duration;
 
 /// Longest wait that a `Retry-After` can cause, in seconds.
@@ -27,7 +27,7 @@ pub struct Polling {
 #[derive(Clone, Debug, PartialEq)]
 pub enum End {
     /// The person approved.
-    Approved(Tokens),
+    Approved(TokenAnswer),
     /// The person, or a policy, refused (R19).
     Refused(OauthError),
     /// The code ran out (R20, R24).
@@ -82,8 +82,8 @@ impl Polling {
     pub fn receive(&mut self, answer: Result<Answer, String>, now: Duration) -> Option<End> {
         match answer {
             Ok(Answer::Object(object)) => {
-                return Some(match Tokens::read(&object) {
-                    Ok(tokens) => End::Approved(tokens),
+                return Some(match TokenAnswer::read(&object) {
+                    Ok(answer) => End::Approved(answer),
                     Err(why) => End::Lost(why),
                 });
             }
@@ -99,8 +99,9 @@ impl Polling {
                 // A policy, not the code.
                 "invalid_grant" if error.is_about_this_resource() => return Some(End::Refused(error)),
                 "expired_token" | "token_expired" => return Some(End::Expired),
-                "bad_verification_code" | "invalid_grant" if self.ended(now) => return Some(End::Expired),
-                "bad_verification_code" | "invalid_grant" => return Some(End::Spent(error)),
+                "bad_verification_code" | "invalid_grant" | "device_not_found" => {
+                    return Some(if self.ended(now) { End::Expired } else { End::Spent(error) });
+                }
                 _ => return Some(End::Failed(error)),
             },
             Ok(Answer::Unreadable(why) | Answer::Redirect(why)) => return Some(End::Lost(why)),
@@ -133,7 +134,7 @@ pub fn patient(seconds: u64) -> Duration {
 #[expect(clippy::unnecessary_wraps, reason = "what receive takes")]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::oauth::json::Members;
 
     const fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -219,7 +220,7 @@ mod tests {
         {
             assert_eq!(Polling::new(5, s(900), s(0)).receive(said(code), s(now)), Some(End::Expired), "{code}");
         }
-        for code in ["bad_verification_code", "invalid_grant"] {
+        for code in ["bad_verification_code", "invalid_grant", "device_not_found"] {
             assert!(matches!(Polling::new(5, s(900), s(0)).receive(said(code), s(6)), Some(End::Spent(_))), "{code}");
         }
     }
@@ -254,7 +255,7 @@ mod tests {
         let mut p = Polling::new(5, s(900), s(0));
         assert!(matches!(p.receive(Ok(Answer::Redirect("it redirects".into())), s(6)), Some(End::Lost(_))));
         assert!(matches!(p.receive(Ok(Answer::Unreadable("not JSON".into())), s(6)), Some(End::Lost(_))));
-        let object = json!({"token_type": "Bearer"}).as_object().unwrap().clone();
+        let object = Members::read(br#"{"token_type":"Bearer"}"#).unwrap();
         assert!(matches!(p.receive(Ok(Answer::Object(object)), s(6)), Some(End::Lost(_))));
     }
 
@@ -273,11 +274,11 @@ mod tests {
 
     #[test]
     fn an_approval_ends_it_with_the_tokens() {
-        let object = json!({"access_token": "t"}).as_object().unwrap().clone();
-        let Some(End::Approved(tokens)) = Polling::new(5, s(900), s(0)).receive(Ok(Answer::Object(object)), s(6))
+        let object = Members::read(br#"{"access_token":"t"}"#).unwrap();
+        let Some(End::Approved(answer)) = Polling::new(5, s(900), s(0)).receive(Ok(Answer::Object(object)), s(6))
         else {
             panic!()
         };
-        assert_eq!(tokens.access_token.expose(), "t");
+        assert_eq!(answer.tokens.unwrap().access_token.expose(), "t");
     }
 }

@@ -10,13 +10,12 @@ use crate::clock::{Skew, Timestamp};
 use crate::config::Profile;
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
-use crate::oauth::answer::Tokens;
-use crate::oauth::id_token;
+use crate::oauth::answer::{TokenAnswer, Tokens};
+use crate::oauth::id_token::{Claims, Unusable};
 use crate::providers::TokenKind;
 use crate::secret::Secret;
 use crate::session::{Account, ClaimsDigest, Grant, Serial, Token, TokenKey};
 use crate::text::clean;
-use serde_json::{Map, Value};
 
 /// What a grant is asked for.
 #[derive(Debug)]
@@ -34,13 +33,29 @@ pub struct Ask<'p> {
 /// A token answer that was asked for at `sent` with `scopes`; `skew` is what the server's clock said when it answered. The
 /// second value says what is wrong with it, if the kind of token that was asked for is not among what can be used.
 pub fn read(
-    tokens: &Tokens,
+    answer: &TokenAnswer,
     ask: &Ask<'_>,
     scopes: &[String],
     sent: Timestamp,
     skew: Skew,
 ) -> (Grant, Option<Failure>) {
-    let claims = tokens.id_token.as_ref().and_then(id_token::claims);
+    let mut grant = Grant {
+        refresh_token: answer.refresh_token.clone(),
+        tokens: Vec::new(),
+        asked: scopes.to_vec(),
+        granted: Vec::new(),
+        account: None,
+        at: sent,
+        by: ask.by.clone(),
+    };
+    let tokens = match &answer.tokens {
+        Ok(tokens) => tokens,
+        Err(why) => {
+            let failure = Failure::new(Exit::Failed, format!("the provider's answer cannot be used: {why}"));
+            return (Grant { granted: scopes.to_vec(), ..grant }, Some(failure));
+        }
+    };
+    let claims = tokens.id_token.as_ref().and_then(Claims::of);
     let skew = best_skew(skew, claims.as_ref(), sent);
     let tenants = ask.profile.preset.tenant.is_some();
     let account = claims.as_ref().and_then(|claims| account(claims, tenants));
@@ -59,30 +74,25 @@ pub fn read(
     let end = access_end(tokens, ask.profile, sent, skew);
     let refresh_at = tokens.refresh_in.map(|seconds| sent.plus(seconds));
     let access = Token { refresh_at, ..token(TokenKind::Access, &tokens.access_token, end, sent) };
-    let mut grant = Grant {
-        refresh_token: tokens.refresh_token.clone(),
-        tokens: vec![access],
-        asked: scopes.to_vec(),
-        granted: tokens.scope.as_deref().unwrap_or(scopes).iter().filter(|s| scopes.contains(s)).cloned().collect(),
-        account,
-        at: sent,
-        by: ask.by.clone(),
-    };
+    grant.tokens.push(access);
+    grant.account = account;
+    let granted = tokens.scope.as_deref().unwrap_or(scopes).iter();
+    grant.granted = granted.filter(|scope| scopes.contains(scope)).cloned().collect();
     let Some(id_token) = &tokens.id_token else { return (grant, None) };
     match checked(claims, ask.profile, skew.there(sent)) {
         Ok(claims) => {
-            let end = id_token::time(&claims, "exp").map(|end| skew.here(end));
-            let issued_at = id_token::time(&claims, "iat").map_or(sent, |at| skew.here(at));
+            let end = claims.expires_at.map(|end| skew.here(end));
+            let issued_at = claims.issued_at.map_or(sent, |at| skew.here(at));
             grant.tokens.push(token(TokenKind::Id, id_token, end, issued_at));
             (grant, None)
         }
-        Err((why, ended)) if ask.key.kind == TokenKind::Id => {
+        Err(why) if ask.key.kind == TokenKind::Id => {
             let failure = Failure::new(Exit::Failed, format!("the provider's ID token cannot be used: {why}"));
             let hint = "if this machine's clock is wrong, set it: the provider does not say what time it is";
-            let unknown = ended && skew.seconds().is_none();
+            let unknown = why == Unusable::Ended && skew.seconds().is_none();
             (grant, Some(if unknown { failure.hint(hint) } else { failure }))
         }
-        Err((why, _)) => {
+        Err(why) => {
             debug(|| format!("ignoring the provider's ID token: {why}"));
             (grant, None)
         }
@@ -102,8 +112,8 @@ pub fn no_id_token(profile: &Profile) -> Failure {
 /// How far the server's clock is ahead. The signer of an ID token knows the time; a proxy that sends `Date` may not. So a
 /// token that was issued just now, by this machine's clock, outweighs `Date`; and without `Date`, one issued in the future
 /// says how far this clock is behind.
-fn best_skew(date: Skew, claims: Option<&Map<String, Value>>, sent: Timestamp) -> Skew {
-    let Some(issued_at) = claims.and_then(|claims| id_token::time(claims, "iat")) else { return date };
+fn best_skew(date: Skew, claims: Option<&Claims>, sent: Timestamp) -> Skew {
+    let Some(issued_at) = claims.and_then(|claims| claims.issued_at) else { return date };
     let signer = Skew::measured(issued_at, sent);
     if signer.seconds() == Some(0) || (date.seconds().is_none() && issued_at > sent) { signer } else { date }
 }
@@ -114,27 +124,20 @@ fn access_end(tokens: &Tokens, profile: &Profile, sent: Timestamp, skew: Skew) -
     if let Some(seconds) = tokens.expires_in {
         return Some(sent.plus(seconds));
     }
-    let said = id_token::claims(&tokens.access_token).and_then(|claims| id_token::time(&claims, "exp"));
+    let said = Claims::of(&tokens.access_token).and_then(|claims| claims.expires_at);
     said.map(|end| skew.here(end)).or_else(|| profile.preset.unstated_lifetime.map(|seconds| sent.plus(seconds)))
 }
 
-/// The claims of an ID token that may be handed out (R33); else why not, and whether that is its end.
-fn checked(
-    claims: Option<Map<String, Value>>,
-    profile: &Profile,
-    now: Timestamp,
-) -> Result<Map<String, Value>, (String, bool)> {
-    let claims = claims.ok_or_else(|| ("it is not a JWT".to_owned(), false))?;
+/// The claims of an ID token that may be handed out (R33); else why not.
+fn checked(claims: Option<Claims>, profile: &Profile, now: Timestamp) -> Result<Claims, Unusable> {
+    let claims = claims.ok_or(Unusable::NoJwt)?;
     let issuer = profile.issuer_template.as_deref().or(profile.issuer.as_ref().map(Address::as_str));
-    let ended = id_token::time(&claims, "exp").is_some_and(|end| end <= now);
-    id_token::check(&claims, issuer, &profile.session.client_id, now).map_err(|why| (why, ended))?;
+    claims.check(issuer, &profile.session.client_id, now)?;
     Ok(claims)
 }
 
 /// Who signed in, as an ID token says.
-fn account(claims: &Map<String, Value>, tenants: bool) -> Option<Account> {
-    let text = |name: &str| claims.get(name).and_then(Value::as_str);
-    let subject = text("sub").map(str::to_owned);
-    let tenant = text("tid").filter(|_| tenants).map(clean);
-    id_token::account(claims).map(|name| Account { name, subject, tenant })
+fn account(claims: &Claims, tenants: bool) -> Option<Account> {
+    let tenant = claims.tenant.as_deref().filter(|_| tenants).map(clean);
+    claims.name.clone().map(|name| Account { name, subject: claims.subject.clone(), tenant })
 }

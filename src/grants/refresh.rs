@@ -5,7 +5,7 @@ use crate::clock::Timestamp;
 use crate::config::Profile;
 use crate::failure::Failure;
 use crate::log::debug;
-use crate::oauth::answer::{Answer, OauthError, Tokens};
+use crate::oauth::answer::{Answer, OauthError, TokenAnswer};
 use crate::oauth::{Client, http};
 use crate::session::{Grant, Session};
 
@@ -34,10 +34,10 @@ pub fn refresh(client: &Client<'_>, session: &Session, ask: &Ask<'_>) -> Option<
     let trouble =
         |why: &str, retry_after| Renewal::Trouble(http::unreachable(client.token_endpoint(), why), retry_after);
     Some(match answer {
-        Ok(Answer::Object(object)) => match Tokens::read(&object) {
-            Ok(tokens) => {
+        Ok(Answer::Object(object)) => match TokenAnswer::read(&object) {
+            Ok(answer) => {
                 let asked = scopes.unwrap_or_else(|| session.asked.clone());
-                let (grant, problem) = read(&tokens, ask, &asked, sent, client.skew());
+                let (grant, problem) = read(&answer, ask, &asked, sent, client.skew());
                 Renewal::Granted(grant, problem)
             }
             Err(why) => trouble(&why, None),

@@ -2,20 +2,22 @@
 //! reads them all leniently, and decides by the JSON `error` whatever the status (R22).
 
 use super::http::Reply;
-use super::json;
+use super::json::{LONGEST, Members};
 use crate::address::Address;
 use crate::secret::Secret;
 use crate::text::clean;
-use serde_json::{Map, Value};
 
 /// Shorter secrets are not looked for in what a server says: they would be found in every word.
 const SHORTEST_HIDDEN: usize = 8;
+
+/// Stands for an `error` that is no text. What is in it decides nothing.
+const UNREADABLE: &str = "unreadable_error";
 
 /// A reply, sorted by what a client does next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// A JSON object that is no error.
-    Object(Map<String, Value>),
+    Object(Members),
     /// The server said no, in OAuth's words.
     Error(OauthError),
     /// Nothing was decided: try again later, after so many seconds if it said so.
@@ -29,7 +31,8 @@ pub enum Answer {
 /// RFC 6749, section 5.2: an error answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OauthError {
-    /// `error`, e.g. `invalid_grant`. For a 400 with an empty body, which some servers send: `invalid_request`.
+    /// `error`, e.g. `invalid_grant`; `unreadable_error` if it is no text. Without one, `http_` and the status; for a 400
+    /// with an empty body, which some servers send, `invalid_request`.
     pub code: String,
     /// `error_description`, cleaned for display.
     pub description: String,
@@ -57,10 +60,14 @@ impl OauthError {
         }
     }
 
-    /// `code: description`, or what there is of them.
+    /// `code: description`, or what there is of them. What only stands for a code is not said where there are words.
     pub fn text(&self) -> String {
         let code = clean(&self.code);
-        if self.description.is_empty() { code } else { format!("{code}: {}", self.description) }
+        match self.description.as_str() {
+            "" => code,
+            description if code.starts_with("http_") || code == UNREADABLE => description.to_owned(),
+            description => format!("{code}: {description}"),
+        }
     }
 }
 
@@ -72,75 +79,94 @@ impl Answer {
 
     /// The same; where the server repeats one of `secrets`, as some do with a token they refuse, it is left out (R59).
     pub fn hiding(reply: &Reply, secrets: &[Secret]) -> Self {
-        let Reply { status, body, html, retry_after, location, cut, .. } = reply;
+        let Reply { status, body, html, retry_after, location, coding, cut, .. } = reply;
         // Before anything is cut off, or the beginning of a secret could be left.
         let hidden = |text: &str| {
             let known = secrets.iter().map(Secret::expose).filter(|s| s.len() >= SHORTEST_HIDDEN);
-            known.fold(text.to_owned(), |text, secret| text.replace(secret, "[redacted]"))
+            clean(&known.fold(text.to_owned(), |text, secret| text.replace(secret, "[redacted]")))
         };
         if (300..400).contains(status) {
-            let to = location.as_deref().map(|l| format!(" to {}", clean(&hidden(l)))).unwrap_or_default();
+            let to = location.as_deref().map(|l| format!(" to {}", hidden(l))).unwrap_or_default();
             return Self::Redirect(format!("it redirects{to}; is a captive portal in between, or the address wrong?"));
         }
         if let Some(why) = cut {
             return Self::Unreadable(why.clone());
         }
-        match json::object(body) {
-            Some(object) => match object.get("error").filter(|e| !e.is_null()) {
-                Some(error) => Self::error(*status, *retry_after, error, &object, &hidden),
-                None if (200..300).contains(status) => Self::Object(object),
-                None => Self::without_error(*status, *retry_after, "an answer without an error code"),
-            },
-            _ if *html || looks_like_html(body) => Self::Transient(
-                format!("it answered a web page (status {status}); is a proxy or login page in between?"),
-                *retry_after,
-            ),
-            _ if (200..300).contains(status) => Self::Unreadable("its answer is not a JSON object".into()),
-            _ if *status == 400 && body.is_empty() => Self::Error(OauthError {
+        let unreadable = match (Members::read(body), coding) {
+            (Ok(members), _) if members.has("error") => return Self::error(reply, &members, &hidden),
+            (Ok(members), _) if (200..300).contains(status) => return Self::Object(members),
+            (Ok(members), _) => return Self::without_error(reply, &words(&members, &hidden)),
+            (Err(_), Some(coding)) => format!("its answer is compressed ({coding}), which was not asked for"),
+            (Err(what), None) => format!("its answer is {what}"),
+        };
+        if *html || looks_like_html(body) {
+            let page = format!("it answered a web page (status {status}); is a proxy or login page in between?");
+            return Self::Transient(page, *retry_after);
+        }
+        match status {
+            200..300 => Self::Unreadable(unreadable),
+            400 if body.is_empty() => Self::Error(OauthError {
                 code: "invalid_request".into(),
                 description: "status 400 without a body".into(),
                 bodyless: true,
                 ..OauthError::default()
             }),
-            _ => Self::without_error(*status, *retry_after, "an answer that is not JSON"),
+            // Not JSON, but perhaps words.
+            _ if coding.is_none() => Self::without_error(reply, &hidden(&String::from_utf8_lossy(body))),
+            _ => Self::without_error(reply, &unreadable),
         }
     }
 
-    fn error(
-        status: u16,
-        retry_after: Option<u64>,
-        error: &Value,
-        object: &Map<String, Value>,
-        hidden: &dyn Fn(&str) -> String,
-    ) -> Self {
-        let code = hidden(error.as_str().unwrap_or("unreadable_error"));
-        let description = ["error_description", "message"].iter().find_map(|k| object.get(*k)?.as_str());
-        let description = description.map(|d| clean(&hidden(d))).unwrap_or_default();
+    /// An answer with an `error`: OAuth's, a text; or another API's, an object with texts of its own.
+    fn error(reply: &Reply, members: &Members, hidden: &dyn Fn(&str) -> String) -> Self {
+        let code = members.text("error").map_or_else(|| UNREADABLE.to_owned(), |code| hidden(&code));
+        let nested = || words(&members.object("error"), hidden);
+        let description = description(members).map_or_else(nested, |text| hidden(&text));
         let of_the_moment = matches!(code.as_str(), "temporarily_unavailable" | "server_error");
         let polling = matches!(code.as_str(), "authorization_pending" | "slow_down");
+        let status = reply.status;
         if of_the_moment || (!polling && !is_oauth_code(&code) && (status == 429 || status >= 500)) {
             let said = OauthError { code, description, ..OauthError::default() };
-            return Self::Transient(format!("it answered {} (status {status})", said.text()), retry_after);
+            return Self::Transient(format!("it answered {} (status {status})", said.text()), reply.retry_after);
         }
-        let numbers = object.get("error_codes").and_then(Value::as_array).into_iter().flatten();
         Self::Error(OauthError {
             code,
             description,
-            suberror: object.get("suberror").and_then(Value::as_str).filter(|s| !s.is_empty()).map(str::to_owned),
-            numbers: numbers.filter_map(|n| u32::try_from(n.as_u64()?).ok()).collect(),
-            interval: object.get("interval").and_then(seconds),
+            suberror: members.text("suberror"),
+            numbers: members.list("error_codes").unwrap_or_default(),
+            interval: seconds(members, "interval"),
             bodyless: false,
         })
     }
 
-    fn without_error(status: u16, retry_after: Option<u64>, what: &str) -> Self {
-        if status == 408 || status == 429 || status >= 500 {
-            Self::Transient(format!("it answered with status {status}"), retry_after)
-        } else {
-            let description = format!("{what} (status {status})");
-            Self::Error(OauthError { code: format!("http_{status}"), description, ..OauthError::default() })
+    /// An answer without an `error`, and what it says instead; nothing if it says nothing.
+    fn without_error(reply: &Reply, said: &str) -> Self {
+        let status = reply.status;
+        let passes = status == 408 || status == 429 || status >= 500;
+        let description = match said {
+            "" if passes => format!("it answered with status {status}"),
+            "" if reply.body.is_empty() => format!("status {status} without a body"),
+            "" => format!("an answer without an error code (status {status})"),
+            said => format!("{said} (status {status})"),
+        };
+        if passes {
+            return Self::Transient(description, reply.retry_after);
         }
+        Self::Error(OauthError { code: format!("http_{status}"), description, ..OauthError::default() })
     }
+}
+
+/// What an error says that is in no form of OAuth's: `code: message`, or what there is of them.
+fn words(members: &Members, hidden: &dyn Fn(&str) -> String) -> String {
+    let code = ["status", "code"].iter().find_map(|name| members.text(name));
+    let code = code.or_else(|| members.get::<i64>("code").map(|number| number.to_string()));
+    let said: Vec<String> = [code, description(members)].into_iter().flatten().map(|text| hidden(&text)).collect();
+    said.join(": ")
+}
+
+/// What is said for a person: in OAuth's member, in Microsoft's and Google's, or in those of RFC 9457.
+fn description(members: &Members) -> Option<String> {
+    ["error_description", "message", "detail", "title"].iter().find_map(|name| members.text(name))
 }
 
 /// Codes that mean the same under every status.
@@ -166,16 +192,12 @@ fn looks_like_html(body: &[u8]) -> bool {
     start.is_some_and(|at| body[at] == b'<')
 }
 
-/// A whole number of seconds, written as an integer, a float or a string (R7, R8). Negative, infinite and absurd ones
-/// are `None`, so is zero.
-pub fn seconds(value: &Value) -> Option<u64> {
-    let number = match value {
-        Value::Number(n) => n.as_f64()?,
-        Value::String(s) => s.trim().parse().ok()?,
-        _ => return None,
-    };
+/// A member that is a number of seconds, written as an integer, a float or a text (R7, R8). Negative and absurd ones are
+/// `None`, so is zero.
+fn seconds(members: &Members, name: &str) -> Option<u64> {
+    let number = members.number(name).filter(|number| (0.0..1e12).contains(number))?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked")]
-    (number.is_finite() && (0.0..1e12).contains(&number)).then_some(number.ceil() as u64).filter(|&s| s > 0)
+    Some(number.ceil() as u64).filter(|&seconds| seconds > 0)
 }
 
 /// A polling interval: 5 s if there is none, 1 to 60; more is taken for milliseconds (R7).
@@ -209,29 +231,37 @@ pub struct DeviceCode {
 
 impl DeviceCode {
     /// Reads the members, or says which one is wrong.
-    pub fn read(object: &Map<String, Value>) -> Result<Self, String> {
-        let text = |name: &str| object.get(name).and_then(Value::as_str).filter(|s| !s.is_empty());
-        let device_code = text("device_code").ok_or("its answer has no `device_code`")?;
-        let user_code =
-            text("user_code").map(clean).filter(|c| !c.is_empty()).ok_or("its answer has no `user_code`")?;
-        let uri = text("verification_uri")
-            .or_else(|| text("verification_url"))
-            .ok_or("its answer has no `verification_uri`")?;
-        let verification_uri = Address::parse(uri).map_err(|why| format!("its `verification_uri` {why}"))?;
+    pub fn read(members: &Members) -> Result<Self, String> {
+        let device_code = members.text("device_code").ok_or("its answer has no `device_code`")?;
+        let user_code = members.text("user_code").map(|code| clean(&code)).filter(|code| !code.is_empty());
+        let uri = members.text("verification_uri").or_else(|| members.text("verification_url"));
+        let uri = uri.ok_or("its answer has no `verification_uri`");
         Ok(Self {
-            device_code: Secret::from(device_code.to_owned()),
-            user_code,
-            verification_uri,
+            device_code: Secret::from(device_code),
+            user_code: user_code.ok_or("its answer has no `user_code`")?,
+            verification_uri: Address::parse(&uri?).map_err(|why| format!("its `verification_uri` {why}"))?,
             // It is a convenience: one that cannot be shown is left out.
-            verification_uri_complete: text("verification_uri_complete").and_then(|u| Address::parse(u).ok()),
-            message: text("message").map(clean).filter(|m| !m.is_empty()),
-            interval: interval(object.get("interval").and_then(seconds)),
-            expires_in: object.get("expires_in").and_then(seconds).unwrap_or(900).min(3600),
+            verification_uri_complete: members
+                .text("verification_uri_complete")
+                .and_then(|uri| Address::parse(&uri).ok()),
+            message: members.text("message").map(|message| clean(&message)).filter(|message| !message.is_empty()),
+            interval: interval(seconds(members, "interval")),
+            expires_in: seconds(members, "expires_in").unwrap_or(900).min(3600),
         })
     }
 }
 
-/// RFC 6749, section 5.1, and OpenID Connect Core, section 3.1.3.3: a token answer.
+/// RFC 6749, section 5.1: a token answer. A refresh token counts whatever else is in it, since the one that it was asked
+/// for with may have ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenAnswer {
+    /// `refresh_token`.
+    pub refresh_token: Option<Secret>,
+    /// The tokens to hand out, or why they cannot be used.
+    pub tokens: Result<Tokens, String>,
+}
+
+/// The tokens of an answer that callers get (OpenID Connect Core, section 3.1.3.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokens {
     /// `access_token`, of any size and form (R29).
@@ -240,53 +270,56 @@ pub struct Tokens {
     pub expires_in: Option<u64>,
     /// `refresh_in`, in seconds, if it said: from then on renew it, though it lives on (Microsoft Entra ID).
     pub refresh_in: Option<u64>,
-    /// `refresh_token`.
-    pub refresh_token: Option<Secret>,
     /// `id_token`.
     pub id_token: Option<Secret>,
     /// `scope`, if it said: what was granted (R31).
     pub scope: Option<Vec<String>>,
 }
 
+impl TokenAnswer {
+    /// Reads the members. The error says what is wrong with them, if there is nothing in them that can be used.
+    pub fn read(members: &Members) -> Result<Self, String> {
+        let refresh_token = token(members, "refresh_token").ok().flatten();
+        match Tokens::read(members) {
+            Err(why) if refresh_token.is_none() => Err(why),
+            tokens => Ok(Self { refresh_token, tokens }),
+        }
+    }
+}
+
 impl Tokens {
-    /// Reads the members, or says which one is wrong.
-    pub fn read(object: &Map<String, Value>) -> Result<Self, String> {
-        let secret = |name: &str| {
-            let text = object.get(name).and_then(Value::as_str).filter(|s| !s.is_empty());
-            text.map(|t| {
-                if t.chars().any(|c| c.is_control() || c.is_whitespace()) {
-                    Err(format!("its `{name}` is not a token"))
-                } else {
-                    Ok(Secret::from(t.to_owned()))
-                }
-            })
-            .transpose()
-        };
+    fn read(members: &Members) -> Result<Self, String> {
         // R28: compared without case; absent means Bearer. Another kind cannot be handed to any caller.
-        if let Some(kind) = object.get("token_type").and_then(Value::as_str)
-            && !kind.eq_ignore_ascii_case("bearer")
-        {
-            return Err(format!("its token is of the type {:?}, not Bearer", clean(kind)));
+        if let Some(kind) = members.text("token_type").filter(|kind| !kind.eq_ignore_ascii_case("bearer")) {
+            return Err(format!("its token is of the type {:?}, not Bearer", clean(&kind)));
         }
         Ok(Self {
-            access_token: secret("access_token")?.ok_or("its answer has no `access_token`")?,
-            expires_in: object.get("expires_in").and_then(seconds),
-            refresh_in: object.get("refresh_in").and_then(seconds),
-            refresh_token: secret("refresh_token")?,
-            id_token: secret("id_token")?,
-            scope: object.get("scope").and_then(scope_list),
+            access_token: token(members, "access_token")?.ok_or("its answer has no `access_token`")?,
+            expires_in: seconds(members, "expires_in"),
+            refresh_in: seconds(members, "refresh_in"),
+            id_token: token(members, "id_token")?,
+            scope: scopes(members),
         })
     }
 }
 
-/// Scopes separated by spaces, by commas (GitHub), or as an array (R31).
-fn scope_list(value: &Value) -> Option<Vec<String>> {
-    let list: Vec<String> = match value {
-        Value::String(s) => s.split([' ', ',']).filter(|s| !s.is_empty()).map(str::to_owned).collect(),
-        Value::Array(items) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        _ => return None,
+/// A member that is a token: one that could not stand in a header is an error.
+fn token(members: &Members, name: &str) -> Result<Option<Secret>, String> {
+    match members.text(name) {
+        Some(text) if text.chars().any(|c| c.is_control() || c.is_whitespace()) => {
+            Err(format!("its `{name}` is not a token"))
+        }
+        text => Ok(text.map(Secret::from)),
+    }
+}
+
+/// Scopes separated by spaces, by commas (GitHub), or as an array (R31), a thousand at most.
+fn scopes(members: &Members) -> Option<Vec<String>> {
+    let listed = || {
+        let text = members.text("scope")?;
+        Some(text.split([' ', ',']).filter(|scope| !scope.is_empty()).take(LONGEST).map(str::to_owned).collect())
     };
-    (!list.is_empty()).then_some(list)
+    members.list("scope").or_else(listed).filter(|scopes: &Vec<String>| !scopes.is_empty())
 }
 
 #[cfg(test)]
@@ -294,15 +327,15 @@ fn scope_list(value: &Value) -> Option<Vec<String>> {
 mod tests {
     use super::*;
     use crate::clock::Skew;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn reply(status: u16, body: &str) -> Reply {
         let (body, skew) = (body.as_bytes().to_vec().into(), Skew::default());
-        Reply { status, body, html: false, retry_after: None, location: None, skew, cut: None }
+        Reply { status, body, html: false, retry_after: None, location: None, coding: None, skew, cut: None }
     }
 
-    fn object(value: Value) -> Map<String, Value> {
-        value.as_object().unwrap().clone()
+    fn object(value: Value) -> Members {
+        Members::read(value.to_string().as_bytes()).unwrap()
     }
 
     fn code(status: u16, body: &str) -> String {
@@ -380,7 +413,7 @@ mod tests {
         let Answer::Error(e) = Answer::of(&reply(400, "")) else { panic!() };
         assert!(e.bodyless);
         assert_eq!(code(403, ""), "http_403");
-        assert_eq!(code(400, r#"{"error":{"code":1}}"#), "unreadable_error");
+        assert_eq!(code(400, r#"{"error":{"code":"invalid_grant"}}"#), "unreadable_error");
     }
 
     #[test]
@@ -459,7 +492,7 @@ mod tests {
             (json!(0.2), 1),
             (json!("NaN"), 5),
         ] {
-            assert_eq!(interval(seconds(&written)), read, "{written}");
+            assert_eq!(interval(seconds(&object(json!({"interval": written})), "interval")), read, "{written}");
         }
     }
 
@@ -506,34 +539,83 @@ mod tests {
         assert_eq!(read.verification_uri_complete, None, "an unsafe one is left out, not fatal");
     }
 
+    /// The tokens of an answer that has no refresh token.
+    fn tokens(value: Value) -> Result<Tokens, String> {
+        TokenAnswer::read(&object(value)).and_then(|answer| answer.tokens)
+    }
+
     #[test]
     fn r28_token_type_without_case_and_missing() {
         for kind in [json!("bearer"), json!("BEARER"), json!("Bearer"), json!(null), json!(3)] {
-            Tokens::read(&object(json!({"access_token": "t", "token_type": kind}))).unwrap();
+            tokens(json!({"access_token": "t", "token_type": kind})).unwrap();
         }
-        let error = Tokens::read(&object(json!({"access_token": "t", "token_type": "DPoP"}))).unwrap_err();
+        let error = tokens(json!({"access_token": "t", "token_type": "DPoP"})).unwrap_err();
         assert_eq!(error, "its token is of the type \"DPoP\", not Bearer");
     }
 
     #[test]
     fn r29_a_token_of_any_size_but_never_with_a_line_break() {
         let big = "t".repeat(300_000);
-        let read = Tokens::read(&object(json!({"access_token": big, "unknown": {}}))).unwrap();
+        let read = tokens(json!({"access_token": big, "unknown": {}})).unwrap();
         assert_eq!(read.access_token.expose().len(), 300_000);
-        assert_eq!(
-            Tokens::read(&object(json!({"access_token": "a\nhost=evil"}))).unwrap_err(),
-            "its `access_token` is not a token"
-        );
-        assert_eq!(Tokens::read(&object(json!({"id_token": "x"}))).unwrap_err(), "its answer has no `access_token`");
+        assert_eq!(tokens(json!({"access_token": "a\nhost=evil"})).unwrap_err(), "its `access_token` is not a token");
+        assert_eq!(tokens(json!({"id_token": "x"})).unwrap_err(), "its answer has no `access_token`");
     }
 
     #[test]
     fn r30_an_absent_expiry_is_unknown_and_r31_scopes_in_every_form() {
-        let read = |scope: Value| Tokens::read(&object(json!({"access_token": "t", "scope": scope}))).unwrap();
+        let read = |scope: Value| tokens(json!({"access_token": "t", "scope": scope})).unwrap();
         assert_eq!(read(json!(null)).expires_in, None);
-        assert_eq!(read(json!(null)).scope, None);
-        for scope in [json!("a b"), json!("a,b"), json!(["a", "b"])] {
+        for scope in [json!(null), json!(7), json!(""), json!([])] {
+            assert_eq!(read(scope).scope, None);
+        }
+        for scope in [json!("a b"), json!("a,b"), json!(["a", "b"]), json!(["a", 7, "b"])] {
             assert_eq!(read(scope).scope.unwrap(), ["a", "b"]);
         }
+        for scope in [json!("a ".repeat(2000)), json!(vec!["a"; 2000])] {
+            assert_eq!(read(scope).scope.unwrap().len(), LONGEST);
+        }
+    }
+
+    #[test]
+    fn a_refresh_token_counts_whatever_else_is_in_its_answer() {
+        let read = |value: Value| TokenAnswer::read(&object(value));
+        let spoilt = read(json!({"access_token": "t", "token_type": "DPoP", "refresh_token": "r"})).unwrap();
+        assert_eq!(spoilt.refresh_token, Some(Secret::from("r".to_owned())));
+        assert_eq!(spoilt.tokens.unwrap_err(), "its token is of the type \"DPoP\", not Bearer");
+        let good = read(json!({"access_token": "t", "refresh_token": "r s"})).unwrap();
+        assert_eq!((good.refresh_token, good.tokens.is_ok()), (None, true));
+        assert_eq!(read(json!({"refresh_token": ["r"]})).unwrap_err(), "its answer has no `access_token`");
+    }
+
+    #[test]
+    fn what_is_no_error_of_oauths_keeps_its_words() {
+        let text = |status: u16, body: &str| match Answer::of(&reply(status, body)) {
+            Answer::Error(error) => error.text(),
+            Answer::Transient(why, _) => why,
+            other => panic!("{other:?}"),
+        };
+        for (status, body, words) in [
+            (403, r#"{"error":{"code":403,"message":"It is off","status":"DENIED"}}"#, "DENIED: It is off"),
+            (403, r#"{"error":{"code":403,"message":"It is off"}}"#, "403: It is off"),
+            (403, r#"{"error":{}}"#, "unreadable_error"),
+            (403, r#"{"error":true,"message":"odd"}"#, "odd"),
+            (404, r#"{"code":"no_client","message":"Never seen"}"#, "no_client: Never seen (status 404)"),
+            (404, r#"{"title":"Not here","status":404}"#, "Not here (status 404)"),
+            (404, r#"{"status":404}"#, "an answer without an error code (status 404)"),
+            (401, "", "status 401 without a body"),
+            (415, "Unsupported\r\n\u{1b}[31mMedia", "Unsupported [31mMedia (status 415)"),
+            (503, "out\nto lunch", "out to lunch (status 503)"),
+            (503, "", "it answered with status 503"),
+            (503, r#"{"error":{"message":"out to lunch"}}"#, "it answered out to lunch (status 503)"),
+        ] {
+            assert_eq!(text(status, body), words, "{status} {body}");
+        }
+        let packed = Reply { coding: Some("br".into()), ..reply(200, "\u{1}") };
+        let why = "its answer is compressed (br), which was not asked for";
+        assert_eq!(Answer::of(&packed), Answer::Unreadable(why.into()));
+        assert!(
+            matches!(Answer::of(&Reply { status: 400, ..packed }), Answer::Error(e) if e.description.contains(why))
+        );
     }
 }

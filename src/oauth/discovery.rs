@@ -2,13 +2,13 @@
 
 use super::answer::Answer;
 use super::http::{Http, unreachable};
+use super::json::Members;
 use crate::address::Address;
 use crate::clock::Timestamp;
 use crate::config::AuthMethod;
 use crate::failure::{Exit, Failure};
 use crate::session::Metadata;
 use crate::text::clean;
-use serde_json::{Map, Value};
 
 /// Fetches what `issuer` publishes, at both well-known places if the first does not list a device endpoint (R43).
 pub fn discover(http: &Http, issuer: &Address) -> Result<Metadata, Failure> {
@@ -46,32 +46,30 @@ pub fn discover(http: &Http, issuer: &Address) -> Result<Metadata, Failure> {
 }
 
 /// Reads a metadata document. The error says what is wrong with it.
-pub fn read(object: &Map<String, Value>, issuer: &Address, now: Timestamp) -> Result<Metadata, String> {
-    let said = object.get("issuer").and_then(Value::as_str).ok_or("it names no issuer")?;
-    if !same_issuer(said, issuer.as_str()) {
-        return Err(format!("it is of the issuer {:?}, not {:?}", clean(said), issuer.as_str()));
+pub fn read(document: &Members, issuer: &Address, now: Timestamp) -> Result<Metadata, String> {
+    let said = document.text("issuer").ok_or("it names no issuer")?;
+    if !same_issuer(&said, issuer.as_str()) {
+        return Err(format!("it is of the issuer {:?}, not {:?}", clean(&said), issuer.as_str()));
     }
-    let endpoint = |name: &str| match object.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => match Address::parse(text) {
-            Ok(_) => Ok(Some(text.clone())),
+    let endpoint = |name: &str| match document.get::<String>(name) {
+        None if document.has(name) => Err(format!("its `{name}` is not a string")),
+        None => Ok(None),
+        Some(text) => match Address::parse(&text) {
+            Ok(_) => Ok(Some(text)),
             Err(why) => Err(format!("its `{name}` {why}")),
         },
-        Some(_) => Err(format!("its `{name}` is not a string")),
     };
-    let lists = |name: &str, item: &str| Some(object.get(name)?.as_array()?.iter().any(|i| i == item));
+    let lists = |name: &str, item: &str| Some(document.list::<String>(name)?.iter().any(|entry| entry == item));
+    let methods = "token_endpoint_auth_methods_supported";
+    // RFC 8414, section 2: without a list, Basic is the method.
+    let basic =
+        lists(methods, "client_secret_basic") != Some(false) || lists(methods, "client_secret_post") != Some(true);
     Ok(Metadata {
         fetched_at: now,
         device_authorization_endpoint: endpoint("device_authorization_endpoint")?,
         token_endpoint: endpoint("token_endpoint")?,
         revocation_endpoint: endpoint("revocation_endpoint")?,
-        // RFC 8414, section 2: without a list, Basic is the method.
-        auth_method: match lists("token_endpoint_auth_methods_supported", "client_secret_basic") {
-            Some(false) if lists("token_endpoint_auth_methods_supported", "client_secret_post") == Some(true) => {
-                AuthMethod::ClientSecretPost
-            }
-            _ => AuthMethod::ClientSecretBasic,
-        },
+        auth_method: if basic { AuthMethod::ClientSecretBasic } else { AuthMethod::ClientSecretPost },
         s256: lists("code_challenge_methods_supported", "S256").unwrap_or(false),
         offline_access: lists("scopes_supported", "offline_access").unwrap_or(true),
     })
@@ -94,10 +92,10 @@ fn same_issuer(said: &str, wanted: &str) -> bool {
 #[expect(clippy::needless_pass_by_value, reason = "takes what json! makes")]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn read_for(issuer: &str, value: Value) -> Result<Metadata, String> {
-        read(value.as_object().unwrap(), &Address::parse(issuer).unwrap(), Timestamp(7))
+        read(&Members::read(value.to_string().as_bytes()).unwrap(), &Address::parse(issuer).unwrap(), Timestamp(7))
     }
 
     #[test]

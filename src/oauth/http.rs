@@ -40,6 +40,8 @@ pub struct Reply {
     pub retry_after: Option<u64>,
     /// `Location` of a redirect.
     pub location: Option<String>,
+    /// The content coding that the body has, though none was asked for.
+    pub coding: Option<String>,
     /// How the server's clock differs, by its `Date`.
     pub skew: Skew,
     /// What kept the body of a success from arriving whole; what it says has happened all the same.
@@ -95,6 +97,7 @@ impl Http {
             .timeout_connect(Some(CONNECT))
             .user_agent(concat!("keyfob/", env!("CARGO_PKG_VERSION")))
             .accept("application/json")
+            .accept_encoding("identity")
             .build();
         Ok(Self { agent: config.new_agent(), limit: LIMIT, until: Duration::MAX })
     }
@@ -165,6 +168,8 @@ fn reply(result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Repl
     let skew = header("date").and_then(date).map_or(Skew::default(), |date| Skew::measured(date, now));
     let retry_after = header("retry-after").and_then(|value| seconds_from(value, skew.there(now)));
     let location = header("location").map(str::to_owned);
+    let coding = header("content-encoding").filter(|coding| !coding.eq_ignore_ascii_case("identity"));
+    let coding = coding.map(crate::text::clean);
     let status = response.status().as_u16();
     let body = response.into_body().into_with_config().limit(LARGEST).read_to_vec().map_err(|e| match e {
         ureq::Error::BodyExceedsLimit(_) => "the answer is larger than 1 MiB".to_owned(),
@@ -175,7 +180,7 @@ fn reply(result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Repl
         Err(why) if (200..300).contains(&status) => (Buffer::default(), Some(why)),
         Err(why) => return Err(why),
     };
-    Ok(Reply { status, body, html, retry_after, location, skew, cut })
+    Ok(Reply { status, body, html, retry_after, location, coding, skew, cut })
 }
 
 /// RFC 9110, section 10.2.3: seconds, or a date, in seconds from `now` by the server's clock.

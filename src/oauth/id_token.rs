@@ -3,56 +3,118 @@
 //! The signature is not checked: the token came straight from the token endpoint over TLS, which is what section
 //! 3.1.3.7 asks of a client then. Whoever receives it checks it.
 
+use super::json::Members;
 use crate::clock::Timestamp;
 use crate::secret::Secret;
+use crate::text::clean;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Map, Value};
+use std::fmt;
 
-/// The claims of a JWT; `None` if `token` is not one.
-pub fn claims(token: &Secret) -> Option<Map<String, Value>> {
-    let mut parts = token.expose().split('.');
-    let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
-    let bytes = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
-    super::json::object(&bytes)
+/// What a JWT says, as far as anybody here asks. What is not there, or of another type, is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// `iss`.
+    pub issuer: Option<String>,
+    /// `aud`, one or several.
+    pub audience: Vec<String>,
+    /// `azp`: the client that it was issued to.
+    pub authorized_party: Option<String>,
+    /// `sub`, which never changes for one account.
+    pub subject: Option<String>,
+    /// `tid`: the id of a tenant (Microsoft Entra ID).
+    pub tenant: Option<String>,
+    /// `iat`, by the server's clock.
+    pub issued_at: Option<Timestamp>,
+    /// `exp`, by the server's clock.
+    pub expires_at: Option<Timestamp>,
+    /// What a person knows the account by: `preferred_username`, else `email`, else `sub`; cleaned for display.
+    pub name: Option<String>,
 }
 
-/// A claim that is a time in seconds since the epoch.
-pub fn time(claims: &Map<String, Value>, name: &str) -> Option<Timestamp> {
-    let number = claims.get(name)?.as_f64()?;
-    #[expect(clippy::cast_possible_truncation, reason = "the range was checked")]
-    (0.0..1e12).contains(&number).then_some(Timestamp(number as i64))
+/// Why an ID token may not be handed out (R33).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// It is not a JWT.
+    NoJwt,
+    /// Its issuer is this one, and not the second one.
+    Issuer(String, String),
+    /// It is not meant for this client.
+    Audience(String),
+    /// It was issued to this client, which is another one.
+    AuthorizedParty(String),
+    /// It does not say whose it is.
+    NoSubject,
+    /// It does not say when it ends.
+    NoExpiry,
+    /// It has ended.
+    Ended,
 }
 
-/// What the account is known by: `preferred_username`, else `email`, else `sub`; cleaned for display.
-pub fn account(claims: &Map<String, Value>) -> Option<String> {
-    let text = |name: &str| claims.get(name).and_then(Value::as_str).map(crate::text::clean).filter(|s| !s.is_empty());
-    ["preferred_username", "email", "sub"].into_iter().find_map(text)
-}
-
-/// Checks a token that is to be handed out as a credential (R33): its issuer, its audience, its expiry. `issuer` may
-/// hold `{tid}`, for which the token's `tid` stands; without one the issuer is not known and not checked. `now` is by the server's clock.
-pub fn check(claims: &Map<String, Value>, issuer: Option<&str>, client_id: &str, now: Timestamp) -> Result<(), String> {
-    let text = |name: &str| claims.get(name).and_then(Value::as_str);
-    if let Some(expected) = issuer {
-        let expected = expected.replace("{tid}", text("tid").unwrap_or_default());
-        let said = text("iss").unwrap_or_default();
-        if said != expected {
-            return Err(format!("its issuer is {:?}, not {expected:?}", crate::text::clean(said)));
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoJwt => f.write_str("it is not a JWT"),
+            Self::Issuer(said, expected) => write!(f, "its issuer is {said:?}, not {expected:?}"),
+            Self::Audience(client_id) => write!(f, "it is not meant for the client {client_id:?}"),
+            Self::AuthorizedParty(client_id) => write!(f, "it was issued to another client, {client_id:?}"),
+            Self::NoSubject => f.write_str("it does not say whose it is (`sub`)"),
+            Self::NoExpiry => f.write_str("it does not say when it expires"),
+            Self::Ended => f.write_str("it has already expired"),
         }
     }
-    let for_us = match claims.get("aud") {
-        Some(Value::String(one)) => one == client_id,
-        Some(Value::Array(several)) => several.iter().any(|a| a == client_id),
-        _ => false,
-    };
-    if !for_us {
-        return Err(format!("it is not meant for the client {client_id:?}"));
+}
+
+impl Claims {
+    /// The claims of a JWT; `None` if `token` is not one.
+    pub fn of(token: &Secret) -> Option<Self> {
+        let mut parts = token.expose().split('.');
+        let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
+        let bytes = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
+        let members = Members::read(&bytes).ok()?;
+        #[expect(clippy::cast_possible_truncation, reason = "the range is checked")]
+        let time = |name: &str| {
+            let seconds = members.get::<f64>(name).filter(|seconds| (0.0..1e12).contains(seconds));
+            seconds.map(|seconds| Timestamp(seconds as i64))
+        };
+        let name = |name: &&str| members.text(name).map(|text| clean(&text)).filter(|text| !text.is_empty());
+        Some(Self {
+            issuer: members.text("iss"),
+            audience: members.list("aud").or_else(|| members.text("aud").map(|one| vec![one])).unwrap_or_default(),
+            authorized_party: members.text("azp"),
+            subject: members.text("sub"),
+            tenant: members.text("tid"),
+            issued_at: time("iat"),
+            expires_at: time("exp"),
+            name: ["preferred_username", "email", "sub"].iter().find_map(name),
+        })
     }
-    match time(claims, "exp") {
-        Some(end) if end > now => Ok(()),
-        Some(_) => Err("it has already expired".into()),
-        None => Err("it does not say when it expires".into()),
+
+    /// Checks an ID token that is to be handed out as a credential, at `now` by the server's clock (OpenID Connect Core,
+    /// section 3.1.3.7): its issuer, its audience and the client it was issued to, that it is somebody's, and its end.
+    /// `issuer` may hold `{tid}`, for which the token's tenant stands; without one the issuer is not known and not checked.
+    pub fn check(&self, issuer: Option<&str>, client_id: &str, now: Timestamp) -> Result<(), Unusable> {
+        if let Some(expected) = issuer {
+            let expected = expected.replace("{tid}", self.tenant.as_deref().unwrap_or_default());
+            let said = self.issuer.as_deref().unwrap_or_default();
+            if said != expected {
+                return Err(Unusable::Issuer(clean(said), expected));
+            }
+        }
+        if !self.audience.iter().any(|audience| audience == client_id) {
+            return Err(Unusable::Audience(client_id.to_owned()));
+        }
+        if let Some(other) = self.authorized_party.as_ref().filter(|party| *party != client_id) {
+            return Err(Unusable::AuthorizedParty(clean(other)));
+        }
+        if self.subject.is_none() {
+            return Err(Unusable::NoSubject);
+        }
+        match self.expires_at {
+            None => Err(Unusable::NoExpiry),
+            Some(end) if end <= now => Err(Unusable::Ended),
+            Some(_) => Ok(()),
+        }
     }
 }
 
@@ -60,18 +122,20 @@ pub fn check(claims: &Map<String, Value>, issuer: Option<&str>, client_id: &str,
 #[expect(clippy::needless_pass_by_value, reason = "takes what json! makes")]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    fn object(value: Value) -> Map<String, Value> {
-        value.as_object().unwrap().clone()
+    fn claims(payload: Value) -> Claims {
+        let payload = URL_SAFE_NO_PAD.encode(payload.to_string());
+        Claims::of(&Secret::from(format!("e30.{payload}.sig"))).unwrap()
     }
 
     #[test]
     fn claims_of_a_jwt_and_of_nothing_else() {
         let payload = URL_SAFE_NO_PAD.encode(r#"{"sub":"ada"}"#);
-        let read = |t: String| claims(&Secret::from(t));
-        assert_eq!(read(format!("e30.{payload}.sig")).unwrap()["sub"], "ada");
-        assert_eq!(read(format!("e30.{payload}==.sig")).unwrap()["sub"], "ada", "padding is tolerated");
+        let read = |token: String| Claims::of(&Secret::from(token));
+        for token in [format!("e30.{payload}.sig"), format!("e30.{payload}==.sig")] {
+            assert_eq!(read(token).unwrap().subject.as_deref(), Some("ada"), "padding is tolerated");
+        }
         for not_one in
             ["opaque".into(), "a.b".into(), "a.!!.c".into(), format!("a.{}.c", URL_SAFE_NO_PAD.encode("[1]"))]
         {
@@ -80,40 +144,52 @@ mod tests {
     }
 
     #[test]
-    fn r33_issuer_audience_and_expiry_are_checked() {
-        let good = json!({"iss": "https://id.example", "aud": ["x", "k8s"], "exp": 200});
+    fn a_claim_of_another_type_is_absent() {
+        let odd = claims(json!({
+            "iss": 7, "aud": {}, "azp": [], "sub": "", "tid": null, "iat": "soon", "exp": -1, "email": 3
+        }));
+        assert_eq!(odd, Claims::default());
+        let times = claims(json!({ "iat": 7.9, "exp": 1e12 }));
+        assert_eq!((times.issued_at, times.expires_at), (Some(Timestamp(7)), None));
+        assert_eq!(claims(json!({ "aud": ["a", 7, "b"] })).audience, ["a", "b"]);
+    }
+
+    #[test]
+    fn r33_an_id_token_is_checked_before_it_is_handed_out() {
+        let good = json!({"iss": "https://id.example", "aud": ["x", "k8s"], "azp": "k8s", "sub": "1", "exp": 101});
         let checked = |change: Value, issuer: Option<&str>| {
-            let mut claims = object(good.clone());
-            claims.extend(object(change));
-            check(&claims, issuer, "k8s", Timestamp(100))
+            let mut payload = good.clone();
+            payload.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            claims(payload).check(issuer, "k8s", Timestamp(100)).map_err(|why| why.to_string())
         };
         let issuer = Some("https://id.example");
-        assert_eq!(checked(json!({}), issuer), Ok(()));
-        assert_eq!(checked(json!({"aud": "k8s"}), issuer), Ok(()));
-        assert_eq!(
-            checked(json!({"iss": "https://evil.example"}), None),
-            Ok(()),
-            "an issuer that is not known is not checked"
-        );
-        assert_eq!(
-            checked(json!({"iss": "https://m.example/42/v2", "tid": "42"}), Some("https://m.example/{tid}/v2")),
-            Ok(())
-        );
-        assert_eq!(
-            checked(json!({"iss": "https://evil.example"}), issuer).unwrap_err(),
-            "its issuer is \"https://evil.example\", not \"https://id.example\""
-        );
-        assert_eq!(checked(json!({"aud": "other"}), issuer).unwrap_err(), "it is not meant for the client \"k8s\"");
-        assert_eq!(checked(json!({"aud": null}), issuer).unwrap_err(), "it is not meant for the client \"k8s\"");
-        assert_eq!(checked(json!({"exp": 100}), issuer).unwrap_err(), "it has already expired");
-        assert_eq!(checked(json!({"exp": "soon"}), issuer).unwrap_err(), "it does not say when it expires");
+        for change in [json!({}), json!({"aud": "k8s"}), json!({"azp": null})] {
+            assert_eq!(checked(change, issuer), Ok(()));
+        }
+        let foreign = json!({"iss": "https://evil.example"});
+        assert_eq!(checked(foreign.clone(), None), Ok(()), "an issuer that is not known is not checked");
+        let tenant = json!({"iss": "https://m.example/42/v2", "tid": "42"});
+        assert_eq!(checked(tenant, Some("https://m.example/{tid}/v2")), Ok(()));
+        for (change, why) in [
+            (foreign, "its issuer is \"https://evil.example\", not \"https://id.example\""),
+            (json!({"iss": null}), "its issuer is \"\", not \"https://id.example\""),
+            (json!({"aud": "other"}), "it is not meant for the client \"k8s\""),
+            (json!({"aud": null}), "it is not meant for the client \"k8s\""),
+            (json!({"azp": "other"}), "it was issued to another client, \"other\""),
+            (json!({"sub": null}), "it does not say whose it is (`sub`)"),
+            (json!({"exp": 100}), "it has already expired"),
+            (json!({"exp": "soon"}), "it does not say when it expires"),
+        ] {
+            assert_eq!(checked(change, issuer), Err(why.to_owned()));
+        }
     }
 
     #[test]
     fn the_account_is_the_first_name_there_is() {
-        assert_eq!(account(&object(json!({"sub": "1", "email": "a@b", "preferred_username": "ada"}))).unwrap(), "ada");
-        assert_eq!(account(&object(json!({"sub": "1", "email": "a@b"}))).unwrap(), "a@b");
-        assert_eq!(account(&object(json!({"sub": "1\u{1b}[2J"}))).unwrap(), "1[2J");
-        assert_eq!(account(&object(json!({}))), None);
+        let name = |payload| claims(payload).name;
+        assert_eq!(name(json!({"sub": "1", "email": "a@b", "preferred_username": "ada"})).as_deref(), Some("ada"));
+        assert_eq!(name(json!({"sub": "1", "email": "a@b", "preferred_username": ""})).as_deref(), Some("a@b"));
+        assert_eq!(name(json!({"sub": "1\u{1b}[2J"})).as_deref(), Some("1[2J"));
+        assert_eq!(name(json!({})), None);
     }
 }

@@ -1,141 +1,127 @@
-//! JSON from outside, read for its members and for nothing below them.
-//!
-//! A mebibyte of `{"":0},{"":0},…` would take ninety to hold as it is. All that OAuth, OpenID Connect and JWTs say stands
-//! in the members of one object and in lists of texts, so the rest is checked for being JSON and let go, however deep.
+//! JSON objects of other programs' making, read member by member.
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Most entries of a list that are looked at.
-const LONGEST: usize = 1000;
+pub(super) const LONGEST: usize = 1000;
 
-/// The members of a JSON object: of two with one name the last. What they hold is a text, a number, a truth value, null,
-/// a list of these, or an empty object that stands for any. `None` if `bytes` are something else.
-pub fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
-    let Members(members) = serde_json::from_slice(bytes).ok()?;
-    Some(members)
+/// The members of a JSON object, each still as it was written: nothing is built of what nobody reads, however deep it is,
+/// and a member that cannot be read costs no other. Of two with one name the last counts.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Members(BTreeMap<String, Box<str>>);
+
+/// The names; a value may be a token.
+impl fmt::Debug for Members {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
-struct Members(Map<String, Value>);
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Members;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let mut members = Map::new();
-                while let Some((name, Shallow(value))) = map.next_entry::<String, Shallow<1>>()? {
-                    members.insert(name, value);
-                }
-                Ok(Members(members))
-            }
+impl Members {
+    /// Takes an object apart; a byte order mark before it does not count. The error says what the bytes are instead.
+    pub fn read(bytes: &[u8]) -> Result<Self, &'static str> {
+        // A byte order mark, or every other byte of plain text.
+        if matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..]) {
+            return Err("UTF-16, and JSON is UTF-8");
         }
-        from.deserialize_map(Object)
-    }
-}
-
-/// A value of which so many levels of lists are kept.
-struct Shallow<const LEVELS: usize>(Value);
-
-impl<'de, const LEVELS: usize> Deserialize<'de> for Shallow<LEVELS> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Anything::<LEVELS>).map(Self)
-    }
-}
-
-struct Anything<const LEVELS: usize>;
-
-impl<'de, const LEVELS: usize> Visitor<'de> for Anything<LEVELS> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
+        // What is not UTF-8 spoils the text that it stands in, and no other.
+        let text = String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
+        let members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&text).map_err(|_| "not a JSON object")?;
+        Ok(Self(members.into_iter().map(|(name, value)| (name, value.into())).collect()))
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
+    /// The member of this name, if it is there and of this type.
+    pub fn get<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        serde_json::from_str(self.0.get(name)?).ok()
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
+    /// The member of this name, if it is a text that is not empty.
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.get(name).filter(|text: &String| !text.is_empty())
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
+    /// Those entries of a list that are of this type, of the first thousand; `None` if it is no list.
+    pub fn list<T: DeserializeOwned>(&self, name: &str) -> Option<Vec<T>> {
+        let entries: Vec<&RawValue> = serde_json::from_str(self.0.get(name)?).ok()?;
+        Some(entries.iter().take(LONGEST).filter_map(|entry| serde_json::from_str(entry.get()).ok()).collect())
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
+    /// The members of the object of this name; none if it is no object.
+    #[must_use]
+    pub fn object(&self, name: &str) -> Self {
+        self.0.get(name).and_then(|text| Self::read(text.as_bytes()).ok()).unwrap_or_default()
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
+    /// A number, written as one or as a text.
+    pub fn number(&self, name: &str) -> Option<f64> {
+        let number = self.get(name).or_else(|| self.text(name)?.trim().parse().ok());
+        number.filter(|number| f64::is_finite(*number))
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
-        let mut kept = Vec::new();
-        if LEVELS > 0 {
-            while kept.len() < LONGEST {
-                let Some(Shallow(value)) = list.next_element::<Shallow<0>>()? else { return Ok(kept.into()) };
-                kept.push(value);
-            }
-        }
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(kept.into())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Map::new().into())
+    /// Whether there is a member of this name, and it is not null.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|value| **value != *"null")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
-    fn read(text: &str) -> Option<Value> {
-        object(text.as_bytes()).map(Value::Object)
+    fn read(text: &str) -> Members {
+        Members::read(text.as_bytes()).unwrap()
     }
 
     #[test]
-    fn members_and_lists_are_kept_and_nothing_below() {
-        assert_eq!(
-            read(r#"{"t":"x","n":-1.5,"b":true,"z":null,"l":["a",2,[3],{"c":4}],"o":{"p":{"q":1}}}"#),
-            Some(json!({"t": "x", "n": -1.5, "b": true, "z": null, "l": ["a", 2, [], {}], "o": {}}))
-        );
-        assert_eq!(read(r#"{"a":1,"a":2}"#), Some(json!({"a": 2})), "of two the last");
-        let long = format!(r#"{{"l":[{}0]}}"#, "0,".repeat(5000));
-        assert_eq!(read(&long).unwrap()["l"].as_array().unwrap().len(), LONGEST);
+    fn a_member_that_cannot_be_read_costs_no_other() {
+        let members = read(r#"{"a":"\ud800","b":1e999,"c":{"d":["e"]},"f":"g","h":null,"i":["j",7,"\ud800","k"]}"#);
+        assert_eq!((members.text("a"), members.number("b"), members.text("c")), (None, None, None));
+        assert_eq!(members.text("f").as_deref(), Some("g"));
+        assert_eq!(members.list::<String>("i").unwrap(), ["j", "k"]);
+        assert_eq!(members.list::<u32>("i").unwrap(), [7]);
+        assert_eq!(members.list::<String>("f"), None);
+        assert_eq!(members.object("c").list::<String>("d").unwrap(), ["e"]);
+        assert_eq!(members.object("f"), Members::default());
+        assert_eq!(["a", "h", "z"].map(|name| members.has(name)), [true, false, false]);
     }
 
     #[test]
-    fn any_depth_is_read_without_going_into_it() {
-        let deep = |n: usize| format!(r#"{{"a":{}1{}}}"#, "[".repeat(n), "]".repeat(n));
-        assert_eq!(read(&deep(500_000)), Some(json!({"a": [[]]})));
-        let objects = format!("{}1{}", r#"{"a":"#.repeat(100_000), "}".repeat(100_000));
-        assert_eq!(read(&objects), Some(json!({"a": {}})));
+    fn numbers_are_numbers_also_as_texts() {
+        let members = read(r#"{"a":7,"b":" 7.5 ","c":"x","d":"NaN","e":[7],"f":-1}"#);
+        let numbers = ["a", "b", "c", "d", "e", "f"].map(|name| members.number(name));
+        assert_eq!(numbers, [Some(7.0), Some(7.5), None, None, None, Some(-1.0)]);
     }
 
     #[test]
-    fn anything_else_is_nothing() {
-        for text in
-            ["", "null", "[]", "7", "\"x\"", "{", "{}x", "{\"a\":01}", "{\"a\":[}", "{\"a\":NaN}", "{\"a\":1e999}"]
-        {
-            assert_eq!(read(text), None, "{text}");
+    fn of_two_with_one_name_the_last_counts() {
+        assert_eq!(read(r#"{"a":"x","a":"y"}"#).text("a").as_deref(), Some("y"));
+    }
+
+    #[test]
+    fn any_depth_and_any_length_is_read_without_going_into_it() {
+        for (open, close, list) in [("[", "]", Some(Vec::new())), ("{\"x\":", "}", None)] {
+            let deep = format!(r#"{{"a":{}1{},"b":"c"}}"#, open.repeat(300_000), close.repeat(300_000));
+            let members = read(&deep);
+            assert_eq!((members.text("a"), members.text("b").as_deref()), (None, Some("c")));
+            assert_eq!(members.list::<String>("a"), list);
         }
-        assert_eq!(object(b"{\"a\":\"\xff\"}"), None);
+        let long = format!(r#"{{"l":[{}0]}}"#, "0,".repeat(5000));
+        assert_eq!(read(&long).list::<u8>("l").unwrap().len(), LONGEST);
+    }
+
+    #[test]
+    fn what_is_no_object_of_utf_8_is_said_to_be_something_else() {
+        for text in ["", "null", "[]", "7", "\"x\"", "{", "{}x", "{\"a\":01}", "{\"a\":[}", "{\"a\":NaN}"] {
+            assert_eq!(Members::read(text.as_bytes()), Err("not a JSON object"), "{text}");
+        }
+        for bytes in [&b"\xff\xfe{\0}\0"[..], b"\xfe\xff\0{\0}", b"{\0}\0"] {
+            assert_eq!(Members::read(bytes), Err("UTF-16, and JSON is UTF-8"));
+        }
+        assert_eq!(read("\u{feff}{\"a\":\"b\"}").text("a").as_deref(), Some("b"));
+        let spoilt = Members::read(b"{\"a\":\"\xff\",\"b\":\"c\"}").unwrap();
+        assert_eq!((spoilt.text("a").as_deref(), spoilt.text("b").as_deref()), (Some("\u{fffd}"), Some("c")));
     }
 }

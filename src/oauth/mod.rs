@@ -1,7 +1,7 @@
 //! The OAuth wire: RFC 6749, 7009, 7636, 8414, 8628 and OpenID Connect, as far as a device-flow client needs them.
 //!
-//! `http` moves bytes, `answer` says what they mean, `discovery` and `id_token` read two special documents, all by way of
-//! `json`. This file puts requests together: a [`Client`] is one profile at one server.
+//! `http` moves bytes, `json` takes apart what they hold, `answer` says what it means; `discovery` and `id_token` read two
+//! special documents. This file puts requests together: a [`Client`] is one profile at one server.
 
 pub mod answer;
 pub mod discovery;
@@ -213,7 +213,7 @@ impl<'p> Client<'p> {
         let reply = self.http.get(url.as_str(), Some(&header)).map_err(|why| failed(&why))?;
         match Answer::hiding(&reply, std::slice::from_ref(access_token)) {
             Answer::Object(user) => {
-                let name = user.get(*member).and_then(serde_json::Value::as_str).map(crate::text::clean);
+                let name = user.text(member).map(|name| crate::text::clean(&name));
                 let name = name.filter(|name| !name.is_empty()).ok_or_else(|| failed("its answer names no account"))?;
                 Ok(Some(Account { name, ..Account::default() }))
             }
@@ -231,10 +231,10 @@ impl<'p> Client<'p> {
             return failure.hint(advice);
         }
         match error.code.as_str() {
-            "invalid_client" if self.secret.is_some() => {
+            "invalid_client" | "http_401" if self.secret.is_some() => {
                 failure.hint(format!("check the client id {client:?} and its secret"))
             }
-            "invalid_client" => {
+            "invalid_client" | "http_401" => {
                 failure.hint(format!("check the client id {client:?}; if it has a secret, set `client-secret-file`"))
             }
             "unauthorized_client" | "unsupported_grant_type" | "device_flow_disabled" => {

@@ -9,6 +9,7 @@ pub mod errors;
 pub mod git;
 pub mod kube;
 pub mod screen;
+pub mod strace;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -20,6 +21,7 @@ use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use fs2::FileExt;
 use keyfob_test_support::provider::{Auto, Options, Provider};
 use keyfob_test_support::{Keyfob, Output};
 use serde_json::{Value, json};
@@ -161,8 +163,17 @@ impl Scene {
         serde_json::from_slice(&fs::read(self.keyfob.cache_dir().join(name)).ok()?).ok()
     }
 
-    /// Waits until the provider has dealt with everything that was sent to it, by the dead as well.
+    /// Waits until the provider has dealt with everything that was sent to it, by the dead as well, and no process is left
+    /// that renews the session.
     pub fn settle(&self) {
+        let locks =
+            || self.names().into_iter().filter(|name| name.ends_with(".lock") && !name.ends_with("sign-in.lock"));
+        wait_until("the session's lock", || {
+            locks().all(|name| match File::open(self.keyfob.cache_dir().join(name)) {
+                Ok(file) => FileExt::try_lock_exclusive(&file).is_ok(),
+                Err(_) => true,
+            })
+        });
         let port: u16 = self.idp.issuer().rsplit(':').next().unwrap().parse().unwrap();
         let local = format!("0100007F:{port:04X}");
         wait_until("the provider's connections to end", || {
@@ -246,6 +257,12 @@ impl Drop for Caller {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The process that renews the session for another one, if one does.
+pub fn worker_of(pid: u32) -> Option<rustix::process::Pid> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    rustix::process::Pid::from_raw(children.split_whitespace().next()?.parse().unwrap())
 }
 
 fn contents(mut file: &File) -> String {
@@ -341,9 +358,9 @@ impl Fresh {
         done.stdout
     }
 
-    /// Every file and folder, what the cache holds aside.
+    /// Every file and folder, but for what the cache holds and the copies that `setup` keeps.
     pub fn files(&self) -> Vec<String> {
-        files(self.0.home(), &[".cache"])
+        without_copies(files(self.0.home(), &[".cache"]))
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -361,6 +378,24 @@ impl Fresh {
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     }
+}
+
+/// A text with the dates of copies written `DATE`.
+pub fn undated(text: &str) -> String {
+    let is_date = |word: &str| word.len() == 18 && word.as_bytes()[10] == b'T' && word.ends_with('Z');
+    let line = |line: &str| match line.trim_end_matches(|c: char| c == '.' || c.is_ascii_digit()).rsplit_once('.') {
+        Some((name, date)) if is_date(date) => format!("{name}.DATE\n"),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
+}
+
+/// These files but for the copies that `setup` keeps.
+pub fn without_copies(mut files: Vec<String>) -> Vec<String> {
+    const FOLDERS: [&str; 4] = [".local", ".local/share", ".local/share/keyfob", ".local/share/keyfob/backups"];
+    let is_copy = |line: &str| line.starts_with(&format!("{}/", FOLDERS[3]));
+    files.retain(|line| !is_copy(line) && !FOLDERS.iter().any(|folder| line.starts_with(&format!("{folder}/ "))));
+    files
 }
 
 /// Every file, folder and link below `folder` with its mode and bytes, but those below the folders `aside`.

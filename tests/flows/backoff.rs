@@ -82,6 +82,7 @@ fn tokens_that_came_together_are_not_renewed_together() {
         });
         let before = refreshes(&scene);
         scene.token();
+        scene.settle();
         asked.push(refreshes(&scene) - before);
     }
     assert_eq!(asked, [0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0]);

@@ -1605,7 +1605,8 @@ fn entra_id_tokens_are_of_their_tenants_issuer() {
             "[profile.lab]\nprovider = 'entra'\nauthority = 'ISSUER'\nclient-id = 'keyfob'\ntoken-kind = 'id'\n",
         );
         let issuer = format!("{}{iss}", scene.idp.issuer());
-        let id_token = scene.idp.sign(&json!({"iss": issuer, "aud": "keyfob", "tid": "t-1", "exp": now() + 3600}));
+        let id_token =
+            scene.idp.sign(&json!({"iss": issuer, "aud": "keyfob", "sub": "1", "tid": "t-1", "exp": now() + 3600}));
         let answer = json!({"access_token": "a", "id_token": id_token, "expires_in": 3600});
         scene.idp.script(Endpoint::Token, [Reply::json(200, &answer)]);
         let output = scene.prompting(["kubernetes"]);

@@ -239,19 +239,19 @@ fn answers_that_are_not_what_they_should_be() {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
     let with = |more: &str| wire(format!("{head}{more}").as_bytes());
     everywhere(&[
-        attack("invalid UTF-8", object(b"{\"error\":\"\xff\xfe\"}"), not_json),
-        attack("half a surrogate", object(r#"{"error":"\ud800"}"#), not_json),
+        attack("invalid UTF-8", object(b"{\"error\":\"\xff\xfe\"}"), "\u{fffd}\u{fffd}"),
+        attack("half a surrogate", object(r#"{"error":"\ud800"}"#), "unreadable_error"),
         attack("not a number", object(r#"{"expires_in":NaN,"interval":-Infinity}"#), not_json),
-        attack("a number out of range", object(r#"{"expires_in":1e999}"#), not_json),
+        attack("a number out of range", object(r#"{"error":"odd","expires_in":1e999}"#), "odd"),
         attack("two objects", object("{}{}"), not_json),
         attack("a NUL", object("{\"a\":1}\0"), not_json),
         attack(
             "compressed",
             object(b"\x1f\x8b\x08\0\0\0\0\0\0\x03".to_vec()).header("Content-Encoding", "gzip"),
-            not_json,
+            "compressed (gzip)",
         ),
         attack("an error of a wrong type", object(r#"{"error":[{}]}"#), "unreadable_error"),
-        attack("an error that is an object", object(r#"{"error":{"code":"invalid_grant"}}"#), "unreadable_error"),
+        attack("an error that is an object", object(r#"{"error":{"code":"invalid_grant"}}"#), "invalid_grant"),
         attack(
             "an error that turns the text around",
             Reply::json(400, &json!({"error": EVIL, "error_description": EVIL.repeat(1000)})),

@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod answers;
 mod backoff;
 mod cached_path;
 mod clock;
@@ -17,6 +18,8 @@ mod handed_out;
 mod hostile;
 mod identity;
 mod login_steps;
+mod lost_lock;
 mod no_locks;
 mod secrets;
 mod survival;
+mod worker;

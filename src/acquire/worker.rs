@@ -1,0 +1,133 @@
+//! The process that renews. From the moment that a refresh is sent until its answer is on disk the session hangs on it, since
+//! many providers take a refresh token once only; so it is not the caller's process, which may be interrupted, killed by its
+//! parent's time limit, or have no patience.
+//!
+//! - The caller holds the session's lock, and passes its file on as the worker's stdout: the lock is held for as long as
+//!   either lives. Callers that do not get the lock start no worker.
+//! - What to renew is on the worker's stdin, as JSON without a secret. Its stderr is a pipe that says nothing: it ends when
+//!   the worker does, and so wakes the caller. (With `KEYFOB_LOG` it is the caller's own.)
+//! - The worker has a session of its own (setsid(2)), so that no terminal and no process group ends it; it takes no notice of
+//!   SIGINT, SIGTERM and SIGHUP, and closes what else it inherited, since a program may wait for the end of a pipe.
+//! - It never prompts, and says how it ended in the session's file alone.
+//! - Where it would end with the caller's container or CI job, the caller waits for it.
+
+use super::{Attempt, Requester, Want};
+use crate::clock::boottime;
+use crate::config::{Profile, Recipe};
+use crate::log::{self, debug};
+use crate::policy::Started;
+use crate::process;
+use crate::providers::TokenKind;
+use crate::store::{Locked, Store};
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// The word that starts a worker. It is no subcommand: without a lock to take over there is nothing that it does.
+pub const COMMAND: &str = "--renew-session";
+
+/// What a worker is asked to do.
+#[derive(Serialize, Deserialize)]
+struct Job {
+    profile: Recipe,
+    kind: TokenKind,
+    claims: Option<String>,
+    by: String,
+}
+
+/// A worker, as its caller sees it.
+pub(super) struct Worker {
+    child: Child,
+}
+
+impl Worker {
+    /// Starts one, which holds the lock from then on besides `locked`; `None` if this machine starts no process now.
+    pub(super) fn start(attempt: &Attempt<'_>, locked: &Locked<'_>) -> Option<Self> {
+        let job = Job {
+            profile: attempt.want.profile.recipe(),
+            kind: attempt.want.kind,
+            claims: attempt.want.claims.map(str::to_owned),
+            by: attempt.ask().by,
+        };
+        Self::spawn(&job, locked).inspect_err(|error| debug(|| format!("renewing in this process: {error:#}"))).ok()
+    }
+
+    fn spawn(job: &Job, locked: &Locked<'_>) -> Result<Self> {
+        // Not by its path: an upgrade may have put another program there.
+        let program = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
+        let mut child = Command::new(program)
+            .arg0("keyfob")
+            .arg(COMMAND)
+            .stdin(Stdio::piped())
+            .stdout(locked.pass_on()?)
+            .stderr(if log::is_on() { Stdio::inherit() } else { Stdio::piped() })
+            .spawn()
+            .context("could not start a process")?;
+        let written =
+            child.stdin.take().context("no pipe").and_then(|mut stdin| Ok(stdin.write_all(&serde_json::to_vec(job)?)?));
+        if let Err(error) = written {
+            let _ = child.kill();
+            return Err(error.context("could not tell a process what to do"));
+        }
+        Ok(Self { child })
+    }
+
+    /// Waits until the worker has ended, or for so long.
+    pub(super) fn wait(&mut self, limit: Duration) {
+        if let Some(stderr) = &self.child.stderr {
+            let limit = Timespec::try_from(limit).ok();
+            let _ = poll(&mut [PollFd::new(stderr, PollFlags::IN)], limit.as_ref());
+            return;
+        }
+        let until = boottime().saturating_add(limit);
+        while boottime() < until && matches!(self.child.try_wait(), Ok(None)) {
+            sleep(Duration::from_millis(5).min(limit));
+        }
+    }
+}
+
+/// Whether a worker would not outlive the process that started it: in a container (a PID namespace of its own) or a CI job,
+/// which end all that they have started.
+pub(super) fn ends_with_us() -> bool {
+    /// The number of the first PID namespace (proc_ns.h's `PROC_PID_INIT_INO`).
+    const FIRST: u64 = 0xefff_fffc;
+    let ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
+    ci || rustix::fs::stat("/proc/self/ns/pid").is_ok_and(|stat| stat.st_ino != FIRST)
+}
+
+/// The worker's own run; returns its exit code.
+pub fn run() -> u8 {
+    process::detach();
+    match renew() {
+        Ok(()) => 0,
+        // The caller finds out for itself, and says it in its own words.
+        Err(_) => 1,
+    }
+}
+
+fn renew() -> Result<()> {
+    let mut job = Vec::new();
+    std::io::stdin().read_to_end(&mut job)?;
+    let Job { profile, kind, claims, by } = serde_json::from_slice(&job)?;
+    let profile = Profile::of(profile)?;
+    let want = Want {
+        no_prompt: Some("a worker has no terminal"),
+        claims: claims.as_deref(),
+        ..Want::of(&profile, kind, Requester::Program("keyfob"))
+    };
+    let store = Store::open()?.context("the cache folder has gone")?;
+    let file = store.session(&profile.session);
+    let lock = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+    let mut locked = file.locked_by(lock)?.context("stdout is not the session's lock")?;
+    let (session, _) = locked.load()?;
+    let attempt = Attempt { by: Some(by), ..Attempt::new(&want) };
+    let attempt = Attempt { started: Started::of(&session, &attempt.needs.key), ..attempt };
+    attempt.ask_for_tokens(locked, session).map(drop)
+}
