@@ -19,9 +19,10 @@
 //!          ├ oauth/       the wire: requests, lenient parsing, discovery, ID tokens; the only user of ureq
 //!          ├ store/       sessions on disk, locks, atomic writes; the only user of fs2
 //!          ├ session      the model: what one sign-in left behind
+//!          ├ change/      plan, apply, backup: how `setup` changes files that are not keyfob's
 //!          ├ config/      config.toml, environment, flags → Profile
 //!          └ providers/   a table of presets, one row per identity provider
-//!             └ failure · secret · clock · zone · backoff · address · text · log · process      what everything stands on
+//!             └ failure · access · secret · clock · zone · backoff · address · text · log · process      what everything stands on
 //! ```
 //!
 //! A module uses only what stands below it here, and in the last row what stands beside it. The words are the same
@@ -34,11 +35,13 @@
 //! The library exists so that tests, benches, fuzz targets and the demo run the same code as the command; it promises no
 //! stable interface of its own.
 
+pub mod access;
 pub mod acquire;
 pub mod address;
 pub mod arguments;
 pub mod backoff;
 pub mod callers;
+pub mod change;
 pub mod cli;
 pub mod clock;
 pub mod commands;

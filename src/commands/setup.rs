@@ -3,12 +3,13 @@
 //! Every tool makes a plan. A plan is shown before anything is changed; on a terminal the person agrees, elsewhere `--yes`
 //! has to. Undoing removes what setting up wrote, and nothing else.
 
+use crate::change::apply::carry_out;
 use crate::commands::{print, say};
 use crate::failure::{Exit, Failure};
 use crate::text::clean;
 use crate::tools::found::{Found, Machine, Offer};
 use crate::tools::profile::{Wanted, make, remove};
-use crate::tools::{Job, TOOLS, Tool, own_path};
+use crate::tools::{Job, TOOLS, Tool, own_path, run};
 use anyhow::{Context, Result};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
@@ -96,7 +97,7 @@ pub fn set_up(arguments: &Arguments) -> Result<u8> {
     if let Some(Chosen { tool, matches }) = tool {
         let consent = Consent::from_arg_matches(matches)?;
         let job = if consent.undo { (tool.disconnect)(matches)? } else { (tool.connect)(matches)? };
-        carry_out(&job, &consent)?;
+        do_it(&job, &consent)?;
         return Ok(0);
     }
     if wanted.is_empty() && !consent.undo && !consent.yes {
@@ -109,7 +110,7 @@ pub fn set_up(arguments: &Arguments) -> Result<u8> {
             .hint("keyfob setup kubernetes, git or az; or --profile NAME with --issuer or --provider")
             .into());
     };
-    carry_out(&if consent.undo { remove(name)? } else { make(wanted)? }, consent)?;
+    do_it(&if consent.undo { remove(name)? } else { make(wanted)? }, consent)?;
     Ok(0)
 }
 
@@ -125,7 +126,7 @@ enum Outcome {
 }
 
 /// Shows a plan, asks, carries it out, and tries the result.
-fn carry_out(job: &Job, consent: &Consent) -> Result<()> {
+fn do_it(job: &Job, consent: &Consent) -> Result<()> {
     let outcome = agree(job, consent)?;
     if outcome == Outcome::Done || outcome == Outcome::NothingToDo && !consent.undo {
         print(&(job.after)()?)?;
@@ -134,8 +135,8 @@ fn carry_out(job: &Job, consent: &Consent) -> Result<()> {
 }
 
 fn agree(job: &Job, consent: &Consent) -> Result<Outcome> {
-    let (title, text) = (clean(&job.title), job.plan.text());
-    if job.plan.is_empty() {
+    let (title, text) = (clean(&job.title), job.plan.text()?);
+    if job.plan.steps.is_empty() {
         print(&format!("{title}: nothing to do.\n{text}"))?;
         return Ok(Outcome::NothingToDo);
     }
@@ -144,7 +145,7 @@ fn agree(job: &Job, consent: &Consent) -> Result<Outcome> {
         print("Nothing was changed.\n")?;
         return Ok(Outcome::Declined);
     }
-    job.plan.carry_out()?;
+    carry_out(&job.plan, run)?;
     Ok(Outcome::Done)
 }
 

@@ -1,13 +1,17 @@
 //! Folders and files for this user alone.
 
+use crate::access::ours_alone;
 use crate::failure::{Exit, Failure};
 use anyhow::{Context, Result};
-use rustix::fs::{Mode, OFlags, Stat, fstat, openat};
+use rustix::fs::{Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+
+/// What to do about a folder or a file that is another user's.
+pub(super) const ELSEWHERE: &str = "set KEYFOB_CACHE_DIR to a folder of your own";
 
 /// Opens a folder of this user alone; `None` if it is not there. `what` it is for, as `cache folder`, is for messages.
 pub(super) fn open(path: &Path, what: &str) -> Result<Option<OwnedFd>> {
@@ -21,7 +25,7 @@ pub(super) fn open(path: &Path, what: &str) -> Result<Option<OwnedFd>> {
         }
         Err(e) => return Err(e).with_context(|| format!("could not open the {what} {}", path.display())),
     };
-    ours_alone(&fstat(&folder)?, path)?;
+    ours_alone(&fstat(&folder)?, path, ELSEWHERE)?;
     Ok(Some(folder))
 }
 
@@ -41,21 +45,4 @@ pub(super) fn open_or_make(path: &Path, what: &str) -> Result<OwnedFd> {
 /// Opens a file in `folder`; one that `flags` have made is for this user alone.
 pub(super) fn open_file(folder: impl AsFd, name: &str, flags: OFlags) -> Result<File, Errno> {
     Ok(openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?.into())
-}
-
-/// Refuses what another user owns, or could read.
-pub(crate) fn ours_alone(stat: &Stat, path: &Path) -> Result<()> {
-    let path = path.display();
-    if stat.st_uid != rustix::process::geteuid().as_raw() {
-        let why = format!("could not use {path}: it belongs to another user (uid {})", stat.st_uid);
-        return Err(Failure::new(Exit::Failed, why).hint("set KEYFOB_CACHE_DIR to a folder of your own").into());
-    }
-    let mode = Mode::from_raw_mode(stat.st_mode);
-    if mode.intersects(Mode::RWXG | Mode::RWXO) {
-        let why = format!("could not use {path}: other users can get at it (mode {:04o})", mode.as_raw_mode() & 0o7777);
-        return Err(Failure::new(Exit::Failed, why)
-            .run(format!("chmod go= {}", crate::text::shell_quoted(&path.to_string())))
-            .into());
-    }
-    Ok(())
 }

@@ -1,18 +1,21 @@
 //! `keyfob setup az`: links named `az` and `azd` where the person says, and the profile they answer with in `[az]`.
 
 use super::findings::Findings;
-use super::former::{Az, Undo};
 use super::found::{Found, Machine};
-use super::plan::folder_to_make;
-use super::plan::{Plan, Step};
 use super::profile::{Config, Wanted};
-use super::{Job, Tool, own_path, run as ran};
+use super::{Job, Tool, ask, own_path};
 use crate::callers::azure::az::WITH_KEYFOB;
+use crate::change::backup::Records;
+use crate::change::files::folder_to_make;
+use crate::change::plan::{Plan, Step};
+use crate::change::undo::Undo;
 use crate::config::{self, File, Profile, edit};
 use crate::failure::{Exit, Failure, Hint};
 use crate::text::{clean, shell_quoted};
 use anyhow::{Context, Result};
 use clap::{Args, FromArgMatches};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The programs that keyfob stands in for.
@@ -37,7 +40,7 @@ struct Arguments {
 
 /// The Azure CLI
 pub(super) const TOOL: Tool = Tool {
-    name: "az",
+    name: NAME,
     alias: None,
     about: "Put keyfob in the place of the Azure CLI, for programs that run `az` or `azd` to get a token",
     define: Arguments::augment_args,
@@ -47,8 +50,18 @@ pub(super) const TOOL: Tool = Tool {
     check,
 };
 
+const NAME: &str = "az";
 /// What this calls itself in config.toml.
 const BY: &str = "setup az";
+
+/// What was done for a folder.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Added {
+    /// The highest folder that had to be made for the links.
+    made: Option<PathBuf>,
+    /// The profile that was written below `[az]`, for this folder or for others that still have links.
+    profile: Option<String>,
+}
 
 /// Puts the links in their place.
 fn connect(arguments: &Arguments) -> Result<Job> {
@@ -96,9 +109,15 @@ fn connecting(folder: &Path, wanted: &Wanted) -> Result<Plan> {
         }
     }
     let made = folder_to_make(&folder.join("az"));
-    let mut former = config.keep([])?;
-    former.az = Some(Az { folder: folder.to_owned(), made: made.clone(), profile: written });
-    plan.steps.extend(config.into_step());
+    let records = Records::load()?;
+    let mut others = records.setups.iter().filter(|setup| setup.tool == NAME);
+    let written = written.or(others.find_map(|setup| Added::deserialize(&setup.did).ok()?.profile));
+    let added = Added { made: made.clone(), profile: written };
+    let all = |earlier: Option<Added>| Added { made: earlier.and_then(|earlier| earlier.made).or(added.made), ..added };
+    let answers = config.file()?.az.profile;
+    let name = folder.to_string_lossy();
+    plan.setups.push(config.setup(&plan, (NAME, &name), answers.as_deref(), Vec::new(), all)?);
+    config.into_plan(&mut plan);
     plan.steps.extend(made.map(|_| Step::Folder(folder.to_owned())));
     let own = own_path()?;
     for name in NAMES {
@@ -114,7 +133,6 @@ fn connecting(folder: &Path, wanted: &Wanted) -> Result<Plan> {
             }
         }
     }
-    plan.keep(former);
     plan.notes.extend(on_path(folder, std::env::var_os("PATH").unwrap_or_default().as_os_str()));
     Ok(plan)
 }
@@ -122,21 +140,22 @@ fn connecting(folder: &Path, wanted: &Wanted) -> Result<Plan> {
 fn undoing(folder: &Path, profile: Option<&str>) -> Result<Plan> {
     let mut plan = Plan::default();
     let mut config = Config::load()?;
-    let mut undo = Undo::of(|former| former.az.as_ref().is_some_and(|az| az.folder == folder))?;
-    let kept: Vec<Az> = undo.undone().filter_map(|former| former.az.clone()).collect();
-    let elsewhere = undo.others().find_map(|former| former.az.as_ref()).map(|az| az.folder.clone());
+    let undo = Undo::of(|setup| setup.tool == NAME && Path::new(&setup.name) == folder)?;
+    let kept: Vec<Added> = undo.undone.iter().map(|setup| Added::deserialize(&setup.did)).collect::<Result<_, _>>()?;
+    let elsewhere = undo.others().find(|setup| setup.tool == NAME).map(|setup| setup.name.clone());
     let there = config.file()?.az.profile;
     let ours = if kept.is_empty() {
         // Nothing is known of it any more; with a profile that this made, it is plain who wrote it below [az].
         let made = there.clone().filter(|name| config.added_by(name) == Some(BY));
         profile.map(str::to_owned).or(made)
     } else {
-        kept.iter().find_map(|az| az.profile.clone())
+        kept.iter().find_map(|added| added.profile.clone())
     };
-    let answered = ours.iter().cloned().collect();
+    let mut profiles: BTreeSet<String> = undo.undone.iter().filter_map(|setup| setup.profile.clone()).collect();
+    profiles.extend(ours.clone());
     match (there, elsewhere, ours) {
         (Some(there), Some(elsewhere), _) => {
-            plan.notes.push(format!("[az] keeps the profile {there:?}, for az in {}", elsewhere.display()));
+            plan.notes.push(format!("[az] keeps the profile {there:?}, for az in {elsewhere}"));
         }
         (Some(_), None, Some(name)) => {
             config.edit(|text| edit::without_az_profile(text, &name, undo.made_section("az")))?;
@@ -147,10 +166,10 @@ fn undoing(folder: &Path, profile: Option<&str>) -> Result<Plan> {
         }
         _ => {}
     }
-    for name in undo.profiles(answered) {
-        config.release(&name, BY, &mut undo, &mut plan)?;
+    for name in profiles {
+        config.release(&name, BY, &undo, &mut plan)?;
     }
-    config.take_back(&mut undo, &mut plan)?;
+    config.take_back(&undo, &mut plan)?;
     for name in NAMES {
         let path = folder.join(name);
         let ours = |target: PathBuf| target.file_name().is_some_and(|name| name == "keyfob");
@@ -158,7 +177,7 @@ fn undoing(folder: &Path, profile: Option<&str>) -> Result<Plan> {
             plan.steps.push(Step::Unlink(path));
         }
     }
-    for highest in kept.into_iter().filter_map(|az| az.made) {
+    for highest in kept.into_iter().filter_map(|added| added.made) {
         plan.steps.push(Step::RemoveFolder { path: folder.to_owned(), highest });
     }
     undo.finish(&mut plan);
@@ -236,7 +255,7 @@ fn on_path(folder: &Path, path: &std::ffi::OsStr) -> Vec<String> {
 fn checked(folder: &Path) -> Result<String> {
     let az = folder.join("az").to_string_lossy().into_owned();
     let words = [az.as_str(), "account", "get-access-token", "--output", "none"].map(str::to_owned);
-    let answer = ran(&words, &[("KEYFOB_PROMPT", "never")], "")?;
+    let answer = ask(&words, &[("KEYFOB_PROMPT", "never")], "")?;
     if answer.ok {
         return Ok(format!("{az} answers.\n"));
     }

@@ -76,7 +76,8 @@ impl Findings {
         self.error(subject, format!("{error:#}"), hint.unwrap_or_else(|| otherwise.into()));
     }
 
-    fn add(&mut self, level: Level, subject: &str, message: &str, remedy: Option<Hint>) {
+    /// How something is, and what to do about it unless it is ok.
+    pub fn add(&mut self, level: Level, subject: &str, message: &str, remedy: Option<Hint>) {
         let (remedy, runnable) = match remedy {
             None => (None, false),
             Some(Hint::Command(command)) => (Some(command), true),

@@ -1,7 +1,7 @@
 //! What there is to connect on this machine, and the command for each.
 
-use super::plan::line;
 use super::profile::Config;
+use crate::change::plan::line;
 use crate::config::{File, Profile};
 use crate::failure::Failure;
 use crate::text::clean;

@@ -1,18 +1,20 @@
 //! `keyfob setup git`: a line in `[hosts]`, and git's `credential.URL.helper`, through `git config` itself.
 
 use super::findings::Findings;
-use super::former::{Host, Undo};
 use super::found::{Found, Machine};
-use super::plan::{self, Plan, Step};
 use super::profile::{Config, Wanted};
-use super::{Job, Ran, Tool, is_program, own_path, run as ran};
+use super::{Job, Ran, Tool, ask, is_program, own_path};
+use crate::change::plan::{self, Plan};
+use crate::change::undo::Undo;
 use crate::config::{File, HostPattern, HostRule, Profile, edit};
 use crate::failure::{Exit, Failure, Hint};
 use crate::providers::PRESETS;
 use crate::text::{clean, shell_quoted};
 use anyhow::Result;
 use clap::{Args, FromArgMatches};
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// `keyfob setup git`
@@ -36,7 +38,7 @@ struct Arguments {
 
 /// git
 pub(super) const TOOL: Tool = Tool {
-    name: "git",
+    name: NAME,
     alias: None,
     about: "Have git ask keyfob for a host's token",
     define: Arguments::augment_args,
@@ -46,6 +48,7 @@ pub(super) const TOOL: Tool = Tool {
     check,
 };
 
+const NAME: &str = "git";
 /// What this calls itself in config.toml.
 const BY: &str = "setup git";
 
@@ -86,14 +89,35 @@ fn urls(hosts: &[HostPattern]) -> String {
     hosts.iter().map(HostPattern::canonical).collect::<Vec<_>>().join(", ")
 }
 
+/// What was added for a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Added {
+    /// Its line in `[hosts]`.
+    line: bool,
+    /// The helper.
+    helper: bool,
+    /// `useHttpPath`.
+    by_path: bool,
+}
+
+impl Added {
+    fn and(self, other: Self) -> Self {
+        Self {
+            line: self.line || other.line,
+            helper: self.helper || other.helper,
+            by_path: self.by_path || other.by_path,
+        }
+    }
+}
+
 fn connecting(mut config: Config, hosts: &[HostPattern], profile: &str) -> Result<Plan> {
     let mut plan = Plan::default();
     let file = global_file()?;
     let helper = format!("!{} git", shell_quoted(&own_path()?.to_string_lossy()));
-    let mut kept = Vec::new();
+    let mut done = Vec::new();
     for host in hosts {
         let url = host.canonical();
-        let mut changed = Host { url: url.clone(), file: file.clone(), ..Host::default() };
+        let mut added = Added::default();
         match rule_of(host, &config)? {
             Some(rule) if !rule.is_for("git") => {
                 return Err(Failure::usage(format!("{url} is in [hosts] already, but not for git"))
@@ -108,15 +132,15 @@ fn connecting(mut config: Config, hosts: &[HostPattern], profile: &str) -> Resul
             Some(_) => {}
             None => {
                 config.edit(|text| edit::with_host(text, host, profile))?;
-                changed.line = true;
+                added.line = true;
             }
         }
         let key = format!("credential.{url}.helper");
         let there = values(&key)?;
         if there.is_empty() {
-            plan.run(["git", "config", "--global", "--add", &key, ""]);
-            plan.run(["git", "config", "--global", "--add", &key, &helper]);
-            changed.helper = true;
+            plan.run(["git", "config", "--global", "--add", &key, ""], &file);
+            plan.run(["git", "config", "--global", "--add", &key, &helper], &file);
+            added.helper = true;
         } else if there != ["", &helper] {
             let other = there.iter().find(|value| !value.is_empty() && **value != helper);
             let other = clean(other.map_or("", String::as_str));
@@ -125,19 +149,23 @@ fn connecting(mut config: Config, hosts: &[HostPattern], profile: &str) -> Resul
                 .into());
         }
         if host.has_path() && values(&by_path(&url))?.is_empty() {
-            plan.run(["git", "config", "--global", &by_path(&url), "true"]);
-            changed.by_path = true;
+            plan.run(["git", "config", "--global", &by_path(&url), "true"], &file);
+            added.by_path = true;
         }
         plan.notes.extend(interfering(&listed()?, host).into_iter().map(|(what, _)| what));
-        if changed.line || changed.helper || changed.by_path {
-            kept.push(changed);
+        if added != Added::default() {
+            done.push((url, added));
         }
     }
-    let mut former = config.keep([file])?;
-    former.hosts = kept;
+    for (url, added) in done {
+        let all = |earlier: Option<Added>| added.and(earlier.unwrap_or_default());
+        let setup = config.setup(&plan, (NAME, &url), Some(profile), vec![file.clone()], all)?;
+        plan.setups.push(setup);
+    }
     // Before git, which asks keyfob for it as soon as it can.
-    plan.steps.splice(..0, config.into_step());
-    plan.keep(former);
+    let commands = std::mem::take(&mut plan.steps);
+    config.into_plan(&mut plan);
+    plan.steps.extend(commands);
     plan.notes.dedup();
     Ok(plan)
 }
@@ -146,37 +174,34 @@ fn undoing(hosts: &[HostPattern]) -> Result<Plan> {
     let mut plan = Plan::default();
     let mut config = Config::load()?;
     let urls: Vec<String> = hosts.iter().map(HostPattern::canonical).collect();
-    let mut undo = Undo::of_hosts(&urls)?;
-    let mut profiles = Vec::new();
+    let undo = Undo::of(|setup| setup.tool == NAME && urls.contains(&setup.name))?;
+    let mut profiles: BTreeSet<String> = undo.undone.iter().filter_map(|setup| setup.profile.clone()).collect();
     let mut changed = Vec::new();
     for (host, url) in hosts.iter().zip(&urls) {
-        let mut kept: Vec<Host> =
-            undo.undone().flat_map(|former| &former.hosts).filter(|h| h.url == *url).cloned().collect();
-        if kept.is_empty() {
+        let mut done: Vec<(PathBuf, Added)> = Vec::new();
+        for setup in undo.undone.iter().filter(|setup| setup.name == *url) {
+            done.push((setup.place.clone(), Added::deserialize(&setup.did)?));
+        }
+        if done.is_empty() {
             // Nothing is known of it any more: what looks as if `setup` had written it goes.
             let by_path = host.has_path() && is_connected(url);
-            let (url, file) = (url.clone(), global_file()?);
-            kept.push(Host { url, file, line: true, helper: true, by_path });
+            done.push((global_file()?, Added { line: true, helper: true, by_path }));
         }
-        if kept.iter().any(|kept| kept.line) {
+        if done.iter().any(|(_, added)| added.line) {
             profiles.extend(rule_of(host, &config)?.map(|rule| rule.profile));
             config.edit(|text| edit::without_host(text, host, undo.made_section("hosts")))?;
         }
-        changed.extend(kept);
+        changed.extend(done.into_iter().map(|(file, added)| (file, url, added)));
     }
-    for profile in undo.profiles(profiles) {
-        config.release(&profile, BY, &mut undo, &mut plan)?;
+    for profile in profiles {
+        config.release(&profile, BY, &undo, &mut plan)?;
     }
-    config.take_back(&mut undo, &mut plan)?;
-    let mut files: Vec<&Path> = changed.iter().map(|host| host.file.as_path()).collect();
-    files.sort_unstable();
-    files.dedup();
+    config.take_back(&undo, &mut plan)?;
+    let files: BTreeSet<&PathBuf> = changed.iter().map(|(file, ..)| file).collect();
     for file in files {
-        undo.file(file, &mut plan, |undo, plan| {
-            let mut here = changed.iter().filter(|host| host.file == file);
-            here.try_for_each(|host| unset(host, plan))?;
-            plan.steps.extend(undo.removal(file).map(|_| Step::RemoveIfEmpty(file.to_owned())));
-            Ok(())
+        undo.file(file, &mut plan, |plan| {
+            let mut here = changed.iter().filter(|(place, ..)| place == file);
+            here.try_for_each(|(file, url, added)| unset(file, url, *added, plan))
         })?;
     }
     undo.finish(&mut plan);
@@ -184,21 +209,20 @@ fn undoing(hosts: &[HostPattern]) -> Result<Plan> {
 }
 
 /// Takes out of git's configuration what was added for a host, as far as it is still there.
-fn unset(host: &Host, plan: &mut Plan) -> Result<()> {
-    let Host { url, file, .. } = host;
-    let file = file.to_string_lossy();
+fn unset(path: &Path, url: &str, added: Added, plan: &mut Plan) -> Result<()> {
+    let file = path.to_string_lossy();
     let (key, by_path) = (format!("credential.{url}.helper"), by_path(url));
     let there = values_in(&["--file", &file], &key)?;
-    if let Some(line) = there.iter().find(|value| host.helper && is_ours(value)) {
+    if let Some(line) = there.iter().find(|value| added.helper && is_ours(value)) {
         if there.iter().all(|value| value.is_empty() || is_ours(value)) {
-            plan.run(["git", "config", "--file", &file, "--unset-all", &key]);
+            plan.run(["git", "config", "--file", &file, "--unset-all", &key], path);
         } else {
-            plan.run(["git", "config", "--file", &file, "--fixed-value", "--unset", &key, line]);
+            plan.run(["git", "config", "--file", &file, "--fixed-value", "--unset", &key, line], path);
             plan.notes.push(format!("other helpers for {url} are left as they are"));
         }
     }
-    if host.by_path && values_in(&["--file", &file], &by_path)? == ["true"] {
-        plan.run(["git", "config", "--file", &file, "--unset", &by_path]);
+    if added.by_path && values_in(&["--file", &file], &by_path)? == ["true"] {
+        plan.run(["git", "config", "--file", &file, "--unset", &by_path], path);
     }
     Ok(())
 }
@@ -229,7 +253,7 @@ fn by_path(url: &str) -> String {
 fn git(words: &[&str], input: &str) -> Result<Ran> {
     let words: Vec<String> = std::iter::once("git").chain(words.iter().copied()).map(str::to_owned).collect();
     let quiet = [("GIT_TERMINAL_PROMPT", "0"), ("GIT_ASKPASS", ""), ("SSH_ASKPASS", ""), ("KEYFOB_PROMPT", "never")];
-    ran(&words, &quiet, input)
+    ask(&words, &quiet, input)
 }
 
 /// The values of a key in the user's own configuration.

@@ -4,9 +4,10 @@
 //! An argument is taken over where it means the same to keyfob, dropped where it means nothing without a browser on this
 //! machine, and refused where it means something that keyfob does not do: so is everything unknown.
 
-use super::kubernetes::{Exec, Variable};
-use super::plan::{Plan, create};
+use super::kubeconfig::{Exec, Variable};
 use super::profile::{Config, anywhere, check, set};
+use crate::change::files::create;
+use crate::change::plan::Plan;
 use crate::config::{Profile, Settings};
 use crate::secret::Secret;
 use crate::text::clean;
@@ -238,7 +239,7 @@ impl Taken {
             let path = config.secret_file(name);
             set(&mut settings, "client-secret-file", vec![path.to_string_lossy().into_owned()])?;
             set(&mut trial, "client-secret", vec![secret.expose().to_owned()])?;
-            plan.make(path, secret, "the client secret")?;
+            plan.secret(&path, secret.expose().as_bytes(), "is made, with the client secret")?;
         }
         if let Some(pem) = certificates.filter(|_| !settings.has("ca-file")) {
             let path = config.ca_file(name);
@@ -246,7 +247,7 @@ impl Taken {
             let file = Scratch::with(&pem)?;
             set(&mut trial, "ca-file", vec![file.0.to_string_lossy().into_owned()])?;
             scratch = Some(file);
-            plan.make(path, Secret::from(pem), "the certificate authorities")?;
+            plan.secret(&path, pem.as_bytes(), "is made, with the certificate authorities")?;
         }
         // The files that the plan makes are not there yet.
         let profile = Profile::proposed(name, trial)?;

@@ -6,22 +6,21 @@
 
 mod az;
 pub mod findings;
-mod former;
 pub mod found;
 mod git;
+mod kubeconfig;
 mod kubelogin;
 mod kubernetes;
-pub mod plan;
 pub mod profile;
 
+use crate::change::plan::Plan;
 use crate::config::File;
-use crate::failure::Hint;
+use crate::failure::{Exit, Failure, Hint};
 use crate::text::clean;
 use anyhow::{Context, Result};
 use clap::{ArgMatches, Command};
 use findings::Findings;
 use found::{Found, Machine};
-use plan::Plan;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
@@ -60,6 +59,15 @@ pub struct Job {
     pub after: Box<dyn Fn() -> Result<String>>,
 }
 
+/// Runs a command of a plan.
+pub fn run(words: &[String]) -> Result<()> {
+    let Ran { ok, stderr, .. } = ask(words, &[], "")?;
+    if ok {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Failed, format!("`{}` failed: {}", words.join(" "), clean(&stderr))).into())
+}
+
 /// How a command ended, and what it said.
 struct Ran {
     ok: bool,
@@ -68,7 +76,7 @@ struct Ran {
 }
 
 /// Runs a command that asks nobody anything.
-fn run(words: &[String], environment: &[(&str, &str)], input: &str) -> Result<Ran> {
+fn ask(words: &[String], environment: &[(&str, &str)], input: &str) -> Result<Ran> {
     let failed = || format!("could not run {}", words[0]);
     let mut child = process::Command::new(&words[0])
         .args(&words[1..])
@@ -105,11 +113,13 @@ pub fn own_path() -> Result<PathBuf> {
     std::env::current_exe().context("could not tell where keyfob is")
 }
 
-/// What another program is to call this very keyfob: by its name alone, if that is how it would be found.
-fn own_name() -> Result<String> {
+/// What other programs are to run: this very keyfob, under the name that `PATH` has for it, which an upgrade keeps. By its
+/// whole path: a desktop, cron or systemd has another `PATH`.
+fn own_program() -> Result<PathBuf> {
     let own = own_path()?;
-    let found = on_path("keyfob").is_some_and(|first| std::fs::canonicalize(first).is_ok_and(|first| first == own));
-    Ok(if found { "keyfob".to_owned() } else { own.to_string_lossy().into_owned() })
+    let mut found = all_on_path("keyfob").filter(|program| program.is_absolute());
+    let is_own = |program: &PathBuf| std::fs::canonicalize(program).is_ok_and(|program| program == own);
+    Ok(found.next().filter(is_own).unwrap_or(own))
 }
 
 /// Whether there is a program to run: a name on `PATH`, or a path, which may start at `folder`.

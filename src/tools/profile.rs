@@ -1,13 +1,17 @@
 //! The profile that a tool is connected to: one that is there, or a new one, checked against its provider first.
 
 use super::Job;
-use super::former::{Former, Undo};
-use super::plan::{Plan, Step};
 use crate::arguments::ProfileFlags;
+use crate::change::backup::{Records, Setup};
+use crate::change::plan::{Plan, Step};
+use crate::change::undo::Undo;
 use crate::config::{self, File, KEYS, Origin, Profile, Selection, Settings, edit};
 use crate::failure::{Exit, Failure};
 use crate::oauth::Client;
 use anyhow::{Context, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use toml_edit::TomlError;
 
@@ -28,8 +32,6 @@ pub(super) struct Config {
     path: PathBuf,
     before: Option<String>,
     after: String,
-    /// The profiles that are new.
-    added: Vec<String>,
 }
 
 impl Wanted {
@@ -61,11 +63,11 @@ const ALONE: &str = "setup";
 /// `keyfob setup --profile NAME --issuer …`
 pub fn make(wanted: &Wanted) -> Result<Job> {
     let mut config = Config::load()?;
-    let mut plan = Plan::default();
     let profile = wanted.in_config(&mut config, ALONE)?;
-    let former = config.keep([])?;
-    plan.steps.extend(config.into_step());
-    plan.keep(former);
+    let mut plan = Plan::default();
+    let setup = config.setup(&plan, (ALONE, profile.title()), None, Vec::new(), |_: Option<()>| ())?;
+    plan.setups.push(setup);
+    config.into_plan(&mut plan);
     let login = format!("To sign in: {}\n", profile.command("login"));
     Ok(Job { title: format!("Make the profile {}", profile.title()), plan, after: Box::new(move || Ok(login.clone())) })
 }
@@ -74,10 +76,9 @@ pub fn make(wanted: &Wanted) -> Result<Job> {
 pub fn remove(name: &str) -> Result<Job> {
     let mut config = Config::load()?;
     let mut plan = Plan::default();
-    let mut undo = Undo::of(|former| former.is_alone() && former.has_added(name))?;
-    config.release(name, ALONE, &mut undo, &mut plan)?;
-    if undo.leaves_nothing() {
-        config.take_back(&mut undo, &mut plan)?;
+    let undo = Undo::of(|setup| setup.tool == ALONE && setup.name == name)?;
+    if config.release(name, ALONE, &undo, &mut plan)? {
+        config.take_back(&undo, &mut plan)?;
         undo.finish(&mut plan);
     }
     Ok(Job { title: format!("Remove the profile {name}"), plan, after: Box::new(|| Ok(String::new())) })
@@ -125,7 +126,12 @@ impl Config {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
             Err(e) => return Err(e).with_context(|| format!("could not read {}", path.display())),
         };
-        Ok(Self { path, after: before.clone().unwrap_or_default(), before, added: Vec::new() })
+        Ok(Self { path, after: before.clone().unwrap_or_default(), before })
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The folder it is in.
@@ -158,7 +164,6 @@ impl Config {
             None => {
                 self.edit(|text| edit::with_profile(text, name, settings, by))?;
                 self.file()?;
-                self.added.push(name.to_owned());
                 Ok(true)
             }
             Some(Err(failure)) => Err(failure.clone().into()),
@@ -170,23 +175,22 @@ impl Config {
         }
     }
 
-    /// Removes the profile `name`, with the files that were made for it, if the `setup` that `by` names added it, or one
-    /// that `undo` takes back, and nothing else uses it.
-    pub(super) fn release(&mut self, name: &str, by: &str, undo: &mut Undo, plan: &mut Plan) -> Result<()> {
-        let Some(added_by) = self.added_by(name) else { return Ok(()) };
-        if added_by != by && !undo.undone().any(|former| former.has_added(name)) {
-            return Ok(());
+    /// Removes the profile `name`, with the files that were made for it, if the setup of a tool added it, or what `by` names,
+    /// and nothing else uses it. `false` if it has to stay.
+    pub(super) fn release(&mut self, name: &str, by: &str, undo: &Undo, plan: &mut Plan) -> Result<bool> {
+        if self.added_by(name).is_none_or(|added_by| (added_by == ALONE) != (by == ALONE)) {
+            return Ok(true);
         }
         let file = self.file()?;
-        let kubectls = undo.others().flat_map(|other| &other.users).find(|user| user.profile == name);
-        let user = if let Some(user) = kubectls {
-            &format!("kubectl's user {:?}", user.name)
-        } else if file.hosts.iter().any(|host| host.profile == name) {
+        let connected = undo.others().find(|other| other.tool != ALONE && other.profile.as_deref() == Some(name));
+        let user = if file.hosts.iter().any(|host| host.profile == name) {
             "[hosts]"
         } else if file.az.profile.as_deref() == Some(name) {
             "[az]"
         } else if file.default_profile.as_deref() == Some(name) {
             "default-profile"
+        } else if let Some(other) = connected {
+            &format!("{} {:?}", other.tool, other.name)
         } else {
             for (key, path) in [("client-secret-file", self.secret_file(name)), ("ca-file", self.ca_file(name))] {
                 let said = file.profiles.get(name).and_then(|said| said.as_ref().ok()?.items(key).first());
@@ -195,11 +199,10 @@ impl Config {
                 }
             }
             self.after = edit::without_profile(&self.after, name);
-            return Ok(());
+            return Ok(true);
         };
         plan.notes.push(format!("the profile {name:?} is left, since {user} names it"));
-        undo.leave(name);
-        Ok(())
+        Ok(false)
     }
 
     /// Where the client secret of a profile is kept that `setup` was handed.
@@ -212,32 +215,50 @@ impl Config {
         self.folder().join(format!("{}.ca.pem", plain(name)))
     }
 
-    /// What an undo needs to know of it, and of these files that are changed besides.
-    pub(super) fn keep(&self, files: impl IntoIterator<Item = PathBuf>) -> Result<Former> {
-        let mut former = Former::of(std::iter::once(self.path.clone()).chain(files))?;
-        former.added.clone_from(&self.added);
-        for name in ["hosts", "az"] {
-            let was_there = self.before.as_ref().is_some_and(|text| edit::has_section(text, name));
-            former.note_section(name, !was_there && edit::has_section(&self.after, name))?;
-        }
-        Ok(former)
+    /// The record of something that is connected with a profile, as part of a plan that changes these files besides. `did`
+    /// makes of what an earlier setup of the same did what both did.
+    pub(super) fn setup<D: Serialize + DeserializeOwned>(
+        &self,
+        plan: &Plan,
+        (tool, name): (&str, &str),
+        profile: Option<&str>,
+        files: Vec<PathBuf>,
+        did: impl FnOnce(Option<D>) -> D,
+    ) -> Result<Setup> {
+        let records = Records::load()?;
+        let is_new = |table: &str| {
+            let exists = |text: &str| edit::has_section(text, table);
+            exists(&self.after) && !self.before.as_deref().is_some_and(exists)
+                || records.setups.iter().any(|setup| setup.sections.contains(table))
+        };
+        let mut setup = Setup {
+            tool: tool.to_owned(),
+            name: name.to_owned(),
+            place: files.first().unwrap_or(&self.path).clone(),
+            at: plan.at,
+            profile: profile.map(str::to_owned),
+            sections: ["hosts", "az"].into_iter().filter(|table| is_new(table)).map(str::to_owned).collect(),
+            // What config.toml says is relied upon, changed or not.
+            files: std::iter::once(self.path.clone()).chain(files).collect(),
+            did: Value::Null,
+            copies: Vec::new(),
+        };
+        let earlier = records.setups.iter().find(|known| known.is_of(&setup));
+        let earlier = earlier.and_then(|earlier| serde_json::from_value(earlier.did.clone()).ok());
+        setup.did = serde_json::to_value(did(earlier))?;
+        Ok(setup)
     }
 
-    /// The change, if there is any.
-    pub(super) fn into_step(self) -> Option<Step> {
-        let Self { path, before, after, .. } = self;
-        match before {
-            Some(before) => (before != after).then_some(Step::Edit { path, before, after }),
-            None => (!after.is_empty()).then_some(Step::Create { path, text: after }),
-        }
+    /// Adds the change to a plan, if there is any.
+    pub(super) fn into_plan(self, plan: &mut Plan) {
+        plan.edit(&self.path, self.before.as_deref(), &self.after);
     }
 
-    /// The same for an undo, which puts the former bytes back if it can, and leaves no file that it was all of.
-    pub(super) fn take_back(self, undo: &mut Undo, plan: &mut Plan) -> Result<()> {
+    /// The same for an undo, which puts the former bytes back if it can.
+    pub(super) fn take_back(self, undo: &Undo, plan: &mut Plan) -> Result<()> {
         let path = self.path.clone();
-        undo.file(&path, plan, |undo, plan| {
-            let removal = undo.removal(&self.path).filter(|_| self.after.trim().is_empty());
-            plan.steps.extend(removal.or_else(|| self.into_step()));
+        undo.file(&path, plan, |plan| {
+            self.into_plan(plan);
             Ok(())
         })
     }

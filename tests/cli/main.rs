@@ -21,5 +21,6 @@ mod man;
 mod prompt;
 mod readme;
 mod screens;
+mod seeds;
 mod setup;
 mod setup_undo;

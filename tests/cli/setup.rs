@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::common::{Fresh, PROGRAM, SOON, files};
+use crate::common::{Fresh, PROGRAM, SOON, files, undated};
 use keyfob_test_support::provider::{Options, Provider};
 use keyfob_test_support::real::Kubectl;
 use keyfob_test_support::{Keyfob, Output, Streams, Terminal, need};
@@ -61,7 +61,7 @@ fn git_is_connected_and_disconnected_byte_for_byte() {
 
         let done = home.run(&["setup", "git", "--profile", "gh", "--yes", "https://GitHub.com/"]);
         assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
-        assert!(done.stdout.starts_with(&shown.stdout), "what was shown is what is done");
+        assert!(undated(&done.stdout).starts_with(&undated(&shown.stdout)), "what was shown is what is done");
         assert!(done.stdout.contains("\n  + \"https://github.com\" = \"gh\"\n"), "{done:?}");
         let (config, git) = home.files();
         assert_eq!(config, format!("{CONFIG}\n[hosts]\n\"https://github.com\" = \"gh\"\n"));

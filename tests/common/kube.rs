@@ -8,7 +8,7 @@ use std::process::Command;
 use keyfob_test_support::real::{Kubectl, Missing};
 use keyfob_test_support::{Keyfob, Output};
 
-use super::{PROGRAM, files};
+use super::{PROGRAM, files, without_copies};
 
 /// A home without anything of keyfob's, and a kubectl.
 pub struct Home {
@@ -79,9 +79,9 @@ impl Home {
         Output::of(self.other(Path::new("kubectl")).args(args), b"")
     }
 
-    /// Every file and folder, what the caches hold aside.
+    /// Every file and folder, but for what the caches hold and the copies that `setup` keeps.
     pub fn files(&self) -> Vec<String> {
-        files(self.keyfob.home(), &[".cache", ".kube/cache", ".run"])
+        without_copies(files(self.keyfob.home(), &[".cache", ".kube/cache", ".run"]))
     }
 
     /// With the home's path written `HOME`, and the program's `KEYFOB`.

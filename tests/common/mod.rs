@@ -9,6 +9,7 @@ pub mod errors;
 pub mod git;
 pub mod kube;
 pub mod screen;
+pub mod strace;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -258,6 +259,12 @@ impl Drop for Caller {
     }
 }
 
+/// The process that renews the session for another one, if one does.
+pub fn worker_of(pid: u32) -> Option<rustix::process::Pid> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    rustix::process::Pid::from_raw(children.split_whitespace().next()?.parse().unwrap())
+}
+
 fn contents(mut file: &File) -> String {
     let mut text = String::new();
     file.rewind().and_then(|()| file.read_to_string(&mut text)).unwrap();
@@ -351,9 +358,9 @@ impl Fresh {
         done.stdout
     }
 
-    /// Every file and folder, what the cache holds aside.
+    /// Every file and folder, but for what the cache holds and the copies that `setup` keeps.
     pub fn files(&self) -> Vec<String> {
-        files(self.0.home(), &[".cache"])
+        without_copies(files(self.0.home(), &[".cache"]))
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -371,6 +378,24 @@ impl Fresh {
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     }
+}
+
+/// A text with the dates of copies written `DATE`.
+pub fn undated(text: &str) -> String {
+    let is_date = |word: &str| word.len() == 18 && word.as_bytes()[10] == b'T' && word.ends_with('Z');
+    let line = |line: &str| match line.trim_end_matches(|c: char| c == '.' || c.is_ascii_digit()).rsplit_once('.') {
+        Some((name, date)) if is_date(date) => format!("{name}.DATE\n"),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
+}
+
+/// These files but for the copies that `setup` keeps.
+pub fn without_copies(mut files: Vec<String>) -> Vec<String> {
+    const FOLDERS: [&str; 4] = [".local", ".local/share", ".local/share/keyfob", ".local/share/keyfob/backups"];
+    let is_copy = |line: &str| line.starts_with(&format!("{}/", FOLDERS[3]));
+    files.retain(|line| !is_copy(line) && !FOLDERS.iter().any(|folder| line.starts_with(&format!("{folder}/ "))));
+    files
 }
 
 /// Every file, folder and link below `folder` with its mode and bytes, but those below the folders `aside`.

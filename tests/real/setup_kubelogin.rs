@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::common::kube::Home;
+use crate::common::undated;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyfob_test_support::entra::AKS_CLIENT;
@@ -95,9 +96,9 @@ fn the_real_kubectl_goes_on_after_int128s_kubelogin() {
     let done = home.setup(&["--from-kubelogin"]);
     let done = home.plain(&done).replace(ca.to_str().unwrap(), "CA").replace(provider.issuer(), "ISSUER");
     assert_eq!(
-        done,
+        undated(&done),
         "Have keyfob take kubelogin's place for oidc:\n\n\
-         HOME/.local/share/keyfob/setup-1.json keeps HOME/.kube/config as it is, secrets included, for the undo\n\
+         HOME/.kube/config is copied to HOME/.local/share/keyfob/backups/config.DATE\n\
          HOME/.config/keyfob/config.toml\n\
          \u{20} + # Added by keyfob setup kubernetes\n\
          \u{20} + [profile.oidc]\n\
@@ -105,10 +106,8 @@ fn the_real_kubectl_goes_on_after_int128s_kubelogin() {
          \u{20} + client-id = \"kubernetes\"\n\
          \u{20} + scopes = [\"openid\", \"offline_access\", \"email\", \"groups\", \"profile\"]\n\
          \u{20} + ca-file = \"CA\"\n\
-         kubectl --kubeconfig=HOME/.kube/config config unset users.oidc.exec\n\
-         kubectl --kubeconfig=HOME/.kube/config config set-credentials oidc \
-         --exec-api-version=client.authentication.k8s.io/v1 --exec-command=KEYFOB --exec-arg=kubernetes \
-         --exec-arg=--profile --exec-arg=oidc --exec-interactive-mode=IfAvailable\n\
+         HOME/.kube/config\n\
+         \u{20} + user oidc: KEYFOB kubernetes --profile oidc\n\
          Note: of the user \"oidc\", --skip-open-browser is dropped: it means nothing to keyfob\n\
          Note: the user \"oidc\" runs kubectl now; keyfob takes its place\n\n\
          kubectl asks keyfob. Nobody has signed in yet.\n\
@@ -156,19 +155,15 @@ fn a_client_secret_and_certificates_among_the_arguments_become_files() {
     assert!(!fs::read_to_string(home.kubeconfig()).unwrap().contains("hunter2"));
     token(&home, "oidc");
 
-    // The former bytes would come back, secret and all; but it is not put on a command line.
+    // Where somebody else has changed the file, too.
     let switched = fs::read(home.kubeconfig()).unwrap();
     assert_eq!(home.kubectl(&["config", "set-cluster", "other"]).code, Some(0));
-    let refused = home.run(&["setup", "kubernetes", "--undo", "--yes"]);
-    assert_eq!(
-        (refused.code, home.plain(&refused.stderr).as_str()),
-        (
-            Some(1),
-            "error: HOME/.kube/config has been changed, and a secret of its user \"oidc\" would have to stand on a command line\n\
-             hint: by hand: the former file is in HOME/.local/share/keyfob/setup-1.json, as base64\n"
-        )
-    );
-    fs::write(home.kubeconfig(), switched).unwrap();
+    let undone = home.setup(&["--undo"]);
+    assert!(!undone.contains("hunter2"), "{undone}");
+    assert!(fs::read_to_string(home.kubeconfig()).unwrap().contains("- --oidc-client-secret=hunter2\n"));
+    fs::write(home.kubeconfig(), &kubeconfig).unwrap();
+    home.setup(&["--from-kubelogin", "--profile", "lab"]);
+    assert_eq!(fs::read(home.kubeconfig()).unwrap(), switched);
     home.setup(&["--undo"]);
     assert_eq!(home.files(), untouched);
 }
@@ -224,7 +219,7 @@ fn several_users_are_taken_over_at_once_or_one_by_name() {
         (&["--from-kubelogin", "--user", "me"], "error: the user \"me\" does not run kubelogin\n"),
         (
             &["--from-kubelogin", "--profile", "p"],
-            "error: --profile names one profile, and there are the users clusterUser_group_aks, oidc, robot\n\
+            "error: --profile names one profile, and there are the users oidc, clusterUser_group_aks, robot\n\
              hint: leave it out, or name one with --user\n",
         ),
         (&["--user", "a", "--user", "b", "--profile", "p"], "error: there is no profile \"p\"; there are none\n"),
@@ -244,6 +239,12 @@ fn several_users_are_taken_over_at_once_or_one_by_name() {
     let config = fs::read_to_string(home.path(".config/keyfob/config.toml")).unwrap();
     assert!(config.contains("[profile.oidc]\n") && config.contains("[profile.clusterUser_group_aks]\n"), "{config}");
     home.setup(&["--undo", "--user", "oidc"]);
+    let text = fs::read_to_string(home.kubeconfig()).unwrap();
+    assert!(text.contains("--oidc-issuer-url") && text.contains("- clusterUser_group_aks\n"), "{text}");
+    home.setup(&["--undo"]);
+    assert_eq!(home.files(), untouched);
+    home.setup(&both);
+    home.setup(&["--undo"]);
     assert_eq!(home.files(), untouched);
 
     let none = need!(Home::new(None));

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::common::kube::Home;
+use crate::common::undated;
 use keyfob_test_support::provider::{Options, Provider};
 use keyfob_test_support::real::Kubectl;
 use keyfob_test_support::{Output, need};
@@ -39,26 +40,25 @@ fn the_plan_is_shown_and_nothing_is_changed_without_a_yes() {
     );
     let plan = format!(
         "Connect kubectl's user lab with the profile lab:\n\n\
-         HOME/.local/share/keyfob/setup-1.json keeps HOME/.kube/config as it is, secrets included, for the undo\n\
+         HOME/.kube/config is copied to HOME/.local/share/keyfob/backups/config.DATE\n\
          HOME/.config/keyfob/config.toml\n\
          \u{20} + # Added by keyfob setup kubernetes\n\
          \u{20} + [profile.lab]\n\
          \u{20} + issuer = \"{}\"\n\
          \u{20} + client-id = \"keyfob\"\n\
-         kubectl --kubeconfig=HOME/.kube/config config set-credentials lab \
-         --exec-api-version=client.authentication.k8s.io/v1 --exec-command=KEYFOB --exec-arg=kubernetes \
-         --exec-arg=--profile --exec-arg=lab --exec-interactive-mode=IfAvailable\n\
-         kubectl --kubeconfig=HOME/.kube/config config set-context lab --user=lab\n\
+         HOME/.kube/config\n\
+         \u{20} + user lab: KEYFOB kubernetes --profile lab\n\
+         \u{20} + context lab: user lab\n\
          Note: the context \"lab\" has the user \"old\" now, which stays as it is\n\n",
         idp.issuer()
     );
-    assert_eq!(home.plain(&shown.stdout), plan);
+    assert_eq!(undated(&home.plain(&shown.stdout)), plan);
     assert_eq!(home.files(), untouched);
 
     let done = Output::of(home.command(&strs(&args)).arg("--yes"), b"");
     assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
     assert_eq!(
-        home.plain(&done.stdout),
+        undated(&home.plain(&done.stdout)),
         format!(
             "{plan}kubectl asks keyfob. Nobody has signed in yet.\n\
              keyfob asks you to sign in when kubectl first needs a token; or now: KEYFOB login lab\n"
@@ -69,7 +69,8 @@ fn the_plan_is_shown_and_nothing_is_changed_without_a_yes() {
     for (name, expected) in [
         (".config/keyfob/config.toml", 0o600),
         (".local/share/keyfob", 0o700),
-        (".local/share/keyfob/setup-1.json", 0o600),
+        (".local/share/keyfob/setup.json", 0o600),
+        (".local/share/keyfob/backups", 0o700),
         (".kube/config", 0o640),
     ] {
         assert_eq!(mode(name), expected, "{name}");
@@ -78,11 +79,11 @@ fn the_plan_is_shown_and_nothing_is_changed_without_a_yes() {
     let shown = home.run(&["setup", "kubernetes", "--undo"]);
     assert_eq!(shown.code, Some(2));
     assert_eq!(
-        home.plain(&shown.stdout),
+        undated(&home.plain(&shown.stdout)),
         "Disconnect kubectl's user lab from keyfob:\n\n\
+         HOME/.kube/config is copied to HOME/.local/share/keyfob/backups/config.DATE\n\
          HOME/.kube/config is again what it was, byte for byte\n\
-         HOME/.config/keyfob/config.toml is removed\n\
-         HOME/.local/share/keyfob/setup-1.json is removed\n\n"
+         HOME/.config/keyfob/config.toml is removed\n\n"
     );
     let undone = home.setup(&["--undo"]);
     assert!(undone.ends_with("kubectl no longer asks keyfob there.\n"), "{undone}");
@@ -112,10 +113,7 @@ fn a_kubeconfig_that_was_changed_since_loses_only_what_is_keyfobs() {
     let changed = home.setup(&["--undo"]);
     let changed = home.plain(&changed);
     assert!(
-        changed.contains(
-            "kubectl --kubeconfig=HOME/.kube/config config set-context lab --user=old\n\
-             kubectl --kubeconfig=HOME/.kube/config config delete-user me\n"
-        ),
+        changed.contains("HOME/.kube/config\n  - context lab: user me\n  + context lab: user old\n  - user me\n"),
         "{changed}"
     );
     assert!(
@@ -125,7 +123,7 @@ fn a_kubeconfig_that_was_changed_since_loses_only_what_is_keyfobs() {
     let text = fs::read_to_string(home.kubeconfig()).unwrap();
     assert!(text.contains("https://127.0.0.1:2") && text.contains("hunter2") && text.contains("user: old"), "{text}");
     assert!(!text.contains("kubernetes") && !text.contains("name: me"), "{text}");
-    assert!(!home.path(".config").exists() && !home.path(".local").exists());
+    assert!(!home.path(".config").exists() && !home.path(".local/share/keyfob/setup.json").exists());
 }
 
 #[test]
@@ -138,7 +136,7 @@ fn two_users_are_undone_in_either_order() {
         home.setup(&["--profile", "lab", "--user", "b"]);
         let undone = home.setup(&["--undo", "--user", first]);
         assert!(
-            undone.contains(&format!("Note: the profile \"lab\" is left, since kubectl's user {second:?} names it\n")),
+            undone.contains(&format!("Note: the profile \"lab\" is left, since kubernetes {second:?} names it\n")),
             "{undone}"
         );
         home.setup(&["--undo", "--user", second]);
@@ -197,22 +195,6 @@ fn names_reach_the_kubeconfig_as_they_are() {
     assert!(again.contains(": nothing to do.\n"), "{again}");
     home.setup(&["--undo", "--user", name]);
     assert_eq!(home.files(), untouched);
-    let dash = home.run(&[
-        "setup",
-        "kubernetes",
-        "--yes",
-        "--user=-v",
-        "--profile",
-        "p",
-        "--issuer",
-        idp.issuer(),
-        "--client-id",
-        "k",
-    ]);
-    assert_eq!(
-        (dash.code, dash.stderr.as_str()),
-        (Some(2), "error: the user \"-v\" begins as a flag of kubectl does\n")
-    );
 }
 
 #[test]
@@ -239,15 +221,15 @@ fn what_is_kept_for_the_undo_is_read_only_if_it_is_the_users_alone() {
     let home = need!(Home::new(Some(KUBECONFIG)));
     home.setup(&strs(&flags(&idp)));
     let before = home.files();
-    let kept = home.path(".local/share/keyfob/setup-1.json");
+    let kept = home.path(".local/share/keyfob/setup.json");
     fs::set_permissions(&kept, fs::Permissions::from_mode(0o644)).unwrap();
     let refused = home.run(&["setup", "kubernetes", "--undo", "--yes"]);
     assert_eq!(
         (refused.code, home.plain(&refused.stderr).as_str()),
         (
             Some(1),
-            "error: could not use HOME/.local/share/keyfob/setup-1.json: other users can get at it (mode 0644)\n\
-             hint: chmod go= HOME/.local/share/keyfob/setup-1.json\n"
+            "error: could not use HOME/.local/share/keyfob/setup.json: other users can get at it (mode 0644)\n\
+             hint: chmod go= HOME/.local/share/keyfob/setup.json\n"
         )
     );
     fs::set_permissions(&kept, fs::Permissions::from_mode(0o600)).unwrap();
@@ -256,45 +238,72 @@ fn what_is_kept_for_the_undo_is_read_only_if_it_is_the_users_alone() {
     let refused = home.run(&["setup", "kubernetes", "--undo", "--yes"]);
     assert_eq!(
         home.plain(&refused.stderr),
-        "error: HOME/.local/share/keyfob/setup-1.json is damaged (line 1, column 2)\n\
-         hint: remove it; the undo is yours then\n"
+        "error: HOME/.local/share/keyfob/setup.json is damaged (line 1, column 2)\n\
+         hint: remove it; the undo is by hand then, with the copies in backups/\n"
     );
 }
 
 #[test]
-fn what_goes_before_keyfobs_token_is_named() {
+fn what_goes_before_keyfobs_token_is_taken_out_and_comes_back() {
     let idp = Provider::start(Options::default());
-    for (user, note) in [
-        ("{token: hunter2}", "a token of its own, which kubectl sends instead; to remove it: UNSET.token"),
-        ("{tokenFile: /x}", "a token of its own, which kubectl sends instead; to remove it: UNSET.tokenFile"),
-        ("{username: u, password: hunter2}", "a password, which kubectl sends instead; to remove it: UNSET.password"),
+    let exec = "exec: {apiVersion: client.authentication.k8s.io/v1beta1, command: gke, args: [hunter2], env: [{name: A, value: b}]}";
+    for (user, shown, note) in [
         (
-            "{client-certificate-data: aHVudGVyMg==}",
-            "a client certificate, which API servers look at first; to remove it: UNSET.client-certificate-data",
+            "token: hunter2",
+            "- user old: token\n",
+            "has a token of its own, which kubectl sends instead; it is taken out",
         ),
+        (
+            "tokenFile: /x",
+            "- user old: tokenFile\n",
+            "has a token of its own, which kubectl sends instead; it is taken out",
+        ),
+        (
+            "username: u, password: hunter2",
+            "- user old: username\n  - user old: password\n",
+            "has a password, which kubectl sends instead; it is taken out",
+        ),
+        (
+            "client-certificate-data: aHVudGVyMg==",
+            "- user old: client-certificate-data\n",
+            "has a client certificate, which API servers look at first; it is taken out",
+        ),
+        (
+            "auth-provider: {name: oidc, config: {id-token: hunter2}}",
+            "- user old: auth-provider\n",
+            "has an auth-provider, besides which kubectl takes no program; it is taken out",
+        ),
+        (exec, "+ user old: KEYFOB", "runs gke now; keyfob takes its place"),
     ] {
-        let home = need!(Home::new(Some(&KUBECONFIG.replace("{token: hunter2}", user))));
-        let args = [["setup", "kubernetes", "--user", "old"].map(str::to_owned).to_vec(), flags(&idp)].concat();
-        let shown = home.run(&strs(&args));
-        let note = note.replace("UNSET", "kubectl --kubeconfig=HOME/.kube/config config unset users.old");
-        let plain = home.plain(&shown.stdout);
-        assert!(plain.contains(&format!("Note: the user \"old\" has {note}\n")), "{plain}");
-        assert!(!shown.stdout.contains("hunter2"), "{shown:?}");
-    }
+        let home = need!(Home::new(Some(&KUBECONFIG.replace("token: hunter2", user))));
+        let untouched = home.files();
+        let done = home.setup(&strs(&[["--user", "old"].map(str::to_owned).to_vec(), flags(&idp)].concat()));
+        let plain = home.plain(&done);
+        assert!(plain.contains(&format!("HOME/.kube/config\n  {shown}")), "{plain}");
+        assert!(plain.contains(&format!("Note: the user \"old\" {note}\n")), "{plain}");
+        assert!(!done.contains("hunter2"), "{done}");
+        let switched = fs::read_to_string(home.kubeconfig()).unwrap();
+        assert!(!switched.contains("hunter2") && switched.contains("kubernetes"), "{switched}");
 
-    let other = "{exec: {apiVersion: client.authentication.k8s.io/v1beta1, command: gke, args: [a], env: [{name: A, value: b}]}}";
-    let home = need!(Home::new(Some(&KUBECONFIG.replace("{token: hunter2}", other))));
-    let untouched = home.files();
-    let done = home.setup(&strs(&[flags(&idp), ["--user", "old"].map(str::to_owned).to_vec()].concat()));
-    assert!(done.contains("Note: the user \"old\" runs gke now; keyfob takes its place\n"), "{done}");
-    let text = fs::read_to_string(home.kubeconfig()).unwrap();
-    assert!(!text.contains("gke") && text.contains("env: null"), "{text}");
-    assert_eq!(home.kubectl(&["config", "set-cluster", "other"]).code, Some(0));
-    home.setup(&["--undo"]);
-    let text = fs::read_to_string(home.kubeconfig()).unwrap();
-    assert!(text.contains("command: gke\n      env:\n      - name: A\n        value: b\n"), "{text}");
-    fs::write(home.kubeconfig(), KUBECONFIG.replace("{token: hunter2}", other)).unwrap();
-    assert_eq!(home.files(), untouched);
+        // With a change of somebody else's it is put back, in meaning.
+        let view = |text: &str| {
+            fs::write(home.kubeconfig(), text).unwrap();
+            home.kubectl(&["config", "view", "--raw", "--output=json"]).stdout
+        };
+        let before = KUBECONFIG.replace("token: hunter2", user);
+        let expected = view(&format!("{before}\n# more\n"));
+        fs::write(home.kubeconfig(), format!("{switched}\n# more\n")).unwrap();
+        let undone = home.setup(&["--undo"]);
+        assert!(!undone.contains("hunter2"), "{undone}");
+        let text = fs::read_to_string(home.kubeconfig()).unwrap();
+        assert!(text.starts_with("# mine\n") && text.ends_with("\n# more\n"), "{text}");
+        assert_eq!(view(&text), expected, "{text}");
+        // Left alone, byte for byte.
+        fs::write(home.kubeconfig(), &before).unwrap();
+        home.setup(&strs(&[["--user", "old"].map(str::to_owned).to_vec(), flags(&idp)].concat()));
+        home.setup(&["--undo"]);
+        assert_eq!(home.files(), untouched);
+    }
 }
 
 #[test]
@@ -325,7 +334,6 @@ fn what_cannot_be_is_refused_and_nothing_is_changed() {
     let bare = Provider::start(Options { device_endpoint_in_metadata: false, ..Options::default() });
     let liar = Provider::start(Options { issuer_override: Some("https://other.example".into()), ..Options::default() });
     let (issuer, bare, liar) = (idp.issuer(), bare.issuer(), liar.issuer());
-    let auth = "{auth-provider: {name: oidc}}";
     for (user, args, code, error) in [
         ("{}", vec!["--profile", "lab"], 2, "error: there is no profile \"lab\"; there are none\nhint: ".to_owned()),
         (
@@ -351,14 +359,6 @@ fn what_cannot_be_is_refused_and_nothing_is_changed() {
             vec!["--profile", "lab", "--issuer", issuer, "--client-id", "k", "--context", "new", "--cluster", "x"],
             2,
             "error: the kubeconfig has no cluster \"x\"; there are lab\n".to_owned(),
-        ),
-        (
-            auth,
-            vec!["--profile", "lab", "--issuer", issuer, "--client-id", "k", "--user", "old"],
-            2,
-            "error: the user \"old\" has an auth-provider, besides which kubectl takes no program\n\
-             hint: first: kubectl --kubeconfig=HOME/.kube/config config unset users.old.auth-provider\n"
-                .to_owned(),
         ),
         (
             "{}",
