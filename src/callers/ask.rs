@@ -5,7 +5,8 @@ use super::seam::{Credential, Described, Kind, Outcome, Refused, Want, What, Who
 use crate::acquire::{self, acquire};
 use crate::arguments::Arguments;
 use crate::clock::Timestamp;
-use crate::config::{Az, HostRule, Profile, Target};
+use crate::config::hosts::{check_callers, find};
+use crate::config::{self, Az, HostPattern, HostRule, Profile, Target};
 use crate::failure::{Exit, Failure};
 use crate::providers::TokenKind;
 use crate::secret::Secret;
@@ -19,11 +20,36 @@ const ERASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Answers a caller.
 pub fn ask(want: Want<'_>) -> Outcome {
-    match Found::of(&want.whose) {
-        Ok(Some(found)) => found.answer(want).unwrap_or_else(|error| Outcome::Failed(Failure::of(&error))),
-        Ok(None) => Outcome::NotMine,
-        Err(error) => Outcome::Misconfigured(Failure::of(&error)),
+    let found = match want.whose {
+        Whose::Selected(arguments) => Found::selected(arguments),
+        Whose::Cluster(arguments, cluster) => Found::for_cluster(arguments, cluster),
+        Whose::Az(arguments) => Found::for_az(arguments),
+        Whose::Host { target, caller, given } => match rule(target, caller, given) {
+            // The host is ours: what goes wrong from here on does not let another helper answer.
+            Ok(Some((file, rule))) => Found::by_rule(file, rule),
+            Ok(None) => return Outcome::NotMine,
+            Err(error) => return Outcome::Misconfigured(Failure::of(&error)),
+        },
+    };
+    found.and_then(|found| found.answer(want)).unwrap_or_else(|error| Outcome::Failed(Failure::of(&error)))
+}
+
+/// The rule that a host falls under, and the file it is in; `given` stands for the whole of `[hosts]`.
+fn rule(
+    target: &Target,
+    caller: &str,
+    given: Option<(&str, &HostPattern)>,
+) -> Result<Option<(config::File, HostRule)>> {
+    if given.is_some_and(|(_, pattern)| !pattern.matches(target)) {
+        return Ok(None);
     }
+    let file = config::load()?;
+    if let Some((profile, pattern)) = given {
+        return Ok(Some((file, HostRule::given(profile, pattern.clone()))));
+    }
+    check_callers(&file.hosts, &host_callers())?;
+    let rule = find(&file.hosts, target, caller).cloned();
+    Ok(rule.map(|rule| (file, rule)))
 }
 
 /// The profile that answers, and what the configuration says besides.
@@ -34,28 +60,25 @@ struct Found {
 }
 
 impl Found {
-    /// `None` for a host that no profile is mapped to.
-    fn of(whose: &Whose<'_>) -> Result<Option<Self>> {
-        Ok(match *whose {
-            Whose::Selected(arguments) => {
-                let profile = Profile::select(&arguments.selection()?)?;
-                Some(Self { profile, rule: None, az: Az::default() })
-            }
-            Whose::Cluster(arguments, cluster) => {
-                let profile = Profile::select(&arguments.selection()?)?;
-                check_cluster(&profile, arguments, cluster)?;
-                Some(Self { profile, rule: None, az: Az::default() })
-            }
-            Whose::Az(arguments) => {
-                let (profile, az) = Profile::for_az(&arguments.selection()?)?;
-                Some(Self { profile, rule: None, az })
-            }
-            Whose::Host { target, caller, given } => {
-                let given = given.map(|(name, pattern)| (name, pattern.clone()));
-                let found = Profile::for_host(target, caller, &host_callers(), given)?;
-                found.map(|(profile, rule)| Self { profile, rule: Some(rule), az: Az::default() })
-            }
-        })
+    fn selected(arguments: &Arguments) -> Result<Self> {
+        let profile = Profile::select(&arguments.selection()?)?;
+        Ok(Self { profile, rule: None, az: Az::default() })
+    }
+
+    fn for_cluster(arguments: &Arguments, cluster: Option<&Target>) -> Result<Self> {
+        let found = Self::selected(arguments)?;
+        check_cluster(&found.profile, arguments, cluster)?;
+        Ok(found)
+    }
+
+    fn for_az(arguments: &Arguments) -> Result<Self> {
+        let (profile, az) = Profile::for_az(&arguments.selection()?)?;
+        Ok(Self { profile, rule: None, az })
+    }
+
+    fn by_rule(file: config::File, rule: HostRule) -> Result<Self> {
+        let profile = Profile::named(file, &rule.profile)?;
+        Ok(Self { profile, rule: Some(rule), az: Az::default() })
     }
 
     fn answer(self, want: Want<'_>) -> Result<Outcome> {

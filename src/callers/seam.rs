@@ -184,7 +184,7 @@ pub enum Outcome {
     Done,
     /// The host is mapped to no profile: another helper may answer.
     NotMine,
-    /// Command line or configuration are wrong, so that it is not known which profile is to answer.
+    /// The configuration cannot be read, so that it is not known whether the host is mapped.
     Misconfigured(Failure),
     /// The profile is to answer and cannot. Where a sign-in is missing, [`Failure::sign_in`] is the command for it.
     Failed(Failure),

@@ -43,6 +43,11 @@ pub struct HostCallers {
 }
 
 impl HostRule {
+    /// A rule that stands on a command line: this profile for these requests.
+    pub fn given(profile: &str, pattern: HostPattern) -> Self {
+        Self { pattern, callers: None, profile: profile.to_owned(), auth: None, username: None }
+    }
+
     /// Whether it is for this caller's requests.
     pub fn is_for(&self, caller: &str) -> bool {
         self.callers.as_ref().map_or(caller == GIT, |callers| callers.names.iter().any(|name| name == caller))
@@ -254,8 +259,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn rule(pattern: &str, profile: &str) -> HostRule {
-        let pattern = HostPattern::parse(pattern).unwrap();
-        HostRule { pattern, callers: None, profile: profile.to_owned(), auth: None, username: None }
+        HostRule::given(profile, HostPattern::parse(pattern).unwrap())
     }
 
     /// A rule for some callers alone.

@@ -129,29 +129,11 @@ impl Profile {
         Ok((Self::resolve(Some(name), settings, selection.flags.clone())?, file.az))
     }
 
-    /// The profile whose token a host gets by way of a caller, and the rule that says so; `None` for a host that gets none.
-    /// Neither the environment nor a default ever chooses. `given` is a profile and a pattern from the command line, which
-    /// then stand for the whole of `[hosts]`; `known` are the callers that a rule can be for.
-    pub fn for_host(
-        target: &Target,
-        caller: &str,
-        known: &[&str],
-        given: Option<(&str, HostPattern)>,
-    ) -> Result<Option<(Self, HostRule)>> {
-        if given.as_ref().is_some_and(|(_, pattern)| !pattern.matches(target)) {
-            return Ok(None);
-        }
-        let mut file = file::load()?;
-        let rule = if let Some((name, pattern)) = given {
-            let profile = file.named(name)?.to_owned();
-            HostRule { pattern, callers: None, profile, auth: None, username: None }
-        } else {
-            hosts::check_callers(&file.hosts, known)?;
-            let Some(rule) = hosts::find(&file.hosts, target, caller) else { return Ok(None) };
-            rule.clone()
-        };
-        let settings = file.take(&rule.profile)?;
-        Ok(Some((Self::resolve(Some(rule.profile.clone()), settings, Settings::default())?, rule)))
+    /// The profile of this name in the file, which neither the environment nor a default chooses.
+    pub fn named(mut file: File, name: &str) -> Result<Self, Failure> {
+        file.named(name)?;
+        let settings = file.take(name)?;
+        Self::proposed(name, settings)
     }
 
     /// Every profile of the file, by name, or what is wrong with it.

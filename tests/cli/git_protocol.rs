@@ -309,6 +309,29 @@ fn without_a_session_git_is_told_to_stop_and_the_person_what_to_do() {
     assert_eq!(scene.idp.count("device"), 0);
 }
 
+/// Else git would ask the next helper, and then the person, for what is ours.
+#[test]
+fn a_host_that_is_mapped_to_a_profile_with_a_mistake_is_still_ours() {
+    let keyfob = Keyfob::new(PROGRAM).config(
+        "[profile.lab]\nissuer = 'nonsense'\nclient-id = 'c'\n[profile.gh]\nprovider = 'github'\n\
+         [hosts]\n'https://a.example' = 'lab'\n'https://b.example' = 'gh'\n",
+    );
+    let ask = |words: &[&str], host: &str| {
+        keyfob.run_with_input([&["git", "get"], words].concat(), format!("protocol=https\nhost={host}\n"))
+    };
+    let given = ["--profile", "nobody", "--host", "https://c.example"];
+    for (words, host) in [(&[][..], "a.example"), (&[], "b.example"), (&given, "c.example")] {
+        let output = ask(words, host);
+        assert_eq!((output.stdout.as_str(), output.code), ("quit=1\n", Some(2)), "{output:?}");
+        assert!(output.stderr.starts_with("error: "), "{output:?}");
+    }
+    assert_says(&ask(&[], "c.example"), "", b"c.example");
+    // Whose host it is cannot be known.
+    keyfob.write_config("[hosts]\n'https://a.example' = 3\n");
+    let output = ask(&[], "a.example");
+    assert_eq!((output.stdout.as_str(), output.code), ("", Some(2)), "{output:?}");
+}
+
 #[test]
 fn a_refused_token_is_replaced_once_and_for_everybody() {
     let scene = scene();
