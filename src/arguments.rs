@@ -236,6 +236,35 @@ mod tests {
         assert_eq!(read.beside_profile(), Some("issuer"));
         let alone = Arguments::read(&kubernetes.grammar, &words(&["-p", "x"])).unwrap();
         assert_eq!(alone.beside_profile(), None);
+        let own = Arguments::read(&kubernetes.grammar, &words(&["--exec-info=-"])).unwrap();
+        assert!(own.selection().unwrap().flags.is_empty(), "only a profile's keys are settings");
+    }
+
+    #[test]
+    fn help_shows_the_flags_of_a_caller_and_the_common_ones_of_a_profile() {
+        let mut command = define(&CALLERS[0].grammar, Command::new("keyfob").disable_help_flag(true));
+        let (short, long) = (command.render_help().to_string(), command.render_long_help().to_string());
+        for (flag, is_short) in [("--exec-info", true), ("--issuer", true), ("--scope", true), ("--tenant", false)] {
+            assert_eq!((short.contains(flag), long.contains(flag)), (is_short, true), "{flag}");
+        }
+        let heading = "Profile keys (over those in config.toml):";
+        let (own, profile) = long.split_once(heading).unwrap();
+        assert!(own.contains("--exec-info") && profile.contains("--tenant"), "{long}");
+    }
+
+    #[test]
+    fn the_keys_of_a_profile_are_flags_of_a_command() {
+        let read = |given: &[&str]| {
+            let command = ProfileFlags::augment_args(Command::new("keyfob").no_binary_name(true));
+            ProfileFlags::from_arg_matches(&command.try_get_matches_from(given).unwrap())
+        };
+        let flags = read(&["--issuer", "https://a.example", "--scope=a", "--scope=b"]).unwrap().0;
+        assert_eq!(
+            (flags.items("issuer"), flags.items("scopes")),
+            (&["https://a.example".to_owned()][..], &["a".to_owned(), "b".to_owned()][..])
+        );
+        let error = read(&["--issuer", "nonsense"]).unwrap_err().to_string();
+        assert!(error.contains("--issuer: `issuer` is not an absolute web address"), "{error}");
     }
 
     #[test]

@@ -156,6 +156,9 @@ mod tests {
     fn the_command_that_signs_in_is_told_from_other_hints() {
         let missing = Failure::new(Exit::SignInNeeded, "nobody is signed in");
         assert_eq!(missing.sign_in(), None);
+        let hints = [Hint::Command("keyfob login".to_owned()), Hint::from("sign in")];
+        assert_eq!(hints.each_ref().map(Hint::command), [Some("keyfob login"), None]);
+        assert_eq!(hints.each_ref().map(Hint::text), ["keyfob login", "sign in"]);
         assert_eq!(missing.run("keyfob login").sign_in(), Some("keyfob login"));
         assert_eq!(Failure::usage("no profile").hint("make one").sign_in(), None);
     }
