@@ -237,6 +237,7 @@ mod tests {
     use super::*;
     use crate::callers::seam::tests::{Given, credential, run};
     use crate::callers::{Credential, Kind, Whose};
+    use std::time::Duration;
 
     const CLOUD: &str = "https://login.microsoftonline.us";
 
@@ -275,6 +276,7 @@ mod tests {
                 assert!(matches!(want.whose, Whose::Az(_)));
                 assert_eq!((want.what, want.kind, want.min_life), (What::Token, Kind::Access, Some(600)));
                 assert_eq!(want.no_prompt, Some("the caller of az and azd cannot show one"));
+                assert_eq!(want.timeout, Some(Duration::from_secs(8)));
                 assert_eq!((want.scopes, want.tenant), (scopes.iter().map(ToString::to_string).collect(), tenant));
                 Outcome::Credential(credential("t"))
             };
