@@ -23,3 +23,4 @@ mod readme;
 mod screens;
 mod setup;
 mod setup_undo;
+mod trust;
