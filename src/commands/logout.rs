@@ -71,7 +71,9 @@ fn sign_out(file: &SessionFile<'_>, profile: Result<&Profile, &str>, title: &str
     if let Some(notice) = notice {
         warn(&notice);
     }
-    let signed_in = session.is_signed_in(Timestamp::now());
+    let now = Timestamp::now();
+    let signed_in = session.is_signed_in(now);
+    let under_way = session.pending.as_ref().is_some_and(|pending| pending.lives(now));
     let problem = if signed_in { revoke(&session, profile).err() } else { None };
     let account = session.account.as_ref().map(|a| format!(" ({})", a.name)).unwrap_or_default();
     if !locked.delete()? {
@@ -83,6 +85,8 @@ fn sign_out(file: &SessionFile<'_>, profile: Result<&Profile, &str>, title: &str
     }
     super::print(&if signed_in {
         format!("Signed out of {title}{account}.\n")
+    } else if under_way {
+        format!("Not signed in to {title}; the sign-in that was under way is ended.\n")
     } else {
         format!("Not signed in to {title}.\n")
     })
