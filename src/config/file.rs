@@ -55,7 +55,7 @@ pub fn load() -> Result<File> {
     match contents(&path)? {
         Some(text) => parse(&path, &text).map_err(|e| Failure::usage(e).into()),
         None if std::env::var_os("KEYFOB_CONFIG").is_none() => Ok(File::default()),
-        None => Err(unreadable(&path, &std::io::ErrorKind::NotFound.into())),
+        None => Err(unreadable(&path, &rustix::io::Errno::NOENT.into())),
     }
 }
 
