@@ -22,4 +22,5 @@ mod prompt;
 mod readme;
 mod screens;
 mod setup;
+mod setup_kubernetes;
 mod setup_undo;
