@@ -39,7 +39,7 @@ fn gap(scene: &Scene) -> [Duration; 2] {
         if event.events().contains(ReadFlags::MOVED_TO) {
             break now;
         }
-        // Twice: the first time only room is tried.
+        // What is left of the room that was reserved for it is given back right after.
         written = Some(now);
     };
     token(&caller.finish());

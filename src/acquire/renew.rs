@@ -13,7 +13,7 @@ use crate::process::Uninterrupted;
 use crate::prompt::{SAY_AFTER, Screen};
 use crate::providers::TokenKind;
 use crate::session::{BackOff, Failed, Grant, Refusal, Session, TokenKey, Unconfirmed};
-use crate::store::{Locked, SessionFile};
+use crate::store::{Locked, Saved, SessionFile};
 use anyhow::Result;
 use std::thread::sleep;
 use std::time::Duration;
@@ -53,7 +53,7 @@ impl Attempt<'_> {
     fn renew_under_lock(&self, file: &SessionFile<'_>) -> Result<Renewed> {
         let mut worker = None;
         loop {
-            let locked = match self.lock(file, worker.as_mut())? {
+            let mut locked = match self.lock(file, worker.as_mut())? {
                 Locking::Locked(locked) => locked,
                 Locking::Answer(credential) => return Ok(Renewed::Answer(credential)),
             };
@@ -66,14 +66,14 @@ impl Attempt<'_> {
                 Decision::Renew { .. } | Decision::Due(_) if worker.is_none() => {
                     worker = Worker::start(self, &locked);
                     match &mut worker {
-                        None => return self.ask_for_tokens(&locked, session),
+                        None => return self.ask_for_tokens(locked, session),
                         Some(worker) if ends_with_us() => worker.wait(self.time_left().min(HOLD)),
                         Some(_) => {}
                     }
                 }
                 // The worker has ended without a word.
-                Decision::Renew { .. } | Decision::Due(_) => return self.ask_for_tokens(&locked, session),
-                Decision::Confirm { .. } => return self.confirm(&locked, session),
+                Decision::Renew { .. } | Decision::Due(_) => return self.ask_for_tokens(locked, session),
+                Decision::Confirm { .. } => return self.confirm(locked, session),
                 _ => return self.outcome(&session),
             }
         }
@@ -120,13 +120,16 @@ impl Attempt<'_> {
             let waited = boottime().saturating_sub(began);
             match session.and_then(|session| self.living(&session)) {
                 Some(old) if waited > EARLY_LIMIT => return Ok(Locking::Answer(old)),
+                // Whichever process asks: no holder of the lock is late yet.
+                None if waited > limit && limit < LOCK_LIMIT => return Err(self.too_slow(file, waited).into()),
                 None if waited > limit => return Err(file.lock_is_held(waited).into()),
                 _ => {}
             }
             if waited > SAY_AFTER {
                 let screen: &mut Option<Screen> = screen.get_or_insert_with(|| self.screen());
                 if let Some(screen) = screen {
-                    screen.status("waiting for another process to renew the token");
+                    let another = || "waiting for another process to renew the token".to_owned();
+                    screen.status(&if worker.is_some() { self.asking() } else { another() });
                 }
             }
             match &mut worker {
@@ -137,23 +140,35 @@ impl Attempt<'_> {
         }
     }
 
+    /// The failure of a caller that can wait no longer for a renewal, which goes on.
+    fn too_slow(&self, file: &SessionFile<'_>, waited: Duration) -> Failure {
+        let failure = http::unreachable(&self.want.profile.session.authority, "it did not answer in time");
+        Failure { hint: file.lock_is_held(waited).hint, ..failure }
+    }
+
     /// Asks the provider for new tokens, and writes down what came of it. Whatever this process is told meanwhile waits.
-    pub(super) fn ask_for_tokens(&self, locked: &Locked<'_>, mut session: Session) -> Result<Renewed> {
+    pub(super) fn ask_for_tokens(&self, mut locked: Locked<'_>, mut session: Session) -> Result<Renewed> {
         let _until_saved = Uninterrupted::begin();
         let client = match self.client(&mut session, http::LIMIT) {
             Ok(client) => client,
             Err(error) => return self.not_renewed(locked, session, &error),
         };
         // A new refresh token that cannot be saved would be lost, and the old one used up.
-        locked.try_room(&session)?;
+        let Some(room) = locked.reserve(&session)? else { return Ok(Renewed::LookAgain) };
         let ask = self.ask();
         while let Some(renewal) = self.while_asking(|| refresh(&client, &session, &ask)) {
             match renewal {
                 Renewal::Granted(grant, problem) => {
                     self.granted(&client, &mut session, grant, problem);
                     // On disk before any caller is answered, also when what came cannot be handed out.
-                    locked.save(&session)?;
-                    return self.outcome(&session);
+                    return match locked.save_in(Some(room), &session)? {
+                        Saved::Saved => self.outcome(&session),
+                        Saved::Superseded(_) => Ok(Renewed::LookAgain),
+                        Saved::SignedOut => {
+                            let _ = session.refresh_token.map(|token| client.revoke(&token, "refresh_token"));
+                            Ok(Renewed::LookAgain)
+                        }
+                    };
                 }
                 Renewal::Ended(because) => {
                     let (on_disk, _) = locked.load()?;
@@ -212,7 +227,7 @@ impl Attempt<'_> {
     }
 
     /// Checks the account of a sign-in that could not be checked when it was made.
-    fn confirm(&self, locked: &Locked<'_>, mut session: Session) -> Result<Renewed> {
+    fn confirm(&self, mut locked: Locked<'_>, mut session: Session) -> Result<Renewed> {
         let limit = if self.living(&session).is_some() { EARLY_LIMIT } else { http::LIMIT };
         let client = match self.client(&mut session, limit.min(self.time_left().max(SHORTEST))) {
             Ok(client) => client,
@@ -250,15 +265,15 @@ impl Attempt<'_> {
                 session.signed_in(grant, flow);
                 None
             }
-            Err(message) => {
-                session.refusal = Some(Refusal { at_ms: now_ms(), message, hint: None, expired: false });
+            Err((message, hint)) => {
+                session.refusal = Some(Refusal { at_ms: now_ms(), message, hint, expired: false });
                 Some(grant)
             }
         }
     }
 
     /// Writes down why the provider could not even be asked.
-    fn not_renewed(&self, locked: &Locked<'_>, mut session: Session, error: &anyhow::Error) -> Result<Renewed> {
+    fn not_renewed(&self, locked: Locked<'_>, mut session: Session, error: &anyhow::Error) -> Result<Renewed> {
         let failure = Failure::of(error);
         if failure.exit == Exit::Usage {
             // This process's own settings: no news to any other.
@@ -269,7 +284,7 @@ impl Attempt<'_> {
     }
 
     /// Saves what went wrong, and goes on from there.
-    fn written_down(&self, locked: &Locked<'_>, session: &Session) -> Result<Renewed> {
+    fn written_down(&self, mut locked: Locked<'_>, session: &Session) -> Result<Renewed> {
         let saved = locked.save(session);
         match self.outcome(session)? {
             // What is not on disk would be asked for again and again.

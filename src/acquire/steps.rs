@@ -90,8 +90,9 @@ impl Attempt<'_> {
             return self.last_outcome(file, &session);
         };
         // The process that holds the lock polls.
-        let Some(_held) = lock else { return Ok(waiting(pending)) };
+        let Some(lock) = lock else { return Ok(waiting(pending)) };
         let (client, _) = self.noted(file, Client::new(self.want.profile, session.server.as_ref(), http::LIMIT))?;
+        let Some(room) = file.reserve(&lock, &session)? else { return Ok(waiting(pending)) };
         let mut turns = Turns::resume(&pending);
         let _until_saved = Uninterrupted::begin();
         let end = match turns.turn(&client, &mut pending) {
@@ -102,7 +103,7 @@ impl Attempt<'_> {
                 return Ok(waiting(pending));
             }
         };
-        match self.finish(file, &client, end, &pending) {
+        match self.finish(file, room, &client, end, &pending) {
             Ok(()) => self.last_outcome(file, &file.session()?.unwrap_or(session)),
             Err(error) => match file.session()?.filter(|session| session.refusal.is_some()) {
                 Some(session) => self.last_outcome(file, &session),

@@ -63,7 +63,7 @@ impl Worker {
         // Not by its path: an upgrade may have put another program there.
         let program = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
         let mut child = Command::new(program)
-            .arg0("keyfob")
+            .arg0(process::name())
             .arg(COMMAND)
             .stdin(Stdio::piped())
             .stdout(locked.pass_on()?)
@@ -125,9 +125,9 @@ fn renew() -> Result<()> {
     let store = Store::open()?.context("the cache folder has gone")?;
     let file = store.session(&profile.session);
     let lock = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
-    let locked = file.locked_by(lock)?.context("stdout is not the session's lock")?;
+    let mut locked = file.locked_by(lock)?.context("stdout is not the session's lock")?;
     let (session, _) = locked.load()?;
     let attempt = Attempt { by: Some(by), ..Attempt::new(&want) };
     let attempt = Attempt { started: Started::of(&session, &attempt.needs.key), ..attempt };
-    attempt.ask_for_tokens(&locked, session).map(drop)
+    attempt.ask_for_tokens(locked, session).map(drop)
 }

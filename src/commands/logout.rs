@@ -71,20 +71,27 @@ fn sign_out(file: &SessionFile<'_>, profile: Result<&Profile, &str>, title: &str
     // A refresh that is under way is waited for, or its new token would outlive the sign-out.
     let waiting = "waiting for another process to renew the token";
     let screen = || profile.ok().and_then(|profile| Screen::find(profile.prompt));
-    let locked = while_waiting(waiting, screen, || file.lock(LOCK_LIMIT))?;
+    let mut locked = while_waiting(waiting, screen, || file.lock(LOCK_LIMIT))?;
     let (session, notice) = locked.load()?;
     if let Some(notice) = notice {
         warn(&notice);
     }
-    let signed_in = session.is_signed_in(Timestamp::now());
+    let now = Timestamp::now();
+    let signed_in = session.is_signed_in(now);
+    let under_way = session.pending.as_ref().is_some_and(|pending| pending.lives(now));
     let problem = if signed_in { revoke(&session, profile).err() } else { None };
     let account = session.account.as_ref().map(|a| format!(" ({})", a.name)).unwrap_or_default();
-    locked.delete()?;
+    if !locked.delete()? {
+        // Another process has renewed it meanwhile.
+        return sign_out(file, profile, title);
+    }
     if let Some(why) = problem {
         warn(&format!("the session of {title} is deleted here, but could not be revoked at the provider: {why}"));
     }
     super::print(&if signed_in {
         format!("Signed out of {title}{account}.\n")
+    } else if under_way {
+        format!("Not signed in to {title}; the sign-in that was under way is ended.\n")
     } else {
         format!("Not signed in to {title}.\n")
     })

@@ -290,11 +290,7 @@ impl Profile {
             let value = std::env::var_os(name).filter(|v| !v.is_empty())?;
             Some(format!("{name}={} ", shell_quoted(&value.to_string_lossy())))
         });
-        let program = std::env::args_os()
-            .next()
-            .and_then(|p| p.into_string().ok())
-            .filter(|p| p.ends_with("/keyfob"))
-            .unwrap_or_else(|| "keyfob".to_owned());
+        let program = crate::process::name();
         let name = self.name.as_deref().map(|n| format!(" {}", shell_quoted(n))).unwrap_or_default();
         let environment: String = environment.collect();
         format!("{environment}{} {verb}{name}{}", shell_quoted(&program), flags.as_flags())

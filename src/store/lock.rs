@@ -132,13 +132,11 @@ impl<'s> Lock<'s> {
 
     /// Takes over the lock `name` of `store` from the process that passed its file on; `None` if `file` is another one.
     pub(super) fn passed_on(store: &'s Store, name: &str, file: File) -> Result<Option<Self>> {
+        let local = elsewhere(store, name).map(|_| Local::open(store)).transpose()?;
         // Taking it once more changes nothing for the process that has it.
-        let Some(local) = (match try_flock(&file) {
-            Ok(Some(true)) => Some(elsewhere(store, name).map(|_| Local::open(store)).transpose()?),
-            _ => None,
-        }) else {
+        if !matches!(try_flock(&file), Ok(Some(true))) {
             return Ok(None);
-        };
+        }
         let lock = Self { store, name: name.to_owned(), local, file };
         Ok(lock.check()?.then_some(lock))
     }
@@ -171,6 +169,16 @@ impl<'s> Lock<'s> {
             Err(Errno::NOENT) => Ok(false),
             Err(e) => Err(e),
         }
+    }
+
+    /// Whether it is one that other machines do not see.
+    pub(super) fn is_local(&self) -> bool {
+        self.local.is_some()
+    }
+
+    /// The name of the temporary file that belongs to the lock's holder.
+    pub(super) fn temporary_name(&self) -> String {
+        format!("{}.new", self.name.trim_end_matches(".lock"))
     }
 
     /// Removes the lock's file, and that of the lock `other`: a process that waits for one notices, and makes a new one.

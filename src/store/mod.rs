@@ -1,41 +1,43 @@
 //! The sessions on disk: one file and two lock files each, in one folder for the user alone.
 //!
 //! Reading takes no lock: a file is replaced by rename, so a reader sees a whole old or a whole new one. Writing takes
-//! the session's lock, which makes the writer the only user of the temporary file beside it. Whoever takes the lock next
-//! finishes what a killed process had wholly written there and not yet renamed: it may hold the only refresh token that
-//! the provider still knows. Anything less is overwritten by the next write. Locks are taken in one order: sign-in,
-//! then session.
+//! the session's lock, which makes the writer the only user of the temporary file beside it. The next process that takes
+//! the lock puts in place what a killed process had wholly written there: it may hold the only refresh token that the
+//! provider still knows. Anything less is overwritten by the next write. Locks are taken in one order: sign-in, then
+//! session.
 //!
 //! Nothing here follows a symbolic link below the folder, and nothing is read that another user owns or could read.
 
 mod folder;
 mod handed_out;
 mod lock;
+mod locked;
+mod room;
 
 pub use handed_out::HandedOut;
 pub use lock::Lock;
+pub use locked::{Locked, Saved};
+pub use room::Room;
 
 use crate::access::ours_alone;
-use crate::clock::{Timestamp, boottime};
+use crate::clock::boottime;
 use crate::config::SessionKey;
 use crate::failure::{Exit, Failure};
-use crate::log::debug;
 use crate::secret::Buffer;
 use crate::session::{Session, VERSION};
 use anyhow::{Context, Result};
-use rustix::fs::{AtFlags, Mode, OFlags, fstat, fsync, openat, renameat, statat, unlinkat};
+use room::again;
+use rustix::fs::{Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use siphasher::sip128::Hasher128;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Largest session file read, in bytes: several answers of the largest size.
-const LARGEST: u64 = 16 << 20;
-/// Room that a session's successor may need besides its own size, in bytes.
-const SLACK: usize = 64 << 10;
+const LARGEST: usize = 16 << 20;
 
 /// What the folder is called in messages.
 const WHAT: &str = "cache folder";
@@ -152,13 +154,13 @@ impl Store {
         };
         let stat = fstat(&file)?;
         ours_alone(&stat, &path, folder::ELSEWHERE)?;
-        let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
+        let size = usize::try_from(stat.st_size).unwrap_or(usize::MAX);
         if size > LARGEST {
             return Ok(Found::Damaged("it is larger than 16 MiB".into()));
         }
-        let mut bytes = Buffer::from(Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1));
+        let mut bytes = Buffer::from(Vec::with_capacity(size + 1));
         File::from(file)
-            .take(LARGEST)
+            .take(LARGEST as u64)
             .read_to_end(&mut bytes)
             .with_context(|| format!("could not read {}", path.display()))?;
         let found = parse(&bytes, key);
@@ -237,27 +239,48 @@ impl SessionFile<'_> {
     /// Takes the lock that every write needs, if nobody holds it.
     pub fn try_lock(&self) -> Result<Option<Locked<'_>>> {
         let lock = Lock::attempt(self.store, &self.lock_name())?;
-        Ok(lock.map(|lock| Locked { file: self, lock }))
+        Ok(lock.map(|lock| Locked::new(self, lock)))
     }
 
     /// Takes over the lock that every write needs from the process that passed its file on; `None` if `file` is not it.
     pub fn locked_by(&self, file: File) -> Result<Option<Locked<'_>>> {
         let lock = Lock::passed_on(self.store, &self.lock_name(), file)?;
-        Ok(lock.map(|lock| Locked { file: self, lock }))
+        Ok(lock.map(|lock| Locked::new(self, lock)))
     }
 
     /// Takes the lock that every write needs, waiting for it no longer than `limit`.
     pub fn lock(&self, limit: Duration) -> Result<Locked<'_>> {
+        self.wait_for_lock(limit).map(|lock| Locked::new(self, lock))
+    }
+
+    /// The same to save the answer that `room` was reserved for: it can be had whatever else is open.
+    pub fn lock_for<'f>(&'f self, room: &mut Room<'_>, limit: Duration) -> Result<Locked<'f>> {
+        room.release();
+        self.lock(limit)
+    }
+
+    fn wait_for_lock(&self, limit: Duration) -> Result<Lock<'_>> {
         let began = boottime();
         loop {
-            if let Some(locked) = self.try_lock()? {
-                return Ok(locked);
+            if let Some(lock) = again(|| Lock::attempt(self.store, &self.lock_name()))? {
+                return Ok(lock);
             }
             if boottime().saturating_sub(began) > limit {
                 return Err(self.lock_is_held(limit).into());
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Makes sure that what a provider answers can be saved, before it is asked: `lock`, of this session or of signing in to
+    /// it, is held, and there is a place for an answer besides `session`. `None` if another process may have taken the lock
+    /// meanwhile.
+    pub fn reserve(&self, lock: &Lock<'_>, session: &Session) -> Result<Option<Room<'_>>> {
+        if !lock.is_ours() {
+            return Ok(None);
+        }
+        let room = locked::room_for(session).and_then(|size| Room::reserved(self.store, lock.temporary_name(), size));
+        room.map(Some).with_context(|| format!("could not write {}", self.path().display()))
     }
 
     /// The failure of having waited for the lock for too long.
@@ -281,7 +304,7 @@ impl SessionFile<'_> {
 
     /// Changes the session under its lock. The lock is held for one write, never for a wait.
     pub fn update(&self, limit: Duration, change: impl FnOnce(&mut Session)) -> Result<()> {
-        let locked = self.lock(limit)?;
+        let mut locked = self.lock(limit)?;
         let (mut session, _) = locked.load()?;
         change(&mut session);
         locked.save(&session)
@@ -296,126 +319,17 @@ impl SessionFile<'_> {
         format!("{}.json", self.stem)
     }
 
+    /// Where a session is written before it is renamed.
+    fn temporary_name(&self) -> String {
+        format!("{}.new", self.stem)
+    }
+
     fn lock_name(&self) -> String {
         format!("{}.lock", self.stem)
     }
 
     fn sign_in_lock_name(&self) -> String {
         format!("{}.sign-in.lock", self.stem)
-    }
-}
-
-/// A session whose lock is held: it may be written.
-#[derive(Debug)]
-pub struct Locked<'f> {
-    file: &'f SessionFile<'f>,
-    lock: Lock<'f>,
-}
-
-impl Locked<'_> {
-    /// The lock's file, for a process that goes on holding it.
-    pub fn pass_on(&self) -> Result<File> {
-        self.lock.pass_on().context("could not pass the lock on")
-    }
-
-    /// The session as it stands, or a new one. A damaged file is moved aside with its bytes; the second value says so.
-    pub fn load(&self) -> Result<(Session, Option<String>)> {
-        self.finish().with_context(|| format!("could not write {}", self.file.path().display()))?;
-        match self.file.read()? {
-            Found::Session(session) => Ok((*session, None)),
-            Found::Nothing => Ok((Session::new(&self.file.key), None)),
-            Found::Damaged(why) => {
-                let folder = &self.file.store.folder;
-                let mut aside = format!("{}.damaged-{}", self.file.stem, Timestamp::now().0);
-                while statat(folder, &*aside, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-                    aside.push('x');
-                }
-                renameat(folder, &*self.file.name(), folder, &*aside)
-                    .with_context(|| format!("could not set the damaged {} aside", self.file.path().display()))?;
-                let kept = self.file.store.path.join(aside);
-                let notice = format!("the session file was damaged ({why}) and is kept as {}", kept.display());
-                Ok((Session::new(&self.file.key), Some(notice)))
-            }
-        }
-    }
-
-    /// Where a session is written before it is renamed.
-    fn temporary_name(&self) -> String {
-        format!("{}.new", self.file.stem)
-    }
-
-    /// Renames the temporary file of a process that died, or failed, before it could, if it had written all of it.
-    /// Where that fails again nothing goes on, since the next write would destroy it.
-    fn finish(&self) -> Result<()> {
-        let (SessionFile { store, key, .. }, name) = (self.file, self.temporary_name());
-        // What cannot be read is nothing that was written here, and is dealt with by the next write.
-        let Ok(Found::Session(_)) = store.read(&name, Some(key)) else { return Ok(()) };
-        debug(|| format!("finishing {}", self.file.path().display()));
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        fsync(openat(&store.folder, &*name, flags, Mode::empty())?)?;
-        Ok(self.rename(&name)?)
-    }
-
-    /// Replaces the file by `session`: a temporary file, flushed to the disk, renamed, the folder flushed. When this
-    /// returns, the session survives whatever happens next.
-    pub fn save(&self, session: &Session) -> Result<()> {
-        self.write(session).with_context(|| format!("could not write {}", self.file.path().display()))
-    }
-
-    /// Makes sure that the session's successor will find room, before the provider is asked for something that exists
-    /// only once.
-    pub fn try_room(&self, session: &Session) -> Result<()> {
-        let size = serde_json::to_vec(session).map(Buffer::from)?.len() + SLACK;
-        let tried = self.temporary(&vec![b' '; size]);
-        let removed = unlinkat(&self.file.store.folder, &*self.temporary_name(), AtFlags::empty());
-        tried.and_then(|()| Ok(removed?)).with_context(|| format!("could not write {}", self.file.path().display()))
-    }
-
-    fn write(&self, session: &Session) -> Result<()> {
-        self.temporary(&Buffer::from(serde_json::to_vec(session)?))?;
-        Ok(self.rename(&self.temporary_name())?)
-    }
-
-    /// Puts a temporary file in the place of the session's file.
-    fn rename(&self, temporary: &str) -> Result<(), Errno> {
-        let folder = &self.file.store.folder;
-        renameat(folder, temporary, folder, &*self.file.name())?;
-        // Some file systems cannot flush a folder; the file itself is safe there as well as it can be.
-        match fsync(folder) {
-            Ok(()) | Err(Errno::INVAL | Errno::ROFS) => Ok(()),
-            Err(e) => Err(e),
-        }
-    }
-
-    /// Writes the temporary file and flushes it. What was written and cannot be flushed stays, for the next who tries.
-    fn temporary(&self, bytes: &[u8]) -> Result<()> {
-        let folder = &self.file.store.folder;
-        let name = self.temporary_name();
-        // A file left by a killed process may be there; with O_EXCL after unlink it is surely ours and surely 0600.
-        match unlinkat(folder, &*name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(e) => return Err(e.into()),
-        }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = File::from(openat(folder, &*name, flags, Mode::RUSR | Mode::WUSR)?);
-        if let Err(e) = file.write_all(bytes) {
-            let _ = unlinkat(folder, &*name, AtFlags::empty());
-            return Err(e.into());
-        }
-        Ok(file.sync_all()?)
-    }
-
-    /// Removes the session and its locks.
-    pub fn delete(self) -> Result<()> {
-        let folder = &self.file.store.folder;
-        for ending in ["new", "json"] {
-            match unlinkat(folder, format!("{}.{ending}", self.file.stem), AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(e) => return Err(e).with_context(|| format!("could not delete {}", self.file.path().display())),
-            }
-        }
-        self.lock.remove(&self.file.sign_in_lock_name());
-        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ pub mod errors;
 pub mod git;
 pub mod kube;
 pub mod screen;
+pub mod strace;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -256,6 +257,12 @@ impl Drop for Caller {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The process that renews the session for another one, if one does.
+pub fn worker_of(pid: u32) -> Option<rustix::process::Pid> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    rustix::process::Pid::from_raw(children.split_whitespace().next()?.parse().unwrap())
 }
 
 fn contents(mut file: &File) -> String {

@@ -4,12 +4,12 @@
 
 use std::fs;
 
-use crate::common::{self, Caller, LAB, SOON, Scene, now, token, wait_for_sleepers, wait_until};
+use crate::common::{self, Caller, LAB, SOON, Scene, now, token, wait_for_sleepers, wait_until, worker_of};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keyfob_test_support::provider::{AccessToken, Auto, Client, Endpoint, Options, Reply};
 use keyfob_test_support::{Output, Terminal};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
 fn pids(callers: &[Caller]) -> Vec<u32> {
@@ -460,7 +460,7 @@ fn a_waiter_refreshes_when_the_one_that_was_at_it_is_killed() {
     scene.idp.wait_for("token:refresh_token", 1, SOON);
     let waiter = scene.start(["token"]);
     wait_for_sleepers(&[waiter.pid()], 0);
-    kill_worker_of(first.pid());
+    kill_process(worker_of(first.pid()).unwrap(), Signal::KILL).unwrap();
     first.kill();
     scene.idp.wait_for("token:refresh_token", 2, SOON);
     drop(hold);
@@ -468,13 +468,6 @@ fn a_waiter_refreshes_when_the_one_that_was_at_it_is_killed() {
     token(&output);
     assert_eq!((output.stderr.as_str(), scene.idp.count("token:refresh_token")), ("", 2));
     scene.assert_proper();
-}
-
-/// Kills the process that renews for another.
-fn kill_worker_of(pid: u32) {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    let worker = children.split_whitespace().next().unwrap().parse().unwrap();
-    kill_process(Pid::from_raw(worker).unwrap(), Signal::KILL).unwrap();
 }
 
 /// One sign-in serves all profiles that differ in scopes alone, but each gets a token of its own, no matter which process

@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod account;
 mod answers;
 mod backoff;
 mod cached_path;
@@ -18,7 +19,9 @@ mod handed_out;
 mod hostile;
 mod identity;
 mod login_steps;
+mod lost_lock;
 mod no_locks;
 mod secrets;
 mod survival;
+mod waiting;
 mod worker;

@@ -9,12 +9,12 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::common::{Caller, Scene, refresh_token, token};
+use crate::common::{Caller, Scene, refresh_token, strace, token};
 use fs2::FileExt;
 use keyfob_test_support::provider::{Auto, Options};
 use keyfob_test_support::{Output, skip};
@@ -25,7 +25,7 @@ const WORKERS: usize = 12;
 
 /// System calls before which something differs from after them, as far as anybody else can tell. A question mark stands
 /// before those that not every machine has.
-const CALLS: &str = "?open,openat,?mkdir,mkdirat,flock,write,fsync,?rename,renameat,?unlink,unlinkat,connect,sendto,recvfrom,exit_group";
+const CALLS: &str = "?open,openat,?mkdir,mkdirat,flock,write,pwrite64,fallocate,fsync,?rename,renameat,?unlink,unlinkat,connect,sendto,recvfrom,exit_group";
 
 /// When a run is killed.
 #[derive(Clone, Debug)]
@@ -51,7 +51,8 @@ impl Moment {
             }
             Self::Call(name, number) => {
                 let inject = format!("inject={name}:signal=KILL:when={number}");
-                let mut strace = strace(command, &["-o", "/dev/null", "-e", &format!("trace={name}"), "-e", &inject]);
+                let mut strace =
+                    strace::watch(command, &["-o", "/dev/null", "-e", &format!("trace={name}"), "-e", &inject]);
                 let output = Caller::start(&mut strace).finish();
                 // strace ends as what it watched did.
                 assert!(matches!(output.code, None | Some(0)), "{output:?}");
@@ -61,20 +62,11 @@ impl Moment {
     }
 }
 
-/// The same command, watched.
-fn strace(command: &Command, options: &[&str]) -> Command {
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq"]).args(options).arg(command.get_program()).args(command.get_args());
-    strace.env_clear().stdin(Stdio::null());
-    strace.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    strace
-}
-
 /// The moments before each of the system calls that `command` makes, which runs once for that.
 fn calls(scene: &Scene, command: &Command) -> Vec<Moment> {
     let log = scene.keyfob.home().join("strace.log");
     let options = ["-o", log.to_str().unwrap(), "-e", &format!("trace={CALLS}")];
-    let output = Caller::start(&mut strace(command, &options)).finish();
+    let output = Caller::start(&mut strace::watch(command, &options)).finish();
     assert_eq!(output.code, Some(0), "{output:?}");
     // `1234  openat(…`; a call that another thread's interrupted has a second line, without its name in this place.
     let mut seen = BTreeMap::<(String, String), usize>::new();
@@ -95,10 +87,6 @@ fn calls(scene: &Scene, command: &Command) -> Vec<Moment> {
     most.into_iter().flat_map(|(name, n)| (1..=n + 1).map(move |i| Moment::Call(name.clone(), i))).collect()
 }
 
-fn has_strace() -> bool {
-    Command::new("strace").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
-}
-
 /// What the folder holds besides the session's file and its locks: nothing, or one temporary file. Nothing is damaged
 /// and nobody holds a lock.
 #[track_caller]
@@ -110,7 +98,7 @@ fn check_folder(scene: &Scene, when: &Moment) {
         return;
     };
     let stem = stem.trim_end_matches(".sign-in");
-    let expected = ["json", "lock", "new", "sign-in.lock"].map(|ending| format!("{stem}.{ending}"));
+    let expected = ["json", "lock", "new", "sign-in.lock", "sign-in.new"].map(|ending| format!("{stem}.{ending}"));
     assert!(names.iter().all(|name| expected.contains(name)), "{when:?}: {names:?}");
     for name in &names {
         let path = scene.keyfob.cache_dir().join(name);
@@ -216,7 +204,7 @@ fn a_refresh_killed_at_any_time_costs_nothing() {
 
 #[test]
 fn a_refresh_killed_before_any_system_call_costs_nothing() {
-    if !has_strace() {
+    if !strace::is_here() {
         skip!("strace is not here");
     }
     let scenes = scenes(&options(false));
@@ -272,7 +260,7 @@ fn a_rotating_refresh_whose_caller_is_killed_at_any_time_is_never_lost() {
 
 #[test]
 fn a_rotating_refresh_killed_before_any_system_call_is_lost_only_before_its_answer_is_written() {
-    if !has_strace() {
+    if !strace::is_here() {
         skip!("strace is not here");
     }
     let scenes = scenes(&options(true));
@@ -327,7 +315,7 @@ fn a_sign_in_killed_at_any_time_goes_on_with_the_next_call() {
 
 #[test]
 fn a_sign_in_killed_before_any_system_call_goes_on_with_the_next_call() {
-    if !has_strace() {
+    if !strace::is_here() {
         skip!("strace is not here");
     }
     let scene = Scene::new(options(false));
@@ -339,7 +327,7 @@ fn a_sign_in_killed_before_any_system_call_goes_on_with_the_next_call() {
 
 #[test]
 fn a_logout_killed_before_any_system_call_can_be_finished() {
-    if !has_strace() {
+    if !strace::is_here() {
         skip!("strace is not here");
     }
     let scene = Scene::signed_in(options(false));

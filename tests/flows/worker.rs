@@ -1,7 +1,7 @@
 //! A renewal runs in a process of its own: nothing that happens to the caller loses the provider's answer, and a caller
 //! whose token is good enough does not wait for it.
 
-use crate::common::{Caller, SOON, Scene, now, token, wait_until};
+use crate::common::{Caller, SOON, Scene, now, token, wait_until, worker_of};
 use keyfob_test_support::provider::{Endpoint, Options, Reply};
 use keyfob_test_support::skip;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -10,11 +10,6 @@ use std::fs;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::Command;
-
-fn worker_of(pid: u32) -> Pid {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    Pid::from_raw(children.split_whitespace().next().unwrap().parse().unwrap()).unwrap()
-}
 
 fn rotating() -> Scene {
     Scene::signed_in(Options { rotation: true, ..Options::default() })
@@ -41,7 +36,7 @@ fn a_caller_that_is_interrupted_or_killed_ends_at_once_and_the_answer_is_kept() 
         let hold = scene.idp.hold(Endpoint::Token);
         let caller = scene.start(["token"]);
         scene.idp.wait_for("token:refresh_token", 1, SOON);
-        let worker = worker_of(caller.pid());
+        let worker = worker_of(caller.pid()).unwrap();
         kill_process(Pid::from_raw(i32::try_from(caller.pid()).unwrap()).unwrap(), signal).unwrap();
         assert_eq!(caller.finish().code, None, "{signal:?} ends it");
         assert!(test_kill_process(worker).is_ok(), "the worker goes on");
@@ -59,7 +54,7 @@ fn what_ends_the_callers_process_group_or_is_sent_to_the_worker_ends_no_renewal(
         let hold = scene.idp.hold(Endpoint::Token);
         let caller = scene.start(["token"]);
         scene.idp.wait_for("token:refresh_token", 1, SOON);
-        let worker = worker_of(caller.pid());
+        let worker = worker_of(caller.pid()).unwrap();
         assert_eq!(rustix::process::getsid(Some(worker)).unwrap(), worker, "it has a session of its own");
         kill_process(worker, signal).unwrap();
         drop(hold);
@@ -97,7 +92,7 @@ fn processes() -> impl Iterator<Item = String> {
     let all = fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
     all.filter_map(|process| {
         let command = fs::read(process.join("cmdline")).ok()?;
-        command.starts_with(b"keyfob\0--renew-session").then(|| fs::read(process.join("environ")).ok()).flatten()
+        command.ends_with(b"\0--renew-session\0").then(|| fs::read(process.join("environ")).ok()).flatten()
     })
     .map(|environment| String::from_utf8_lossy(&environment).into_owned())
 }
@@ -182,7 +177,7 @@ fn a_worker_that_is_killed_before_its_request_is_replaced_by_its_caller() {
     let hold = scene.idp.hold(Endpoint::Token);
     let caller = scene.start(["token"]);
     scene.idp.wait_for("token:refresh_token", 1, SOON);
-    kill_process(worker_of(caller.pid()), Signal::KILL).unwrap();
+    kill_process(worker_of(caller.pid()).unwrap(), Signal::KILL).unwrap();
     scene.idp.wait_for("token:refresh_token", 2, SOON);
     drop(hold);
     assert!(scene.idp.accepts(&token(&caller.finish())));

@@ -164,8 +164,11 @@ fn session(findings: &mut Findings, profile: &Profile, session: Option<Session>)
     let subject = subject(profile);
     let login = || profile.command("login");
     let now = Timestamp::now();
+    let ended = session.as_ref().and_then(|session| session.ended_because.clone());
     let Some(session) = session.filter(|session| session.is_signed_in(now)) else {
-        return findings.warn(&subject, "nobody is signed in", Hint::Command(login()));
+        let message =
+            ended.map_or_else(|| "nobody is signed in".to_owned(), |why| format!("nobody is signed in: {why}"));
+        return findings.warn(&subject, message, Hint::Command(login()));
     };
     let who = session.account.map(|account| format!(" as {}", account.name)).unwrap_or_default();
     findings.ok(&subject, format!("signed in{who}"));

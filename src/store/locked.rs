@@ -1,0 +1,200 @@
+//! A session whose lock is held, and how it is written.
+
+use super::lock::Lock;
+use super::room::{Room, again};
+use super::{Found, LARGEST, SessionFile};
+use crate::clock::Timestamp;
+use crate::log::debug;
+use crate::secret::{Buffer, Secret};
+use crate::session::Session;
+use anyhow::{Context, Result};
+use rustix::fs::{AtFlags, Mode, OFlags, fsync, openat, renameat, statat, unlinkat};
+use rustix::io::Errno;
+use std::fs::File;
+use std::time::Duration;
+
+/// Largest answer of a provider, as it may stand in a session, in bytes: the wire takes 1 MiB, and lists of short words grow.
+const ANSWER: usize = 2 << 20;
+/// How long a lock that was lost is waited for: nobody holds it for longer.
+const LOST: Duration = Duration::from_secs(100);
+
+/// Whether an answer was saved.
+#[derive(Debug)]
+#[must_use]
+pub enum Saved {
+    /// It is on disk.
+    Saved,
+    /// It is not: the session holds another grant, which another process saved after this one had read the session.
+    Superseded(Box<Session>),
+    /// It is not: the session was deleted after this process had read it.
+    SignedOut,
+}
+
+/// A session whose lock is held: it may be written.
+#[derive(Debug)]
+pub struct Locked<'f> {
+    file: &'f SessionFile<'f>,
+    lock: Lock<'f>,
+    known: Known,
+}
+
+/// What the file held when this process read or wrote it last.
+#[derive(Debug, Default)]
+struct Known {
+    session: bool,
+    refresh_token: Option<Secret>,
+}
+
+impl Known {
+    fn of(session: &Session) -> Self {
+        Self { session: true, refresh_token: session.refresh_token.clone() }
+    }
+}
+
+impl<'f> Locked<'f> {
+    pub(super) fn new(file: &'f SessionFile<'f>, lock: Lock<'f>) -> Self {
+        Self { file, lock, known: Known::default() }
+    }
+
+    /// The lock's file, for a process that goes on holding it.
+    pub fn pass_on(&self) -> Result<File> {
+        self.lock.pass_on().context("could not pass the lock on")
+    }
+
+    /// The session as it stands, or a new one. A damaged file is moved aside with its bytes; the second value says so.
+    pub fn load(&mut self) -> Result<(Session, Option<String>)> {
+        again(|| self.finish()).with_context(|| self.could_not("write"))?;
+        let found = again(|| self.file.read())?;
+        self.known = if let Found::Session(session) = &found { Known::of(session) } else { Known::default() };
+        match found {
+            Found::Session(session) => Ok((*session, None)),
+            Found::Nothing => Ok((Session::new(&self.file.key), None)),
+            Found::Damaged(why) => Ok((Session::new(&self.file.key), Some(self.set_aside(&why)?))),
+        }
+    }
+
+    /// Keeps a damaged file under another name; says so.
+    fn set_aside(&self, why: &str) -> Result<String> {
+        let folder = &self.file.store.folder;
+        let mut aside = format!("{}.damaged-{}", self.file.stem, Timestamp::now().0);
+        while statat(folder, &*aside, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            aside.push('x');
+        }
+        renameat(folder, &*self.file.name(), folder, &*aside)
+            .with_context(|| format!("could not set the damaged {} aside", self.file.path().display()))?;
+        let kept = self.file.store.path.join(aside);
+        Ok(format!("the session file was damaged ({why}) and is kept as {}", kept.display()))
+    }
+
+    /// Makes sure that an answer can be saved, before the provider is asked for it: the lock is held, and there is a place
+    /// for it besides `session`. `None` if another process may have taken the lock meanwhile: then begin again.
+    pub fn reserve(&self, session: &Session) -> Result<Option<Room<'f>>> {
+        self.file.reserve(&self.lock, session)
+    }
+
+    /// Saves a session that is no answer of a provider's. One that another process has replaced meanwhile is left as it is:
+    /// what was to be noted was about another.
+    pub fn save(&mut self, session: &Session) -> Result<()> {
+        self.write(session, None).map(drop)
+    }
+
+    /// Saves an answer. When this returns [`Saved::Saved`], the session survives whatever happens next. What cannot be
+    /// put in place now, but could be written, is when the session is loaded next.
+    pub fn save_in(&mut self, mut room: Option<Room<'f>>, session: &Session) -> Result<Saved> {
+        room.iter_mut().for_each(Room::release);
+        self.write(session, room)
+    }
+
+    fn write(&mut self, session: &Session, room: Option<Room<'f>>) -> Result<Saved> {
+        self.replace(session, room).with_context(|| self.could_not("write"))
+    }
+
+    fn replace(&mut self, session: &Session, room: Option<Room<'f>>) -> Result<Saved> {
+        if let Some(news) = self.news()? {
+            return Ok(news);
+        }
+        let bytes = bytes(session)?;
+        let name = self.file.temporary_name();
+        let room = room.and_then(|mut room| room.rename(name.clone()).then_some(room));
+        let mut room = room.map_or_else(|| Room::new(self.file.store, name), Ok)?;
+        room.write(&bytes)?;
+        self.rename()?;
+        self.known = Known::of(session);
+        Ok(Saved::Saved)
+    }
+
+    /// What another process has done to the session since this one read it, if that can be: not while the lock is held.
+    fn news(&mut self) -> Result<Option<Saved>> {
+        let ours = self.lock.is_ours();
+        if ours && !self.lock.is_local() {
+            return Ok(None);
+        }
+        if !ours {
+            debug(|| "the lock was lost; taking it again".to_owned());
+            self.lock = self.file.wait_for_lock(LOST)?;
+            again(|| self.finish())?;
+        }
+        Ok(match again(|| self.file.read())? {
+            Found::Session(session)
+                if session.refresh_token.is_some() && session.refresh_token != self.known.refresh_token =>
+            {
+                self.known = Known::of(&session);
+                Some(Saved::Superseded(session))
+            }
+            Found::Nothing if self.known.session => Some(Saved::SignedOut),
+            _ => None,
+        })
+    }
+
+    /// Puts the temporary file of a process that died, or failed, before it could into the session's place, if that
+    /// process had written all of it. Where that fails again nothing goes on, since the next write would destroy it.
+    fn finish(&self) -> Result<()> {
+        let (SessionFile { store, key, .. }, name) = (self.file, self.file.temporary_name());
+        // What cannot be read is nothing that was written here, and is dealt with by the next write.
+        let Ok(Found::Session(_)) = store.read(&name, Some(key)) else { return Ok(()) };
+        debug(|| format!("finishing {}", self.file.path().display()));
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        fsync(openat(&store.folder, &*name, flags, Mode::empty())?)?;
+        self.rename()
+    }
+
+    /// Puts the temporary file into the session's place.
+    fn rename(&self) -> Result<()> {
+        let folder = &self.file.store.folder;
+        again(|| Ok(renameat(folder, self.file.temporary_name(), folder, self.file.name())?))?;
+        again(|| match fsync(folder) {
+            // Some file systems cannot flush a folder; the file itself is safe there as well as it can be.
+            Ok(()) | Err(Errno::INVAL | Errno::ROFS) => Ok(()),
+            Err(e) => Err(e.into()),
+        })
+    }
+
+    /// Removes the session and its locks. False if another process has saved a new grant meanwhile: then that is left.
+    pub fn delete(mut self) -> Result<bool> {
+        if let Some(Saved::Superseded(_)) = self.news().with_context(|| self.could_not("delete"))? {
+            return Ok(false);
+        }
+        for name in [self.file.temporary_name(), self.file.name()] {
+            match unlinkat(&self.file.store.folder, &*name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(e) => return Err(e).with_context(|| self.could_not("delete")),
+            }
+        }
+        self.lock.remove(&self.file.sign_in_lock_name());
+        Ok(true)
+    }
+
+    fn could_not(&self, what: &str) -> String {
+        format!("could not {what} {}", self.file.path().display())
+    }
+}
+
+/// How much room there has to be for an answer besides `session`, in bytes.
+pub(super) fn room_for(session: &Session) -> Result<usize> {
+    Ok((bytes(session)?.len() + ANSWER).min(LARGEST))
+}
+
+/// What stands in the file.
+fn bytes(session: &Session) -> Result<Buffer> {
+    Ok(serde_json::to_vec(session)?.into())
+}

@@ -1,0 +1,28 @@
+//! strace: what a program asks of the system, and a system that refuses.
+
+use std::process::{Command, Stdio};
+
+/// Whether it is here.
+pub fn is_here() -> bool {
+    Command::new("strace").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+}
+
+/// The same command, watched.
+pub fn watch(command: &Command, options: &[&str]) -> Command {
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq"]).args(options).arg(command.get_program()).args(command.get_args());
+    strace.env_clear().stdin(Stdio::null());
+    strace.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    strace
+}
+
+/// The same command where system calls fail: `call:error=E:when=N`.
+pub fn failing(command: &Command, calls: &[&str]) -> Command {
+    let names: Vec<&str> = calls.iter().map(|call| call.split(':').next().unwrap()).collect();
+    let mut options =
+        vec!["-o".to_owned(), "/dev/null".to_owned(), "-e".to_owned(), format!("trace={}", names.join(","))];
+    for call in calls {
+        options.extend(["-e".to_owned(), format!("inject={call}")]);
+    }
+    watch(command, &options.iter().map(String::as_str).collect::<Vec<_>>())
+}
