@@ -233,6 +233,42 @@ mod tests {
         assert_eq!((read.one("issuer"), read.one("profile")), (Some("https://a.example"), Some("x")));
         assert_eq!((read.one("exec-info"), read.rest()), (Some("-"), &[][..]));
         assert_eq!(read.selection().unwrap().flags.items("scopes"), ["a", "b"]);
+        assert_eq!(read.beside_profile(), Some("issuer"));
+        let alone = Arguments::read(&kubernetes.grammar, &words(&["-p", "x"])).unwrap();
+        assert_eq!(alone.beside_profile(), None);
+    }
+
+    #[test]
+    fn what_is_not_plainly_an_argument_is_left_to_clap() {
+        let grammar = |name: &str| &CALLERS.iter().find(|caller| caller.name == name).unwrap().grammar;
+        for (caller, given) in [
+            ("kubernetes", &["--nonsense=x"][..]),
+            ("kubernetes", &["word"]),
+            ("kubernetes", &["-h"]),
+            ("kubernetes", &["--issuer"]),
+            ("kubernetes", &["--issuer="]),
+            ("kubernetes", &["--issuer", "--scope"]),
+            ("kubernetes", &["--api-version=v3"]),
+            ("kubernetes", &["--issuer=a", "--issuer=b"]),
+            ("kubernetes", &["-p=x"]),
+            ("kubernetes", &["-px"]),
+            ("kubernetes", &["--client-secret=s"]),
+            ("git", &[]),
+            ("git", &["get", "store"]),
+            ("git", &["-x"]),
+            ("az", &["--help"]),
+            ("az", &["--"]),
+        ] {
+            assert_eq!(Arguments::read(grammar(caller), &words(given)), None, "{caller} {given:?}");
+        }
+        for (caller, given, rest) in [
+            ("git", &["--profile=p", "get", "--host", "h"][..], &["get"][..]),
+            ("az", &["-p", "x", "account", "show", "--help"], &["account", "show", "--help"]),
+            ("az", &["--nonsense"], &["--nonsense"]),
+            ("az", &[], &[]),
+        ] {
+            assert_eq!(Arguments::read(grammar(caller), &words(given)).unwrap().rest(), rest, "{caller} {given:?}");
+        }
     }
 
     proptest! {

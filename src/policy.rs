@@ -429,7 +429,7 @@ mod tests {
             assert_eq!(word(&policy(&renewed, needs, &started, NOW)), "fresh");
         }
         // Signed in for more scopes: a renewal narrows that down.
-        let begun = Begun { serial: serial("7"), at: NOW.at, flow: FlowKind::Device, renewable: true };
+        let begun = Begun { serial: serial("7"), at: NOW.at, flow: FlowKind::Device, key: None, renewable: true };
         let signed_in = Session { begun: Some(begun), ..session(vec![], true) };
         assert_eq!(word(&policy(&signed_in, &sign_in, &started, NOW)), "renew");
     }

@@ -95,6 +95,20 @@ fn ignored_signals() -> u64 {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }
 
+/// What a shell calls this program by: the path it was started by, unless that is a link with another name.
+pub fn name() -> String {
+    let path = std::env::args_os().next().and_then(|path| path.into_string().ok());
+    path.filter(|path| path.ends_with("/keyfob")).unwrap_or_else(|| "keyfob".to_owned())
+}
+
+/// Whether a process of this program is stopped, as by Ctrl-Z; false where the system does not tell.
+pub fn is_stopped(pid: u32) -> bool {
+    // proc_pid_stat(5): the name in parentheses, then the state.
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.split_once("(keyfob) ").map(|(_, rest)| rest);
+    state.is_some_and(|rest| rest.starts_with(['T', 't']))
+}
+
 /// Opens `/dev/null` for standard streams that are closed: else the next file opened would take their number, and what
 /// is meant for the caller would be written to it.
 fn hold_streams() {

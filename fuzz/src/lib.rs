@@ -1,20 +1,218 @@
-//! What several fuzz targets assert, and how they run a caller without a process.
+//! What the fuzz targets do with their bytes: each asserts what has to hold of a parser of bytes from outside. Apart from the
+//! targets themselves, so that the tests run them on every seed.
 
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use keyfob::address::Address;
 use keyfob::arguments::Arguments;
-use keyfob::callers::{Ask, Caller, Credential, Io};
+use keyfob::callers::{Ask, Caller, Credential, Io, Outcome, Want, Whose, git, kubernetes};
+use keyfob::clock::{Skew, Timestamp};
+use keyfob::config::{self, HostPattern, Profile, edit};
+use keyfob::flows::Polling;
+use keyfob::oauth::answer::{Answer, DeviceCode, TokenAnswer};
+use keyfob::oauth::discovery;
+use keyfob::oauth::http::{Reply, date};
+use keyfob::oauth::id_token::Claims;
+use keyfob::oauth::json::Members;
 use keyfob::providers::{HostAuth, TokenKind};
 use keyfob::secret::Secret;
 use keyfob::session::Serial;
-use std::ffi::OsString;
+use keyfob::store::{Found, parse};
+
+/// What a target does with its bytes.
+pub type Target = fn(&[u8]);
+
+/// Every target, by the name of its folder of seeds.
+pub const TARGETS: [(&str, Target); 8] = [
+    ("answer", answer),
+    ("config", config),
+    ("date", dates),
+    ("discovery", metadata),
+    ("exec_info", exec_info),
+    ("git_request", git_request),
+    ("id_token", id_token),
+    ("session", session),
+];
+
+/// What the device and token endpoints answer: the first byte chooses the status, the rest is the body.
+pub fn answer(bytes: &[u8]) {
+    let Some((first, body)) = bytes.split_first() else { return };
+    let statuses = [200, 200, 201, 302, 400, 401, 403, 404, 428, 429, 500, 503];
+    let reply = Reply {
+        status: statuses[usize::from(*first) % statuses.len()],
+        body: body.to_vec().into(),
+        html: first & 0x80 != 0,
+        retry_after: (first & 0x40 != 0).then_some(u64::from(*first)),
+        location: None,
+        coding: None,
+        skew: Skew::default(),
+        cut: None,
+    };
+    let answer = Answer::of(&reply);
+    match &answer {
+        Answer::Object(object) => {
+            if let Ok(code) = DeviceCode::read(object) {
+                assert!((1..=60).contains(&code.interval) && (1..=3600).contains(&code.expires_in));
+                assert_shown_as_it_is(&code.user_code);
+                assert_shown_as_it_is(code.verification_uri.as_str());
+            }
+            if let Ok(TokenAnswer { refresh_token, tokens }) = TokenAnswer::read(object) {
+                for token in tokens.ok().map(|tokens| tokens.access_token).into_iter().chain(refresh_token) {
+                    let token = token.expose();
+                    assert!(!token.is_empty() && !token.contains(|c: char| c.is_control() || c.is_whitespace()));
+                }
+            }
+        }
+        Answer::Error(error) => assert_shown_as_it_is(&error.text()),
+        Answer::Transient(why, _) | Answer::Redirect(why) | Answer::Unreadable(why) => {
+            assert_shown_as_it_is(why);
+        }
+    }
+    let now = Duration::from_secs(100);
+    let mut polling = Polling::new(5, Duration::from_secs(900), now);
+    if polling.receive(Ok(answer), now).is_none() {
+        assert!(polling.next() >= Duration::from_secs(106) && polling.next() <= polling.deadline());
+    }
+}
+
+/// `config.toml`: what is wrong is said in one line, and an edited file can still be read.
+pub fn config(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let path = Path::new("config.toml");
+    let read = config::read(path, text).map(Profile::all_of);
+    match &read {
+        Ok(profiles) => {
+            for failure in profiles.values().filter_map(|profile| profile.as_ref().err()) {
+                assert!(failure.lines().lines().count() <= 2);
+            }
+        }
+        Err(failure) => assert!(failure.message.starts_with("config.toml:"), "{failure:?}"),
+    }
+    let pattern = HostPattern::parse("https://fuzz.example").expect("a good pattern");
+    if let (Ok(profiles), Ok(added)) = (&read, edit::with_host(text, &pattern, "lab")) {
+        if profiles.contains_key("lab") {
+            config::read(path, &added).expect("what was added can be read");
+        }
+        edit::without_host(&added, &pattern, false).expect("and taken out again");
+    }
+}
+
+/// `Date` and `Retry-After`.
+pub fn dates(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let here = Timestamp(1_800_000_000);
+    if let Some(there) = date(text) {
+        let skew = Skew::measured(there, here);
+        assert_eq!(skew.here(skew.there(here)), here);
+    }
+}
+
+/// A server's metadata, of one particular issuer.
+pub fn metadata(bytes: &[u8]) {
+    let Ok(document) = Members::read(bytes) else { return };
+    let issuer = Address::parse("https://id.example.com/realms/lab").expect("a good issuer");
+    match discovery::read(&document, &issuer, Timestamp(7)) {
+        Ok(metadata) => {
+            let endpoints =
+                [metadata.device_authorization_endpoint, metadata.token_endpoint, metadata.revocation_endpoint];
+            for endpoint in endpoints.into_iter().flatten() {
+                let address = Address::parse(&endpoint).expect("a checked address");
+                assert_shown_as_it_is(address.as_str());
+                let loopback = ["localhost", "127.", "[::1]", "[::ffff:7f"];
+                let host = address.host();
+                let here = loopback.iter().any(|l| host.starts_with(l)) || host.ends_with(".localhost");
+                assert!(endpoint.to_ascii_lowercase().starts_with("https://") || here, "{endpoint}");
+            }
+        }
+        Err(why) => assert_shown_as_it_is(&why),
+    }
+}
+
+/// `KUBERNETES_EXEC_INFO`.
+pub fn exec_info(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let ask = |want: Want<'_>| {
+        want.purpose.iter().for_each(|cluster| assert_shown_as_it_is(cluster));
+        Outcome::Credential(credential("t0ken"))
+    };
+    let variable = Some(("KUBERNETES_EXEC_INFO", text)).filter(|(_, text)| !text.contains('\0'));
+    let (code, stdout, stderr) = run(&kubernetes::CALLER, &[], variable, b"", &ask);
+    if code == 0 {
+        let known = ["v1", "v1beta1"].map(|version| {
+            format!(
+                "{{\"apiVersion\":\"client.authentication.k8s.io/{version}\",\"kind\":\"ExecCredential\",\
+                 \"status\":{{\"token\":\"t0ken\"}}}}\n"
+            )
+        });
+        assert!(known.contains(&stdout) && stderr.is_empty(), "{stdout}");
+    } else {
+        assert!(stdout.is_empty() && stderr.lines().count() <= 2, "{stderr}");
+        stderr.lines().for_each(assert_shown_as_it_is);
+    }
+}
+
+/// What git, or a repository by way of git, writes on stdin. A host that is not mapped gets nothing.
+pub fn git_request(bytes: &[u8]) {
+    let ask = |want: Want<'_>| {
+        let Whose::Host { target, .. } = want.whose else { panic!("{want:?}") };
+        let matches = |pattern: &str| HostPattern::parse(pattern).expect("a good pattern").matches(target);
+        let origin = target.origin();
+        assert_eq!(want.purpose.as_ref(), Some(&origin));
+        assert_shown_as_it_is(&origin);
+        if matches("https://*.visualstudio.com") {
+            let label = origin.strip_prefix("https://").and_then(|host| host.strip_suffix(".visualstudio.com"));
+            assert!(label.is_some_and(|label| !label.is_empty() && !label.contains(['.', '/', ':', '@'])), "{origin}");
+            return Outcome::Credential(credential("t0ken"));
+        }
+        let Some(mapped) = ["https://github.com", "https://git.lab:8443/team"].into_iter().find(|known| matches(known))
+        else {
+            return Outcome::NotMine;
+        };
+        assert_eq!(origin, mapped.trim_end_matches("/team"));
+        Outcome::Credential(credential("t0ken"))
+    };
+    let (code, stdout, stderr) = run(&git::CALLER, &["get"], None, bytes, &ask);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(stdout.is_empty() || stdout.lines().filter(|line| line.ends_with("=t0ken")).count() == 1, "{stdout}");
+}
+
+/// An ID token, once as the token itself and once as the claims in it.
+pub fn id_token(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let made = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(text));
+    for claims in [text.to_owned(), made].into_iter().filter_map(|token| Claims::of(&Secret::from(token))) {
+        let now = Timestamp(1_800_000_000);
+        match claims.check(Some("https://id.example.com/{tid}"), "keyfob", now) {
+            Err(why) => assert_shown_as_it_is(&why.to_string()),
+            Ok(()) => assert!(claims.expires_at.is_some_and(|end| end > now) && claims.subject.is_some()),
+        }
+        if let Some(name) = &claims.name {
+            assert_shown_as_it_is(name);
+        }
+    }
+}
+
+/// A session's file: what is read as one is written again as the same.
+pub fn session(bytes: &[u8]) {
+    let Found::Session(session) = parse(bytes, None) else { return };
+    let written = serde_json::to_vec(&session).expect("a session can be written");
+    let Found::Session(again) = parse(&written, Some(&session.key())) else { panic!("written and not read") };
+    assert_eq!(serde_json::to_vec(&again).expect("a session can be written"), written);
+    session.is_signed_in(keyfob::clock::Timestamp(1_800_000_000));
+}
 
 /// Panics if a terminal would obey any of `text`, or show it on more than one line.
-pub fn assert_shown_as_it_is(text: &str) {
+fn assert_shown_as_it_is(text: &str) {
     let deceptive = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}'..='\u{200f}');
     assert!(!text.chars().any(|c| c.is_control() || deceptive(c)), "{text:?}");
 }
 
 /// Runs a caller with these words, one variable and this input: its exit code, stdout and stderr.
-pub fn run(
+fn run(
     caller: &Caller,
     words: &[&str],
     variable: Option<(&str, &str)>,
@@ -38,7 +236,7 @@ pub fn run(
 }
 
 /// A token, to be found in an answer.
-pub fn credential(token: &str) -> Credential {
+fn credential(token: &str) -> Credential {
     Credential {
         token: Secret::from(token.to_owned()),
         serial: Serial::default(),

@@ -21,6 +21,7 @@ pub mod worker;
 
 pub use crate::policy::{Effort, Refused};
 pub use steps::{Step, start, step};
+pub use view::foreign_host;
 
 use crate::address::Address;
 use crate::clock::{Timestamp, boottime};
@@ -222,9 +223,14 @@ impl<'w> Attempt<'w> {
 
     /// Has the provider asked something, and says so where that takes long.
     fn while_asking<T>(&self, work: impl FnOnce() -> T) -> T {
+        while_waiting(&self.asking(), || self.screen(), work)
+    }
+
+    /// What is waited for while the provider is asked.
+    fn asking(&self) -> String {
         let authority = &self.want.profile.session.authority;
         let host = Address::parse(authority).map_or_else(|_| authority.clone(), |address| address.host());
-        while_waiting(&format!("waiting for {host} to answer"), || self.screen(), work)
+        format!("waiting for {host} to answer")
     }
 
     /// Who asks and what for; `None` when the person does.

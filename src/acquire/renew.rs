@@ -120,13 +120,16 @@ impl Attempt<'_> {
             let waited = boottime().saturating_sub(began);
             match session.and_then(|session| self.living(&session)) {
                 Some(old) if waited > EARLY_LIMIT => return Ok(Locking::Answer(old)),
+                // Whichever process asks: no holder of the lock is late yet.
+                None if waited > limit && limit < LOCK_LIMIT => return Err(self.too_slow(file, waited).into()),
                 None if waited > limit => return Err(file.lock_is_held(waited).into()),
                 _ => {}
             }
             if waited > SAY_AFTER {
                 let screen: &mut Option<Screen> = screen.get_or_insert_with(|| self.screen());
                 if let Some(screen) = screen {
-                    screen.status("waiting for another process to renew the token");
+                    let another = || "waiting for another process to renew the token".to_owned();
+                    screen.status(&if worker.is_some() { self.asking() } else { another() });
                 }
             }
             match &mut worker {
@@ -135,6 +138,12 @@ impl Attempt<'_> {
             }
             pause = (pause * 2).min(Duration::from_millis(50));
         }
+    }
+
+    /// The failure of a caller that can wait no longer for a renewal, which goes on.
+    fn too_slow(&self, file: &SessionFile<'_>, waited: Duration) -> Failure {
+        let failure = http::unreachable(&self.want.profile.session.authority, "it did not answer in time");
+        Failure { hint: file.lock_is_held(waited).hint, ..failure }
     }
 
     /// Asks the provider for new tokens, and writes down what came of it. Whatever this process is told meanwhile waits.
@@ -256,8 +265,8 @@ impl Attempt<'_> {
                 session.signed_in(grant, flow);
                 None
             }
-            Err(message) => {
-                session.refusal = Some(Refusal { at_ms: now_ms(), message, hint: None, expired: false });
+            Err((message, hint)) => {
+                session.refusal = Some(Refusal { at_ms: now_ms(), message, hint, expired: false });
                 Some(grant)
             }
         }

@@ -12,7 +12,7 @@ use crate::log::debug;
 use crate::oauth::answer::{OauthError, TokenAnswer};
 use crate::oauth::{Client, http};
 use crate::policy::Decision;
-use crate::process::Uninterrupted;
+use crate::process::{self, Uninterrupted};
 use crate::providers::TokenKind;
 use crate::session::{Failed, FlowKind, Metadata, Pending, Refusal, Session, Unconfirmed};
 use crate::store::{Lock, Room, Saved, SessionFile};
@@ -52,7 +52,11 @@ impl Attempt<'_> {
         loop {
             // Read after the attempt at the lock: what its last holder finished is in the file then.
             let lock = file.try_sign_in_lock()?;
-            let session = file.session()?.unwrap_or_else(|| Session::new(&self.want.profile.session));
+            let session = file.session()?;
+            if session.is_none() && view.joined {
+                return Err(self.signed_out().into());
+            }
+            let session = session.unwrap_or_else(|| Session::new(&self.want.profile.session));
             if !matches!(self.decide(&session), Decision::SignIn { .. }) {
                 return Ok(SignedIn::Elsewhere);
             }
@@ -62,9 +66,12 @@ impl Attempt<'_> {
             if let Some(lock) = lock {
                 return self.drive(file, &lock, session, &mut view);
             }
-            view.joined = true;
             if let Some(pending) = &session.pending {
+                view.joined = true;
                 view.show(pending, true);
+                if let Some(driver) = pending.driver.filter(|pid| process::is_stopped(*pid)) {
+                    view.say_stopped(driver);
+                }
             }
             if self.time_left().is_zero() {
                 return Err(self.out_of_time(session.pending.as_ref()));
@@ -107,10 +114,10 @@ impl Attempt<'_> {
             let (mut pending, mut turns) = match resumed.take() {
                 Some(mut pending) => {
                     let turns = Turns::resume(&pending);
-                    if pending.device_mut().next_poll_ms.take().is_some() {
-                        // It was a sign-in in steps; from here on this process polls, and does not write down when.
-                        keep_pending(file, &pending)?;
-                    }
+                    // If it was a sign-in in steps: from here on this process polls, and does not write down when.
+                    pending.device_mut().next_poll_ms = None;
+                    pending.driver = Some(std::process::id());
+                    keep_pending(file, &pending)?;
                     (pending, turns)
                 }
                 None => self.begin(file, &client, found.clone(), view.screen.terminal(), false)?,
@@ -119,7 +126,7 @@ impl Attempt<'_> {
             view.show(&pending, false);
             let Some((end, _until_saved)) = self.wait_for_end(file, lock, &client, &mut pending, &mut turns, view)?
             else {
-                return Ok(SignedIn::Elsewhere);
+                return file.session()?.map(|_| SignedIn::Elsewhere).ok_or_else(|| self.signed_out().into());
             };
             if going_on && matches!(end, End::Spent(_)) {
                 // The process that polled before died with the answer. The person has to approve once more.
@@ -193,6 +200,8 @@ impl Attempt<'_> {
         pending.terminal = terminal.map(str::to_owned);
         if in_steps {
             turns.note_next(&mut pending);
+        } else {
+            pending.driver = Some(std::process::id());
         }
         file.update(LOCK_LIMIT, |session| {
             session.server = found.or(session.server.take());
@@ -253,6 +262,11 @@ impl Attempt<'_> {
         let mut locked = file.lock_for(&mut room, LOCK_LIMIT)?;
         let mut room = Some(room);
         let (mut session, _) = locked.load()?;
+        if session.pending.as_ref().is_none_or(|now| now.device().device_code != pending.device().device_code) {
+            drop(locked);
+            revoke(client, &grant);
+            return Err(self.signed_out().into());
+        }
         session.pending = None;
         let to_be_asked = grant.account.is_none();
         session.unconfirmed = Some(Unconfirmed { flow: FlowKind::Device, grant });
@@ -295,6 +309,12 @@ impl Attempt<'_> {
                 debug(|| format!("{unsaved:#}"));
             }
         })
+    }
+
+    /// The end of a sign-in for all who wait for it, when its session has gone.
+    fn signed_out(&self) -> Failure {
+        let what = "the session was deleted during the sign-in, as by `keyfob logout`";
+        Failure::new(Exit::Refused, what).hint(format!("to try again: {}", self.login()))
     }
 
     /// The caller's own limit is no end of the sign-in: the code stays good, and the next call goes on with it.

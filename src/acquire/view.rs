@@ -3,6 +3,7 @@
 use super::Attempt;
 use crate::address::Address;
 use crate::clock::Timestamp;
+use crate::config::Profile;
 use crate::prompt::{Screen, SignIn};
 use crate::session::Pending;
 use std::time::Duration;
@@ -19,11 +20,13 @@ pub(super) struct View<'a> {
     seen: Option<String>,
     /// It is on this process's screen, not only on another's.
     shown: bool,
+    /// The process that drives the sign-in has been found stopped, and that was said.
+    stopped: bool,
 }
 
 impl<'a> View<'a> {
     pub(super) fn new(attempt: &'a Attempt<'a>, screen: Screen, because: Option<String>) -> Self {
-        Self { attempt, screen, because, joined: false, seen: None, shown: false }
+        Self { attempt, screen, because, joined: false, seen: None, shown: false, stopped: false }
     }
 
     /// Shows a sign-in, once; `waiting` for another process to finish it.
@@ -31,7 +34,7 @@ impl<'a> View<'a> {
         let device = pending.device();
         let left = Duration::from_secs(pending.expires_at.since(Timestamp::now()));
         if self.seen.as_ref() == Some(&device.user_code) {
-            if self.shown {
+            if self.shown && !self.stopped {
                 self.screen.left(left);
             }
             return;
@@ -44,7 +47,7 @@ impl<'a> View<'a> {
         }
         let profile = self.attempt.want.profile;
         let asked_by = if self.joined { Some(pending.asked_by.clone()) } else { self.attempt.asked_by() };
-        let foreign = self.attempt.foreign_host(pending);
+        let foreign = foreign_host(profile, pending);
         self.screen.show(&SignIn {
             profile: profile.title(),
             authority: &profile.session.authority,
@@ -64,15 +67,27 @@ impl<'a> View<'a> {
     }
 }
 
-impl Attempt<'_> {
-    /// The first host of a sign-in's addresses that is not known to be the provider's own.
-    fn foreign_host(&self, pending: &Pending) -> Option<String> {
-        let profile = self.want.profile;
-        let host = |address: &str| Address::parse(address).map(|a| a.host()).unwrap_or_default();
-        let authority = host(&profile.session.authority);
-        let known = |host: &String| *host == authority || profile.preset.verification_hosts.contains(&host.as_str());
-        let device = pending.device();
-        let addresses = [Some(&device.verification_uri), device.verification_uri_complete.as_ref()];
-        addresses.into_iter().flatten().map(|address| host(address)).find(|host| !known(host))
+impl View<'_> {
+    /// Says, once, why nothing happens: only the process that holds the sign-in can go on with it.
+    pub(super) fn say_stopped(&mut self, driver: u32) {
+        if !self.stopped {
+            self.stopped = true;
+            self.screen.notice(&[
+                format!(
+                    "process {driver} holds this sign-in and is stopped; go on with it (fg), or end it: kill {driver}"
+                ),
+                format!("process {driver} is stopped: fg, or kill {driver}"),
+            ]);
+        }
     }
+}
+
+/// The first host of a sign-in's addresses that is not known to be the provider's own.
+pub fn foreign_host(profile: &Profile, pending: &Pending) -> Option<String> {
+    let host = |address: &str| Address::parse(address).map(|a| a.host()).unwrap_or_default();
+    let authority = host(&profile.session.authority);
+    let known = |host: &String| *host == authority || profile.preset.verification_hosts.contains(&host.as_str());
+    let device = pending.device();
+    let addresses = [Some(&device.verification_uri), device.verification_uri_complete.as_ref()];
+    addresses.into_iter().flatten().map(|address| host(address)).find(|host| !known(host))
 }

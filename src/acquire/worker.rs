@@ -63,7 +63,7 @@ impl Worker {
         // Not by its path: an upgrade may have put another program there.
         let program = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
         let mut child = Command::new(program)
-            .arg0("keyfob")
+            .arg0(process::name())
             .arg(COMMAND)
             .stdin(Stdio::piped())
             .stdout(locked.pass_on()?)

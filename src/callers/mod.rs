@@ -71,3 +71,26 @@ impl Caller {
         (self.run)(&mut io, &ask)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_callers_that_hosts_can_be_for_are_those_that_answer_for_hosts() {
+        assert!(host_callers().contains(&"git"));
+        assert!(!host_callers().contains(&"kubernetes"));
+    }
+
+    #[test]
+    fn no_two_callers_share_a_name() {
+        let names = CALLERS.iter().flat_map(|c| [Some(c.name), c.alias].into_iter().flatten());
+        let links = CALLERS.iter().filter_map(|c| c.link.map(|link| link.name));
+        for mut names in [names.collect::<Vec<_>>(), links.collect()] {
+            let count = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), count, "{names:?}");
+        }
+    }
+}

@@ -67,7 +67,7 @@ impl Io<'_> {
 /// Answers what a caller wants.
 pub type Ask<'a> = dyn Fn(Want<'_>) -> Outcome + 'a;
 
-/// What a caller asks for.
+/// What a caller asks for. Once the profile is found, it becomes a [`Want`](crate::acquire::Want) of `acquire`.
 #[derive(Debug)]
 pub struct Want<'a> {
     /// Which profile is to answer.
@@ -291,5 +291,60 @@ pub(super) mod tests {
             ask,
         );
         (code, String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+    }
+
+    /// Standard output that takes nothing.
+    struct Closed(ErrorKind);
+
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What `act` returns, and what is on standard error after it.
+    fn with_io<T>(stdin: &[u8], stdout: &mut dyn Write, act: impl FnOnce(&mut Io<'_>) -> T) -> (T, String) {
+        let mut stderr = Vec::new();
+        let done = act(&mut Io {
+            arguments: &Arguments::default(),
+            environment: &|_| None,
+            stdin: &mut { stdin },
+            stdin_is_terminal: &|| false,
+            stdout,
+            stderr: &mut stderr,
+        });
+        (done, String::from_utf8(stderr).unwrap())
+    }
+
+    #[test]
+    fn an_answer_that_nobody_reads_is_no_failure_but_one_that_cannot_be_written_is() {
+        let answer = |kind| with_io(b"", &mut Closed(kind), |io| io.answer("t\n".to_owned()));
+        assert_eq!(answer(ErrorKind::BrokenPipe), (0, String::new()));
+        let full = "error: could not write the answer to stdout: no storage space\n".to_owned();
+        assert_eq!(answer(ErrorKind::StorageFull), (1, full));
+    }
+
+    #[test]
+    fn a_request_is_read_to_one_byte_beyond_the_largest() {
+        let length = |bytes: usize| with_io(&vec![b'x'; bytes], &mut io::sink(), |io| io.request().unwrap().len()).0;
+        assert_eq!(length(0), 0);
+        assert_eq!(length(1 << 20), 1 << 20);
+        assert_eq!(length((1 << 20) + 1), (1 << 20) + 1);
+        assert_eq!(length(1 << 21), (1 << 20) + 1);
+    }
+
+    #[test]
+    fn every_outcome_without_a_use_is_a_failure() {
+        let failure = Failure::new(Exit::Refused, "no");
+        assert_eq!(Outcome::Failed(failure.clone()).failure(), failure);
+        assert_eq!(Outcome::Misconfigured(failure.clone()).failure(), failure);
+        assert_eq!(Outcome::NotMine.failure().exit, Exit::Usage);
+        for outcome in [Outcome::Done, Outcome::Credential(credential("t")), Outcome::Profile(Described::default())] {
+            assert_eq!(outcome.failure().exit, Exit::Failed);
+        }
     }
 }

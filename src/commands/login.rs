@@ -1,11 +1,12 @@
 //! `keyfob login`: sign in, or have the provider confirm the session that is there. In steps for programs that run the
 //! waiting themselves.
 
-use crate::acquire::{Credential, Effort, Requester, Step, Want, acquire, start, step};
+use crate::acquire::{Credential, Effort, Requester, Step, Want, acquire, foreign_host, start, step};
 use crate::arguments::ProfileFlags;
 use crate::clock::{Timestamp, minutes};
 use crate::config::{Profile, Selection};
 use crate::failure::{Exit, Failure, Hint};
+use crate::prompt::{ONLY_YOURS, foreign_note};
 use crate::providers::TokenKind;
 use crate::session::Pending;
 use anyhow::Result;
@@ -84,13 +85,20 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         }
         Step::Waiting(pending, delay) => {
             if !arguments.json {
-                super::print(&waiting(&pending, delay, arguments.start))?;
+                super::print(&waiting(&profile, &pending, delay, arguments.start))?;
             }
             Ok(if arguments.start { 0 } else { Exit::SignInNeeded as u8 })
         }
         Step::Refused(failure) | Step::Expired(failure) if arguments.json => Ok(failure.exit as u8),
         Step::Refused(failure) | Step::Expired(failure) => Err(failure.into()),
     }
+}
+
+/// Signs in to a profile as a person, and names the account.
+pub(super) fn sign_in(profile: &Profile) -> Result<()> {
+    let kind = profile.token_kind.unwrap_or(TokenKind::Access);
+    let want = Want { min_life: 0, effort: Effort::Confirm, ..Want::of(profile, kind, Requester::Person) };
+    super::say(&done(profile, &acquire(&want)?))
 }
 
 fn done(profile: &Profile, credential: &Credential) -> String {
@@ -100,7 +108,7 @@ fn done(profile: &Profile, credential: &Credential) -> String {
     format!("Signed in to {}{who}{until}.\n", profile.title())
 }
 
-fn waiting(pending: &Pending, wait: Duration, started: bool) -> String {
+fn waiting(profile: &Profile, pending: &Pending, wait: Duration, started: bool) -> String {
     let left = minutes(Duration::from_secs(pending.expires_at.since(Timestamp::now())));
     if !started {
         return format!("Not yet; the code ends in {left}. Ask again in {} s.\n", seconds(wait));
@@ -108,8 +116,9 @@ fn waiting(pending: &Pending, wait: Duration, started: bool) -> String {
     let device = pending.device();
     let complete = device.verification_uri_complete.as_ref();
     let complete = complete.map(|address| format!("Or open     {address}\n")).unwrap_or_default();
+    let foreign = foreign_host(profile, pending).map(|host| format!("{}\n", foreign_note(&host))).unwrap_or_default();
     format!(
-        "Open        {}\nEnter code  {}\n{complete}The code ends in {left}; ask with --poll, every {} s.\n",
+        "Open        {}\nEnter code  {}\n{complete}{foreign}{ONLY_YOURS}\nThe code ends in {left}; ask with --poll, every {} s.\n",
         device.verification_uri,
         device.user_code,
         seconds(wait)
@@ -136,6 +145,8 @@ enum Json<'a> {
         verification_uri_complete: Option<&'a str>,
         user_code: &'a str,
         message: Option<&'a str>,
+        /// The address is on this host, which is not the provider's own.
+        foreign_host: Option<String>,
         expires_at: Option<String>,
         expires_in: u64,
         interval: u64,
@@ -155,8 +166,8 @@ enum Json<'a> {
 }
 
 impl<'a> Json<'a> {
-    fn of(step: &'a Step, profile: &'a Profile) -> Self {
-        let profile = profile.title();
+    fn of(step: &'a Step, of: &'a Profile) -> Self {
+        let profile = of.title();
         match step {
             Step::Done(Credential { account, expires_at, .. }) => {
                 let expires_at = expires_at.and_then(Timestamp::rfc3339);
@@ -168,6 +179,7 @@ impl<'a> Json<'a> {
                 verification_uri_complete: pending.device().verification_uri_complete.as_deref(),
                 user_code: &pending.device().user_code,
                 message: pending.device().message.as_deref(),
+                foreign_host: foreign_host(of, pending),
                 expires_at: pending.expires_at.rfc3339(),
                 expires_in: pending.expires_at.since(Timestamp::now()),
                 interval: pending.device().interval,

@@ -39,10 +39,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.all {
         let selection = Selection { profile: arguments.profile.clone(), flags: arguments.flags.0.clone() };
         let profile = Profile::select(&selection)?;
-        let Some(store) = Store::open()? else {
-            return super::print(&format!("Not signed in to {}.\n", profile.title()));
-        };
-        return sign_out(&store.session(&profile.session), Ok(&profile), profile.title());
+        return sign_out_of(&profile);
     }
     let Some(store) = Store::open()? else { return super::print("There are no sessions.\n") };
     let sessions = store.contents()?.sessions;
@@ -61,6 +58,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// Signs out of a profile.
+pub(super) fn sign_out_of(profile: &Profile) -> Result<()> {
+    match Store::open()? {
+        Some(store) => sign_out(&store.session(&profile.session), Ok(profile), profile.title()),
+        None => super::print(&format!("Not signed in to {}.\n", profile.title())),
+    }
+}
+
 /// Revokes and deletes one session; `profile` is one that leads to it, or says why there is none.
 fn sign_out(file: &SessionFile<'_>, profile: Result<&Profile, &str>, title: &str) -> Result<()> {
     // A refresh that is under way is waited for, or its new token would outlive the sign-out.
@@ -71,7 +76,9 @@ fn sign_out(file: &SessionFile<'_>, profile: Result<&Profile, &str>, title: &str
     if let Some(notice) = notice {
         warn(&notice);
     }
-    let signed_in = session.is_signed_in(Timestamp::now());
+    let now = Timestamp::now();
+    let signed_in = session.is_signed_in(now);
+    let under_way = session.pending.as_ref().is_some_and(|pending| pending.lives(now));
     let problem = if signed_in { revoke(&session, profile).err() } else { None };
     let account = session.account.as_ref().map(|a| format!(" ({})", a.name)).unwrap_or_default();
     if !locked.delete()? {
@@ -83,6 +90,8 @@ fn sign_out(file: &SessionFile<'_>, profile: Result<&Profile, &str>, title: &str
     }
     super::print(&if signed_in {
         format!("Signed out of {title}{account}.\n")
+    } else if under_way {
+        format!("Not signed in to {title}; the sign-in that was under way is ended.\n")
     } else {
         format!("Not signed in to {title}.\n")
     })

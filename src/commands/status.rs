@@ -43,6 +43,8 @@ struct Entry {
     account: Option<String>,
     signed_in: bool,
     refreshable: bool,
+    /// Why there is nothing to renew with any more.
+    ended: Option<String>,
     tokens: Vec<TokenEntry>,
     last_fetched: Option<Last>,
     pending: Option<Waiting>,
@@ -114,7 +116,11 @@ fn gather() -> Result<Status> {
             // With `--account` a profile has more sessions than its own.
             let with_account = |p: &Profile| p.with_account(&session.label) == *file.key() && p.session != *file.key();
             let others = usable.filter(|(_, p)| with_account(p)).map(|(name, _)| name.clone()).collect();
-            sessions.push(entry(session, own, others, now));
+            let entry = entry(session, own, others, now);
+            // A first attempt that failed left nothing that anybody looks for.
+            if entry.signed_in || entry.pending.is_some() || !entry.profiles.is_empty() {
+                sessions.push(entry);
+            }
         }
         // Those of profiles first, and all in the order of their names.
         let name = |entry: &Entry| (entry.profiles.is_empty(), entry.profiles.clone(), entry.account_label.clone());
@@ -153,6 +159,7 @@ fn entry(session: &Session, profiles: Vec<String>, profiles_with_account: Vec<St
         account: session.account.as_ref().map(|a| a.name.clone()),
         signed_in: session.is_signed_in(now),
         refreshable: session.refresh_token.is_some(),
+        ended: session.ended_because.as_deref().map(clean),
         tokens: tokens.collect(),
         last_fetched: session.fetched.as_ref().map(|last| Last {
             by: clean(&last.by),
@@ -195,6 +202,9 @@ fn text(status: &Status) -> String {
             let renewal =
                 if session.refreshable { "renewed silently" } else { "not renewable; a sign-in when the token ends" };
             lines.push(format!("  renewal   {renewal}"));
+        }
+        if let Some(why) = &session.ended {
+            lines.push(format!("  ended     {why}"));
         }
         if let Some(last) = &session.last_fetched {
             lines.push(format!("  fetched   for {}, {} ago", last.by, roughly(Duration::from_secs(last.ago))));

@@ -34,6 +34,7 @@ pub fn begin(client: &Client<'_>, session: &Session, ask: &Ask<'_>) -> Result<(P
         expires_at: started_at.plus(code.expires_in),
         asked_by: ask.by.clone(),
         terminal: None,
+        driver: None,
         flow: PendingFlow::Device(PendingDevice {
             device_code: code.device_code,
             user_code: code.user_code,

@@ -58,7 +58,10 @@ pub fn read(
     let claims = tokens.id_token.as_ref().and_then(Claims::of);
     let skew = best_skew(skew, claims.as_ref(), sent);
     let tenants = ask.profile.preset.tenant.is_some();
-    let account = claims.as_ref().and_then(|claims| account(claims, tenants));
+    let checked = checked(claims.as_ref(), ask.profile, skew.there(sent));
+    // One that was issued to another client, or by another issuer, says nothing of who signed in here.
+    let is_ours = matches!(checked, Ok(_) | Err(Unusable::Ended | Unusable::NoExpiry));
+    let account = claims.as_ref().filter(|_| is_ours).and_then(|claims| account(claims, tenants));
     let tenant = account.as_ref().and_then(|account| account.tenant.clone()).filter(|_| tenants);
     let token = |kind, token: &Secret, expires_at: Option<Timestamp>, issued_at: Timestamp| Token {
         key: ask.key.of_kind(kind),
@@ -79,7 +82,7 @@ pub fn read(
     let granted = tokens.scope.as_deref().unwrap_or(scopes).iter();
     grant.granted = granted.filter(|scope| scopes.contains(scope)).cloned().collect();
     let Some(id_token) = &tokens.id_token else { return (grant, None) };
-    match checked(claims, ask.profile, skew.there(sent)) {
+    match checked {
         Ok(claims) => {
             let end = claims.expires_at.map(|end| skew.here(end));
             let issued_at = claims.issued_at.map_or(sent, |at| skew.here(at));
@@ -129,7 +132,7 @@ fn access_end(tokens: &Tokens, profile: &Profile, sent: Timestamp, skew: Skew) -
 }
 
 /// The claims of an ID token that may be handed out (R33); else why not.
-fn checked(claims: Option<Claims>, profile: &Profile, now: Timestamp) -> Result<Claims, Unusable> {
+fn checked<'c>(claims: Option<&'c Claims>, profile: &Profile, now: Timestamp) -> Result<&'c Claims, Unusable> {
     let claims = claims.ok_or(Unusable::NoJwt)?;
     let issuer = profile.issuer_template.as_deref().or(profile.issuer.as_ref().map(Address::as_str));
     claims.check(issuer, &profile.session.client_id, now)?;

@@ -42,15 +42,18 @@ pub fn refresh(client: &Client<'_>, session: &Session, ask: &Ask<'_>) -> Option<
             }
             Err(why) => trouble(&why, None),
         },
-        Ok(Answer::Error(error)) => refused(client, session, ask.profile, &error),
+        Ok(Answer::Error(error)) => refused(client, session, ask, &error),
         Ok(Answer::Transient(why, retry_after)) => trouble(&why, retry_after),
         Ok(Answer::Redirect(why) | Answer::Unreadable(why)) | Err(why) => trouble(&why, None),
     })
 }
 
 /// What an error answer means for the session.
-fn refused(client: &Client<'_>, session: &Session, profile: &Profile, error: &OauthError) -> Renewal {
-    if profile.preset.multi_resource && error.is_about_this_resource() {
+fn refused(client: &Client<'_>, session: &Session, ask: &Ask<'_>, error: &OauthError) -> Renewal {
+    let profile = ask.profile;
+    // What one tenant or resource answers concerns that alone, unless it says that the refresh token is dead.
+    let about_this = || error.is_about_this_resource() || !(error.ends_the_token() || session.was_begun_for(&ask.key));
+    if profile.preset.multi_resource && ends_the_grant(error) && about_this() {
         return Renewal::Unmet(format!("the provider wants one for this ({})", error.text()));
     }
     if ends_the_grant(error) {
@@ -59,7 +62,8 @@ fn refused(client: &Client<'_>, session: &Session, profile: &Profile, error: &Oa
     if error.code == "invalid_scope" && asks_for_more(client, session, profile) {
         return Renewal::Unmet("more scopes are needed than were granted".into());
     }
-    Renewal::Refused(client.refused(error, "the provider refused to renew the token"))
+    let failure = client.refused(error, "the provider refused to renew the token");
+    Renewal::Refused(if failure.hint.is_none() { failure.run(profile.command("login")) } else { failure })
 }
 
 /// Whether an error ends the grant, rather than being about this request.

@@ -52,12 +52,14 @@ impl OauthError {
     pub fn is_about_this_resource(&self) -> bool {
         match self.code.as_str() {
             "interaction_required" | "login_required" | "consent_required" => true,
-            "invalid_grant" => self
-                .suberror
-                .as_ref()
-                .is_some_and(|s| !matches!(s.as_str(), "bad_token" | "token_expired" | "client_mismatch")),
+            "invalid_grant" => self.suberror.as_ref().is_some_and(|_| !self.ends_the_token()),
             _ => false,
         }
+    }
+
+    /// Whether the error says that the refresh token itself is dead, whatever it is used for (Microsoft Entra ID).
+    pub fn ends_the_token(&self) -> bool {
+        self.suberror.as_ref().is_some_and(|s| matches!(s.as_str(), "bad_token" | "token_expired" | "client_mismatch"))
     }
 
     /// `code: description`, or what there is of them. What only stands for a code is not said where there are words.

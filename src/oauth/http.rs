@@ -95,6 +95,8 @@ impl Http {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .timeout_connect(Some(CONNECT))
+            // Polls are further apart: none goes to a connection that the server may be closing at that moment.
+            .max_idle_age(Duration::from_secs(1))
             .user_agent(concat!("keyfob/", env!("CARGO_PKG_VERSION")))
             .accept("application/json")
             .accept_encoding("identity")

@@ -50,6 +50,14 @@ pub(super) struct Row {
     pub(super) width: usize,
 }
 
+/// What every form of a prompt says.
+pub const ONLY_YOURS: &str = "Enter the code only if you started this yourself.";
+
+/// What every form of a prompt says of an address on a host that is not the provider's own.
+pub fn foreign_note(host: &str) -> String {
+    format!("Note: {host} is not the provider's own host. Go on only if you know it.")
+}
+
 impl Page {
     pub(super) fn of(sign_in: &SignIn<'_>) -> Self {
         let mut parts = Vec::new();
@@ -83,10 +91,9 @@ impl Page {
         }
         parts.push(Part::Empty);
         if let Some(host) = sign_in.foreign_host {
-            let note = format!("Note: {host} is not the provider's own host. Go on only if you know it.");
-            parts.push(Part::Warning(note));
+            parts.push(Part::Warning(foreign_note(host)));
         }
-        parts.push(Part::Text("Enter the code only if you started this yourself.".into()));
+        parts.push(Part::Text(ONLY_YOURS.into()));
         for part in &mut parts {
             if let Part::Text(text) | Part::Warning(text) | Part::Value(_, text) = part {
                 *text = one_line(text);

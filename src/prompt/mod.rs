@@ -22,8 +22,8 @@ mod layout;
 mod qr;
 
 use crate::config::PromptMode;
+pub use layout::{ONLY_YOURS, Terminal, foreign_note, wrapped};
 use layout::{Page, fitting, height, waiting};
-pub use layout::{Terminal, wrapped};
 use rustix::fs::{Mode, OFlags};
 use rustix::termios::{LocalModes, isatty, tcgetattr, tcgetpgrp, tcgetsid, tcgetwinsize};
 use std::fs::File;
@@ -158,6 +158,17 @@ impl Screen {
     pub fn status(&mut self, what: &str) {
         let forms = [format!("keyfob: {what}. Ctrl-C stops."), "Waiting. Ctrl-C stops.".into(), "Ctrl-C stops.".into()];
         self.rewrite(&fitting(&forms, size(self.out.fd()).width));
+    }
+
+    /// Says what the person should know now: in place where that can be taken back, else on a line of its own.
+    /// `forms` say the same, the longest first.
+    pub fn notice(&mut self, forms: &[String]) {
+        let forms: Vec<String> = forms.iter().map(|form| format!("keyfob: {form}")).collect();
+        if self.live {
+            self.rewrite(&fitting(&forms, size(self.out.fd()).width));
+        } else if let Some(longest) = forms.first() {
+            self.write(&format!("{longest}\n"));
+        }
     }
 
     fn rewrite(&mut self, status: &str) {

@@ -107,6 +107,9 @@ pub struct Begun {
     pub at: Timestamp,
     /// How the person signed in.
     pub flow: FlowKind,
+    /// What was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<TokenKey>,
     /// Whether it brought a refresh token.
     #[serde(default)]
     pub renewable: bool,
@@ -317,7 +320,8 @@ impl Session {
     /// A sign-in has brought `grant`, and its account has been checked: it takes the place of what was there before.
     pub fn signed_in(&mut self, grant: Grant, flow: FlowKind) {
         let renewable = grant.refresh_token.is_some();
-        self.begun = Some(Begun { serial: Serial::draw(), at: grant.at, flow, renewable });
+        let key = grant.tokens.first().map(|token| token.key.clone());
+        self.begun = Some(Begun { serial: Serial::draw(), at: grant.at, flow, key, renewable });
         self.account = grant.account.clone().or(self.account.take());
         (self.asked, self.granted) = (grant.asked.clone(), Vec::new());
         if renewable {
@@ -349,6 +353,12 @@ impl Session {
         }
         self.fetched = Some(Fetched { by: grant.by, at: grant.at });
         self.last_error = None;
+    }
+
+    /// Whether a token under `key` would be what the sign-in itself was for, of either kind.
+    pub fn was_begun_for(&self, key: &TokenKey) -> bool {
+        let begun_for = self.begun.as_ref().and_then(|begun| begun.key.as_ref());
+        begun_for.is_none_or(|begun_for| begun_for.of_kind(key.kind) == *key)
     }
 
     /// The provider has ended the grant: there is no refresh token any more.
@@ -391,12 +401,14 @@ impl Session {
     }
 
     /// Whether the account of `grant` may take this session over.
-    pub fn confirms(&self, wanted: Option<&str>, account: Option<&Account>) -> Result<(), String> {
+    /// The error says who signed in and who should have, and what to do about it.
+    pub fn confirms(&self, wanted: Option<&str>, account: Option<&Account>) -> Result<(), (String, Option<Hint>)> {
         let said = account.map_or("an account without a name", |a| &a.name);
         if let Some(wanted) = wanted {
             let is =
                 account.is_some_and(|a| a.name.eq_ignore_ascii_case(wanted) || a.subject.as_deref() == Some(wanted));
-            return if is { Ok(()) } else { Err(format!("{said} signed in, but this profile is for {wanted}")) };
+            let what = || (format!("{said} signed in, but this profile is for {wanted}"), None);
+            return if is { Ok(()) } else { Err(what()) };
         }
         let Some(before) = &self.account else { return Ok(()) };
         let same = account.is_some_and(|now| match (&before.subject, &now.subject) {
@@ -405,7 +417,14 @@ impl Session {
             (Some(_), None) => false,
             _ => before.name == now.name,
         });
-        if same { Ok(()) } else { Err(format!("{said} signed in, but this session belongs to {}", before.name)) }
+        if same {
+            return Ok(());
+        }
+        let hint = account.map(|now| {
+            let name = &now.name;
+            Hint::Words(format!("for a session of its own, set `account = {name:?}` in the profile, or pass --account"))
+        });
+        Err((format!("{said} signed in, but this session belongs to {}", before.name), hint))
     }
 }
 

@@ -21,6 +21,9 @@ pub struct Pending {
     /// The terminal it is shown on, so that no process shows it there a second time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminal: Option<String>,
+    /// The process that drives it; none for a sign-in in steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<u32>,
     /// How the person signs in.
     pub flow: PendingFlow,
 }

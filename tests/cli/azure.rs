@@ -205,7 +205,8 @@ fn signed_out_is_exit_1_at_once_in_the_words_that_make_sdks_move_on() {
 #[test]
 fn a_session_that_the_provider_ended_is_signed_out() {
     let azure = Azure::new();
-    azure.scene.idp.revoke_refresh_tokens();
+    let ended = json!({ "error": "invalid_grant", "error_description": "AADSTS50173: no", "suberror": "bad_token" });
+    azure.scene.idp.script(Endpoint::Token, [Reply::json(400, &ended)]);
     let line = "az account get-access-token --resource https://graph.microsoft.com";
     assert_eq!(failed(&azure, line), (Some(1), SIGNED_OUT.to_owned()));
     assert_eq!(failed(&azure, line), (Some(1), SIGNED_OUT.to_owned()));
@@ -427,7 +428,7 @@ fn a_provider_that_does_not_answer_is_given_up_before_the_caller_gives_up() {
     assert_eq!(said(&azure, line), first);
     azure.scene.leave(-1);
     let (code, stderr) = failed(&azure, line);
-    assert!(stderr.contains("another process has held the lock "), "{stderr}");
+    assert!(stderr.contains(": it did not answer in time\n"), "{stderr}");
     assert!(code == Some(1) && login.is_running());
     login.kill();
 
@@ -440,7 +441,7 @@ fn a_provider_that_does_not_answer_is_given_up_before_the_caller_gives_up() {
     azure.scene.change(|session| session["last_error"] = json!(null));
     azure.scene.leave(-1);
     let (code, stderr) = failed(&azure, line);
-    assert!(stderr.ends_with("/contoso.com/oauth2/v2.0/token: it did not answer in time\n"), "{stderr}");
+    assert!(stderr.contains(": it did not answer in time\n"), "{stderr}");
     assert!(code == Some(1) && login.is_running());
 }
 

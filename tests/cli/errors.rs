@@ -575,7 +575,8 @@ fn an_account_that_may_not_sign_in_is_named_with_the_one_that_may() {
     let scene = Scene::signed_in();
     scene.idp.set_user("bob@example.com");
     let error = "error: could not get a token for lab: bob@example.com signed in, but this session belongs to \
-                 alice@example.com\nhint: to try again: LOGIN lab\n";
+                 alice@example.com\nhint: for a session of its own, set `account = \"bob@example.com\"` in the profile, \
+                 or pass --account; to try again: LOGIN lab\n";
     scene.assert_failed(&after_the_prompt(scene.prompting(["login", "--force"])), 4, error);
 }
 

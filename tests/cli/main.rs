@@ -21,5 +21,8 @@ mod man;
 mod prompt;
 mod readme;
 mod screens;
+mod seeds;
 mod setup;
+mod setup_kubernetes;
 mod setup_undo;
+mod trust;

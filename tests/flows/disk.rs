@@ -346,8 +346,11 @@ fn a_cache_folder_removed_during_a_sign_in_ends_it_for_all_who_wait() {
     for caller in [poller, waiter] {
         let output = caller.finish();
         let failure: Vec<&str> = output.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
-        assert_eq!((output.code, output.stdout.as_str(), failure.len()), (Some(1), "", 1), "{output:?}");
-        assert!(failure[0].ends_with(": No such file or directory (os error 2)"), "{output:?}");
+        assert_eq!((output.code, output.stdout.as_str(), failure.len()), (Some(4), "", 1), "{output:?}");
+        assert!(
+            failure[0].ends_with("the session was deleted during the sign-in, as by `keyfob logout`"),
+            "{output:?}"
+        );
         assert_eq!(code(&output.stderr), Some(shown.clone()));
     }
     scene.sign_in();

@@ -41,6 +41,7 @@ fn start_prints_address_code_expiry_and_interval_and_returns() {
             "verification_uri_complete": null,
             "user_code": user_code,
             "message": format!("To sign in, use a web browser to open the page https://microsoft.com/devicelogin and enter the code {user_code} to authenticate."),
+            "foreign_host": null,
             "expires_at": end.to_string(),
             "expires_in": expires_in,
             "interval": 5,
@@ -218,8 +219,9 @@ fn without_json_it_is_said_in_words() {
     let code = scene.idp.user_codes()[0].clone();
     let lines: Vec<&str> = started.stdout.lines().collect();
     assert_eq!(lines[..2], ["Open        https://microsoft.com/devicelogin".to_owned(), format!("Enter code  {code}")]);
+    assert_eq!(lines[2], "Enter the code only if you started this yourself.");
     assert!(
-        lines[2].starts_with("The code ends in ") && lines[2].ends_with("; ask with --poll, every 2 s."),
+        lines[3].starts_with("The code ends in ") && lines[3].ends_with("; ask with --poll, every 2 s."),
         "{lines:?}"
     );
     assert_eq!((started.code, started.stderr.as_str()), (Some(0), ""));

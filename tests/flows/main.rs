@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod account;
 mod answers;
 mod backoff;
 mod cached_path;
@@ -22,4 +23,5 @@ mod lost_lock;
 mod no_locks;
 mod secrets;
 mod survival;
+mod waiting;
 mod worker;

@@ -92,7 +92,7 @@ fn processes() -> impl Iterator<Item = String> {
     let all = fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
     all.filter_map(|process| {
         let command = fs::read(process.join("cmdline")).ok()?;
-        command.starts_with(b"keyfob\0--renew-session").then(|| fs::read(process.join("environ")).ok()).flatten()
+        command.ends_with(b"\0--renew-session\0").then(|| fs::read(process.join("environ")).ok()).flatten()
     })
     .map(|environment| String::from_utf8_lossy(&environment).into_owned())
 }

@@ -7,10 +7,10 @@
 mod common;
 
 mod azure_sdk;
-mod browser;
 mod doctor;
 mod git;
 mod git_external;
+mod heavy;
 mod kubectl;
 mod oidc_provider;
 mod setup;

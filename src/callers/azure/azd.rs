@@ -128,6 +128,7 @@ mod tests {
     use super::*;
     use crate::callers::seam::tests::{Given, credential, run};
     use crate::callers::{Credential, Outcome};
+    use crate::clock::Timestamp;
     use crate::failure::Exit;
 
     fn said(words: &str, ask: &Ask<'_>) -> (u8, String, String) {
@@ -148,12 +149,23 @@ mod tests {
     }
 
     #[test]
-    fn a_token_without_an_end_is_given_one() {
+    fn a_token_without_an_end_is_said_to_live_an_hour() {
         let ask = |_: Want<'_>| Outcome::Credential(Credential { expires_at: None, ..credential("abc") });
-        let before = crate::clock::Timestamp::now();
+        let in_an_hour = || Timestamp::now().plus(3600).rfc3339().unwrap();
+        let before = in_an_hour();
         let (_, stdout, _) = said("auth token -o json", &ask);
-        let ends = [before, crate::clock::Timestamp::now()].map(|now| now.plus(3600).rfc3339().unwrap());
-        assert!(ends.iter().any(|end| stdout.contains(end)) || stdout > ends[0], "{stdout} {ends:?}");
+        let token: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        let shown = token["expiresOn"].as_str().unwrap().to_owned();
+        assert!((before.clone()..=in_an_hour()).contains(&shown), "{before} {shown}");
+    }
+
+    #[test]
+    fn a_token_that_ends_too_late_cannot_be_told() {
+        let late = Some(Timestamp(253_402_300_800));
+        let ask = |_: Want<'_>| Outcome::Credential(Credential { expires_at: late, ..credential("abc") });
+        let stderr = "ERROR: the token ends after the year 9999, which cannot be told\n".to_owned();
+        let json = format!("{{\"error\":\"failed\",\"message\":{:?},\"suggestion\":\"\"}}\n", stderr.trim_end());
+        assert_eq!(said("auth token -o json", &ask), (1, String::new(), json));
     }
 
     #[test]

@@ -14,8 +14,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// Others may write.
-const WRITABLE: u32 = 0o022;
 /// Others may do anything.
 const OPEN: u32 = 0o077;
 
@@ -77,8 +75,6 @@ fn file(findings: &mut Findings) -> Result<Option<File>> {
     if let Some(mode) = excess(&path, OPEN).filter(|_| holds_secret) {
         let message = format!("other users can get at the client secret in {place} (mode {mode:04o})");
         findings.error(SUBJECT, message, close(&path, "go="));
-    } else if let Some(mode) = excess(&path, WRITABLE) {
-        findings.error(SUBJECT, format!("other users can change {place} (mode {mode:04o})"), close(&path, "go-w"));
     } else {
         findings.ok(SUBJECT, format!("{} in {place}", count(file.profiles.len(), "profile")));
     }
@@ -164,8 +160,11 @@ fn session(findings: &mut Findings, profile: &Profile, session: Option<Session>)
     let subject = subject(profile);
     let login = || profile.command("login");
     let now = Timestamp::now();
+    let ended = session.as_ref().and_then(|session| session.ended_because.clone());
     let Some(session) = session.filter(|session| session.is_signed_in(now)) else {
-        return findings.warn(&subject, "nobody is signed in", Hint::Command(login()));
+        let message =
+            ended.map_or_else(|| "nobody is signed in".to_owned(), |why| format!("nobody is signed in: {why}"));
+        return findings.warn(&subject, message, Hint::Command(login()));
     };
     let who = session.account.map(|account| format!(" as {}", account.name)).unwrap_or_default();
     findings.ok(&subject, format!("signed in{who}"));

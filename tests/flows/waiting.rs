@@ -1,0 +1,144 @@
+//! People who stop, sign out and share machines while a sign-in is under way, and what the processes that wait are told.
+
+use crate::common::{LAB, SOON, Scene, now, token, wait_until};
+use keyfob_test_support::provider::{Auto, Endpoint, Options, Reply};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+fn pid(number: u32) -> Pid {
+    Pid::from_raw(i32::try_from(number).unwrap()).unwrap()
+}
+
+#[test]
+fn a_poller_that_is_stopped_is_named_to_those_who_wait() {
+    let scene = Scene::new(Options::default());
+    let poller = scene.start(["token"]);
+    let code = poller.code();
+    let waiter = scene.start(["token"]);
+    assert_eq!(waiter.code(), code);
+    kill_process(pid(poller.pid()), Signal::STOP).unwrap();
+    let said = format!("keyfob: process {} holds this sign-in and is stopped; ", poller.pid());
+    wait_until("a word about the stopped process", || waiter.stderr().contains(&said));
+    kill_process(pid(poller.pid()), Signal::CONT).unwrap();
+    scene.idp.approve(&code);
+    assert_eq!(token(&waiter.finish()), token(&poller.finish()));
+    assert_eq!(scene.idp.count("device"), 1);
+}
+
+#[test]
+fn a_code_from_a_clock_that_was_wrong_is_not_joined() {
+    const YEAR: i64 = 365 * 24 * 3600;
+    let scene = Scene::new(Options::default());
+    assert_eq!(scene.silently(["login", "--start"]).code, Some(0));
+    scene.change(|session| {
+        session["sign_in"]["started_at"] = json!(now() + YEAR);
+        session["sign_in"]["expires_at"] = json!(now() + YEAR + 600);
+    });
+    assert_eq!(scene.silently(["login", "--start", "--force"]).code, Some(0));
+    assert_eq!(scene.idp.count("device"), 2);
+}
+
+#[test]
+fn a_sign_out_ends_the_sign_in_that_is_under_way_for_all_and_a_later_approval_brings_nothing_back() {
+    let scene = Scene::new(Options::default());
+    let poller = scene.start(["token"]);
+    let code = poller.code();
+    let waiter = scene.start(["token"]);
+    assert_eq!(waiter.code(), code);
+    // The approval is on its way when the session goes.
+    let hold = scene.idp.hold(Endpoint::Token);
+    scene.idp.wait_for("token:device_code", 1, SOON);
+    scene.idp.approve(&code);
+    let output = scene.silently(["logout"]);
+    assert_eq!(output.stdout, "Not signed in to lab; the sign-in that was under way is ended.\n", "{output:?}");
+    drop(hold);
+    for caller in [poller, waiter] {
+        let output = caller.finish();
+        assert_eq!((output.code, output.stdout.as_str()), (Some(4), ""), "{output:?}");
+        assert!(
+            output.stderr.contains("error: could not get a token for lab: the session was deleted during the sign-in")
+        );
+    }
+    assert_eq!(scene.silently(["token"]).code, Some(3));
+    assert!(!scene.idp.issued().iter().any(|token| scene.idp.accepts(token)), "what was granted is revoked");
+    assert_eq!(scene.idp.user_codes().len(), 1, "nobody was asked again");
+}
+
+#[test]
+fn what_was_refused_to_one_profile_is_not_told_to_another() {
+    let wide = format!("{LAB}scopes = ['openid', 'offline_access', 'wide']\n").replace("lab]", "wide]");
+    let scene = Scene::with(Options::default(), &format!("{LAB}{wide}"));
+    scene.idp.script(Endpoint::Device, [Reply::error("invalid_scope")]);
+    let hold = scene.idp.hold(Endpoint::Device);
+    let refused = scene.start(["token", "-p", "wide"]);
+    scene.idp.wait_for("device", 1, SOON);
+    let waiter = scene.start(["token", "-p", "lab"]);
+    drop(hold);
+    let output = refused.finish();
+    assert!(output.stderr.contains("invalid_scope"), "{output:?}");
+    let code = waiter.code();
+    scene.idp.approve(&code);
+    token(&waiter.finish());
+}
+
+#[test]
+fn start_says_whose_host_it_is_not_and_who_may_enter_the_code() {
+    let elsewhere: fn(Endpoint, &mut Value) = |endpoint, answer| {
+        if endpoint == Endpoint::Device {
+            answer["verification_uri"] = json!("https://elsewhere.example/device");
+            answer.as_object_mut().unwrap().remove("verification_uri_complete");
+        }
+    };
+    let scene = Scene::new(Options { edit: Some(std::sync::Arc::new(elsewhere)), ..Options::default() });
+    let said = scene.silently(["login", "--start"]).stdout;
+    let lines: Vec<&str> = said.lines().skip(2).take(2).collect();
+    let note = "Note: elsewhere.example is not the provider's own host. Go on only if you know it.";
+    assert_eq!(lines, [note, "Enter the code only if you started this yourself."], "{said}");
+    let json: Value = serde_json::from_str(&scene.silently(["login", "--start", "--json"]).stdout).unwrap();
+    assert_eq!(json["foreign_host"], "elsewhere.example");
+}
+
+#[test]
+fn a_code_that_nobody_can_see_is_no_code() {
+    for invisible in ["\u{3164}", "\u{2800}\u{2800}", "\u{115f}\u{1160}", "\u{ffa0}"] {
+        let scene = Scene::new(Options::default());
+        let answer =
+            json!({"device_code": "d", "user_code": invisible, "verification_uri": "https://id.example/device"});
+        scene.idp.script(Endpoint::Device, [Reply::json(200, &answer)]);
+        let output = scene.prompting(["token"]);
+        assert!(output.stderr.contains("its answer has no `user_code`"), "{output:?}");
+    }
+}
+
+#[test]
+fn a_refresh_names_no_scope_that_the_sign_in_could_not_ask_for() {
+    let scene = Scene::signed_in(Options::default());
+    scene.leave(-1);
+    // As a server leaves it that lists its scopes, and `offline_access` is not among them.
+    scene.change(|session| {
+        session["asked"] = json!(["openid"]);
+        session["server"]["offline_access"] = json!(false);
+    });
+    token(&scene.silently(["token"]));
+    let refresh = scene.idp.requests().into_iter().rfind(|request| request.field("refresh_token").is_some()).unwrap();
+    assert_eq!(refresh.field("scope"), None);
+}
+
+/// The last token of a session that could not be renewed; its end is told as often as it is asked for.
+#[test]
+fn why_a_person_is_asked_is_said_every_time() {
+    let scene = Scene::signed_in(Options::default());
+    scene.leave(-1);
+    scene.idp.revoke_refresh_tokens();
+    for _ in 0..3 {
+        let output = scene.silently(["token"]);
+        assert!(
+            output.stderr.contains("a sign-in is needed: the provider ended the session (invalid_grant"),
+            "{output:?}"
+        );
+    }
+    scene.idp.auto(Auto::Ignore);
+    let caller = scene.start(["token"]);
+    caller.code();
+    assert!(caller.stderr().contains("Why now: the provider ended the session (invalid_grant"), "{}", caller.stderr());
+}
