@@ -33,7 +33,8 @@ use siphasher::sip128::Hasher128;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Largest session file read, in bytes: several answers of the largest size.
@@ -73,6 +74,8 @@ impl Store {
     /// Where the folder is: `KEYFOB_CACHE_DIR`, else `keyfob` in the user's cache folder.
     pub fn path() -> Result<PathBuf> {
         match std::env::var_os("KEYFOB_CACHE_DIR").filter(|p| !p.is_empty()) {
+            // With a slash at its end a link would be followed.
+            Some(named) if named.as_bytes().ends_with(b"/") => Ok(Path::new(&named).components().collect()),
             Some(named) => Ok(named.into()),
             None => dirs::cache_dir().map(|folder| folder.join("keyfob")).ok_or_else(|| {
                 Failure::usage("there is no home directory to keep tokens in")
