@@ -39,10 +39,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.all {
         let selection = Selection { profile: arguments.profile.clone(), flags: arguments.flags.0.clone() };
         let profile = Profile::select(&selection)?;
-        let Some(store) = Store::open()? else {
-            return super::print(&format!("Not signed in to {}.\n", profile.title()));
-        };
-        return sign_out(&store.session(&profile.session), Ok(&profile), profile.title());
+        return sign_out_of(&profile);
     }
     let Some(store) = Store::open()? else { return super::print("There are no sessions.\n") };
     let sessions = store.contents()?.sessions;
@@ -59,6 +56,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Signs out of a profile.
+pub(super) fn sign_out_of(profile: &Profile) -> Result<()> {
+    match Store::open()? {
+        Some(store) => sign_out(&store.session(&profile.session), Ok(profile), profile.title()),
+        None => super::print(&format!("Not signed in to {}.\n", profile.title())),
+    }
 }
 
 /// Revokes and deletes one session; `profile` is one that leads to it, or says why there is none.

@@ -2,11 +2,12 @@
 //! versions that ask the server first, it would run the very program that is to be changed.
 
 use crate::change::yaml::{Wrong, Yaml};
-use crate::config::file_path;
+use crate::config::{Target, file_path};
 use crate::failure::{Exit, Failure};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// What a new one begins with.
@@ -125,6 +126,12 @@ impl Kubeconfig {
         Self::of(path, text, before.clone())
     }
 
+    /// One without entries, for this place.
+    pub(super) fn empty(path: &Path) -> Self {
+        let yaml = Yaml::parse("").expect("nothing is YAML");
+        Self { path: path.to_owned(), before: None, yaml }
+    }
+
     /// A text as one, for a file at this place.
     pub(super) fn of(path: &Path, text: &str, before: Option<Vec<u8>>) -> Result<Self> {
         let yaml = Yaml::parse(text).map_err(|wrong| at(path, &wrong))?;
@@ -240,6 +247,20 @@ impl Files {
         self.entries(kind).find(|entry| entry.name == name)
     }
 
+    /// The addresses of the clusters that a user is for, if its program is told of them.
+    pub(super) fn clusters(&self, user: &str) -> Vec<String> {
+        let exec = self.entry(Kind::User, user).and_then(|user| Exec::of(user.value));
+        if !exec.is_some_and(|exec| exec.provide_cluster_info) {
+            return Vec::new();
+        }
+        let contexts = self.entries(Kind::Context).filter(|context| context.value["user"] == user);
+        let servers = contexts.filter_map(|context| {
+            let cluster = self.entry(Kind::Cluster, context.value["cluster"].as_str()?)?;
+            Some(Target::of_url(cluster.value["server"].as_str()?)?.origin())
+        });
+        servers.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     /// Every user that runs a program.
     pub(super) fn execs(&self) -> Vec<(Entry<'_>, Exec)> {
         self.entries(Kind::User).filter_map(|user| Some((user, Exec::of(user.value)?))).collect()
@@ -276,7 +297,8 @@ impl Exec {
     /// Whether it runs the same thing.
     pub(super) fn does_what(&self, other: &Self) -> bool {
         let env = |exec: &Self| exec.env.clone().unwrap_or_default();
-        (&self.command, &self.args) == (&other.command, &other.args) && env(self) == env(other)
+        (&self.command, &self.args, env(self), self.provide_cluster_info)
+            == (&other.command, &other.args, env(other), other.provide_cluster_info)
     }
 
     /// The configuration that its environment names, if that is not the one this process has.

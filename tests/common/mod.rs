@@ -380,6 +380,9 @@ impl Fresh {
     }
 }
 
+/// All orders of three.
+pub const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+
 /// A text with the dates of copies written `DATE`.
 pub fn undated(text: &str) -> String {
     let is_date = |word: &str| word.len() == 18 && word.as_bytes()[10] == b'T' && word.ends_with('Z');
