@@ -13,6 +13,7 @@ use crate::address::Address;
 use crate::clock::{Skew, Timestamp, boottime};
 use crate::config::{AuthMethod, Profile};
 use crate::failure::{Exit, Failure};
+use crate::providers::owner;
 use crate::secret::Secret;
 use crate::session::{Account, Metadata, Pending};
 use answer::{Answer, DeviceCode, OauthError};
@@ -84,7 +85,46 @@ impl<'p> Client<'p> {
             http,
             profile,
         };
+        client.check_origins()?;
         Ok((client, found))
+    }
+
+    /// Fails where the endpoints are not all one provider's: a code, or a refresh token, that one gave would go to another.
+    /// Origins may differ within a provider whose row says which hosts are its own, and where `config.toml` says so; and no
+    /// other issuer may name those hosts.
+    fn check_origins(&self) -> Result<(), Failure> {
+        let endpoints = [
+            ("the device authorization endpoint", self.device_authorization.as_ref()),
+            ("the token endpoint", Some(&self.token)),
+            ("the revocation endpoint", self.revocation.as_ref()),
+        ];
+        let endpoints = endpoints.into_iter().filter_map(|(what, address)| Some((what, address?)));
+        if self.profile.endpoints_chosen {
+            return Ok(());
+        }
+        let authority = &self.profile.session.authority;
+        let home = Address::parse(authority).ok().and_then(|home| owner(&home.host()));
+        let row = home.unwrap_or(self.profile.preset);
+        for (_, address) in endpoints.clone() {
+            let host = address.host();
+            if let Some(other) = owner(&host).filter(|owner| owner.name != row.name) {
+                let what = format!("{authority} names {host}, which is {}'s", other.title);
+                let hint = format!("for {} set `provider = \"{}\"`", other.title, other.name);
+                return Err(Failure::new(Exit::Failed, what).hint(hint));
+            }
+        }
+        let token = self.token.origin();
+        let own = endpoints.clone().all(|(_, address)| row.hosts.contains(&&*address.host()));
+        let mut origins = endpoints.map(|(what, address)| (what, address.origin()));
+        if let Some((what, other)) = origins.find(|(_, origin)| !own && *origin != token) {
+            let text = format!(
+                "the endpoints of {authority} are at different origins: {what} at {other}, the token endpoint at {token}"
+            );
+            let hint = "if both are the provider's, name them in config.toml: `device-authorization-endpoint`, \
+                        `token-endpoint`, `revocation-endpoint`";
+            return Err(Failure::new(Exit::Failed, text).hint(hint));
+        }
+        Ok(())
     }
 
     /// Gives each request from now on this much time at most.

@@ -168,11 +168,7 @@ impl Config {
             Failure::usage("there is no home directory to find config.toml in").hint("set HOME or KEYFOB_CONFIG")
         })?;
         let path = std::path::absolute(&path).unwrap_or(path);
-        let before = match std::fs::read_to_string(&path) {
-            Ok(text) => Some(text),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-            Err(e) => return Err(e).with_context(|| format!("could not read {}", path.display())),
-        };
+        let before = config::contents(&path)?;
         Ok(Self { path, after: before.clone().unwrap_or_default(), before, alone: String::new() })
     }
 

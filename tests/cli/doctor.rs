@@ -268,7 +268,7 @@ fn files_that_others_can_get_at_are_closed_by_the_remedy() {
     let patient = Patient::well();
     let config = patient.keyfob().config_file();
     chmod(&config, 0o666);
-    let complaint = "error configuration: other users can change HOME/config.toml (mode 0666)";
+    let complaint = "error configuration: could not use HOME/config.toml: other users can change it (mode 0666)";
     patient.assert_mended(complaint, "chmod go-w HOME/config.toml");
 
     patient.configure("client-secret = 'hunter2'\n");

@@ -25,3 +25,4 @@ mod seeds;
 mod setup;
 mod setup_kubernetes;
 mod setup_undo;
+mod trust;

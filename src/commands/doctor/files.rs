@@ -14,8 +14,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// Others may write.
-const WRITABLE: u32 = 0o022;
 /// Others may do anything.
 const OPEN: u32 = 0o077;
 
@@ -77,8 +75,6 @@ fn file(findings: &mut Findings) -> Result<Option<File>> {
     if let Some(mode) = excess(&path, OPEN).filter(|_| holds_secret) {
         let message = format!("other users can get at the client secret in {place} (mode {mode:04o})");
         findings.error(SUBJECT, message, close(&path, "go="));
-    } else if let Some(mode) = excess(&path, WRITABLE) {
-        findings.error(SUBJECT, format!("other users can change {place} (mode {mode:04o})"), close(&path, "go-w"));
     } else {
         findings.ok(SUBJECT, format!("{} in {place}", count(file.profiles.len(), "profile")));
     }
