@@ -131,7 +131,7 @@ impl<'f> Locked<'f> {
         }
         if !ours {
             debug(|| "the lock was lost; taking it again".to_owned());
-            self.lock = self.file.wait_for_lock(LOST)?;
+            self.lock = self.file.lock_again(LOST)?;
             again(|| self.finish())?;
         }
         Ok(match again(|| self.file.read())? {

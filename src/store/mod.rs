@@ -238,8 +238,13 @@ impl SessionFile<'_> {
 
     /// Takes the lock that every write needs, if nobody holds it.
     pub fn try_lock(&self) -> Result<Option<Locked<'_>>> {
-        let lock = Lock::attempt(self.store, &self.lock_name())?;
-        Ok(lock.map(|lock| Locked::new(self, lock)))
+        Ok(self.take(&self.lock_name())?.map(|lock| Locked::new(self, lock)))
+    }
+
+    /// Takes a lock if nobody holds it, or has lost it in the middle of a request.
+    fn take(&self, name: &str) -> Result<Option<Lock<'_>>> {
+        let lock = Lock::attempt(self.store, name)?;
+        Ok(lock.filter(|lock| !room::is_in_use(self.store, &lock.temporary_name())))
     }
 
     /// Takes over the lock that every write needs from the process that passed its file on; `None` if `file` is not it.
@@ -250,7 +255,13 @@ impl SessionFile<'_> {
 
     /// Takes the lock that every write needs, waiting for it no longer than `limit`.
     pub fn lock(&self, limit: Duration) -> Result<Locked<'_>> {
-        self.wait_for_lock(limit).map(|lock| Locked::new(self, lock))
+        let lock = self.wait_for_lock(limit, || self.take(&self.lock_name()))?;
+        Ok(Locked::new(self, lock))
+    }
+
+    /// Takes the lock again that this process has lost in the middle of a request.
+    fn lock_again(&self, limit: Duration) -> Result<Lock<'_>> {
+        self.wait_for_lock(limit, || Lock::attempt(self.store, &self.lock_name()))
     }
 
     /// The same to save the answer that `room` was reserved for: it can be had whatever else is open.
@@ -259,10 +270,10 @@ impl SessionFile<'_> {
         self.lock(limit)
     }
 
-    fn wait_for_lock(&self, limit: Duration) -> Result<Lock<'_>> {
+    fn wait_for_lock<'f>(&self, limit: Duration, attempt: impl Fn() -> Result<Option<Lock<'f>>>) -> Result<Lock<'f>> {
         let began = boottime();
         loop {
-            if let Some(lock) = again(|| Lock::attempt(self.store, &self.lock_name()))? {
+            if let Some(lock) = again(&attempt)? {
                 return Ok(lock);
             }
             if boottime().saturating_sub(began) > limit {
@@ -280,7 +291,9 @@ impl SessionFile<'_> {
             return Ok(None);
         }
         let room = locked::room_for(session).and_then(|size| Room::reserved(self.store, lock.temporary_name(), size));
-        room.map(Some).with_context(|| format!("could not write {}", self.path().display()))
+        let room = room.with_context(|| format!("could not write {}", self.path().display()))?;
+        // A process that takes the lock from now on sees the room, whatever becomes of the lock's file.
+        Ok(lock.is_ours().then_some(room))
     }
 
     /// The failure of having waited for the lock for too long.
@@ -312,7 +325,7 @@ impl SessionFile<'_> {
 
     /// Takes the lock of the one process that signs in, if nobody holds it.
     pub fn try_sign_in_lock(&self) -> Result<Option<Lock<'_>>> {
-        Lock::attempt(self.store, &self.sign_in_lock_name())
+        self.take(&self.sign_in_lock_name())
     }
 
     fn name(&self) -> String {
