@@ -10,6 +10,9 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+/// The link that answers kubectl and does nothing else.
+pub(super) const LINK: &str = "keyfob-kubernetes";
+
 /// What a new one begins with.
 const HEAD: &str = "apiVersion: v1\nkind: Config\n";
 
@@ -270,10 +273,13 @@ impl Files {
 impl Exec {
     /// keyfob for a profile.
     pub(super) fn keyfob(command: String, profile: &str) -> Self {
+        let words = ["kubernetes", "--profile", profile].map(str::to_owned);
+        // The link is the subcommand.
+        let args = if command.ends_with(LINK) { words[1..].to_vec() } else { words.to_vec() };
         Self {
             api_version: Some("client.authentication.k8s.io/v1".to_owned()),
             command,
-            args: Some(["kubernetes", "--profile", profile].map(str::to_owned).to_vec()),
+            args: Some(args),
             interactive_mode: Some("IfAvailable".to_owned()),
             ..Self::default()
         }
@@ -286,7 +292,7 @@ impl Exec {
 
     /// Whether it is some keyfob.
     pub(super) fn is_keyfob(&self) -> bool {
-        Path::new(&self.command).file_name() == Some("keyfob".as_ref())
+        Path::new(&self.command).file_name().is_some_and(|name| name == "keyfob" || name == LINK)
     }
 
     /// The profile that it asks for.

@@ -4,9 +4,10 @@ use super::findings::{Findings, Level};
 use super::found::{Found, Machine};
 use super::kubeconfig::{CREDENTIALS, Entry, Exec, Files, Kind, Kubeconfig, Variable, paths};
 use super::kubelogin;
+use super::kuberc::{Allowed, Kuberc, Program};
 use super::profile::{Chosen, Config, Wanted, plain};
-use super::{Asked, Job, Tool, is_program, own_program};
-use crate::change::backup::Setup;
+use super::{Asked, Job, Tool, is_program};
+use crate::change::backup::{Records, Setup};
 use crate::change::plan::{Plan, Shown};
 use crate::change::undo::Undo;
 use crate::config::{File, Profile};
@@ -84,7 +85,7 @@ fn connect(arguments: &Arguments) -> Result<Job> {
     let clusters = name.map(|user| files.clusters(user)).unwrap_or_default();
     let chosen = arguments.wanted.in_config(&mut config, BY, &clusters)?;
     let user = name.map_or(chosen.title(), String::as_str);
-    let mut change = Change::of(files);
+    let mut change = Change::of(files)?;
     change.user(user, &chosen.profile, &[])?;
     match &arguments.context {
         Some(context) => change.context(context, arguments.cluster.as_deref(), user, chosen.title())?,
@@ -119,7 +120,7 @@ fn take_over(arguments: &Arguments, files: Files, mut config: Config) -> Result<
     }
     let mut plan = Plan::default();
     let mut all = Vec::new();
-    let mut change = Change::of(files);
+    let mut change = Change::of(files)?;
     for (user, exec) in execs.iter().filter(|(user, _)| users.contains(&user.as_str())) {
         let cannot = |why: String| Failure::usage(format!("the user {user:?} cannot be taken over: {why}"));
         let taken = kubelogin::read(exec).map_err(cannot)?;
@@ -148,6 +149,16 @@ struct Done {
     existed: bool,
     /// The contexts that have this user now.
     contexts: Vec<DoneContext>,
+    /// What kubectl was allowed to run for it.
+    allowed: Option<Allowed>,
+}
+
+impl Done {
+    /// What setups had kubectl's preferences allow.
+    fn allowed<'s>(setups: impl IntoIterator<Item = &'s Setup>) -> impl Iterator<Item = Allowed> {
+        let setups = setups.into_iter().filter(|setup| setup.tool == NAME);
+        setups.filter_map(|setup| Self::deserialize(&setup.did).ok()?.allowed)
+    }
 }
 
 /// A context that was given another user.
@@ -169,15 +180,16 @@ struct Change {
     shown: Vec<Vec<String>>,
     /// The entries for people who write the kubeconfig themselves.
     by_hand: Kubeconfig,
+    program: Program,
     /// Each user with its file, its profile, and what is done.
     done: Vec<(String, PathBuf, String, Done)>,
 }
 
 impl Change {
-    fn of(files: Files) -> Self {
+    fn of(files: Files) -> Result<Self> {
         let shown = vec![Vec::new(); files.all.len()];
         let by_hand = Kubeconfig::empty(&files.all[files.target].path);
-        Self { files, notes: Vec::new(), shown, by_hand, done: Vec::new() }
+        Ok(Self { files, notes: Vec::new(), shown, by_hand, program: Program::find()?, done: Vec::new() })
     }
 
     /// Has a user run keyfob for a profile, with these variables.
@@ -186,7 +198,7 @@ impl Change {
         let former = user.and_then(|user| Exec::of(user.value));
         let others = user.map(|user| other_credentials(user.value)).unwrap_or_default();
         let env: Vec<Variable> = env.iter().cloned().chain(own_files()).collect();
-        let command = own_program()?.to_string_lossy().into_owned();
+        let command = self.program.path.to_string_lossy().into_owned();
         let told = former.as_ref().is_some_and(|former| former.provide_cluster_info);
         let exec = Exec {
             env: Some(env).filter(|env| !env.is_empty()),
@@ -224,7 +236,9 @@ impl Change {
         if self.files.all.len() > 1 {
             self.notes.push(format!("of the files in KUBECONFIG, {} is changed", place.display()));
         }
-        self.done.push((name.to_owned(), place, profile.title().to_owned(), Done { existed, contexts: Vec::new() }));
+        let allowed = self.program.allowed(Done::allowed(&Records::load()?.setups));
+        let done = Done { existed, contexts: Vec::new(), allowed };
+        self.done.push((name.to_owned(), place, profile.title().to_owned(), done));
         Ok(())
     }
 
@@ -259,7 +273,12 @@ impl Change {
         if self.done.is_empty() {
             let place = self.files.entry(Kind::User, user).map_or(number, |user| user.file);
             let (place, existed) = (self.files.all[place].path.clone(), true);
-            self.done.push((user.to_owned(), place, profile.to_owned(), Done { existed, contexts: Vec::new() }));
+            self.done.push((
+                user.to_owned(),
+                place,
+                profile.to_owned(),
+                Done { existed, contexts: Vec::new(), allowed: None },
+            ));
         }
         self.done[0].3.contexts.push(done);
         Ok(())
@@ -277,11 +296,13 @@ impl Change {
     /// Adds this to a plan, after the profile that it needs.
     fn into_plan(self, config: Config, mut plan: Plan) -> Result<Plan> {
         for (name, place, profile, done) in self.done {
-            let files =
-                std::iter::once(place).chain(done.contexts.iter().map(|context| context.file.clone())).collect();
+            let contexts = done.contexts.iter().map(|context| context.file.clone());
+            let kuberc = done.allowed.iter().map(|allowed| allowed.kuberc.clone());
+            let files = std::iter::once(place).chain(contexts).chain(kuberc).collect();
             let all = |earlier: Option<Done>| match earlier {
                 Some(mut earlier) => {
                     earlier.contexts.extend(done.contexts);
+                    earlier.allowed = earlier.allowed.or(done.allowed);
                     earlier
                 }
                 None => done,
@@ -289,6 +310,9 @@ impl Change {
             plan.setups.push(config.setup(&plan, (NAME, &name), Some(&profile), files, all)?);
         }
         config.into_plan(&mut plan);
+        if !self.shown.iter().all(Vec::is_empty) {
+            self.program.into_plan(&mut plan);
+        }
         for (file, shown) in self.files.all.iter().zip(self.shown).filter(|(_, shown)| !shown.is_empty()) {
             plan.write(&file.path, file.before.as_deref(), file.text().as_bytes(), Shown::Lines(shown));
         }
@@ -343,8 +367,16 @@ fn disconnect(arguments: &Arguments) -> Result<Job> {
     };
     let mut config = Config::load()?;
     let changed: BTreeSet<&PathBuf> = undo.undone.iter().flat_map(|setup| &setup.files).collect();
+    let allowed: Vec<Allowed> = Done::allowed(&undo.undone).collect();
+    let others: Vec<Allowed> = Done::allowed(undo.others()).collect();
     for file in changed.into_iter().filter(|file| *file != config.path()) {
-        undo.file(file, &mut plan, |plan| take_out(&undo, file, plan))?;
+        undo.file(file, &mut plan, |plan| match allowed.iter().find(|allowed| allowed.kuberc == *file) {
+            Some(allowed) => allowed.take_off(&others, plan),
+            None => take_out(&undo, file, plan),
+        })?;
+    }
+    if let Some(allowed) = allowed.first() {
+        allowed.remove_link(&others, &mut plan);
     }
     let profiles: BTreeSet<&str> = undo.undone.iter().filter_map(|setup| setup.profile.as_deref()).collect();
     let released = config.release(profiles, BY, &undo, &mut plan)?;
@@ -519,6 +551,11 @@ fn problems(files: &Files, user: &Entry<'_>, exec: &Exec, config: &File) -> Vec<
     let mut found: Vec<Problem> = Vec::new();
     for what in other_credentials(user.value).into_iter().map(|(_, what)| what).collect::<BTreeSet<_>>() {
         found.push(error(format!("has {what}")));
+    }
+    if let Ok(Some(kuberc)) = Kuberc::find()
+        && !kuberc.allows(program)
+    {
+        found.push(error(format!("runs {program}, which {} forbids kubectl to run", kuberc.path.display())));
     }
     if !program.contains('/') {
         let what = format!("runs {program} by its name alone, which programs with another PATH do not find");

@@ -10,6 +10,7 @@ pub mod found;
 mod git;
 mod kubeconfig;
 mod kubelogin;
+mod kuberc;
 mod kubernetes;
 pub mod profile;
 

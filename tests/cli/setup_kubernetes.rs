@@ -265,3 +265,67 @@ fn a_profile_for_some_clusters_is_told_which_one_asks() {
         "{text}"
     );
 }
+
+/// As kubectl 1.35 reads it: a link is not followed, and `name` is what an entry is named by.
+#[test]
+fn where_kubectl_runs_only_what_is_listed_a_link_is_made_and_listed_and_goes_again() {
+    let head =
+        "apiVersion: kubectl.config.k8s.io/v1beta1\nkind: Preference\ncredentialPluginPolicy: Allowlist # mine\n";
+    for (list, key) in [
+        ("credentialPluginAllowlist:\n- name: aws # theirs\n", "name"),
+        ("credentialPluginAllowlist:\n- command: aws\n", "command"),
+        ("", "name"),
+    ] {
+        let home = Home::new();
+        home.0.write(".kube/kuberc", &format!("{head}{list}"));
+        let untouched = home.0.files();
+        home.setup(&["--profile", "lab", "--user", "a"]);
+        let link = home.0.path("bin/keyfob-kubernetes");
+        assert_eq!(fs::read_link(&link).unwrap(), home.0.path("bin/keyfob"));
+        let list = if list.is_empty() { "credentialPluginAllowlist:\n" } else { list };
+        assert_eq!(home.0.read(".kube/kuberc"), format!("{head}{list}- {key}: {}\n", link.display()));
+        let text = home.0.read(".kube/config");
+        let exec = format!("      args:\n      - --profile\n      - lab\n      command: {}\n", link.display());
+        assert!(text.contains(&exec), "{text}");
+        let doctor = || Output::of(&mut home.command(&["doctor", "--offline"]), b"").stdout;
+        assert!(doctor().contains(&format!("ok     kubectl a: runs {}\n", link.display())), "{}", doctor());
+        assert!(home.setup(&["--profile", "lab", "--user", "a"]).contains(": nothing to do.\n"));
+
+        // One that is still needed stays, whichever setup made it.
+        home.setup(&["--profile", "lab", "--user", "b"]);
+        home.setup(&["--undo", "--user", "a"]);
+        assert!(link.exists() && home.0.read(".kube/kuberc").contains("keyfob-kubernetes"));
+        assert!(doctor().contains("ok     kubectl b: runs "), "{}", doctor());
+        home.setup(&["--undo"]);
+        assert_eq!(home.0.files(), untouched);
+    }
+}
+
+#[test]
+fn where_kubectl_runs_nothing_nothing_is_changed_and_a_list_without_keyfob_is_an_error_of_doctors() {
+    let home = Home::new();
+    home.setup(&["--profile", "lab"]);
+    home.0.write(".kube/kuberc", "kind: Preference\ncredentialPluginPolicy: DenyAll\n");
+    let untouched = home.0.files();
+    let refused = home.run(&["--yes", "--profile", "lab", "--user", "me"]);
+    let error = "error: HOME/.kube/kuberc:2: kubectl is to run no program for a token (DenyAll)\n\
+                 hint: say `credentialPluginPolicy: Allowlist` there, and run the same command again\n";
+    assert_eq!((refused.code, home.plain(&refused.stderr).as_str()), (Some(1), error));
+    assert_eq!(home.0.files(), untouched);
+
+    home.0.write(
+        ".kube/kuberc",
+        "kind: Preference\ncredentialPluginPolicy: Allowlist\ncredentialPluginAllowlist: [{name: aws}]\n",
+    );
+    let doctor = |variable: &str, value: &str| {
+        home.plain(&Output::of(home.command(&["doctor", "--offline"]).env(variable, value), b"").stdout)
+    };
+    let error = "error  kubectl lab: runs HOME/bin/keyfob, which HOME/.kube/kuberc forbids kubectl to run\n       \
+                 $ keyfob setup kubernetes --profile lab --user lab\n";
+    assert!(doctor("X", "").contains(error), "{}", doctor("X", ""));
+    for (variable, value) in [("KUBERC", "off"), ("KUBECTL_KUBERC", "false"), ("KUBERC", "/nowhere/kuberc")] {
+        assert!(doctor(variable, value).contains("ok     kubectl lab: runs "), "{variable}");
+    }
+    home.setup(&["--profile", "lab", "--user", "lab"]);
+    assert!(doctor("X", "").contains("ok     kubectl lab: runs HOME/bin/keyfob-kubernetes\n"), "{}", doctor("X", ""));
+}
