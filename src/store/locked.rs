@@ -181,6 +181,7 @@ impl<'f> Locked<'f> {
                 Err(e) => return Err(e).with_context(|| self.could_not("delete")),
             }
         }
+        self.file.store.remove_damaged_copies(Some(&self.file.stem))?;
         self.lock.remove(&self.file.sign_in_lock_name());
         Ok(true)
     }
