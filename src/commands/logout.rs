@@ -43,13 +43,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return sign_out_of(&profile);
     }
     let Some(store) = Store::open()? else { return super::print("There are no sessions.\n") };
-    let Contents { sessions, unusable } = store.contents()?;
-    if sessions.is_empty() && unusable.is_empty() {
+    let Contents { sessions, damaged, unusable } = store.contents()?;
+    if sessions.is_empty() && damaged.is_empty() && unusable.is_empty() {
         return super::print("There are no sessions.\n");
     }
     let profiles: Vec<Profile> = Profile::all()?.into_values().filter_map(Result::ok).collect();
     // One that cannot be signed out of keeps no other from it.
-    let mut left = 0;
+    let mut left = unusable.len();
     for (file, _) in sessions {
         let signed_out = if let Some(profile) = profiles.iter().find(|profile| profile.leads_to(file.key())) {
             sign_out(&file, Ok(profile), profile.title())
@@ -62,13 +62,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             left += 1;
         }
     }
-    for (file, failure) in unusable {
-        if store.remove_if_damaged(&file)? {
-            warn(&format!("{}; it is deleted, but could not be revoked at the provider", failure.message));
-        } else {
-            warn(&failure.message);
-            left += 1;
-        }
+    for (file, failure) in damaged {
+        store.remove_damaged(&file)?;
+        warn(&format!("{}; it is deleted, but could not be revoked at the provider", failure.message));
+    }
+    for (_, failure) in unusable {
+        warn(&failure.message);
     }
     store.remove_damaged_copies(None)?;
     if left > 0 {

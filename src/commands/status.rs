@@ -2,7 +2,6 @@
 
 use crate::clock::{Timestamp, minutes, roughly};
 use crate::config::{Profile, file_path};
-use crate::failure::Failure;
 use crate::session::Session;
 use crate::store::Store;
 use crate::text::{clean, shell_quoted};
@@ -126,11 +125,13 @@ fn gather() -> Result<Status> {
         // Those of profiles first, and all in the order of their names.
         let name = |entry: &Entry| (entry.profiles.is_empty(), entry.profiles.clone(), entry.account_label.clone());
         sessions.sort_by_cached_key(name);
-        let said = |(file, problem): (std::path::PathBuf, Failure)| Damaged {
-            file: file.display().to_string(),
-            problem: clean(&problem.message),
-        };
-        damaged.extend(contents.unusable.into_iter().map(said));
+        damaged.extend(
+            contents
+                .damaged
+                .into_iter()
+                .chain(contents.unusable)
+                .map(|(file, failure)| Damaged { file: file.display().to_string(), problem: clean(&failure.message) }),
+        );
     }
     let other_profiles = profiles
         .iter()

@@ -55,7 +55,9 @@ pub struct Store {
 pub struct Contents<'s> {
     /// Every session, and its file.
     pub sessions: Vec<(SessionFile<'s>, Session)>,
-    /// Every file that should hold a session and cannot be used, with what is wrong with it.
+    /// Every file that should hold a session and holds something else, and what to say of it.
+    pub damaged: Vec<(PathBuf, Failure)>,
+    /// Every file that is another user's, a link, or one of a newer program, and what to say of it.
     pub unusable: Vec<(PathBuf, Failure)>,
 }
 
@@ -129,7 +131,7 @@ impl Store {
                 Ok(Found::Damaged(why)) => {
                     let quoted = crate::text::shell_quoted(&path.to_string_lossy());
                     let failure = Failure::new(Exit::Failed, format!("{} is damaged: {why}", path.display()));
-                    contents.unusable.push((path, failure.run(format!("rm {quoted}"))));
+                    contents.damaged.push((path, failure.run(format!("rm {quoted}"))));
                 }
                 Err(error) => contents.unusable.push((path, Failure::of(&error))),
             }
@@ -148,15 +150,10 @@ impl Store {
         Ok(stems)
     }
 
-    /// Removes a session's file if it is damaged, rather than another's, a link, or one of a newer program.
-    pub fn remove_if_damaged(&self, path: &Path) -> Result<bool> {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if !matches!(self.read(name, None), Ok(Found::Damaged(_))) {
-            return Ok(false);
-        }
-        unlinkat(&self.folder, name, AtFlags::empty())
-            .with_context(|| format!("could not delete {}", path.display()))?;
-        Ok(true)
+    /// Removes a damaged file, as [`Contents`] names it.
+    pub fn remove_damaged(&self, path: &Path) -> Result<()> {
+        let name = path.file_name().unwrap_or_default();
+        unlinkat(&self.folder, name, AtFlags::empty()).with_context(|| format!("could not delete {}", path.display()))
     }
 
     /// Removes the copies that were kept of damaged files, of the session whose file is named `stem` or of all: there may be
