@@ -69,6 +69,15 @@ impl Address {
         self.uri().host().unwrap_or_default().to_ascii_lowercase()
     }
 
+    /// `https://host` or `https://host:port`: the host lower-cased, without a port that the scheme has anyway.
+    pub fn origin(&self) -> String {
+        let uri = self.uri();
+        let scheme = uri.scheme_str().unwrap_or_default();
+        let usual = if scheme == "http" { 80 } else { 443 };
+        let port = uri.port_u16().filter(|port| *port != usual).map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{scheme}://{}{port}", self.host())
+    }
+
     /// Whether there is a `?…`.
     pub fn has_query(&self) -> bool {
         self.0.contains('?')
@@ -150,6 +159,19 @@ mod tests {
             ("", "is not an absolute web address"),
         ] {
             assert_eq!(Address::parse(bad).unwrap_err(), why, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        for (address, origin) in [
+            ("https://ID.example.com", "https://id.example.com"),
+            ("https://id.example.com:443/a?b", "https://id.example.com"),
+            ("https://id.example.com:80/", "https://id.example.com:80"),
+            ("http://127.0.0.1:80/a", "http://127.0.0.1"),
+            ("http://[::1]:8080", "http://[::1]:8080"),
+        ] {
+            assert_eq!(Address::parse(address).unwrap().origin(), origin);
         }
     }
 

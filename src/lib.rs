@@ -22,7 +22,7 @@
 //!          ├ change/      plan, apply, backup: how `setup` changes files that are not keyfob's
 //!          ├ config/      config.toml, environment, flags → Profile
 //!          └ providers/   a table of presets, one row per identity provider
-//!             └ failure · access · secret · clock · zone · backoff · address · text · log · process      what everything stands on
+//!             └ failure · access · secret · clock · zone · backoff · address · text · log · process · program      what everything stands on
 //! ```
 //!
 //! A module uses only what stands below it here, and in the last row what stands beside it. The words are the same
@@ -53,6 +53,7 @@ pub mod log;
 pub mod oauth;
 pub mod policy;
 pub mod process;
+pub mod program;
 pub mod prompt;
 pub mod providers;
 pub mod secret;

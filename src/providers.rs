@@ -80,6 +80,8 @@ pub struct Preset {
     pub unstated_lifetime: Option<u64>,
     /// Where the signed-in account's name is asked for, and the member that holds it, when there is no ID token.
     pub account: Option<(&'static str, &'static str)>,
+    /// Hosts that are this provider's alone: its endpoints may be at any of them, and at none of them under another issuer.
+    pub hosts: &'static [&'static str],
     /// Hosts besides its own on which this provider's users enter their codes.
     pub verification_hosts: &'static [&'static str],
     /// How its git servers take a token, when `[hosts]` does not say.
@@ -112,6 +114,7 @@ pub const OPENID: Preset = Preset {
     early_refresh: true,
     unstated_lifetime: Some(3600),
     account: None,
+    hosts: &[],
     verification_hosts: &[],
     host_auth: HostAuth::Bearer,
     basic_username: "x-access-token",
@@ -139,6 +142,14 @@ pub const PRESETS: &[Preset] = &[
         scopes_besides: &["openid", "profile", "offline_access"],
         multi_resource: true,
         kubernetes_token: TokenKind::Access,
+        hosts: &[
+            "login.microsoftonline.com",
+            "login.microsoftonline.us",
+            "login.partner.microsoftonline.cn",
+            "login.chinacloudapi.cn",
+            "login.windows.net",
+            "sts.windows.net",
+        ],
         verification_hosts: &["microsoft.com", "www.microsoft.com", "login.microsoft.com", "aka.ms"],
         advice: entra::ADVICE,
         ..OPENID
@@ -154,6 +165,7 @@ pub const PRESETS: &[Preset] = &[
         early_refresh: false,
         unstated_lifetime: None,
         account: Some(("https://api.github.com/user", "login")),
+        hosts: &["github.com", "api.github.com"],
         host_auth: HostAuth::Basic,
         ..OPENID
     },
@@ -182,6 +194,7 @@ pub const PRESETS: &[Preset] = &[
         scopes: &["openid", "read_repository", "write_repository"],
         early_refresh: false,
         unstated_lifetime: Some(7200),
+        hosts: &["gitlab.com"],
         host_auth: HostAuth::Basic,
         basic_username: "oauth2",
         ..OPENID
@@ -192,6 +205,7 @@ pub const PRESETS: &[Preset] = &[
         issuer: Some("https://accounts.google.com"),
         scopes: &["openid", "email"],
         needs_secret: true,
+        hosts: &["accounts.google.com", "oauth2.googleapis.com"],
         verification_hosts: &["www.google.com", "google.com"],
         ..OPENID
     },
@@ -209,6 +223,7 @@ pub const PRESETS: &[Preset] = &[
         issuer: Some("https://huggingface.co"),
         scopes: &["openid", "profile"],
         kubernetes_token: TokenKind::Access,
+        hosts: &["huggingface.co"],
         ..OPENID
     },
     Preset { name: "ping", title: "PingOne and PingFederate", ..OWN_ISSUER_WITH_EMAIL },
@@ -252,6 +267,11 @@ impl Preset {
     }
 }
 
+/// The row that a host belongs to, if it is one of a row's own.
+pub fn owner(host: &str) -> Option<&'static Preset> {
+    PRESETS.iter().find(|row| row.hosts.contains(&host))
+}
+
 /// The row of this name.
 pub fn preset(name: &str) -> Option<&'static Preset> {
     PRESETS.iter().find(|p| p.name == name)
@@ -269,7 +289,8 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), PRESETS.len());
         for p in PRESETS {
-            let templates = [p.issuer, p.device_authorization_endpoint, p.token_endpoint, p.revocation_endpoint];
+            let home = p.authority.filter(|home| !home.is_empty());
+            let templates = [p.issuer, p.device_authorization_endpoint, p.token_endpoint, p.revocation_endpoint, home];
             for template in templates.into_iter().flatten().chain(p.account.map(|a| a.0)) {
                 let bare =
                     ["{authority}", "{tenant}", "{tid}"].iter().fold(template.to_owned(), |t, w| t.replace(w, ""));
@@ -277,6 +298,9 @@ mod tests {
                 assert!(!template.contains("{authority}") || p.authority.is_some(), "{}: {template}", p.name);
                 assert!(!template.contains("{tenant}") || p.tenant.is_some(), "{}: {template}", p.name);
                 assert!(template.starts_with("https://") || template.starts_with("{authority}"), "{}", p.name);
+                if let Some(host) = template.strip_prefix("https://").and_then(|rest| rest.split('/').next()) {
+                    assert_eq!(owner(host).map(|row| row.name), Some(p.name), "{host} is its own");
+                }
                 // Addresses made by a row are not checked again; see `Address::assembled`.
                 let made = template.replace("{authority}", "https://id.example").replace("{tenant}", "common");
                 assert_eq!(Address::parse(&made.replace("{tid}", "t")).err(), None, "{}: {template}", p.name);

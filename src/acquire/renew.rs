@@ -12,7 +12,7 @@ use crate::policy::Decision;
 use crate::process::Uninterrupted;
 use crate::prompt::{SAY_AFTER, Screen};
 use crate::providers::TokenKind;
-use crate::session::{BackOff, Failed, Grant, Refusal, Session, TokenKey, Unconfirmed};
+use crate::session::{Account, BackOff, Failed, Grant, Refusal, Session, TokenKey, Unconfirmed};
 use crate::store::{Locked, Saved, SessionFile};
 use anyhow::Result;
 use std::thread::sleep;
@@ -249,8 +249,8 @@ impl Attempt<'_> {
         if grant.account.is_none()
             && let Some(access) = grant.tokens.iter().find(|token| token.key.kind == TokenKind::Access)
         {
-            match self.while_asking(|| client.account(&access.token)) {
-                Ok(account) => grant.account = account,
+            match self.while_asking(|| client.account_name(&access.token)) {
+                Ok(name) => grant.account = name.map(|name| Account { name, ..Account::default() }),
                 Err(failure) if wanted.is_some() || session.account.is_some() => {
                     session.failed(self.failed(failure, None), now_ms());
                     session.unconfirmed = Some(Unconfirmed { flow, grant });

@@ -204,11 +204,16 @@ impl Yaml {
         let key = entry.key.as_ref()?;
         let colon = self.text[key.span.end..].find(':').map(|at| key.span.end + at + 1)?;
         let end = entry.value.span.end.max(colon);
-        let is_quoted = self.text[entry.value.span.clone()].starts_with(['"', '\'']);
-        let mut new = match (style, value) {
-            (Flow, Value::String(text)) if !is_quoted => format!(" {}", word(text)),
-            (Flow, value) => format!(" {value}"),
-            (Block, value) => self.with_line_ends(&value_of_key(value, self.column(key.span.start))),
+        let there = &entry.value.span;
+        let gap = &self.text[colon..there.start.max(colon)];
+        if style == Flow && !there.is_empty() && gap.trim().is_empty() {
+            let is_quoted = self.text[there.clone()].starts_with(['"', '\'']);
+            let plain = value.as_str().filter(|_| !is_quoted).map(word);
+            return Some((there.clone(), plain.unwrap_or_else(|| value.to_string())));
+        }
+        let mut new = match style {
+            Flow => format!(" {value}"),
+            Block => self.with_line_ends(&value_of_key(value, self.column(key.span.start))),
         };
         if self.text[..end].ends_with('\n') {
             new.push_str(self.line_end());

@@ -94,6 +94,13 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     }
 }
 
+/// Signs in to a profile as a person, and names the account.
+pub(super) fn sign_in(profile: &Profile) -> Result<()> {
+    let kind = profile.token_kind.unwrap_or(TokenKind::Access);
+    let want = Want { min_life: 0, effort: Effort::Confirm, ..Want::of(profile, kind, Requester::Person) };
+    super::say(&done(profile, &acquire(&want)?))
+}
+
 fn done(profile: &Profile, credential: &Credential) -> String {
     let who = credential.account.as_deref().map(|a| format!(" as {a}")).unwrap_or_default();
     let until = credential.expires_at.and_then(Timestamp::rfc3339);

@@ -3,13 +3,17 @@
 //! Every tool makes a plan. A plan is shown before anything is changed; on a terminal the person agrees, elsewhere `--yes`
 //! has to. Undoing removes what setting up wrote, and nothing else.
 
-use crate::change::apply::carry_out;
-use crate::commands::{print, say};
+use crate::acquire::{Requester, Want, acquire};
+use crate::change::apply;
+use crate::clock::Timestamp;
+use crate::commands::{login, logout, print, say};
+use crate::config::Profile;
 use crate::failure::{Exit, Failure};
+use crate::store::Store;
 use crate::text::clean;
 use crate::tools::found::{Found, Machine, Offer};
 use crate::tools::profile::{Wanted, make, remove};
-use crate::tools::{Job, TOOLS, Tool, own_path, run};
+use crate::tools::{Asked, Job, TOOLS, Tool, run};
 use anyhow::{Context, Result};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
@@ -50,6 +54,9 @@ struct Consent {
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
+    /// Print the lines to write by hand, and change nothing
+    #[arg(long, conflicts_with_all = ["undo", "yes"])]
+    print: bool,
 }
 
 /// A tool, by its subcommand, and what it was given.
@@ -97,10 +104,10 @@ pub fn set_up(arguments: &Arguments) -> Result<u8> {
     if let Some(Chosen { tool, matches }) = tool {
         let consent = Consent::from_arg_matches(matches)?;
         let job = if consent.undo { (tool.disconnect)(matches)? } else { (tool.connect)(matches)? };
-        do_it(&job, &consent)?;
+        carry_out(&job, &consent)?;
         return Ok(0);
     }
-    if wanted.is_empty() && !consent.undo && !consent.yes {
+    if wanted.is_empty() && !consent.undo && !consent.yes && !consent.print {
         let found = discover()?;
         say(&found.text())?;
         return choose(&found);
@@ -110,43 +117,100 @@ pub fn set_up(arguments: &Arguments) -> Result<u8> {
             .hint("keyfob setup kubernetes, git or az; or --profile NAME with --issuer or --provider")
             .into());
     };
-    do_it(&if consent.undo { remove(name)? } else { make(wanted)? }, consent)?;
+    carry_out(&if consent.undo { remove(name)? } else { make(wanted)? }, consent)?;
     Ok(0)
 }
 
-/// What became of a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    /// Everything was as it is to be.
-    NothingToDo,
-    /// The person would not.
-    Declined,
-    /// It was carried out.
-    Done,
-}
-
 /// Shows a plan, asks, carries it out, and tries the result.
-fn do_it(job: &Job, consent: &Consent) -> Result<()> {
-    let outcome = agree(job, consent)?;
-    if outcome == Outcome::Done || outcome == Outcome::NothingToDo && !consent.undo {
-        print(&(job.after)()?)?;
+fn carry_out(job: &Job, consent: &Consent) -> Result<()> {
+    if consent.print {
+        return print(&job.plan.by_hand());
     }
-    Ok(())
-}
-
-fn agree(job: &Job, consent: &Consent) -> Result<Outcome> {
+    for asked in job.asked.iter().filter(|asked| asked.chosen.is_new) {
+        asked.chosen.check()?;
+    }
     let (title, text) = (clean(&job.title), job.plan.text()?);
     if job.plan.steps.is_empty() {
         print(&format!("{title}: nothing to do.\n{text}"))?;
-        return Ok(Outcome::NothingToDo);
+    } else {
+        writable(job)?;
+        print(&format!("{title}:\n\n{text}\n"))?;
+        if !consent.yes && !agreed()? {
+            return print("Nothing was changed.\n");
+        }
+        for profile in &job.released {
+            offer_sign_out(profile, consent)?;
+        }
+        apply::carry_out(&job.plan, run)?;
+        print(&job.done)?;
     }
-    print(&format!("{title}:\n\n{text}\n"))?;
-    if !consent.yes && !agreed()? {
-        print("Nothing was changed.\n")?;
-        return Ok(Outcome::Declined);
+    job.asked.iter().try_for_each(|asked| try_it(asked, consent))
+}
+
+/// Fails if a file that is to be changed is not to be written, and says what to write by hand.
+fn writable(job: &Job) -> Result<()> {
+    let Some(file) = job.plan.read_only() else { return Ok(()) };
+    let by_hand = if job.plan.undone.is_empty() { job.plan.by_hand() } else { job.plan.text()? };
+    print(&format!("{}, by hand:\n\n{by_hand}\n", clean(&job.title)))?;
+    let failure = Failure::new(Exit::Failed, format!("{} is read-only; nothing was changed", file.display()));
+    Err(failure.hint("make the change above by hand, or make the file writable").into())
+}
+
+/// Tries what asks keyfob for a token; where nobody has signed in yet, says how, or does it.
+fn try_it(asked: &Asked, consent: &Consent) -> Result<()> {
+    let profile = &asked.chosen.profile;
+    if !has_token(asked)? {
+        if !asked.what.is_empty() {
+            print(&format!("{}. Nobody has signed in yet.\n", asked.what))?;
+        }
+        if consent.yes || !on_terminal() || !yes("Sign in now? [Y/n] ", true)? {
+            let login = profile.command("login");
+            return print(&match asked.prompts {
+                Some(when) => format!("keyfob asks you to sign in {when}; or now: {login}\n"),
+                None => format!("To sign in: {login}\n"),
+            });
+        }
+        login::sign_in(profile)?;
     }
-    carry_out(&job.plan, run)?;
-    Ok(Outcome::Done)
+    print(&(asked.attempt)()?)
+}
+
+/// Whether keyfob has a token without asking anybody to sign in.
+fn has_token(asked: &Asked) -> Result<bool> {
+    let usual = Want::of(&asked.chosen.profile, asked.kind, Requester::Person);
+    match acquire(&Want { no_prompt: Some("setup only tries whether there is a token"), ..usual }) {
+        Ok(_) => Ok(true),
+        Err(error) => {
+            let failure = Failure::of(&error);
+            if failure.exit == Exit::SignInNeeded {
+                return Ok(false);
+            }
+            let message = format!("{}: {}", asked.unanswered, failure.message);
+            Err(Failure { message, ..failure }.into())
+        }
+    }
+}
+
+/// Offers to end the session of a profile that is going to be removed, unless another profile leads to it.
+fn offer_sign_out(profile: &Profile, consent: &Consent) -> Result<()> {
+    let others = Profile::all().unwrap_or_default().into_values().filter_map(Result::ok);
+    let is_used = others.filter(|other| other.name != profile.name).any(|other| other.leads_to(&profile.session));
+    let session = match Store::open()? {
+        Some(store) if !is_used => store.session(&profile.session).session()?,
+        _ => None,
+    };
+    if !session.is_some_and(|session| session.is_signed_in(Timestamp::now())) {
+        return Ok(());
+    }
+    let name = clean(profile.title());
+    if !consent.yes && yes(&format!("Sign out of {name}, too? [y/N] "), false)? {
+        return logout::sign_out_of(profile);
+    }
+    let logout = Profile::of_session(&profile.session).map(|session| session.command("logout"));
+    print(&format!(
+        "You are still signed in to {name}; to sign out: {}\n",
+        logout.unwrap_or("keyfob logout --all".into())
+    ))
 }
 
 /// Asks on the terminal whether to go on; fails where there is none.
@@ -156,12 +220,18 @@ fn agreed() -> Result<bool> {
             .hint("add --yes to make the change shown")
             .into());
     }
-    Ok(matches!(answer("Go on? [y/N] ")?.to_ascii_lowercase().as_str(), "y" | "yes"))
+    yes("Go on? [y/N] ", false)
 }
 
 /// Whether there is a person to ask.
 fn on_terminal() -> bool {
     std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+}
+
+/// Asks a question that is answered by yes or no; `usual` is what an empty line means.
+fn yes(question: &str, usual: bool) -> Result<bool> {
+    let answer = answer(question)?.to_ascii_lowercase();
+    Ok(if answer.is_empty() { usual } else { matches!(answer.as_str(), "y" | "yes") })
 }
 
 /// Asks a question; what the person answers, without what is around it.
@@ -197,7 +267,6 @@ fn choose(found: &Found) -> Result<u8> {
     let Some(offer) = number.and_then(|number| whole.get(number)) else {
         return Err(Failure::usage(format!("{:?} is none of them", clean(&answer))).into());
     };
-    let mut command = std::process::Command::new(own_path()?);
-    let status = command.arg("setup").args(&offer.words).status().context("could not run keyfob")?;
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(Exit::Failed as u8))
+    let command = Arguments::augment_args(Command::new("setup").no_binary_name(true));
+    set_up(&Arguments::from_arg_matches(&command.try_get_matches_from(&offer.words)?)?)
 }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use toml_edit::{DocumentMut, InlineTable, Item, Key, Table, TableLike, TomlError, Value, value};
 
 /// In front of a profile that `setup` added, followed by which one.
-const ADDED_BY: &str = "# Added by keyfob ";
+pub const ADDED_BY: &str = "# Added by keyfob ";
 
 /// `text` with the profile `name` at its end, below a line that says that `by` (such as `setup git`) added it.
 pub fn with_profile(text: &str, name: &str, settings: &Settings, by: &str) -> Result<String, TomlError> {

@@ -5,9 +5,12 @@ use super::keys::Shape;
 use super::settings::{KEYS, Origin, Settings, meant};
 use crate::failure::Failure;
 use crate::providers::HostAuth;
-use anyhow::{Context, Result};
+use crate::text::shell_quoted;
+use anyhow::Result;
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::io::Read;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use toml::Spanned;
@@ -46,27 +49,60 @@ pub fn path() -> Option<PathBuf> {
     }
 }
 
-/// Reads the file at [`path`]. A file that is not there is an empty one, unless `KEYFOB_CONFIG` names it.
+/// Reads the file at [`path`]. A file that does not exist is an empty one, unless `KEYFOB_CONFIG` names it.
 pub fn load() -> Result<File> {
     let Some(path) = path() else { return Ok(File::default()) };
+    match contents(&path)? {
+        Some(text) => parse(&path, &text).map_err(|e| Failure::usage(e).into()),
+        None if std::env::var_os("KEYFOB_CONFIG").is_none() => Ok(File::default()),
+        None => Err(unreadable(&path, &rustix::io::Errno::NOENT.into())),
+    }
+}
+
+/// The text of a configuration file; `None` if it does not exist. Fails if another user could have written it, since it
+/// says where tokens go.
+pub fn contents(path: &Path) -> Result<Option<String>> {
     // Room for any usual file: one read instead of several.
     let mut text = String::with_capacity(4096);
-    let read = std::fs::File::open(&path).and_then(|f| f.take(LARGEST + 1).read_to_string(&mut text));
-    match read {
-        Ok(_) if text.len() as u64 > LARGEST => {
-            Err(Failure::usage(format!("{}: larger than 1 MiB", path.display())).into())
-        }
-        Ok(_) => parse(&path, &text).map_err(|e| Failure::usage(e).into()),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && std::env::var_os("KEYFOB_CONFIG").is_none() => {
-            Ok(File::default())
-        }
-        Err(e) => {
-            let failure = Failure::usage(e.to_string());
-            let named = std::env::var_os("KEYFOB_CONFIG").is_some_and(|named| !named.is_empty());
-            Err(if named { failure.hint("KEYFOB_CONFIG names that file: correct or unset it") } else { failure })
-                .with_context(|| format!("could not read configuration {}", path.display()))
-        }
+    let opened = std::fs::File::open(path).and_then(|file| Ok((file.metadata()?, file)));
+    let (metadata, file) = match opened {
+        Ok(opened) => opened,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(unreadable(path, &e)),
+    };
+    // Of the file that was opened, so that no link leads anywhere else.
+    trusted(path, &metadata, rustix::process::geteuid().as_raw())?;
+    file.take(LARGEST + 1).read_to_string(&mut text).map_err(|e| unreadable(path, &e))?;
+    if text.len() as u64 > LARGEST {
+        return Err(Failure::usage(format!("{}: larger than 1 MiB", path.display())).into());
     }
+    Ok(Some(text))
+}
+
+fn unreadable(path: &Path, why: &std::io::Error) -> anyhow::Error {
+    let failure = Failure::usage(format!("could not read configuration {}: {why}", path.display()));
+    let named = std::env::var_os("KEYFOB_CONFIG").is_some_and(|named| !named.is_empty());
+    let failure = if named { failure.hint("KEYFOB_CONFIG names that file: correct or unset it") } else { failure };
+    failure.into()
+}
+
+/// Fails unless the file belongs to `user` or to root, and nobody else may write it. Whoever can write another one in its
+/// place owns that one, so its folder does not matter.
+fn trusted(path: &Path, file: &Metadata, user: u32) -> Result<(), Failure> {
+    let (place, owner, mode) = (path.display(), file.uid(), file.mode() & 0o7777);
+    if ![user, 0].contains(&owner) {
+        let failure = Failure::usage(format!("could not use {place}: it belongs to another user (uid {owner})"));
+        return Err(failure.hint(match user {
+            0 => "root goes by its own configuration alone: use `sudo -H`, in a container `--user`, or a copy that is root's",
+            _ => "make one of your own, or name one by KEYFOB_CONFIG",
+        }));
+    }
+    // What is written to a device such as /dev/null is not what is read from it.
+    if mode & 0o022 != 0 && !file.file_type().is_char_device() {
+        let failure = Failure::usage(format!("could not use {place}: other users can change it (mode {mode:04o})"));
+        return Err(failure.run(format!("chmod go-w {}", shell_quoted(&place.to_string()))));
+    }
+    Ok(())
 }
 
 /// Parses the text of the file at `path`. The error is one line: `FILE:LINE: what is wrong`.

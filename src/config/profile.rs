@@ -20,6 +20,11 @@ use std::path::Path;
 /// patience.
 const REFUSAL_MEMORY: u64 = 30;
 
+/// Longest client secret, in bytes.
+const LONGEST_SECRET: u64 = 64 << 10;
+/// The same of a file that a flag names.
+const LONGEST_FLAG_SECRET: usize = 512;
+
 /// Where a sign-in may be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -66,6 +71,8 @@ pub struct Profile {
     pub issuer_template: Option<String>,
     /// What is known without discovery.
     pub endpoints: Endpoints,
+    /// `config.toml` itself names an endpoint, and no flag does: at which origins they are was the person's choice.
+    pub endpoints_chosen: bool,
     /// Where the account's name is asked for without an ID token, and the member that holds it.
     pub account_source: Option<(Address, &'static str)>,
     /// Identifies the session.
@@ -133,6 +140,12 @@ impl Profile {
             let origin = Origin::Environment("KEYFOB_PROMPT");
             environment.set(key("prompt"), vec![mode], origin).map_err(Failure::usage)?;
         }
+        let names_endpoint = |said: &Settings| {
+            [&said.device_authorization_endpoint, &said.token_endpoint, &said.revocation_endpoint]
+                .iter()
+                .any(|endpoint| endpoint.is_some())
+        };
+        let endpoints_chosen = names_endpoint(&file) && !names_endpoint(&flags);
         let settings = file.overlaid(environment).overlaid(flags.clone());
         let said = Said { name: name.as_deref(), settings: &settings };
         let preset = said.preset()?;
@@ -147,6 +160,7 @@ impl Profile {
             issuer,
             issuer_template,
             endpoints,
+            endpoints_chosen,
             account_source,
             session,
             scopes: said.scopes(preset),
@@ -198,21 +212,34 @@ impl Profile {
         self.settings.client_secret_file.as_deref()
     }
 
-    /// The client secret, read now; `None` for a public client. A file's last line break does not count.
+    /// The client secret, read now; `None` for a public client. A file's last line break does not count. A file that a flag
+    /// names is sent only if it can be a secret: a kubeconfig of somebody else's may have named it.
     pub fn client_secret(&self) -> Result<Option<Secret>> {
         if let Some(secret) = &self.settings.client_secret {
             return Ok(Some(secret.clone()));
         }
         let Some(path) = self.client_secret_file() else { return Ok(None) };
-        let file = path.display();
+        let wrong = |why: &str| Failure::usage(format!("the client secret file {} {why}", path.display()));
         let mut text = String::new();
         std::fs::File::open(path)
-            .and_then(|f| f.take(64 * 1024).read_to_string(&mut text))
+            .and_then(|f| f.take(LONGEST_SECRET).read_to_string(&mut text))
             .map_err(|e| Failure::usage(e.to_string()))
-            .with_context(|| format!("could not read the client secret {file}"))?;
+            .with_context(|| format!("could not read the client secret {}", path.display()))?;
         text.truncate(text.trim_end_matches(['\r', '\n']).len());
         if text.is_empty() {
-            return Err(Failure::usage(format!("the client secret file {file} is empty")).into());
+            return Err(wrong("is empty").into());
+        }
+        if self.flags.client_secret_file.is_some() {
+            // RFC 6749, appendix A.2.
+            let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+            let why = match text.len() {
+                _ if !printable => Some("is not one line of printable characters"),
+                ..=LONGEST_FLAG_SECRET => None,
+                _ => Some("is longer than 512 bytes"),
+            };
+            if let Some(why) = why {
+                return Err(wrong(why).hint("name it by `client-secret-file` in config.toml if it is one").into());
+            }
         }
         Ok(Some(Secret::from(text)))
     }
@@ -257,7 +284,7 @@ impl Profile {
             let items = [flags.items(name), &[value]].concat();
             flags.set(key, items, Origin::Flag(flag)).map_err(Failure::usage)?;
         }
-        let profile = Self::resolve(None, Settings::default(), flags)?;
+        let profile = Self { endpoints_chosen: true, ..Self::resolve(None, Settings::default(), flags)? };
         if profile.session != *session {
             return Err(Failure::usage("its file does not say enough about it"));
         }

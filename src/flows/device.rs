@@ -89,7 +89,9 @@ impl Turns {
         if now < self.next() {
             return Turn::Wait(self.next());
         }
-        let answer = client.poll(pending);
+        let device = pending.device();
+        let resource = pending.key.resource.as_deref();
+        let answer = client.poll(&device.device_code, device.code_verifier.as_ref(), resource);
         if let Err(why) | Ok(Answer::Transient(why, _)) = &answer {
             debug(|| format!("polling goes on: {why}"));
         }

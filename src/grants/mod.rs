@@ -43,7 +43,7 @@ pub fn read(
         refresh_token: answer.refresh_token.clone(),
         tokens: Vec::new(),
         asked: scopes.to_vec(),
-        granted: Vec::new(),
+        granted: scopes.to_vec(),
         account: None,
         at: sent,
         by: ask.by.clone(),
@@ -51,18 +51,20 @@ pub fn read(
     let tokens = match &answer.tokens {
         Ok(tokens) => tokens,
         Err(why) => {
-            let failure = Failure::new(Exit::Failed, format!("the provider's answer cannot be used: {why}"));
-            return (Grant { granted: scopes.to_vec(), ..grant }, Some(failure));
+            let what = format!("the provider's answer cannot be used: {why}");
+            return (grant, Some(Failure::new(Exit::Failed, what)));
         }
     };
+    if let Some(granted) = &tokens.scope {
+        grant.granted.retain(|scope| granted.contains(scope));
+    }
     let claims = tokens.id_token.as_ref().and_then(Claims::of);
     let skew = best_skew(skew, claims.as_ref(), sent);
-    let tenants = ask.profile.preset.tenant.is_some();
     let checked = checked(claims.as_ref(), ask.profile, skew.there(sent));
     // One that was issued to another client, or by another issuer, says nothing of who signed in here.
-    let is_ours = matches!(checked, Ok(_) | Err(Unusable::Ended | Unusable::NoExpiry));
-    let account = claims.as_ref().filter(|_| is_ours).and_then(|claims| account(claims, tenants));
-    let tenant = account.as_ref().and_then(|account| account.tenant.clone()).filter(|_| tenants);
+    if matches!(checked, Ok(_) | Err(Unusable::Ended | Unusable::NoExpiry)) {
+        grant.account = claims.as_ref().and_then(|claims| account(claims, ask.profile.preset.tenant.is_some()));
+    }
     let token = |kind, token: &Secret, expires_at: Option<Timestamp>, issued_at: Timestamp| Token {
         key: ask.key.of_kind(kind),
         token: token.clone(),
@@ -71,35 +73,33 @@ pub fn read(
         expires_at,
         lifetime: expires_at.map(|end| end.since(issued_at)),
         refresh_at: None,
-        tenant: tenant.clone(),
+        tenant: grant.account.as_ref().and_then(|account| account.tenant.clone()),
         claims: ask.claims.map(ClaimsDigest::of),
     };
-    let end = access_end(tokens, ask.profile, sent, skew);
     let refresh_at = tokens.refresh_in.map(|seconds| sent.plus(seconds));
-    let access = Token { refresh_at, ..token(TokenKind::Access, &tokens.access_token, end, sent) };
-    grant.tokens.push(access);
-    grant.account = account;
-    let granted = tokens.scope.as_deref().unwrap_or(scopes).iter();
-    grant.granted = granted.filter(|scope| scopes.contains(scope)).cloned().collect();
-    let Some(id_token) = &tokens.id_token else { return (grant, None) };
-    match checked {
+    let end = access_end(tokens, ask.profile, sent, skew);
+    let mut brought = vec![Token { refresh_at, ..token(TokenKind::Access, &tokens.access_token, end, sent) }];
+    let problem = tokens.id_token.as_ref().and_then(|id_token| match checked {
         Ok(claims) => {
-            let end = claims.expires_at.map(|end| skew.here(end));
             let issued_at = claims.issued_at.map_or(sent, |at| skew.here(at));
-            grant.tokens.push(token(TokenKind::Id, id_token, end, issued_at));
-            (grant, None)
+            brought.push(token(TokenKind::Id, id_token, claims.expires_at.map(|end| skew.here(end)), issued_at));
+            None
         }
-        Err(why) if ask.key.kind == TokenKind::Id => {
-            let failure = Failure::new(Exit::Failed, format!("the provider's ID token cannot be used: {why}"));
-            let hint = "if this machine's clock is wrong, set it: the provider does not say what time it is";
-            let unknown = why == Unusable::Ended && skew.seconds().is_none();
-            (grant, Some(if unknown { failure.hint(hint) } else { failure }))
-        }
-        Err(why) => {
-            debug(|| format!("ignoring the provider's ID token: {why}"));
-            (grant, None)
-        }
+        Err(why) => unusable(&why, ask.key.kind, skew),
+    });
+    grant.tokens = brought;
+    (grant, problem)
+}
+
+/// The failure of an ID token that cannot be handed out, where one is wanted.
+fn unusable(why: &Unusable, wanted: TokenKind, skew: Skew) -> Option<Failure> {
+    if wanted == TokenKind::Access {
+        debug(|| format!("ignoring the provider's ID token: {why}"));
+        return None;
     }
+    let failure = Failure::new(Exit::Failed, format!("the provider's ID token cannot be used: {why}"));
+    let hint = "if this machine's clock is wrong, set it: the provider does not say what time it is";
+    Some(if *why == Unusable::Ended && skew.seconds().is_none() { failure.hint(hint) } else { failure })
 }
 
 /// The failure of an answer without an ID token, where one is wanted.

@@ -1,25 +1,28 @@
 //! The OAuth wire: RFC 6749, 7009, 7636, 8414, 8628 and OpenID Connect, as far as a device-flow client needs them.
 //!
 //! `http` moves bytes, `json` takes apart what they hold, `answer` says what it means; `discovery` and `id_token` read two
-//! special documents. This file puts requests together: a [`Client`] is one profile at one server.
+//! special documents; `request` posts a form. A [`Client`] is one profile at one server, and knows which forms there are.
 
 pub mod answer;
 pub mod discovery;
 pub mod http;
 pub mod id_token;
 pub mod json;
+mod request;
+
+pub use request::Request;
 
 use crate::address::Address;
 use crate::clock::{Skew, Timestamp, boottime};
 use crate::config::{AuthMethod, Profile};
 use crate::failure::{Exit, Failure};
+use crate::providers::owner;
 use crate::secret::Secret;
-use crate::session::{Account, Metadata, Pending};
+use crate::session::Metadata;
 use answer::{Answer, DeviceCode, OauthError};
 use anyhow::Result;
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use form_urlencoded::Serializer;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Http, unreachable};
 use ring::digest::{SHA256, digest};
 use std::cell::Cell;
@@ -84,7 +87,46 @@ impl<'p> Client<'p> {
             http,
             profile,
         };
+        client.check_origins()?;
         Ok((client, found))
+    }
+
+    /// Fails where the endpoints are not all one provider's: a code, or a refresh token, that one gave would go to another.
+    /// Origins may differ within a provider whose row says which hosts are its own, and where `config.toml` says so; and no
+    /// other issuer may name those hosts.
+    fn check_origins(&self) -> Result<(), Failure> {
+        let endpoints = [
+            ("the device authorization endpoint", self.device_authorization.as_ref()),
+            ("the token endpoint", Some(&self.token)),
+            ("the revocation endpoint", self.revocation.as_ref()),
+        ];
+        let endpoints = endpoints.into_iter().filter_map(|(what, address)| Some((what, address?)));
+        if self.profile.endpoints_chosen {
+            return Ok(());
+        }
+        let authority = &self.profile.session.authority;
+        let home = Address::parse(authority).ok().and_then(|home| owner(&home.host()));
+        let row = home.unwrap_or(self.profile.preset);
+        for (_, address) in endpoints.clone() {
+            let host = address.host();
+            if let Some(other) = owner(&host).filter(|owner| owner.name != row.name) {
+                let what = format!("{authority} names {host}, which is {}'s", other.title);
+                let hint = format!("for {} set `provider = \"{}\"`", other.title, other.name);
+                return Err(Failure::new(Exit::Failed, what).hint(hint));
+            }
+        }
+        let token = self.token.origin();
+        let own = endpoints.clone().all(|(_, address)| row.hosts.contains(&&*address.host()));
+        let mut origins = endpoints.map(|(what, address)| (what, address.origin()));
+        if let Some((what, other)) = origins.find(|(_, origin)| !own && *origin != token) {
+            let text = format!(
+                "the endpoints of {authority} are at different origins: {what} at {other}, the token endpoint at {token}"
+            );
+            let hint = "if both are the provider's, name them in config.toml: `device-authorization-endpoint`, \
+                        `token-endpoint`, `revocation-endpoint`";
+            return Err(Failure::new(Exit::Failed, text).hint(hint));
+        }
+        Ok(())
     }
 
     /// Gives each request from now on this much time at most.
@@ -125,27 +167,27 @@ impl<'p> Client<'p> {
         })
     }
 
+    /// A request to an endpoint, with the client in it.
+    pub fn request<'c>(&'c self, endpoint: &'c Address) -> Request<'c> {
+        Request::new(self, endpoint)
+    }
+
     /// RFC 8628, section 3.1: asks for a code. The second value is the PKCE verifier, where the server takes one (R46).
     pub fn device_authorization(&self, scopes: &[String]) -> Result<(DeviceCode, Option<Secret>), Failure> {
         let endpoint = self.device_endpoint()?;
-        let mut form = self.form();
-        if !scopes.is_empty() {
-            form.append_pair("scope", &scopes.join(" "));
-        }
-        for (name, value) in self.targets().chain(self.profile.extra.iter().map(|(n, v)| (n.as_str(), v.as_str()))) {
-            form.append_pair(name, value);
-        }
         let verifier = self.s256.then(code_verifier).transpose()?;
-        if let Some(verifier) = &verifier {
-            let challenge = URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.expose().as_bytes()));
-            form.append_pair("code_challenge", &challenge).append_pair("code_challenge_method", "S256");
-        }
-        let answer = self.post(endpoint, form).map_err(|why| unreachable(endpoint.as_str(), &why))?;
-        match answer {
-            Answer::Object(object) => {
-                let code = DeviceCode::read(&object)
-                    .map_err(|why| Failure::new(Exit::Failed, format!("{endpoint}: {why}")))?;
-                Ok((code, verifier))
+        let challenge = verifier.as_ref().map(|v| URL_SAFE_NO_PAD.encode(digest(&SHA256, v.expose().as_bytes())));
+        let scopes = Some(scopes.join(" ")).filter(|scopes| !scopes.is_empty());
+        let request = self.request(endpoint).with("scope", scopes.as_deref());
+        let extra = self.profile.extra.iter();
+        let request = extra.fold(self.for_target(request), |request, (name, value)| request.with(name, value.as_str()));
+        let request = request
+            .with("code_challenge", challenge.as_deref())
+            .with("code_challenge_method", challenge.is_some().then_some("S256"));
+        match request.send().map_err(|why| unreachable(endpoint.as_str(), &why))? {
+            Answer::Object(members) => {
+                let code = DeviceCode::read(&members);
+                Ok((code.map_err(|why| Failure::new(Exit::Failed, format!("{endpoint}: {why}")))?, verifier))
             }
             Answer::Error(error) => Err(self.refused(&error, "the provider refused to start a sign-in")),
             Answer::Transient(why, _) | Answer::Redirect(why) | Answer::Unreadable(why) => {
@@ -154,19 +196,20 @@ impl<'p> Client<'p> {
         }
     }
 
-    /// RFC 8628, section 3.4: asks once whether the person is done. `Err` is a transport failure.
-    pub fn poll(&self, pending: &Pending) -> Result<Answer, String> {
-        let mut form = self.form();
-        let device = pending.device();
-        form.append_pair("grant_type", DEVICE_GRANT).append_pair("device_code", device.device_code.expose());
-        if let Some(verifier) = &device.code_verifier {
-            form.append_pair("code_verifier", verifier.expose());
-        }
-        // That of the profile it was begun for.
-        if let Some(resource) = &pending.key.resource {
-            form.append_pair("resource", resource);
-        }
-        self.post(&self.token, form)
+    /// RFC 8628, section 3.4: asks once whether the person is done. `resource` is that of the profile that the code was asked
+    /// for. `Err` is a transport failure.
+    pub fn poll(
+        &self,
+        device_code: &Secret,
+        code_verifier: Option<&Secret>,
+        resource: Option<&str>,
+    ) -> Result<Answer, String> {
+        self.request(&self.token)
+            .with("grant_type", DEVICE_GRANT)
+            .with_secret("device_code", device_code)
+            .with_secret("code_verifier", code_verifier)
+            .with("resource", resource)
+            .send()
     }
 
     /// RFC 6749, section 6. `scopes` only where they differ from what the token was granted for; `claims` as JSON. `Err`
@@ -177,45 +220,38 @@ impl<'p> Client<'p> {
         scopes: Option<&[String]>,
         claims: Option<&str>,
     ) -> Result<Answer, String> {
-        let mut form = self.form();
-        form.append_pair("grant_type", "refresh_token").append_pair("refresh_token", refresh_token.expose());
-        if let Some(scopes) = scopes {
-            form.append_pair("scope", &scopes.join(" "));
-        }
-        for (name, value) in self.targets().chain(claims.map(|claims| ("claims", claims))) {
-            form.append_pair(name, value);
-        }
-        self.post(&self.token, form)
+        let scopes = scopes.map(|scopes| scopes.join(" "));
+        let request = self
+            .request(&self.token)
+            .with("grant_type", "refresh_token")
+            .with_secret("refresh_token", refresh_token)
+            .with("scope", scopes.as_deref());
+        self.for_target(request).with("claims", claims).send()
     }
 
     /// RFC 7009: `hint` is `refresh_token` or `access_token`. The error says why the server would not.
     pub fn revoke(&self, token: &Secret, hint: &str) -> Result<(), String> {
         let endpoint = self.revocation.as_ref().ok_or("the provider publishes no revocation endpoint")?;
-        let mut form = self.form();
-        form.append_pair("token", token.expose()).append_pair("token_type_hint", hint);
-        let body = Zeroizing::new(form.finish());
-        let reply = self.http.post(endpoint.as_str(), &body, self.authorization().as_deref().map(String::as_str))?;
-        match Answer::hiding(&reply, &self.secrets(&body)) {
+        match self.request(endpoint).with_secret("token", token).with("token_type_hint", hint).exchange()? {
             // The body of a success means nothing (section 2.2), and most are empty.
-            _ if reply.status == 200 || reply.status == 204 => Ok(()),
-            Answer::Error(error) => Err(error.text()),
-            Answer::Transient(why, _) | Answer::Redirect(why) | Answer::Unreadable(why) => Err(why),
-            Answer::Object(_) => Err(format!("it answered with status {}", reply.status)),
+            (200 | 204, _) => Ok(()),
+            (_, Answer::Error(error)) => Err(error.text()),
+            (_, Answer::Transient(why, _) | Answer::Redirect(why) | Answer::Unreadable(why)) => Err(why),
+            (status, Answer::Object(_)) => Err(format!("it answered with status {status}")),
         }
     }
 
-    /// The account, by the provider's user endpoint, for providers without ID tokens; `None` if there is no such endpoint.
-    /// Fails with exit 5 if it does not say.
-    pub fn account(&self, access_token: &Secret) -> Result<Option<Account>, Failure> {
+    /// The account's name, by the provider's user endpoint, for providers without ID tokens; `None` if there is no such
+    /// endpoint. Fails with exit 5 if it does not say.
+    pub fn account_name(&self, access_token: &Secret) -> Result<Option<String>, Failure> {
         let Some((url, member)) = &self.profile.account_source else { return Ok(None) };
         let header = Zeroizing::new(format!("Bearer {}", access_token.expose()));
         let failed = |why: &str| Failure::new(Exit::Unreachable, format!("could not ask {url} who signed in: {why}"));
         let reply = self.http.get(url.as_str(), Some(&header)).map_err(|why| failed(&why))?;
         match Answer::hiding(&reply, std::slice::from_ref(access_token)) {
             Answer::Object(user) => {
-                let name = user.text(member).map(|name| crate::text::clean(&name));
-                let name = name.filter(|name| !name.is_empty()).ok_or_else(|| failed("its answer names no account"))?;
-                Ok(Some(Account { name, ..Account::default() }))
+                let name = user.text(member).map(|name| crate::text::clean(&name)).filter(|name| !name.is_empty());
+                name.map(Some).ok_or_else(|| failed("its answer names no account"))
             }
             Answer::Error(error) => Err(failed(&error.text())),
             Answer::Transient(why, _) | Answer::Redirect(why) | Answer::Unreadable(why) => Err(failed(&why)),
@@ -226,7 +262,7 @@ impl<'p> Client<'p> {
     /// at what mends it (R41). The session is not to blame, and is kept.
     pub fn refused(&self, error: &OauthError, what: &str) -> Failure {
         let failure = Failure::new(Exit::Failed, format!("{what}: {}", error.text()));
-        let client = &self.profile.session.client_id;
+        let client = self.id();
         if let Some(advice) = self.profile.preset.advice(&error.numbers, &error.description) {
             return failure.hint(advice);
         }
@@ -246,61 +282,15 @@ impl<'p> Client<'p> {
         }
     }
 
-    /// `audience` and `resource`, as far as the profile has them (R5).
-    fn targets(&self) -> impl Iterator<Item = (&'p str, &'p str)> {
+    /// The same request with `audience` and `resource`, as far as the profile has them (R5).
+    fn for_target<'c>(&self, request: Request<'c>) -> Request<'c> {
         let profile = self.profile;
-        let audience = profile.audience.as_deref().map(|a| ("audience", a));
-        audience.into_iter().chain(profile.resource.as_deref().map(|r| ("resource", r)))
+        request.with("audience", profile.audience.as_deref()).with("resource", profile.resource.as_deref())
     }
 
-    /// A form with the client in it. The id goes into the body in any case, since some servers want it there besides
-    /// the header (R2); the secret goes to one place only.
-    fn form(&self) -> Serializer<'static, String> {
-        let mut form = Serializer::new(String::new());
-        form.append_pair("client_id", &self.profile.session.client_id);
-        if let (Some(secret), AuthMethod::ClientSecretPost) = (&self.secret, self.auth) {
-            form.append_pair("client_secret", secret.expose());
-        }
-        form
+    fn id(&self) -> &str {
+        &self.profile.session.client_id
     }
-
-    /// RFC 6749, section 2.3.1: id and secret are form-encoded before they are joined.
-    fn authorization(&self) -> Option<Zeroizing<String>> {
-        let (Some(secret), AuthMethod::ClientSecretBasic) = (&self.secret, self.auth) else { return None };
-        let (id, secret) = (form_encoded(&self.profile.session.client_id), form_encoded(secret.expose()));
-        let pair = Zeroizing::new(format!("{id}:{secret}"));
-        Some(Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes()))))
-    }
-
-    fn post(&self, endpoint: &Address, mut form: Serializer<'static, String>) -> Result<Answer, String> {
-        let body = Zeroizing::new(form.finish());
-        crate::log::debug(|| format!("POST {endpoint}"));
-        let reply = self.http.post(endpoint.as_str(), &body, self.authorization().as_deref().map(String::as_str))?;
-        crate::log::debug(|| format!("{endpoint} answered with status {}", reply.status));
-        if let Some(seconds) = reply.skew.seconds().filter(|s| *s != 0) {
-            crate::log::debug(|| format!("its clock is {seconds} s ahead of this machine's"));
-        }
-        self.skew.set(reply.skew);
-        Ok(Answer::hiding(&reply, &self.secrets(&body)))
-    }
-
-    /// The secrets in a request with this form: those of the body and that of the client, in clear and as they are sent.
-    fn secrets(&self, body: &str) -> Vec<Secret> {
-        const NAMES: [&str; 4] = ["device_code", "code_verifier", "refresh_token", "token"];
-        let pairs = form_urlencoded::parse(body.as_bytes());
-        let sent =
-            pairs.filter(|(name, _)| NAMES.contains(&&**name)).map(|(_, value)| Secret::from(value.into_owned()));
-        let mut secrets: Vec<Secret> = sent.chain(self.secret.clone()).collect();
-        let encoded = |secret: &Secret| Secret::from(form_encoded(secret.expose()));
-        secrets.extend(secrets.iter().map(encoded).collect::<Vec<_>>());
-        let header = self.authorization().and_then(|header| header.strip_prefix("Basic ").map(str::to_owned));
-        secrets.extend(header.map(Secret::from));
-        secrets
-    }
-}
-
-fn form_encoded(text: &str) -> String {
-    form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 /// RFC 7636, section 4.1: 32 random octets.

@@ -2,17 +2,21 @@
 //!
 //! The answer exists only once, and the refresh token that it was asked with is used up. So the blocks that it may need are
 //! taken before the request is sent, and so are the descriptors; both stay until the answer is written.
+//!
+//! The file is locked for as long as it is open. Should the lock file beside it be removed meanwhile, a process that makes
+//! a new one sees by this lock that a request is under way, and does not use the same refresh token.
 
 use super::{Store, folder};
 use crate::failure::Failure;
 use crate::log::debug;
 use anyhow::Result;
-use rustix::fs::{AtFlags, FallocateFlags, OFlags, fallocate, fstat, renameat, statat, unlinkat};
+use fs2::FileExt;
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, fallocate, fstat, openat, renameat, statat, unlinkat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, retry_on_intr};
 use rustix::process::{Resource, getrlimit};
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
 /// How often what must succeed is tried.
@@ -39,6 +43,8 @@ impl<'s> Room<'s> {
         }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = folder::open_file(&store.folder, &name, flags)?;
+        // Nobody else has a new file. Where the file system has no locks, lock files are not beside it either.
+        let _ = FileExt::try_lock_exclusive(&file);
         Ok(Self { store, name, file, written: false, spare: Vec::new() })
     }
 
@@ -116,6 +122,13 @@ impl Drop for Room<'_> {
             let _ = unlinkat(&self.store.folder, &*self.name, AtFlags::empty());
         }
     }
+}
+
+/// Whether another process has such a file open for an answer that is under way.
+pub(super) fn is_in_use(store: &Store, name: &str) -> bool {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(file) = openat(&store.folder, name, flags, Mode::empty()).map(File::from) else { return false };
+    FileExt::try_lock_shared(&file).is_err_and(|e| e.kind() == fs2::lock_contended_error().kind())
 }
 
 /// Does what has to succeed: what the system refuses, it may grant a moment later.

@@ -2,20 +2,22 @@
 
 use super::findings::Findings;
 use super::found::{Found, Machine};
-use super::profile::{Config, Wanted};
-use super::{Job, Tool, ask, own_path};
-use crate::callers::azure::az::WITH_KEYFOB;
+use super::profile::{Chosen, Config, Wanted};
+use super::{Asked, Job, Tool, own_program};
 use crate::change::backup::Records;
 use crate::change::files::folder_to_make;
 use crate::change::plan::{Plan, Step};
 use crate::change::undo::Undo;
-use crate::config::{self, File, Profile, edit};
+use crate::config::{self, File, Profile, Selection, edit};
 use crate::failure::{Exit, Failure, Hint};
+use crate::program::{self, Ran};
+use crate::providers::TokenKind;
 use crate::text::{clean, shell_quoted};
 use anyhow::{Context, Result};
 use clap::{Args, FromArgMatches};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::fs::canonicalize;
 use std::path::{Path, PathBuf};
 
 /// The programs that keyfob stands in for.
@@ -66,17 +68,19 @@ struct Added {
 /// Puts the links in their place.
 fn connect(arguments: &Arguments) -> Result<Job> {
     let folder = arguments.folder()?;
-    let plan = connecting(&folder, &arguments.wanted)?;
+    let (plan, chosen) = connecting(&folder, &arguments.wanted)?;
     let title = format!("Put keyfob in {} as az and azd", folder.display());
-    Ok(Job { title, plan, after: Box::new(move || checked(&folder)) })
+    let asked = chosen.into_iter().map(|chosen| asked(folder.join("az"), chosen)).collect();
+    Ok(Job { asked, ..Job::new(title, plan) })
 }
 
 /// Takes them away.
 fn disconnect(arguments: &Arguments) -> Result<Job> {
     let folder = arguments.folder()?;
-    let plan = undoing(&folder, arguments.wanted.profile.as_deref())?;
+    let (plan, released) = undoing(&folder, arguments.wanted.profile.as_deref())?;
     let title = format!("Remove keyfob's az and azd from {}", folder.display());
-    Ok(Job { title, plan, after: Box::new(|| Ok("az and azd are no longer keyfob there.\n".to_owned())) })
+    let done = "az and azd are no longer keyfob there.\n".to_owned();
+    Ok(Job { done, released, ..Job::new(title, plan) })
 }
 
 impl Arguments {
@@ -85,16 +89,21 @@ impl Arguments {
     }
 }
 
-fn connecting(folder: &Path, wanted: &Wanted) -> Result<Plan> {
+/// The plan, and the profile that az then answers with.
+fn connecting(folder: &Path, wanted: &Wanted) -> Result<(Plan, Option<Chosen>)> {
     if let Some(file) = folder.ancestors().find(|path| path.exists()).filter(|path| !path.is_dir()) {
         return Err(Failure::usage(format!("{} is not a folder", file.display())).into());
     }
     let mut plan = Plan::default();
     let mut config = Config::load()?;
     let mut written = None;
-    if wanted.profile.is_some() || !wanted.flags.0.is_empty() {
-        let profile = wanted.in_config(&mut config, BY)?;
-        let name = profile.title();
+    let chosen = if wanted.is_empty() {
+        let found = Profile::for_az(&Selection::default());
+        plan.notes.extend(found.as_ref().err().map(|why| format!("az has no answer yet: {why:#}")));
+        found.ok().map(|(profile, _)| Chosen { profile, is_new: false })
+    } else {
+        let chosen = wanted.in_config(&mut config, BY, &[])?;
+        let name = chosen.title();
         match config.file()?.az.profile {
             Some(other) if other != name => {
                 return Err(Failure::usage(format!("az answers with the profile {other:?} already"))
@@ -102,28 +111,28 @@ fn connecting(folder: &Path, wanted: &Wanted) -> Result<Plan> {
                     .into());
             }
             Some(_) => {}
-            None => {
-                config.edit(|text| edit::with_az_profile(text, name))?;
-                written = Some(name.to_owned());
-            }
+            None => written = Some(name.to_owned()),
         }
-    }
+        config.say(written.is_some(), |text| edit::with_az_profile(text, name))?;
+        Some(chosen)
+    };
     let made = folder_to_make(&folder.join("az"));
     let records = Records::load()?;
     let mut others = records.setups.iter().filter(|setup| setup.tool == NAME);
     let written = written.or(others.find_map(|setup| Added::deserialize(&setup.did).ok()?.profile));
     let added = Added { made: made.clone(), profile: written };
     let all = |earlier: Option<Added>| Added { made: earlier.and_then(|earlier| earlier.made).or(added.made), ..added };
-    let answers = config.file()?.az.profile;
     let name = folder.to_string_lossy();
-    plan.setups.push(config.setup(&plan, (NAME, &name), answers.as_deref(), Vec::new(), all)?);
+    plan.setups.push(config.setup(&plan, (NAME, &name), chosen.as_ref().map(Chosen::title), Vec::new(), all)?);
     config.into_plan(&mut plan);
     plan.steps.extend(made.map(|_| Step::Folder(folder.to_owned())));
-    let own = own_path()?;
+    let own = own_program()?;
     for name in NAMES {
         let path = folder.join(name);
         match std::fs::read_link(&path) {
-            Ok(target) if target == own => {}
+            Ok(target)
+                if target == own
+                    || canonicalize(&target).is_ok_and(|target| canonicalize(&own).is_ok_and(|own| own == target)) => {}
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 plan.steps.push(Step::Link { path, target: own.clone() });
             }
@@ -134,10 +143,14 @@ fn connecting(folder: &Path, wanted: &Wanted) -> Result<Plan> {
         }
     }
     plan.notes.extend(on_path(folder, std::env::var_os("PATH").unwrap_or_default().as_os_str()));
-    Ok(plan)
+    let own = shell_quoted(&own.to_string_lossy());
+    let links = NAMES.map(|name| format!("ln -s {own} {}\n", shell_quoted(&folder.join(name).to_string_lossy())));
+    plan.lines.push(("in a shell".to_owned(), links.concat()));
+    Ok((plan, chosen))
 }
 
-fn undoing(folder: &Path, profile: Option<&str>) -> Result<Plan> {
+/// The plan, and the profiles that it removes.
+fn undoing(folder: &Path, profile: Option<&str>) -> Result<(Plan, Vec<Profile>)> {
     let mut plan = Plan::default();
     let mut config = Config::load()?;
     let undo = Undo::of(|setup| setup.tool == NAME && Path::new(&setup.name) == folder)?;
@@ -166,9 +179,7 @@ fn undoing(folder: &Path, profile: Option<&str>) -> Result<Plan> {
         }
         _ => {}
     }
-    for name in profiles {
-        config.release(&name, BY, &undo, &mut plan)?;
-    }
+    let released = config.release(profiles.iter().map(String::as_str), BY, &undo, &mut plan)?;
     config.take_back(&undo, &mut plan)?;
     for name in NAMES {
         let path = folder.join(name);
@@ -181,7 +192,7 @@ fn undoing(folder: &Path, profile: Option<&str>) -> Result<Plan> {
         plan.steps.push(Step::RemoveFolder { path: folder.to_owned(), highest });
     }
     undo.finish(&mut plan);
-    Ok(plan)
+    Ok((plan, released))
 }
 
 /// The first az on `PATH`, or a profile that az could answer with.
@@ -190,7 +201,7 @@ fn discover(machine: &Machine, found: &mut Found) {
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     let place = folders.iter().position(|folder| folder.join("az").is_file());
     let az = place.map(|place| folders[place].join("az"));
-    if az.as_ref().is_some_and(|az| std::fs::canonicalize(az).is_ok_and(|az| own_path().is_ok_and(|own| own == az))) {
+    if az.as_deref().is_some_and(is_keyfob) {
         found.connected.push("az".to_owned());
         return;
     }
@@ -219,8 +230,7 @@ fn check(findings: &mut Findings, file: &File, only: Option<&str>) {
     if file.az == config::Az::default() || only.is_some_and(|only| file.az.profile.as_deref() != Some(only)) {
         return;
     }
-    let is_keyfob = |az: &Path| std::fs::canonicalize(az).is_ok_and(|target| target.ends_with("keyfob"));
-    let mut found = super::all_on_path("az");
+    let mut found = program::on_path("az");
     let first = found.next();
     if let Some(az) = first.as_deref().filter(|az| is_keyfob(az)) {
         return findings.ok("az", format!("programs run {}, which is keyfob", az.display()));
@@ -234,6 +244,11 @@ fn check(findings: &mut Findings, file: &File, only: Option<&str>) {
         None => "keyfob setup az FOLDER, and FOLDER before the others on PATH".into(),
     };
     findings.warn("az", message, remedy);
+}
+
+/// Whether a program is some keyfob.
+fn is_keyfob(az: &Path) -> bool {
+    std::fs::canonicalize(az).is_ok_and(|target| target.ends_with("keyfob"))
 }
 
 /// What a program that runs `az` will find with this `PATH`, unless it is the one in the folder.
@@ -251,21 +266,27 @@ fn on_path(folder: &Path, path: &std::ffi::OsStr) -> Vec<String> {
     before.filter(|path| path.is_file()).map(hides).collect()
 }
 
-/// Asks the new az for a token, as a program would, and says what came of it.
-fn checked(folder: &Path) -> Result<String> {
-    let az = folder.join("az").to_string_lossy().into_owned();
-    let words = [az.as_str(), "account", "get-access-token", "--output", "none"].map(str::to_owned);
-    let answer = ask(&words, &[("KEYFOB_PROMPT", "never")], "")?;
-    if answer.ok {
-        return Ok(format!("{az} answers.\n"));
+/// What programs that run az ask keyfob for.
+fn asked(az: PathBuf, chosen: Chosen) -> Asked {
+    Asked {
+        chosen,
+        kind: TokenKind::Access,
+        what: format!("{} is keyfob", az.display()),
+        prompts: None,
+        unanswered: format!("{} is keyfob, but does not answer", az.display()),
+        attempt: Box::new(move || attempt(&az)),
     }
-    if answer.stderr.contains("az login") {
-        let login = answer.stderr.lines().find_map(|line| line.strip_prefix(WITH_KEYFOB)).unwrap_or_default();
-        return Ok(format!("{az} is keyfob. Nobody has signed in yet.\nTo sign in: {}\n", clean(login)));
+}
+
+/// Asks the new az for a token, as a program would.
+fn attempt(az: &Path) -> Result<String> {
+    let words = ["account", "get-access-token", "--output", "none"];
+    let Ran { ok, stderr, .. } = program::run(az, &words, &[], "", Some(Path::new("/")))?;
+    if ok {
+        return Ok(format!("{} answers.\n", az.display()));
     }
-    let (why, hint) = super::said(&answer.stderr);
-    let what = format!("{az} is keyfob, but does not answer: {why}");
-    Err(Failure { hint, ..Failure::new(Exit::Failed, what) }.into())
+    let what = format!("{} is keyfob, but does not answer: {}", az.display(), clean(&stderr));
+    Err(Failure::new(Exit::Failed, what).into())
 }
 
 #[cfg(test)]

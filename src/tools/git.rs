@@ -2,15 +2,16 @@
 
 use super::findings::Findings;
 use super::found::{Found, Machine};
-use super::profile::{Config, Wanted};
-use super::{Job, Ran, Tool, ask, is_program, own_path};
+use super::profile::{Chosen, Config, Wanted};
+use super::{Asked, Job, Tool, is_program, own_program};
 use crate::change::plan::{self, Plan};
 use crate::change::undo::Undo;
 use crate::config::{File, HostPattern, HostRule, Profile, edit};
 use crate::failure::{Exit, Failure, Hint};
-use crate::providers::PRESETS;
+use crate::program::{self, Ran};
+use crate::providers::{PRESETS, TokenKind};
 use crate::text::{clean, shell_quoted};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, FromArgMatches};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -56,20 +57,20 @@ const BY: &str = "setup git";
 fn connect(arguments: &Arguments) -> Result<Job> {
     let hosts = arguments.patterns()?;
     let mut config = Config::load()?;
-    let profile = arguments.wanted.in_config(&mut config, BY)?;
-    let title = format!("Connect git with the profile {} for {}", profile.title(), urls(&hosts));
-    let plan = connecting(config, &hosts, profile.title())?;
-    let after = move || hosts.iter().map(|host| checked(host, &profile)).collect();
-    Ok(Job { title, plan, after: Box::new(after) })
+    let chosen = arguments.wanted.in_config(&mut config, BY, &[])?;
+    let title = format!("Connect git with the profile {} for {}", chosen.title(), urls(&hosts));
+    let plan = connecting(config, &hosts, chosen.title())?;
+    let asked = hosts.into_iter().map(|host| asked(host, &chosen)).collect();
+    Ok(Job { asked, ..Job::new(title, plan) })
 }
 
 /// Disconnects it.
 fn disconnect(arguments: &Arguments) -> Result<Job> {
     let hosts = arguments.patterns()?;
     let urls = urls(&hosts);
-    let plan = undoing(&hosts)?;
-    let title = format!("Disconnect git from keyfob for {urls}");
-    Ok(Job { title, plan, after: Box::new(move || Ok(format!("git no longer asks keyfob for {urls}.\n"))) })
+    let (plan, released) = undoing(&hosts)?;
+    let done = format!("git no longer asks keyfob for {urls}.\n");
+    Ok(Job { done, released, ..Job::new(format!("Disconnect git from keyfob for {urls}"), plan) })
 }
 
 impl Arguments {
@@ -113,7 +114,7 @@ impl Added {
 fn connecting(mut config: Config, hosts: &[HostPattern], profile: &str) -> Result<Plan> {
     let mut plan = Plan::default();
     let file = global_file()?;
-    let helper = format!("!{} git", shell_quoted(&own_path()?.to_string_lossy()));
+    let helper = format!("!{} git", shell_quoted(&own_program()?.to_string_lossy()));
     let mut done = Vec::new();
     for host in hosts {
         let url = host.canonical();
@@ -129,12 +130,9 @@ fn connecting(mut config: Config, hosts: &[HostPattern], profile: &str) -> Resul
                     .hint(format!("first: keyfob setup git --undo {}", shell_quoted(&url)))
                     .into());
             }
-            Some(_) => {}
-            None => {
-                config.edit(|text| edit::with_host(text, host, profile))?;
-                added.line = true;
-            }
+            there => added.line = there.is_none(),
         }
+        config.say(added.line, |text| edit::with_host(text, host, profile))?;
         let key = format!("credential.{url}.helper");
         let there = values(&key)?;
         if there.is_empty() {
@@ -162,15 +160,25 @@ fn connecting(mut config: Config, hosts: &[HostPattern], profile: &str) -> Resul
         let setup = config.setup(&plan, (NAME, &url), Some(profile), vec![file.clone()], all)?;
         plan.setups.push(setup);
     }
+    let lines: String = hosts.iter().map(|host| lines(host, &helper)).collect();
     // Before git, which asks keyfob for it as soon as it can.
     let commands = std::mem::take(&mut plan.steps);
     config.into_plan(&mut plan);
     plan.steps.extend(commands);
+    plan.lines.push((file.display().to_string(), lines));
     plan.notes.dedup();
     Ok(plan)
 }
 
-fn undoing(hosts: &[HostPattern]) -> Result<Plan> {
+/// What git's configuration says of a host that asks keyfob.
+fn lines(host: &HostPattern, helper: &str) -> String {
+    let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+    let path = if host.has_path() { "\tuseHttpPath = true\n" } else { "" };
+    format!("[credential \"{}\"]\n\thelper = \n\thelper = \"{}\"\n{path}", quoted(&host.canonical()), quoted(helper))
+}
+
+/// The plan, and the profiles that it removes.
+fn undoing(hosts: &[HostPattern]) -> Result<(Plan, Vec<Profile>)> {
     let mut plan = Plan::default();
     let mut config = Config::load()?;
     let urls: Vec<String> = hosts.iter().map(HostPattern::canonical).collect();
@@ -193,9 +201,7 @@ fn undoing(hosts: &[HostPattern]) -> Result<Plan> {
         }
         changed.extend(done.into_iter().map(|(file, added)| (file, url, added)));
     }
-    for profile in profiles {
-        config.release(&profile, BY, &undo, &mut plan)?;
-    }
+    let released = config.release(profiles.iter().map(String::as_str), BY, &undo, &mut plan)?;
     config.take_back(&undo, &mut plan)?;
     let files: BTreeSet<&PathBuf> = changed.iter().map(|(file, ..)| file).collect();
     for file in files {
@@ -205,7 +211,7 @@ fn undoing(hosts: &[HostPattern]) -> Result<Plan> {
         })?;
     }
     undo.finish(&mut plan);
-    Ok(plan)
+    Ok((plan, released))
 }
 
 /// Takes out of git's configuration what was added for a host, as far as it is still there.
@@ -249,11 +255,11 @@ fn by_path(url: &str) -> String {
     format!("credential.{url}.useHttpPath")
 }
 
-/// Runs git, which asks nobody anything.
+/// Runs git, here, since a repository has a configuration of its own.
 fn git(words: &[&str], input: &str) -> Result<Ran> {
-    let words: Vec<String> = std::iter::once("git").chain(words.iter().copied()).map(str::to_owned).collect();
-    let quiet = [("GIT_TERMINAL_PROMPT", "0"), ("GIT_ASKPASS", ""), ("SSH_ASKPASS", ""), ("KEYFOB_PROMPT", "never")];
-    ask(&words, &quiet, input)
+    let git = program::find("git").context("could not run git")?;
+    let quiet = [("GIT_TERMINAL_PROMPT", "0"), ("GIT_ASKPASS", ""), ("SSH_ASKPASS", "")];
+    program::run(&git, words, &quiet, input, None)
 }
 
 /// The values of a key in the user's own configuration.
@@ -547,8 +553,21 @@ fn without_token(url: &str) -> Cow<'_, str> {
     bare.map_or(Cow::Borrowed(url), Cow::Owned)
 }
 
-/// Has git ask for the host's credential, as a fetch would, and says what came of it.
-fn checked(host: &HostPattern, profile: &Profile) -> Result<String> {
+/// What git asks keyfob for.
+fn asked(host: HostPattern, chosen: &Chosen) -> Asked {
+    let url = host.canonical();
+    Asked {
+        chosen: chosen.clone(),
+        kind: TokenKind::Access,
+        what: format!("git asks keyfob for {url}"),
+        prompts: Some("when git first needs a token"),
+        unanswered: format!("git is set up for {url}, but was not answered"),
+        attempt: Box::new(move || attempt(&host)),
+    }
+}
+
+/// Has git ask for the host's credential, as a fetch would.
+fn attempt(host: &HostPattern) -> Result<String> {
     let url = host.canonical();
     if host.is_wildcard() {
         return Ok(format!("git asks keyfob for {url}.\n"));
@@ -557,15 +576,9 @@ fn checked(host: &HostPattern, profile: &Profile) -> Result<String> {
     if answer.ok && answer.stdout.lines().any(|line| line.starts_with("password=")) {
         return Ok(format!("git asks keyfob for {url}, and is answered.\n"));
     }
-    if answer.stderr.contains("a sign-in is needed") {
-        let login = profile.command("login");
-        let first = "keyfob asks you to sign in when git first needs a token";
-        return Ok(format!("git asks keyfob for {url}.\n{first}; or now: {login}\n"));
-    }
-    let (why, hint) = super::said(&answer.stderr);
-    let failure = Failure::new(Exit::Failed, format!("git is set up for {url}, but was not answered: {why}"))
-        .hint("the helpers that git runs: git config --show-origin --get-all credential.helper");
-    Err(Failure { hint: hint.or(failure.hint), ..failure }.into())
+    let what = format!("git is set up for {url}, but was not answered: {}", clean(&answer.stderr));
+    let failure = Failure::new(Exit::Failed, what);
+    Err(failure.hint("the helpers that git runs: git config --show-origin --get-all credential.helper").into())
 }
 
 #[cfg(test)]

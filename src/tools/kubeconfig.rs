@@ -2,12 +2,16 @@
 //! versions that ask the server first, it would run the very program that is to be changed.
 
 use crate::change::yaml::{Wrong, Yaml};
-use crate::config::file_path;
+use crate::config::{Target, file_path};
 use crate::failure::{Exit, Failure};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+/// The link that answers kubectl and does nothing else.
+pub(super) const LINK: &str = "keyfob-kubernetes";
 
 /// What a new one begins with.
 const HEAD: &str = "apiVersion: v1\nkind: Config\n";
@@ -125,6 +129,12 @@ impl Kubeconfig {
         Self::of(path, text, before.clone())
     }
 
+    /// One without entries, for this place.
+    pub(super) fn empty(path: &Path) -> Self {
+        let yaml = Yaml::parse("").expect("nothing is YAML");
+        Self { path: path.to_owned(), before: None, yaml }
+    }
+
     /// A text as one, for a file at this place.
     pub(super) fn of(path: &Path, text: &str, before: Option<Vec<u8>>) -> Result<Self> {
         let yaml = Yaml::parse(text).map_err(|wrong| at(path, &wrong))?;
@@ -240,6 +250,20 @@ impl Files {
         self.entries(kind).find(|entry| entry.name == name)
     }
 
+    /// The addresses of the clusters that a user is for, if its program is told of them.
+    pub(super) fn clusters(&self, user: &str) -> Vec<String> {
+        let exec = self.entry(Kind::User, user).and_then(|user| Exec::of(user.value));
+        if !exec.is_some_and(|exec| exec.provide_cluster_info) {
+            return Vec::new();
+        }
+        let contexts = self.entries(Kind::Context).filter(|context| context.value["user"] == user);
+        let servers = contexts.filter_map(|context| {
+            let cluster = self.entry(Kind::Cluster, context.value["cluster"].as_str()?)?;
+            Some(Target::of_url(cluster.value["server"].as_str()?)?.origin())
+        });
+        servers.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     /// Every user that runs a program.
     pub(super) fn execs(&self) -> Vec<(Entry<'_>, Exec)> {
         self.entries(Kind::User).filter_map(|user| Some((user, Exec::of(user.value)?))).collect()
@@ -249,10 +273,13 @@ impl Files {
 impl Exec {
     /// keyfob for a profile.
     pub(super) fn keyfob(command: String, profile: &str) -> Self {
+        let words = ["kubernetes", "--profile", profile].map(str::to_owned);
+        // The link is the subcommand.
+        let args = if command.ends_with(LINK) { words[1..].to_vec() } else { words.to_vec() };
         Self {
             api_version: Some("client.authentication.k8s.io/v1".to_owned()),
             command,
-            args: Some(["kubernetes", "--profile", profile].map(str::to_owned).to_vec()),
+            args: Some(args),
             interactive_mode: Some("IfAvailable".to_owned()),
             ..Self::default()
         }
@@ -265,7 +292,7 @@ impl Exec {
 
     /// Whether it is some keyfob.
     pub(super) fn is_keyfob(&self) -> bool {
-        Path::new(&self.command).file_name() == Some("keyfob".as_ref())
+        Path::new(&self.command).file_name().is_some_and(|name| name == "keyfob" || name == LINK)
     }
 
     /// The profile that it asks for.
@@ -276,7 +303,8 @@ impl Exec {
     /// Whether it runs the same thing.
     pub(super) fn does_what(&self, other: &Self) -> bool {
         let env = |exec: &Self| exec.env.clone().unwrap_or_default();
-        (&self.command, &self.args) == (&other.command, &other.args) && env(self) == env(other)
+        (&self.command, &self.args, env(self), self.provide_cluster_info)
+            == (&other.command, &other.args, env(other), other.provide_cluster_info)
     }
 
     /// The configuration that its environment names, if that is not the one this process has.

@@ -5,7 +5,7 @@
 //! machine, and refused where it means something that keyfob does not do: so is everything unknown.
 
 use super::kubeconfig::{Exec, Variable};
-use super::profile::{Config, anywhere, check, set};
+use super::profile::{Chosen, Config, anywhere, set};
 use crate::change::files::create;
 use crate::change::plan::Plan;
 use crate::config::{Profile, Settings};
@@ -227,12 +227,15 @@ impl Taken {
         self,
         config: &mut Config,
         name: &str,
-        flags: &Settings,
+        (flags, clusters): (&Settings, Vec<String>),
         by: &str,
         plan: &mut Plan,
-    ) -> Result<Profile> {
+    ) -> Result<Chosen> {
         let Self { settings, secret, certificates, .. } = self;
         let mut settings = anywhere(&settings.overlaid(flags.clone()))?;
+        if !clusters.is_empty() {
+            set(&mut settings, "clusters", clusters)?;
+        }
         let mut trial = settings.clone();
         let mut scratch = None;
         if let Some(secret) = secret.filter(|_| !settings.has("client-secret-file")) {
@@ -252,10 +255,7 @@ impl Taken {
         // The files that the plan makes are not there yet.
         let profile = Profile::proposed(name, trial)?;
         drop(scratch);
-        if config.add(name, &settings, by)? {
-            check(&profile)?;
-        }
-        Ok(profile)
+        Ok(Chosen { profile, is_new: config.add(name, &settings, by)? })
     }
 
     fn arguments(&mut self, args: &[String], flags: Flags) -> Result<(), String> {

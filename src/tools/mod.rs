@@ -10,20 +10,22 @@ pub mod found;
 mod git;
 mod kubeconfig;
 mod kubelogin;
+mod kuberc;
 mod kubernetes;
 pub mod profile;
 
 use crate::change::plan::Plan;
-use crate::config::File;
-use crate::failure::{Exit, Failure, Hint};
+use crate::config::{File, Profile};
+use crate::failure::{Exit, Failure};
+use crate::program::{self, Ran, find, on_path};
+use crate::providers::TokenKind;
 use crate::text::clean;
 use anyhow::{Context, Result};
 use clap::{ArgMatches, Command};
 use findings::Findings;
 use found::{Found, Machine};
-use std::io::Write;
+use profile::Chosen;
 use std::path::{Path, PathBuf};
-use std::process::{self, Stdio};
 
 /// A tool that can be connected.
 #[derive(Debug)]
@@ -55,86 +57,60 @@ pub struct Job {
     pub title: String,
     /// What is going to be changed.
     pub plan: Plan,
-    /// Tries it once it is done, and says what came of it.
-    pub after: Box<dyn Fn() -> Result<String>>,
+    /// What to say when it is done.
+    pub done: String,
+    /// What asks keyfob then, to be tried.
+    pub asked: Vec<Asked>,
+    /// The profiles that it removes.
+    pub released: Vec<Profile>,
 }
 
-/// Runs a command of a plan.
+impl Job {
+    fn new(title: String, plan: Plan) -> Self {
+        Self { title, plan, done: String::new(), asked: Vec::new(), released: Vec::new() }
+    }
+}
+
+/// Something that asks keyfob for a token.
+pub struct Asked {
+    /// For whose token.
+    pub chosen: Chosen,
+    /// For which.
+    pub kind: TokenKind,
+    /// What asks, as a sentence without its full stop; empty for a profile alone.
+    pub what: String,
+    /// When keyfob asks the person to sign in by itself, as `when kubectl first needs a token`; `None` if it does not.
+    pub prompts: Option<&'static str>,
+    /// What went wrong if keyfob has no answer, as `kubectl is set up, but …`.
+    pub unanswered: String,
+    /// Has the tool ask, once keyfob has a token; what came of it.
+    pub attempt: Box<dyn Fn() -> Result<String>>,
+}
+
+/// Runs a command of a plan, whose first word is a program on `PATH`.
 pub fn run(words: &[String]) -> Result<()> {
-    let Ran { ok, stderr, .. } = ask(words, &[], "")?;
+    let program = find(&words[0]).with_context(|| format!("could not run {}", words[0]))?;
+    let arguments: Vec<&str> = words[1..].iter().map(String::as_str).collect();
+    let Ran { ok, stderr, .. } = program::run(&program, &arguments, &[], "", None)?;
     if ok {
         return Ok(());
     }
     Err(Failure::new(Exit::Failed, format!("`{}` failed: {}", words.join(" "), clean(&stderr))).into())
 }
 
-/// How a command ended, and what it said.
-struct Ran {
-    ok: bool,
-    stdout: String,
-    stderr: String,
-}
-
-/// Runs a command that asks nobody anything.
-fn ask(words: &[String], environment: &[(&str, &str)], input: &str) -> Result<Ran> {
-    let failed = || format!("could not run {}", words[0]);
-    let mut child = process::Command::new(&words[0])
-        .args(&words[1..])
-        .envs(environment.iter().copied())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(failed)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A command that does not read it is none the worse.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    let output = child.wait_with_output().with_context(failed)?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ok(Ran { ok: output.status.success(), stdout: text(&output.stdout), stderr: text(&output.stderr) })
-}
-
-/// What a call that failed said, as a message and a hint: its own two lines are not put into one.
-fn said(stderr: &str) -> (String, Option<Hint>) {
-    let mut lines = stderr.lines();
-    let first = lines.next().unwrap_or_default();
-    let (why, ours) = match first.strip_prefix("error: ").or(first.strip_prefix("ERROR: ")) {
-        Some(why) => (why, true),
-        None => (stderr, false),
-    };
-    // az puts what mends it below without a word before it.
-    let hint = lines.next().filter(|_| ours).map(|line| line.strip_prefix("hint: ").unwrap_or(line));
-    (clean(why), hint.filter(|hint| !hint.starts_with("fatal: ")).map(clean).map(Hint::from))
-}
-
-/// Where this very keyfob is.
-pub fn own_path() -> Result<PathBuf> {
-    std::env::current_exe().context("could not tell where keyfob is")
-}
-
 /// What other programs are to run: this very keyfob, under the name that `PATH` has for it, which an upgrade keeps. By its
 /// whole path: a desktop, cron or systemd has another `PATH`.
 fn own_program() -> Result<PathBuf> {
-    let own = own_path()?;
-    let mut found = all_on_path("keyfob").filter(|program| program.is_absolute());
+    let own = std::env::current_exe().context("could not tell where keyfob is")?;
+    if !own.is_file() {
+        let what = "this keyfob has been replaced or removed since it was started";
+        return Err(Failure::new(Exit::Failed, what).hint("run the same command again").into());
+    }
     let is_own = |program: &PathBuf| std::fs::canonicalize(program).is_ok_and(|program| program == own);
-    Ok(found.next().filter(is_own).unwrap_or(own))
+    Ok(on_path("keyfob").next().filter(is_own).unwrap_or(own))
 }
 
 /// Whether there is a program to run: a name on `PATH`, or a path, which may start at `folder`.
 fn is_program(program: &str, folder: &Path) -> bool {
-    if program.contains('/') { folder.join(program).is_file() } else { on_path(program).is_some() }
-}
-
-/// The first program of this name on `PATH`.
-fn on_path(name: &str) -> Option<PathBuf> {
-    all_on_path(name).next()
-}
-
-/// Every program of this name on `PATH`.
-fn all_on_path(name: &str) -> impl Iterator<Item = PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    folders.into_iter().map(move |folder| folder.join(name)).filter(|file| file.is_file())
+    if program.contains('/') { program::is_program(&folder.join(program)) } else { on_path(program).next().is_some() }
 }

@@ -1,6 +1,6 @@
 //! The profile that a tool is connected to: one that is there, or a new one, checked against its provider first.
 
-use super::Job;
+use super::{Asked, Job};
 use crate::arguments::ProfileFlags;
 use crate::change::backup::{Records, Setup};
 use crate::change::plan::{Plan, Step};
@@ -8,6 +8,7 @@ use crate::change::undo::Undo;
 use crate::config::{self, File, KEYS, Origin, Profile, Selection, Settings, edit};
 use crate::failure::{Exit, Failure};
 use crate::oauth::Client;
+use crate::providers::TokenKind;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,6 +33,8 @@ pub(super) struct Config {
     path: PathBuf,
     before: Option<String>,
     after: String,
+    /// What it would need to say if it were empty.
+    alone: String,
 }
 
 impl Wanted {
@@ -40,20 +43,47 @@ impl Wanted {
         self.profile.is_none() && self.flags.0.is_empty()
     }
 
-    /// The profile; added to `config` in the name of `by` if it is new.
-    pub(super) fn in_config(&self, config: &mut Config, by: &str) -> Result<Profile> {
+    /// The profile; added to `config` in the name of `by` if it is new, for these clusters alone if there are any.
+    pub(super) fn in_config(&self, config: &mut Config, by: &str, clusters: &[String]) -> Result<Chosen> {
         if self.flags.0.is_empty() {
-            return Profile::select(&Selection { profile: self.profile.clone(), ..Selection::default() });
+            let profile = Profile::select(&Selection { profile: self.profile.clone(), ..Selection::default() })?;
+            return Ok(Chosen { profile, is_new: false });
         }
         let Some(name) = &self.profile else {
             return Err(Failure::usage("the new profile has no name").hint("add --profile NAME").into());
         };
-        let settings = anywhere(&self.flags.0)?;
-        let profile = Profile::proposed(name, settings.clone())?;
-        if config.add(name, &settings, by)? {
-            check(&profile)?;
+        let mut settings = anywhere(&self.flags.0)?;
+        if !clusters.is_empty() {
+            set(&mut settings, "clusters", clusters.to_vec())?;
         }
-        Ok(profile)
+        let profile = Profile::proposed(name, settings.clone())?;
+        let is_new = config.add(name, &settings, by)?;
+        Ok(Chosen { profile, is_new })
+    }
+}
+
+/// The profile that a tool is connected to.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// The profile.
+    pub profile: Profile,
+    /// Whether this adds it.
+    pub is_new: bool,
+}
+
+impl Chosen {
+    /// What it is called.
+    pub(super) fn title(&self) -> &str {
+        self.profile.title()
+    }
+
+    /// Fails unless the provider takes sign-ins as the profile describes them. A device authorization is asked for, which
+    /// a wrong client id or scope does not get; the code is left unused.
+    pub fn check(&self) -> Result<()> {
+        let profile = &self.profile;
+        let (client, _) = Client::new(profile, None, crate::oauth::http::LIMIT)?;
+        client.device_authorization(&client.askable(&profile.scopes))?;
+        Ok(())
     }
 }
 
@@ -63,13 +93,21 @@ const ALONE: &str = "setup";
 /// `keyfob setup --profile NAME --issuer …`
 pub fn make(wanted: &Wanted) -> Result<Job> {
     let mut config = Config::load()?;
-    let profile = wanted.in_config(&mut config, ALONE)?;
+    let chosen = wanted.in_config(&mut config, ALONE, &[])?;
     let mut plan = Plan::default();
-    let setup = config.setup(&plan, (ALONE, profile.title()), None, Vec::new(), |_: Option<()>| ())?;
+    let setup = config.setup(&plan, (ALONE, chosen.title()), None, Vec::new(), |_: Option<()>| ())?;
     plan.setups.push(setup);
     config.into_plan(&mut plan);
-    let login = format!("To sign in: {}\n", profile.command("login"));
-    Ok(Job { title: format!("Make the profile {}", profile.title()), plan, after: Box::new(move || Ok(login.clone())) })
+    let title = format!("Make the profile {}", chosen.title());
+    let asked = Asked {
+        kind: chosen.profile.token_kind.unwrap_or(TokenKind::Access),
+        chosen,
+        what: String::new(),
+        prompts: None,
+        unanswered: "the profile is made, but there is no token of it".to_owned(),
+        attempt: Box::new(|| Ok(String::new())),
+    };
+    Ok(Job { asked: vec![asked], ..Job::new(title, plan) })
 }
 
 /// `keyfob setup --undo --profile NAME`
@@ -77,18 +115,12 @@ pub fn remove(name: &str) -> Result<Job> {
     let mut config = Config::load()?;
     let mut plan = Plan::default();
     let undo = Undo::of(|setup| setup.tool == ALONE && setup.name == name)?;
-    if config.release(name, ALONE, &undo, &mut plan)? {
+    let released = config.release([name], ALONE, &undo, &mut plan)?;
+    if !released.is_empty() || config.added_by(name).is_none() {
         config.take_back(&undo, &mut plan)?;
         undo.finish(&mut plan);
     }
-    Ok(Job { title: format!("Remove the profile {name}"), plan, after: Box::new(|| Ok(String::new())) })
-}
-
-/// Fails unless the provider takes sign-ins as `profile` describes them.
-pub(super) fn check(profile: &Profile) -> Result<()> {
-    let (client, _) = Client::new(profile, None, crate::oauth::http::LIMIT)?;
-    client.device_endpoint()?;
-    Ok(())
+    Ok(Job { released, ..Job::new(format!("Remove the profile {name}"), plan) })
 }
 
 /// The same settings with files named from the root: callers run in folders of their own.
@@ -109,6 +141,21 @@ pub(super) fn set(settings: &mut Settings, name: &str, items: Vec<String>) -> Re
     settings.set(key, items, Origin::Flag(key.flag.unwrap_or(key.name))).map_err(Failure::usage)
 }
 
+/// What keeps a profile that is to go.
+fn user_of(profile: &str, file: &File, undo: &Undo) -> Option<String> {
+    if file.hosts.iter().any(|host| host.profile == profile) {
+        return Some("[hosts]".to_owned());
+    }
+    if file.az.profile.as_deref() == Some(profile) {
+        return Some("[az]".to_owned());
+    }
+    if file.default_profile.as_deref() == Some(profile) {
+        return Some("default-profile".to_owned());
+    }
+    let mut others = undo.others().filter(|other| other.tool != ALONE && other.profile.as_deref() == Some(profile));
+    others.next().map(|other| format!("{} {:?}", other.tool, other.name))
+}
+
 /// A name as part of a file's name, or of a profile's.
 pub(super) fn plain(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '-' }).collect()
@@ -121,12 +168,8 @@ impl Config {
             Failure::usage("there is no home directory to find config.toml in").hint("set HOME or KEYFOB_CONFIG")
         })?;
         let path = std::path::absolute(&path).unwrap_or(path);
-        let before = match std::fs::read_to_string(&path) {
-            Ok(text) => Some(text),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-            Err(e) => return Err(e).with_context(|| format!("could not read {}", path.display())),
-        };
-        Ok(Self { path, after: before.clone().unwrap_or_default(), before })
+        let before = config::contents(&path)?;
+        Ok(Self { path, after: before.clone().unwrap_or_default(), before, alone: String::new() })
     }
 
     /// Where it is.
@@ -158,16 +201,23 @@ impl Config {
         Ok(())
     }
 
+    /// Has it say something that it may say already.
+    pub(super) fn say(&mut self, is_new: bool, edit: impl Fn(&str) -> Result<String, TomlError>) -> Result<()> {
+        self.alone = edit(&self.alone)?;
+        if is_new { self.edit(edit) } else { Ok(()) }
+    }
+
     /// Adds a profile in the name of `by`; `false` if it is there and says the same.
     pub(super) fn add(&mut self, name: &str, settings: &Settings, by: &str) -> Result<bool> {
+        let add = |text: &str| edit::with_profile(text, name, settings, by);
         match self.file()?.profiles.get(name) {
             None => {
-                self.edit(|text| edit::with_profile(text, name, settings, by))?;
+                self.say(true, add)?;
                 self.file()?;
                 Ok(true)
             }
             Some(Err(failure)) => Err(failure.clone().into()),
-            Some(Ok(there)) if there.says_what(settings) => Ok(false),
+            Some(Ok(there)) if there.says_what(settings) => self.say(false, add).map(|()| false),
             Some(_) => {
                 let what = format!("there is a profile {name:?} already, which says something else");
                 Err(Failure::usage(what).hint("choose another name, or give --profile alone").into())
@@ -175,34 +225,35 @@ impl Config {
         }
     }
 
-    /// Removes the profile `name`, with the files that were made for it, if the setup of a tool added it, or what `by` names,
-    /// and nothing else uses it. `false` if it has to stay.
-    pub(super) fn release(&mut self, name: &str, by: &str, undo: &Undo, plan: &mut Plan) -> Result<bool> {
-        if self.added_by(name).is_none_or(|added_by| (added_by == ALONE) != (by == ALONE)) {
-            return Ok(true);
-        }
-        let file = self.file()?;
-        let connected = undo.others().find(|other| other.tool != ALONE && other.profile.as_deref() == Some(name));
-        let user = if file.hosts.iter().any(|host| host.profile == name) {
-            "[hosts]"
-        } else if file.az.profile.as_deref() == Some(name) {
-            "[az]"
-        } else if file.default_profile.as_deref() == Some(name) {
-            "default-profile"
-        } else if let Some(other) = connected {
-            &format!("{} {:?}", other.tool, other.name)
-        } else {
+    /// Removes profiles, with the files that were made for them, if the setup of a tool added them, or what `by` names, and
+    /// nothing else uses them. Returns those that are removed.
+    pub(super) fn release<'n>(
+        &mut self,
+        names: impl IntoIterator<Item = &'n str>,
+        by: &str,
+        undo: &Undo,
+        plan: &mut Plan,
+    ) -> Result<Vec<Profile>> {
+        let mut released = Vec::new();
+        for name in names {
+            if self.added_by(name).is_none_or(|added_by| (added_by == ALONE) != (by == ALONE)) {
+                continue;
+            }
+            let file = self.file()?;
+            if let Some(user) = user_of(name, &file, undo) {
+                plan.notes.push(format!("the profile {name:?} is left, since {user} names it"));
+                continue;
+            }
             for (key, path) in [("client-secret-file", self.secret_file(name)), ("ca-file", self.ca_file(name))] {
                 let said = file.profiles.get(name).and_then(|said| said.as_ref().ok()?.items(key).first());
                 if said.map(String::as_str) == path.to_str() && path.is_file() {
                     plan.steps.push(Step::Remove { path, folder: None });
                 }
             }
+            released.extend(Profile::all_of(file).remove(name).and_then(Result::ok));
             self.after = edit::without_profile(&self.after, name);
-            return Ok(true);
-        };
-        plan.notes.push(format!("the profile {name:?} is left, since {user} names it"));
-        Ok(false)
+        }
+        Ok(released)
     }
 
     /// Where the client secret of a profile is kept that `setup` was handed.
@@ -252,6 +303,9 @@ impl Config {
     /// Adds the change to a plan, if there is any.
     pub(super) fn into_plan(self, plan: &mut Plan) {
         plan.edit(&self.path, self.before.as_deref(), &self.after);
+        // The mark of what an undo takes back is no matter of those who write the file themselves.
+        let lines = self.alone.lines().filter(|line| !line.starts_with(edit::ADDED_BY));
+        plan.lines.push((self.path.display().to_string(), lines.collect::<Vec<_>>().join("\n")));
     }
 
     /// The same for an undo, which puts the former bytes back if it can.

@@ -268,7 +268,7 @@ fn files_that_others_can_get_at_are_closed_by_the_remedy() {
     let patient = Patient::well();
     let config = patient.keyfob().config_file();
     chmod(&config, 0o666);
-    let complaint = "error configuration: other users can change HOME/config.toml (mode 0666)";
+    let complaint = "error configuration: could not use HOME/config.toml: other users can change it (mode 0666)";
     patient.assert_mended(complaint, "chmod go-w HOME/config.toml");
 
     patient.configure("client-secret = 'hunter2'\n");
@@ -488,10 +488,11 @@ fn what_git_really_runs() {
     let unasked = "warn git https://git.example/team: it has the profile \"lab\", but git does not ask keyfob";
     patient.assert_mended(unasked, connect);
     let said = |text: &str| {
-        let output = patient.shell("keyfob doctor --offline").stdout.replace(PROGRAM, "KEYFOB");
+        let output = patient.shell("keyfob doctor --offline").stdout;
+        let text = patient.spelt_out(text);
         assert!(output.contains(&format!("ok     git https://git.example/team: git runs {text}\n")), "{output}");
     };
-    said("KEYFOB for the profile \"lab\"");
+    said("HOME/.bin/keyfob for the profile \"lab\"");
 
     patient.follow("$ git config --global --unset credential.https://git.example/team.useHttpPath");
     patient.assert_mended(
@@ -504,7 +505,8 @@ fn what_git_really_runs() {
     patient.assert_well();
 
     let gitconfig = patient.path(".gitconfig");
-    let moved = fs::read_to_string(&gitconfig).unwrap().replace(PROGRAM, "/nowhere/keyfob");
+    let moved =
+        fs::read_to_string(&gitconfig).unwrap().replace(&patient.spelt_out("HOME/.bin/keyfob"), "/nowhere/keyfob");
     fs::write(&gitconfig, moved).unwrap();
     patient.assert_mended(
         "error git https://git.example/team: git runs /nowhere/keyfob, which does not exist",

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::common::errors::{UNSHARE, can_mount};
-use crate::common::{PROGRAM, SOON};
+use crate::common::{PROGRAM, SOON, Scene};
 use keyfob_test_support::provider::{Options, Provider};
 use keyfob_test_support::{Ended, Keyfob, Output, Stream, Streams, Terminal, skip};
 use serde_json::{Value, json};
@@ -256,12 +256,18 @@ fn a_tool_that_is_set_up_and_not_answered_says_why_and_what_to_do() {
     ] {
         home.assert_failed(&home.run(args), 1, error);
     }
-    // Another helper was in between, or git itself was at fault.
-    let git = "case \"$*\" in 'credential fill') echo 'fatal: could not read Username' >&2; exit 128 ;; esac";
-    home.tool("git", git);
+}
+
+#[test]
+fn git_that_is_not_answered_though_there_is_a_token_says_why() {
+    let scene = Scene::signed_in(Options::default());
+    let home = Home(scene.keyfob);
+    fs::create_dir(home.path("tools")).unwrap();
+    home.tool("git", "case \"$*\" in 'credential fill') echo 'fatal: could not read Username' >&2; exit 128 ;; esac");
     let error = "error: git is set up for https://git.lab, but was not answered: fatal: could not read Username\n\
                  hint: the helpers that git runs: git config --show-origin --get-all credential.helper\n";
     home.assert_failed(&home.run(&["setup", "git", "--yes", "--profile", "lab", "https://git.lab"]), 1, error);
+    assert!(fs::read_to_string(home.0.config_file()).unwrap().contains("https://git.lab"));
 }
 
 #[test]
@@ -309,7 +315,7 @@ fn an_answer_that_cannot_be_read_or_carried_out_is_named() {
     let output = home.asked(&["setup", "az", "links"], "Go on? [y/N] ", || (), b"\xff\r");
     home.assert_failed(&output, 1, "error: could not read the answer: stream did not contain valid UTF-8\n");
 
-    // The one that asks is gone when it is to run itself.
+    // The one that asks is gone when it is to be put somewhere.
     let home = Home::new(&format!("{LAB}[profile.work]\nprovider = 'entra'\nclient-id = 'c'\n"));
     let copy = home.path("tools/keyfob");
     assert_eq!(home.sh("cp \"$0\" tools/keyfob").code, Some(0));
@@ -321,7 +327,8 @@ fn an_answer_that_cannot_be_read_or_carried_out_is_named() {
     fs::remove_file(&copy).unwrap();
     terminal.send("1\r");
     let Ended { code, stderr, .. } = terminal.wait();
-    let error = "error: could not run keyfob: No such file or directory (os error 2)\n";
+    let error =
+        "error: this keyfob has been replaced or removed since it was started\nhint: run the same command again\n";
     assert_eq!((stderr.as_str(), code), (error, Some(1)));
 }
 

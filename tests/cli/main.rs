@@ -23,4 +23,6 @@ mod readme;
 mod screens;
 mod seeds;
 mod setup;
+mod setup_kubernetes;
 mod setup_undo;
+mod trust;

@@ -1,11 +1,12 @@
 //! `keyfob setup`, as a person runs it: shown first, asked for, done by the tool's own means, and undone byte for byte.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 
 use crate::common::{Fresh, PROGRAM, SOON, files, undated};
-use keyfob_test_support::provider::{Options, Provider};
+use keyfob_test_support::provider::{Auto, Options, Provider};
 use keyfob_test_support::real::Kubectl;
 use keyfob_test_support::{Keyfob, Output, Streams, Terminal, need};
 
@@ -149,8 +150,14 @@ fn on_a_terminal_the_person_is_asked() {
     let terminal = ask();
     terminal.wait_for("Go on? [y/N] ", SOON);
     terminal.send("y\r");
+    terminal.wait_for("git asks keyfob for https://github.com. Nobody has signed in yet.", SOON);
+    terminal.wait_for("Sign in now? [Y/n] ", SOON);
+    terminal.send("n\r");
     let ended = terminal.wait();
-    assert!(ended.code == Some(0) && ended.screen.contains("git asks keyfob for https://github.com."), "{ended:?}");
+    assert!(
+        ended.code == Some(0) && ended.screen.contains("\r\nkeyfob asks you to sign in when git first needs"),
+        "{ended:?}"
+    );
     assert_ne!(home.files(), untouched);
 }
 
@@ -366,8 +373,14 @@ fn alone_it_says_what_there_is_to_connect_and_does_the_one_that_is_chosen() {
     terminal.send("2\r");
     terminal.wait_for("Go on? [y/N] ", SOON);
     terminal.send("y\r");
+    terminal.wait_for("git asks keyfob for https://github.com. Nobody has signed in yet.", SOON);
+    terminal.wait_for("Sign in now? [Y/n] ", SOON);
+    terminal.send("n\r");
     let ended = terminal.wait();
-    assert!(ended.code == Some(0) && ended.screen.contains("git asks keyfob for https://github.com."), "{ended:?}");
+    assert!(
+        ended.code == Some(0) && ended.screen.contains("\r\nkeyfob asks you to sign in when git first needs"),
+        "{ended:?}"
+    );
     let shown = Output::of(&mut setup(), b"");
     assert!(shown.stdout.contains("  =  git: https://github.com has keyfob\n"), "{shown:?}");
 
@@ -396,4 +409,141 @@ fn alone_it_says_what_there_is_to_connect_and_does_the_one_that_is_chosen() {
              Words in capitals are yours to fill in.\n"
         )
     );
+}
+
+/// A home whose configuration names a provider that knows the client `keyfob`.
+fn fresh(idp: &Provider) -> (Fresh, Vec<String>) {
+    let flags = ["--profile", "lab", "--issuer", idp.issuer(), "--client-id", "keyfob"];
+    (Fresh::new(), flags.map(str::to_owned).to_vec())
+}
+
+#[test]
+fn a_wrong_client_is_found_before_anything_is_changed() {
+    let idp = Provider::start(Options::default());
+    let (fresh, mut flags) = fresh(&idp);
+    let untouched = fresh.files();
+    flags[5] = "nobody".to_owned();
+    for tool in
+        [&["setup"][..], &["setup", "kubernetes"], &["setup", "git", "https://git.example"], &["setup", "az", "bin"]]
+    {
+        let words = tool.iter().map(|word| (*word).to_owned()).chain(flags.clone()).chain(["--yes".to_owned()]);
+        let words: Vec<String> = words.collect();
+        let refused = Output::of(&mut fresh.command(&words.iter().map(String::as_str).collect::<Vec<_>>()), b"");
+        let error = "error: the provider refused to start a sign-in: invalid_client: no such client\n\
+                     hint: check the client id \"nobody\"; if it has a secret, set `client-secret-file`\n";
+        assert_eq!((refused.code, refused.stderr.as_str(), refused.stdout.as_str()), (Some(1), error, ""), "{tool:?}");
+        assert_eq!(fresh.files(), untouched);
+    }
+}
+
+#[test]
+fn on_a_terminal_the_person_signs_in_and_is_asked_to_sign_out_at_the_end() {
+    let idp = Provider::start(Options::default());
+    idp.auto(Auto::Approve);
+    let (fresh, flags) = fresh(&idp);
+    let untouched = fresh.files();
+    let terminal = |args: &[&str]| {
+        let mut command = fresh.command(&[&["setup"], args].concat());
+        Terminal::start({
+            command.env("KEYFOB_PROMPT", "always");
+            command
+        })
+    };
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let setup = terminal(&[&["git", "https://git.example"], &flags[..]].concat());
+    setup.wait_for("Go on? [y/N] ", SOON);
+    setup.send("y\r");
+    setup.wait_for("Sign in now? [Y/n] ", SOON);
+    setup.send("\r");
+    let ended = setup.wait();
+    assert!(ended.code == Some(0) && ended.screen.contains("Signed in to lab as alice@example.com"), "{ended:?}");
+    assert!(ended.screen.ends_with("git asks keyfob for https://git.example, and is answered.\r\n"), "{ended:?}");
+
+    // With --yes nobody is asked, and told how.
+    let shown = fresh.run(&["setup", "git", "--undo", "--yes", "https://git.example"]);
+    let left = format!(
+        "You are still signed in to lab; to sign out: {PROGRAM} logout --issuer {} --client-id keyfob\n",
+        idp.issuer()
+    );
+    assert!(shown.contains(&left), "{shown}");
+    assert_eq!(fresh.files(), untouched);
+
+    fresh.run(&[&["setup", "--yes"], &flags[..]].concat());
+    let undo = terminal(&["--undo", "--profile", "lab"]);
+    undo.wait_for("Go on? [y/N] ", SOON);
+    undo.send("y\r");
+    undo.wait_for("Sign out of lab, too? [y/N] ", SOON);
+    undo.send("y\r");
+    let ended = undo.wait();
+    assert!(ended.code == Some(0) && ended.screen.ends_with("Signed out of lab (alice@example.com).\r\n"), "{ended:?}");
+    assert_eq!((idp.count("revoke"), fresh.files()), (2, untouched), "the refresh token and the access token");
+}
+
+#[test]
+fn a_session_that_another_profile_uses_is_not_spoken_of() {
+    let idp = Provider::start(Options::default());
+    idp.auto(Auto::Approve);
+    let (fresh, flags) = fresh(&idp);
+    let mut flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    fresh.run(&[&["setup", "--yes"], &flags[..]].concat());
+    flags[1] = "other";
+    fresh.run(&[&["setup", "--yes"], &flags[..]].concat());
+    fresh.run(&["login", "other"]);
+    let undone = fresh.run(&["setup", "--undo", "--yes", "--profile", "other"]);
+    assert!(!undone.contains("signed in"), "{undone}");
+}
+
+#[test]
+fn the_lines_are_printed_for_those_who_write_their_files_themselves() {
+    let home = Home::new(Some("[user]\n\tname = Ada\n"));
+    home.0.write_config(&format!("{CONFIG}[profile.work]\nprovider = 'entra'\nclient-id = 'c'\n"));
+    let untouched = home.files();
+    let plain = |text: &str| text.replace(home.0.home().to_str().unwrap(), "HOME").replace("HOME//", "HOME/");
+    for (args, lines) in [
+        (
+            &["git", "--profile", "gh", "https://github.com", "https://git.lab/a\"b"][..],
+            format!(
+                "# HOME/config.toml\n[hosts]\n\"https://github.com\" = \"gh\"\n'https://git.lab/a\"b' = \"gh\"\n\n\
+                 # HOME/.gitconfig\n[credential \"https://github.com\"]\n\thelper = \n\thelper = \"!{PROGRAM} git\"\n\
+                 [credential \"https://git.lab/a\\\"b\"]\n\thelper = \n\thelper = \"!{PROGRAM} git\"\n\tuseHttpPath = true\n"
+            ),
+        ),
+        (
+            &["az", "--profile", "work", "bin"],
+            format!(
+                "# HOME/config.toml\n[az]\nprofile = \"work\"\n\n# in a shell\n\
+                 ln -s {PROGRAM} HOME/bin/az\nln -s {PROGRAM} HOME/bin/azd\n"
+            ),
+        ),
+    ] {
+        let printed = home.run(&[&["setup"], args, &["--print"]].concat());
+        assert_eq!((printed.code, printed.stderr.as_str(), plain(&printed.stdout)), (Some(0), "", lines), "{args:?}");
+        assert_eq!(home.files(), untouched);
+    }
+    // As git reads it.
+    let printed = home.run(&["setup", "git", "--profile", "gh", "https://github.com", "--print"]).stdout;
+    fs::write(home.gitconfig(), printed.split("gitconfig\n").nth(1).unwrap()).unwrap();
+    home.0.write_config(&format!("{CONFIG}\n{}", printed.split("\n# ").next().unwrap()));
+    let again = home.run(&["setup", "git", "--profile", "gh", "https://github.com"]);
+    assert!(again.stdout.contains(": nothing to do.\n"), "{again:?}");
+}
+
+#[test]
+fn files_of_a_store_that_nobody_writes_to_are_left_alone() {
+    for name in ["config.toml", ".gitconfig"] {
+        let home = Home::new(Some("[user]\n\tname = Ada\n"));
+        let (file, store) = (home.0.home().join(name), home.0.home().join("store"));
+        fs::create_dir(&store).unwrap();
+        fs::rename(&file, store.join("file")).unwrap();
+        fs::set_permissions(store.join("file"), fs::Permissions::from_mode(0o444)).unwrap();
+        symlink(store.join("file"), &file).unwrap();
+        let untouched = home.files();
+        let refused = home.run(&["setup", "git", "--yes", "--profile", "gh", "https://github.com"]);
+        let error = format!(
+            "/{name} is read-only; nothing was changed\nhint: make the change above by hand, or make the file writable\n"
+        );
+        assert!(refused.code == Some(1) && refused.stderr.ends_with(&error), "{refused:?}");
+        assert!(refused.stdout.contains("\n[credential \"https://github.com\"]\n\thelper = \n"), "{refused:?}");
+        assert_eq!(home.files(), untouched);
+    }
 }

@@ -70,7 +70,7 @@ fn what_config_toml_had_it_has_again() {
     let fresh = Fresh::new();
     fresh.write(CONFIG, "");
     let untouched = fresh.files();
-    setup(&fresh, &["git", TEAM, "--profile", "lab", "--issuer", idp.issuer(), "--client-id", "k"]);
+    setup(&fresh, &["git", TEAM, "--profile", "lab", "--issuer", idp.issuer(), "--client-id", "keyfob"]);
     setup(&fresh, &["git", "--undo", TEAM]);
     assert_eq!(fresh.files(), untouched);
 }
@@ -159,7 +159,7 @@ fn files_that_setup_made_go_even_if_they_were_changed_and_changed_back_to_nothin
     let idp = Provider::start(Options::default());
     let fresh = Fresh::new();
     let untouched = fresh.files();
-    let flags = ["--profile", "lab", "--issuer", idp.issuer(), "--client-id", "k"];
+    let flags = ["--profile", "lab", "--issuer", idp.issuer(), "--client-id", "keyfob"];
     setup(&fresh, &[&["git", TEAM], &flags[..]].concat());
     for name in [CONFIG, ".gitconfig"] {
         fresh.write(name, &format!("\n{}", fresh.read(name)));

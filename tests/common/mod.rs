@@ -192,6 +192,12 @@ impl Scene {
     }
 }
 
+/// Copies the program under test, by a process of its own: one that this process had open for writing could not be run, for
+/// as long as another test's child has inherited that.
+pub fn copy_program(to: &Path) {
+    assert!(Command::new("cp").arg(PROGRAM).arg(to).status().unwrap().success());
+}
+
 /// A program that runs; what it says goes to files, so that it can be read meanwhile. Dropping it kills it.
 pub struct Caller {
     child: Child,
@@ -379,6 +385,9 @@ impl Fresh {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     }
 }
+
+/// All orders of three.
+pub const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
 
 /// A text with the dates of copies written `DATE`.
 pub fn undated(text: &str) -> String {

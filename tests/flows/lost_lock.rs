@@ -6,9 +6,10 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use keyfob_test_support::provider::{Endpoint, Options, Reply, Request};
+use keyfob_test_support::provider::{Endpoint, Hold, Options, Reply};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use crate::common::{Caller, SOON, Scene, refresh_token, token, wait_for_sleepers, wait_until};
+use crate::common::{Caller, SOON, Scene, refresh_token, token, wait_for_sleepers, wait_until, worker_of};
 
 /// A provider that takes the refresh token it has just replaced for a while, so that two can use the same one.
 fn lenient() -> Options {
@@ -67,6 +68,23 @@ fn a_process_that_lost_its_lock_before_it_asked_leaves_the_renewal_to_the_one_th
 }
 
 #[test]
+fn a_request_that_is_under_way_is_waited_for_although_its_lock_was_removed() {
+    let scene = Scene::signed_in(Options::default());
+    scene.leave(-1);
+    let hold = scene.idp.hold(Endpoint::Token);
+    let first = start(&scene);
+    scene.idp.wait_for("token:refresh_token", 1, SOON);
+    fs::remove_file(lock(&scene)).unwrap();
+    let others = [start(&scene), start(&scene)];
+    wait_for_sleepers(&others.each_ref().map(Caller::pid), 0);
+    drop(hold);
+    let answer = token(&first.finish());
+    assert!(others.into_iter().all(|other| token(&other.finish()) == answer));
+    assert_eq!(scene.idp.count("token:refresh_token"), 1);
+    scene.assert_proper();
+}
+
+#[test]
 fn an_answer_is_saved_although_the_lock_was_lost() {
     let scene = Scene::signed_in(Options::default());
     scene.leave(-1);
@@ -81,19 +99,33 @@ fn an_answer_is_saved_although_the_lock_was_lost() {
     scene.assert_proper();
 }
 
+/// A renewal whose caller has been killed, and whose lock and temporary file have been removed, while the provider holds
+/// its request.
+fn forgotten(scene: &Scene) -> (Pid, Hold) {
+    scene.leave(-1);
+    let hold = scene.idp.hold(Endpoint::Token);
+    let caller = start(scene);
+    scene.idp.wait_for("token:refresh_token", 1, SOON);
+    let worker = worker_of(caller.pid()).unwrap();
+    caller.kill();
+    fs::remove_file(lock(scene)).unwrap();
+    fs::remove_file(scene.file().with_extension("new")).unwrap();
+    (worker, hold)
+}
+
+fn wait_for_end(worker: Pid) {
+    wait_until("the end of the worker", || test_kill_process(worker).is_err());
+}
+
 #[test]
 fn an_answer_does_not_replace_the_newer_one_of_the_process_that_has_the_lock() {
     let scene = Scene::signed_in(lenient());
-    scene.leave(-1);
-    let hold = scene.idp.hold(Endpoint::Token);
-    let late = start(&scene);
-    scene.idp.wait_for("token:refresh_token", 1, SOON);
-    fs::remove_file(lock(&scene)).unwrap();
+    let (late, hold) = forgotten(&scene);
     let holder = start(&scene);
     scene.idp.wait_for("token:refresh_token", 2, SOON);
     drop(hold);
     let new = token(&holder.finish());
-    assert_eq!(token(&late.finish()), new);
+    wait_for_end(late);
     assert_eq!(scene.token(), new);
     assert_eq!(scene.idp.count("token:refresh_token"), 2);
     scene.assert_proper();
@@ -102,43 +134,31 @@ fn an_answer_does_not_replace_the_newer_one_of_the_process_that_has_the_lock() {
 #[test]
 fn an_answer_is_saved_when_the_process_that_has_the_lock_dies() {
     let scene = Scene::signed_in(lenient());
-    scene.leave(-1);
     let before = refresh_token(&scene.session());
-    let hold = scene.idp.hold(Endpoint::Token);
-    let late = start(&scene);
-    scene.idp.wait_for("token:refresh_token", 1, SOON);
-    fs::remove_file(lock(&scene)).unwrap();
+    let (late, hold) = forgotten(&scene);
     let holder = start(&scene);
     scene.idp.wait_for("token:refresh_token", 2, SOON);
+    kill_process(worker_of(holder.pid()).unwrap(), Signal::KILL).unwrap();
     holder.kill();
     drop(hold);
-    let answer = token(&late.finish());
-    assert_eq!(scene.token(), answer);
+    wait_for_end(late);
     assert_ne!(refresh_token(&scene.session()), before);
+    scene.token();
     assert_eq!(scene.idp.count("token:refresh_token"), 2);
 }
 
 #[test]
 fn an_answer_that_comes_after_a_sign_out_is_revoked() {
     let scene = Scene::signed_in(Options::default());
-    scene.leave(-1);
-    let hold = scene.idp.hold(Endpoint::Token);
-    let late = start(&scene);
-    scene.idp.wait_for("token:refresh_token", 1, SOON);
-    fs::remove_file(lock(&scene)).unwrap();
+    let (late, hold) = forgotten(&scene);
     // So that the provider knows nothing of it.
     scene.idp.script(Endpoint::Revoke, [Reply::empty(503)]);
     assert_eq!(scene.silently(["logout"]).code, Some(0));
     drop(hold);
-    let output = late.finish();
-    assert_eq!((output.code, output.stdout.as_str()), (Some(3), ""));
-    assert!(output.stderr.starts_with("error: could not get a token for lab: a sign-in is needed"), "{output:?}");
+    wait_for_end(late);
     let newest = scene.idp.issued().into_iter().rfind(|token| token.starts_with("refresh-")).unwrap();
-    let revokes = |request: &Request| request.label == "revoke" && request.field("token") == Some(&newest);
-    wait_until("the revocation", || {
-        scene.idp.requests().iter().any(|request| revokes(request) && request.status == Some(200))
-    });
-    scene.settle();
+    let revoked = scene.idp.requests().into_iter().rfind(|request| request.label == "revoke").unwrap();
+    assert_eq!((revoked.field("token"), revoked.status), (Some(newest.as_str()), Some(200)));
     assert!(!scene.names().iter().any(|name| name.ends_with(".json") || name.ends_with(".new")), "{:?}", scene.names());
 }
 

@@ -43,7 +43,7 @@ fn kubectl_lists_pods() {
     assert_eq!(
         home.setup(&context),
         "Connect kubectl's user lab with the profile lab: nothing to do.\n\
-         kubectl asks keyfob, and is answered: there is a token.\n"
+         kubectl asks keyfob, and is answered: there is a token.\nThe cluster of the context lab takes it.\n"
     );
 
     home.setup(&["--undo"]);

@@ -64,7 +64,7 @@ fn the_plan_is_shown_and_nothing_is_changed_without_a_yes() {
              keyfob asks you to sign in when kubectl first needs a token; or now: KEYFOB login lab\n"
         )
     );
-    assert_eq!(idp.count("device"), 0, "the check asks nobody to sign in");
+    assert_eq!((idp.count("device"), idp.count("token")), (2, 0), "each try asked for a code, and nobody to use it");
     let mode = |name: &str| fs::metadata(home.path(name)).unwrap().permissions().mode() & 0o777;
     for (name, expected) in [
         (".config/keyfob/config.toml", 0o600),

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::common::ORDERS;
 use crate::common::kube::Home;
 use keyfob_test_support::need;
 use keyfob_test_support::provider::{Options, Provider};
@@ -9,13 +10,10 @@ use keyfob_test_support::provider::{Options, Provider};
 const TEAM: &str = "https://git.lab:8443/team";
 const CONFIG: &str = ".config/keyfob/config.toml";
 
-/// All orders of three.
-const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
-
 #[test]
 fn three_tools_are_disconnected_in_any_order() {
     let idp = Provider::start(Options::default());
-    let profile = ["--issuer", idp.issuer(), "--client-id", "k"];
+    let profile = ["--issuer", idp.issuer(), "--client-id", "keyfob"];
     // What nobody would write again as it stands; and nothing.
     let befores = [Some("hosts = {  }\naz={ } # mine"), None];
     for (order, before) in ORDERS.into_iter().flat_map(|order| befores.map(|before| (order, before))) {

@@ -14,8 +14,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// Others may write.
-const WRITABLE: u32 = 0o022;
 /// Others may do anything.
 const OPEN: u32 = 0o077;
 
@@ -77,8 +75,6 @@ fn file(findings: &mut Findings) -> Result<Option<File>> {
     if let Some(mode) = excess(&path, OPEN).filter(|_| holds_secret) {
         let message = format!("other users can get at the client secret in {place} (mode {mode:04o})");
         findings.error(SUBJECT, message, close(&path, "go="));
-    } else if let Some(mode) = excess(&path, WRITABLE) {
-        findings.error(SUBJECT, format!("other users can change {place} (mode {mode:04o})"), close(&path, "go-w"));
     } else {
         findings.ok(SUBJECT, format!("{} in {place}", count(file.profiles.len(), "profile")));
     }
@@ -114,9 +110,11 @@ pub(super) fn cache(findings: &mut Findings, profiles: &[Profile], all: bool) {
         Err(error) => findings.failure(SUBJECT, &error, elsewhere),
         Ok(contents) => {
             findings.ok(SUBJECT, format!("{} in {place}", count(contents.sessions.len(), "session")));
-            for (file, why) in contents.damaged {
-                let message = format!("{} is damaged: {why}", file.display());
-                findings.warn(SUBJECT, message, Hint::Command(format!("rm {}", quoted(&file))));
+            for (_, failure) in contents.damaged {
+                findings.warn(SUBJECT, failure.message, failure.hint.unwrap_or_else(|| elsewhere.into()));
+            }
+            for (_, failure) in contents.unusable {
+                findings.failure(SUBJECT, &failure.into(), elsewhere);
             }
             let strays = contents.sessions.iter().filter(|(file, _)| !profiles.iter().any(|p| p.leads_to(file.key())));
             for (file, session) in strays.filter(|_| all) {

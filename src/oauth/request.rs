@@ -1,0 +1,89 @@
+//! One request of a client to its server: a form, with the client's authentication, posted; the answer, sorted.
+
+use super::Client;
+use super::answer::Answer;
+use crate::address::Address;
+use crate::config::AuthMethod;
+use crate::log::debug;
+use crate::secret::Secret;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use form_urlencoded::Serializer;
+use zeroize::Zeroizing;
+
+/// A form on its way to an endpoint. What it holds that is secret is left out where the server repeats it (R59).
+#[must_use]
+pub struct Request<'c> {
+    client: &'c Client<'c>,
+    endpoint: &'c Address,
+    form: Serializer<'static, String>,
+    secrets: Vec<Secret>,
+}
+
+impl<'c> Request<'c> {
+    /// A form with the client in it. The id goes into the body in any case, since some servers want it there besides the
+    /// header (R2); the secret goes to one place only.
+    pub(super) fn new(client: &'c Client<'c>, endpoint: &'c Address) -> Self {
+        let form = Serializer::new(String::new());
+        let request = Self { client, endpoint, form, secrets: Vec::new() }.with("client_id", client.id());
+        match (&client.secret, client.auth) {
+            (Some(secret), AuthMethod::ClientSecretPost) => request.with_secret("client_secret", secret),
+            _ => request,
+        }
+    }
+
+    /// The same with one more parameter.
+    pub fn with<'v>(mut self, name: &str, value: impl Into<Option<&'v str>>) -> Self {
+        if let Some(value) = value.into() {
+            self.form.append_pair(name, value);
+        }
+        self
+    }
+
+    /// The same with one more parameter that must not be said to anybody else.
+    pub fn with_secret<'v>(mut self, name: &str, value: impl Into<Option<&'v Secret>>) -> Self {
+        if let Some(value) = value.into() {
+            self.secrets.push(value.clone());
+            self.form.append_pair(name, value.expose());
+        }
+        self
+    }
+
+    /// Sends it. `Err` is a transport failure: whether the server has seen it is not known.
+    pub fn send(self) -> Result<Answer, String> {
+        self.exchange().map(|(_, answer)| answer)
+    }
+
+    /// The same with the status.
+    pub(super) fn exchange(mut self) -> Result<(u16, Answer), String> {
+        let Self { client, endpoint, .. } = self;
+        let body = Zeroizing::new(self.form.finish());
+        let header = authorization(client);
+        debug(|| format!("POST {endpoint}"));
+        let reply = client.http.post(endpoint.as_str(), &body, header.as_deref().map(String::as_str))?;
+        debug(|| format!("{endpoint} answered with status {}", reply.status));
+        if let Some(seconds) = reply.skew.seconds().filter(|seconds| *seconds != 0) {
+            debug(|| format!("its clock is {seconds} s ahead of this machine's"));
+        }
+        client.skew.set(reply.skew);
+        // In clear, and as they were sent.
+        let mut secrets = self.secrets;
+        secrets.extend(client.secret.clone());
+        let encoded: Vec<_> = secrets.iter().map(|secret| Secret::from(form_encoded(secret.expose()))).collect();
+        secrets.extend(encoded);
+        secrets.extend(header.and_then(|header| header.strip_prefix("Basic ").map(|pair| pair.to_owned().into())));
+        Ok((reply.status, Answer::hiding(&reply, &secrets)))
+    }
+}
+
+/// RFC 6749, section 2.3.1: id and secret are form-encoded before they are joined.
+fn authorization(client: &Client<'_>) -> Option<Zeroizing<String>> {
+    let (Some(secret), AuthMethod::ClientSecretBasic) = (&client.secret, client.auth) else { return None };
+    let (id, secret) = (form_encoded(client.id()), Zeroizing::new(form_encoded(secret.expose())));
+    let pair = Zeroizing::new(format!("{id}:{}", *secret));
+    Some(Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes()))))
+}
+
+fn form_encoded(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}

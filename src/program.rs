@@ -1,0 +1,159 @@
+//! Other people's programs that keyfob finds and runs: git, kubectl, az.
+//!
+//! Only what stands on `PATH` by its whole path is found, and never this very program. One that runs asks nobody anything,
+//! starts in `/` unless it is to read what is here, has a time limit, ends with everything that it started, and is not
+//! started again by a keyfob that it runs.
+
+use crate::failure::{Exit, Failure};
+use anyhow::{Context, Result};
+use rustix::fs::{Access, access};
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::fs::Metadata;
+use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::spawn;
+use std::time::Duration;
+
+/// Longest that a program may take.
+const LIMIT: Duration = Duration::from_secs(30);
+/// How long its output is waited for once it has ended: what it left running may keep that open.
+const REST: Duration = Duration::from_secs(1);
+/// The programs that keyfob runs now, one within the other, with colons between.
+const RUNNING: &str = "KEYFOB_RUNNING";
+
+/// How a program ended, and what it said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// Whether its exit code was 0.
+    pub ok: bool,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained of.
+    pub stderr: String,
+}
+
+/// Every program of this name on `PATH`, by whole paths.
+pub fn on_path(name: &str) -> impl Iterator<Item = PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).filter(|folder| folder.is_absolute()).collect();
+    folders.into_iter().map(move |folder| folder.join(name)).filter(|file| is_program(file))
+}
+
+/// Whether a file can be run.
+pub fn is_program(file: &Path) -> bool {
+    file.is_file() && access(file, Access::EXEC_OK).is_ok()
+}
+
+/// The first program of this name on `PATH` that is not keyfob.
+pub fn find(name: &str) -> Option<PathBuf> {
+    let is_same = |one: &Metadata, other: &Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
+    let own = std::env::current_exe().and_then(std::fs::metadata).ok();
+    let is_other = |file: &PathBuf| match (std::fs::metadata(file), &own) {
+        (Ok(file), Some(own)) => !is_same(&file, own),
+        (file, _) => file.is_ok(),
+    };
+    on_path(name).find(is_other)
+}
+
+/// Runs a program to its end, in this folder if one is named, else in the one that this process is in. `input` goes to its
+/// stdin. Fails if it cannot be started, takes too long, or runs already and has started this keyfob.
+pub fn run(
+    program: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    input: &str,
+    folder: Option<&Path>,
+) -> Result<Ran> {
+    let mut command = Command::new(program);
+    command.args(arguments).envs(environment.iter().copied());
+    if let Some(folder) = folder {
+        command.current_dir(folder);
+    }
+    run_within(LIMIT, command, program, input)
+}
+
+fn run_within(limit: Duration, mut command: Command, program: &Path, input: &str) -> Result<Ran> {
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    let running = std::env::var(RUNNING).unwrap_or_default();
+    if running.split(':').any(|other| other == name) {
+        let what = format!("{name} runs already, and asked keyfob; it is not run within itself");
+        return Err(Failure::new(Exit::Failed, what).into());
+    }
+    command.env("KEYFOB_PROMPT", "never").env(RUNNING, format!("{running}:{name}")).process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("could not run {}", program.display()))?;
+    let (stdout, stderr) = (text(child.stdout.take()), text(child.stderr.take()));
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that does not read it is none the worse.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let Some(ok) = end(child, limit) else {
+        let what = format!("{} did not end within {} s", program.display(), limit.as_secs());
+        return Err(Failure::new(Exit::Failed, what).into());
+    };
+    let text = |from: &Receiver<String>| from.recv_timeout(REST).unwrap_or_default();
+    Ok(Ran { ok, stdout: text(&stdout), stderr: text(&stderr) })
+}
+
+/// Reads a pipe to its end, beside the program that writes to it.
+fn text(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
+    let (sender, text) = channel();
+    spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            let _ = pipe.read_to_end(&mut bytes);
+        }
+        let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
+    });
+    text
+}
+
+/// Waits for the end of a program: whether it went well. One that takes too long is ended, with its process group; `None`.
+fn end(mut child: Child, limit: Duration) -> Option<bool> {
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let (sender, ended) = channel();
+    spawn(move || sender.send(child.wait().is_ok_and(|status| status.success())));
+    let ok = ended.recv_timeout(limit).ok();
+    if let (None, Some(group)) = (ok, group) {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    ok
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str, limit: Duration) -> Result<Ran> {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        run_within(limit, command, Path::new("/bin/sh"), "asked\n")
+    }
+
+    #[test]
+    fn a_program_is_asked_and_asks_nobody() {
+        let ran = sh("read word; echo \"$word $KEYFOB_PROMPT $KEYFOB_RUNNING\"; echo why >&2; exit 3", LIMIT).unwrap();
+        assert_eq!(ran, Ran { ok: false, stdout: "asked never :sh\n".into(), stderr: "why\n".into() });
+    }
+
+    /// What it leaves running does not keep its caller waiting; what takes too long ends.
+    #[test]
+    fn a_program_that_does_not_end_is_ended() {
+        let left = sh("echo said; sleep 60 > /dev/null 2>&1 < /dev/null &", LIMIT).unwrap();
+        assert_eq!((left.ok, left.stdout.as_str()), (true, "said\n"));
+        let error = sh("sleep 60 & sleep 60", Duration::ZERO).unwrap_err();
+        assert_eq!(error.to_string(), "/bin/sh did not end within 0 s");
+    }
+
+    #[test]
+    fn only_programs_by_whole_paths_are_found() {
+        assert!(find("sh").is_some_and(|sh| sh.is_absolute()));
+        assert_eq!(find("keyfob-that-does-not-exist"), None);
+        let own = std::env::current_exe().unwrap();
+        assert!(is_program(&own) && !is_program(own.parent().unwrap()));
+    }
+}
