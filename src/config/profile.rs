@@ -146,7 +146,8 @@ impl Profile {
                 .any(|endpoint| endpoint.is_some())
         };
         let endpoints_chosen = names_endpoint(&file) && !names_endpoint(&flags);
-        let settings = file.overlaid(environment).overlaid(flags.clone());
+        let over = [&environment, &flags].into_iter().filter(|said| !said.is_empty());
+        let settings = over.cloned().fold(file, Settings::overlaid);
         let said = Said { name: name.as_deref(), settings: &settings };
         let preset = said.preset()?;
         let Server { issuer, issuer_template, endpoints, account_source, authority } = said.server(preset)?;
