@@ -15,6 +15,10 @@ pub fn prepare() {
     // A handler that only takes note: the write then fails like any other. A program of ours that is killed between
     // a provider's answer and the disk would lose the session.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGPIPE, Arc::default());
+    if rustix::process::getrlimit(rustix::process::Resource::Fsize).current.is_some() {
+        // The same for a file that would grow beyond the limit of this process.
+        let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
+    }
     no_core_dumps();
 }
 

@@ -5,12 +5,13 @@ use crate::address::Address;
 use crate::arguments::ProfileFlags;
 use crate::clock::{Timestamp, boottime};
 use crate::config::{Profile, Selection};
+use crate::failure::{Exit, Failure};
 use crate::oauth::{Client, http};
 use crate::prompt::{Screen, while_waiting};
 use crate::providers::TokenKind;
 use crate::secret::Secret;
 use crate::session::Session;
-use crate::store::{SessionFile, Store};
+use crate::store::{Contents, SessionFile, Store};
 use crate::text::one_line;
 use anyhow::Result;
 use std::io::Write;
@@ -42,18 +43,36 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return sign_out_of(&profile);
     }
     let Some(store) = Store::open()? else { return super::print("There are no sessions.\n") };
-    let sessions = store.contents()?.sessions;
-    if sessions.is_empty() {
+    let Contents { sessions, damaged, unusable } = store.contents()?;
+    if sessions.is_empty() && damaged.is_empty() && unusable.is_empty() {
         return super::print("There are no sessions.\n");
     }
     let profiles: Vec<Profile> = Profile::all()?.into_values().filter_map(Result::ok).collect();
+    // One that cannot be signed out of keeps no other from it.
+    let mut left = unusable.len();
     for (file, _) in sessions {
-        if let Some(profile) = profiles.iter().find(|profile| profile.leads_to(file.key())) {
-            sign_out(&file, Ok(profile), profile.title())?;
+        let signed_out = if let Some(profile) = profiles.iter().find(|profile| profile.leads_to(file.key())) {
+            sign_out(&file, Ok(profile), profile.title())
         } else {
             let by_its_file = Profile::of_session(file.key());
-            sign_out(&file, by_its_file.as_ref().map_err(|why| why.message.as_str()), &file.key().authority)?;
+            sign_out(&file, by_its_file.as_ref().map_err(|why| why.message.as_str()), &file.key().authority)
+        };
+        if let Err(error) = signed_out {
+            warn(&format!("{error:#}"));
+            left += 1;
         }
+    }
+    for (file, failure) in damaged {
+        store.remove_damaged(&file)?;
+        warn(&format!("{}; it is deleted, but could not be revoked at the provider", failure.message));
+    }
+    for (_, failure) in unusable {
+        warn(&failure.message);
+    }
+    store.remove_damaged_copies(None)?;
+    if left > 0 {
+        let what = format!("{left} of the sessions could not be signed out of");
+        return Err(Failure::new(Exit::Failed, what).hint("see the warnings above").into());
     }
     Ok(())
 }
@@ -73,8 +92,10 @@ fn sign_out(file: &SessionFile<'_>, profile: Result<&Profile, &str>, title: &str
     let screen = || profile.ok().and_then(|profile| Screen::find(profile.prompt));
     let mut locked = while_waiting(waiting, screen, || file.lock(LOCK_LIMIT))?;
     let (session, notice) = locked.load()?;
-    if let Some(notice) = notice {
-        warn(&notice);
+    if notice.is_some() {
+        warn(&format!(
+            "the session file of {title} was damaged; it is deleted, but could not be revoked at the provider"
+        ));
     }
     let now = Timestamp::now();
     let signed_in = session.is_signed_in(now);

@@ -125,8 +125,13 @@ fn gather() -> Result<Status> {
         // Those of profiles first, and all in the order of their names.
         let name = |entry: &Entry| (entry.profiles.is_empty(), entry.profiles.clone(), entry.account_label.clone());
         sessions.sort_by_cached_key(name);
-        let said = |(file, problem): (std::path::PathBuf, _)| Damaged { file: file.display().to_string(), problem };
-        damaged.extend(contents.damaged.into_iter().map(said));
+        damaged.extend(
+            contents
+                .damaged
+                .into_iter()
+                .chain(contents.unusable)
+                .map(|(file, failure)| Damaged { file: file.display().to_string(), problem: clean(&failure.message) }),
+        );
     }
     let other_profiles = profiles
         .iter()
@@ -217,9 +222,7 @@ fn text(status: &Status) -> String {
             lines.push(format!("            at {}", pending.verification_uri));
         }
     }
-    for Damaged { file, problem } in &status.damaged {
-        lines.push(format!("{file}: damaged: {problem}"));
-    }
+    lines.extend(status.damaged.iter().map(|damaged| damaged.problem.clone()));
     for other in &status.other_profiles {
         lines.push(match &other.problem {
             Some(problem) => format!("{}: cannot be used: {problem}", other.name),

@@ -1,5 +1,6 @@
-//! How a person signs in. Every flow is begun once, stands in the session's file as a [`Pending`] while it is under way, and
-//! goes on in turns: each says how long to wait for the next, or how the sign-in ended.
+//! How a person signs in. Every flow is begun once, stands in the session's file as a
+//! [`Pending`](crate::session::Pending) while it is under way, and goes on in turns: each says how long to wait for the
+//! next, or how the sign-in ended.
 
 mod device;
 mod polling;

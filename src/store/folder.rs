@@ -3,11 +3,11 @@
 use crate::access::ours_alone;
 use crate::failure::{Exit, Failure};
 use anyhow::{Context, Result};
-use rustix::fs::{Mode, OFlags, fstat, openat};
+use rustix::fs::{FileType, Mode, OFlags, chmod, fchmod, fstat, mkdir, openat, stat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 /// What to do about a folder or a file that is another user's.
@@ -29,20 +29,61 @@ pub(super) fn open(path: &Path, what: &str) -> Result<Option<OwnedFd>> {
     Ok(Some(folder))
 }
 
-/// The same, and makes it if need be.
+/// The same, and makes it if need be: for this user alone, whatever the umask.
 pub(super) fn open_or_make(path: &Path, what: &str) -> Result<OwnedFd> {
     if let Some(folder) = open(path, what)? {
         return Ok(folder);
     }
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .with_context(|| format!("could not make the {what} {}", path.display()))?;
+    let is_missing = |path: &&Path| stat(here(path)).is_err_and(|e| e == Errno::NOENT);
+    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+    may_make(path, missing.len(), what)?;
+    for folder in missing.into_iter().rev() {
+        make(folder).with_context(|| format!("could not make the {what} {}", path.display()))?;
+    }
     open(path, what)?.with_context(|| format!("the {what} {} vanished", path.display()))
+}
+
+fn make(path: &Path) -> Result<(), Errno> {
+    match mkdir(path, Mode::RWXU) {
+        // The umask may have taken some of it away.
+        Ok(()) => chmod(path, Mode::RWXU),
+        // Another process was faster.
+        Err(Errno::EXIST) if stat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir()) => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// Refuses to make a folder of this user's inside another user's, as a program that runs as root by `sudo -E` would: its
+/// owner could not use it any more. The first `missing` of the ancestors of `path` are not there.
+fn may_make(path: &Path, missing: usize, what: &str) -> Result<()> {
+    let user = geteuid();
+    // For root all of them count: what is root's in another user's home does not make that home root's.
+    let count = if user.is_root() { usize::MAX } else { 1 };
+    for above in path.ancestors().skip(missing).take(count) {
+        let Ok(stat) = stat(here(above)) else { continue };
+        if stat.st_uid != user.as_raw() && stat.st_uid != 0 {
+            let (path, above) = (path.display(), here(above).display());
+            let why =
+                format!("could not make the {what} {path}: {above} belongs to another user (uid {})", stat.st_uid);
+            let hint = if user.is_root() { "run it as that user, without sudo, or " } else { "" };
+            return Err(Failure::new(Exit::Failed, why).hint(format!("{hint}{ELSEWHERE}")).into());
+        }
+    }
+    Ok(())
+}
+
+/// What an empty path, as the last ancestor of a relative one is, stands for.
+fn here(path: &Path) -> &Path {
+    if path.as_os_str().is_empty() { Path::new(".") } else { path }
 }
 
 /// Opens a file in `folder`; one that `flags` have made is for this user alone.
 pub(super) fn open_file(folder: impl AsFd, name: &str, flags: OFlags) -> Result<File, Errno> {
-    Ok(openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?.into())
+    let alone = Mode::RUSR | Mode::WUSR;
+    let file = File::from(openat(folder, name, flags, alone)?);
+    // The umask may have taken some of it away.
+    if !Mode::from_raw_mode(fstat(&file)?.st_mode).contains(alone) {
+        fchmod(&file, alone)?;
+    }
+    Ok(file)
 }

@@ -7,9 +7,10 @@ use crate::clock::Timestamp;
 use crate::log::debug;
 use crate::secret::{Buffer, Secret};
 use crate::session::Session;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::fs::{AtFlags, Mode, OFlags, fsync, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
+use std::cmp::Reverse;
 use std::fs::File;
 use std::time::Duration;
 
@@ -180,6 +181,7 @@ impl<'f> Locked<'f> {
                 Err(e) => return Err(e).with_context(|| self.could_not("delete")),
             }
         }
+        self.file.store.remove_damaged_copies(Some(&self.file.stem))?;
         self.lock.remove(&self.file.sign_in_lock_name());
         Ok(true)
     }
@@ -194,7 +196,52 @@ pub(super) fn room_for(session: &Session) -> Result<usize> {
     Ok((bytes(session)?.len() + ANSWER).min(LARGEST))
 }
 
-/// What stands in the file.
+/// What stands in the file. Where it would be larger than what is read, the oldest tokens are left out: they can be had again.
 fn bytes(session: &Session) -> Result<Buffer> {
-    Ok(serde_json::to_vec(session)?.into())
+    let mut bytes = Buffer::from(serde_json::to_vec(session)?);
+    let mut smaller = None;
+    while bytes.len() > LARGEST {
+        let smaller = smaller.get_or_insert_with(|| {
+            let mut session = session.clone();
+            session.tokens.sort_by_key(|token| Reverse(token.received_at));
+            session
+        });
+        ensure!(!smaller.tokens.is_empty(), "it would be larger than 16 MiB");
+        smaller.tokens.truncate(smaller.tokens.len() / 2);
+        bytes = serde_json::to_vec(smaller)?.into();
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_written_can_be_read_however_much_has_come() {
+        let token = |number: i64, size: usize| {
+            json!({
+                "key": { "kind": "access", "scopes": [number.to_string()] },
+                "token": "x".repeat(size),
+                "received_at": number,
+            })
+        };
+        let session = |size: usize| {
+            let tokens: Vec<_> = (0..20).map(|number| token(number, size)).collect();
+            let session =
+                json!({ "version": 2, "authority": "a", "client_id": "c", "refresh_token": "r", "tokens": tokens });
+            serde_json::from_value::<Session>(session).unwrap()
+        };
+        assert_eq!(serde_json::from_slice::<Session>(&bytes(&session(10)).unwrap()).unwrap().tokens.len(), 20);
+        let written = bytes(&session(1 << 20)).unwrap();
+        assert!(written.len() <= LARGEST);
+        let read: Session = serde_json::from_slice(&written).unwrap();
+        assert!(read.refresh_token.is_some());
+        let newest: Vec<i64> = read.tokens.iter().map(|token| token.received_at.0).collect();
+        assert_eq!(newest, (10..20).rev().collect::<Vec<_>>());
+        let mut endless = session(10);
+        endless.authority = "a".repeat(LARGEST);
+        assert!(bytes(&endless).is_err());
+    }
 }

@@ -27,13 +27,14 @@ use crate::secret::Buffer;
 use crate::session::{Session, VERSION};
 use anyhow::{Context, Result};
 use room::again;
-use rustix::fs::{Mode, OFlags, fstat, openat};
+use rustix::fs::{AtFlags, Mode, OFlags, fstat, openat, unlinkat};
 use rustix::io::Errno;
 use siphasher::sip128::Hasher128;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Largest session file read, in bytes: several answers of the largest size.
@@ -54,8 +55,10 @@ pub struct Store {
 pub struct Contents<'s> {
     /// Every session, and its file.
     pub sessions: Vec<(SessionFile<'s>, Session)>,
-    /// Every file that should hold a session and does not, with what is wrong with it.
-    pub damaged: Vec<(PathBuf, String)>,
+    /// Every file that should hold a session and holds something else, and what to say of it.
+    pub damaged: Vec<(PathBuf, Failure)>,
+    /// Every file that is another user's, a link, or one of a newer program, and what to say of it.
+    pub unusable: Vec<(PathBuf, Failure)>,
 }
 
 /// What a session's file holds.
@@ -73,6 +76,8 @@ impl Store {
     /// Where the folder is: `KEYFOB_CACHE_DIR`, else `keyfob` in the user's cache folder.
     pub fn path() -> Result<PathBuf> {
         match std::env::var_os("KEYFOB_CACHE_DIR").filter(|p| !p.is_empty()) {
+            // With a slash at its end a link would be followed.
+            Some(named) if named.as_bytes().ends_with(b"/") => Ok(Path::new(&named).components().collect()),
             Some(named) => Ok(named.into()),
             None => dirs::cache_dir().map(|folder| folder.join("keyfob")).ok_or_else(|| {
                 Failure::usage("there is no home directory to keep tokens in")
@@ -119,11 +124,16 @@ impl Store {
     pub fn contents(&self) -> Result<Contents<'_>> {
         let mut contents = Contents::default();
         for stem in self.stems()? {
-            let name = format!("{stem}.json");
-            match self.read(&name, None)? {
-                Found::Nothing => {}
-                Found::Session(session) => contents.sessions.push((self.file(session.key(), stem), *session)),
-                Found::Damaged(why) => contents.damaged.push((self.path.join(name), why)),
+            let path = self.path.join(format!("{stem}.json"));
+            match self.read(&format!("{stem}.json"), None) {
+                Ok(Found::Nothing) => {}
+                Ok(Found::Session(session)) => contents.sessions.push((self.file(session.key(), stem), *session)),
+                Ok(Found::Damaged(why)) => {
+                    let quoted = crate::text::shell_quoted(&path.to_string_lossy());
+                    let failure = Failure::new(Exit::Failed, format!("{} is damaged: {why}", path.display()));
+                    contents.damaged.push((path, failure.run(format!("rm {quoted}"))));
+                }
+                Err(error) => contents.unusable.push((path, Failure::of(&error))),
             }
         }
         Ok(contents)
@@ -138,6 +148,28 @@ impl Store {
         }
         stems.sort_unstable();
         Ok(stems)
+    }
+
+    /// Removes a damaged file, as [`Contents`] names it.
+    pub fn remove_damaged(&self, path: &Path) -> Result<()> {
+        let name = path.file_name().unwrap_or_default();
+        unlinkat(&self.folder, name, AtFlags::empty()).with_context(|| format!("could not delete {}", path.display()))
+    }
+
+    /// Removes the copies that were kept of damaged files, of the session whose file is named `stem` or of all: there may be
+    /// a refresh token in them. How many there were.
+    pub fn remove_damaged_copies(&self, stem: Option<&str>) -> Result<usize> {
+        let mut removed = 0;
+        for entry in std::fs::read_dir(&self.path).context("could not list the cache folder")? {
+            let name = entry.context("could not list the cache folder")?.file_name();
+            let of = name.to_str().and_then(|name| name.split_once(".damaged-")).map(|(of, _)| of);
+            if of.is_some_and(|of| stem.is_none_or(|stem| stem == of)) {
+                unlinkat(&self.folder, &name, AtFlags::empty())
+                    .with_context(|| format!("could not delete {}", self.path.join(&name).display()))?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
     }
 
     fn read(&self, name: &str, key: Option<&SessionKey>) -> Result<Found> {

@@ -103,7 +103,11 @@ fn a_damaged_session_is_told_to_whoever_looks_and_signing_out_works() {
 
     let output = scene.silently(["logout"]);
     assert_eq!((output.code, output.stdout.as_str()), (Some(0), "Not signed in to lab.\n"));
-    assert!(output.stderr.starts_with("warning: the session file was damaged (it is not a session"), "{output:?}");
+    assert_eq!(
+        output.stderr,
+        "warning: the session file of lab was damaged; it is deleted, but could not be revoked at the provider\n"
+    );
+    assert_eq!(scene.names(), [""; 0], "no copy is left");
 }
 
 #[test]
@@ -115,7 +119,7 @@ fn a_session_of_a_newer_version_is_left_alone() {
         session["tokens"] = json!({"of": "another kind"});
     });
     let bytes = fs::read(scene.file()).unwrap();
-    for command in ["token", "kubernetes", "login", "logout", "status"] {
+    for command in ["token", "kubernetes", "login", "logout"] {
         scene.assert_failed(
             &scene.silently([command]),
             1,
@@ -203,9 +207,50 @@ fn a_symbolic_link_is_followed_nowhere() {
     let error = "error: could not use the cache folder HOME/cache: it is a file or a link, not a folder\n\
                  hint: remove it, or set KEYFOB_CACHE_DIR\n";
     scene.assert_failed(&scene.silently(["token"]), 1, error);
+    // Nor with a slash at its end.
+    let slash = format!("{}/", folder.display());
+    scene.assert_failed(&Output::of(scene.command("never", ["token"]).env("KEYFOB_CACHE_DIR", slash), b""), 1, error);
     fs::remove_file(&folder).unwrap();
     fs::rename(&real, &folder).unwrap();
     assert_eq!(scene.token(), old);
+}
+
+/// As another user than root, too, who could not use a folder or file without permissions.
+#[test]
+fn what_is_made_can_be_used_whatever_the_umask() {
+    let scene = Scene::lab();
+    scene.idp.auto(Auto::Approve);
+    let folder = scene.keyfob.home().join("new/cache");
+    let mut shell = scene.keyfob.other("sh");
+    shell.args(["-c", "umask 0777; exec \"$0\" token", env!("CARGO_BIN_EXE_keyfob")]);
+    token(&Output::of(shell.env("KEYFOB_CACHE_DIR", &folder).env("KEYFOB_PROMPT", "always"), b""));
+    assert_eq!([mode(&scene.keyfob.home().join("new")), mode(&folder)], [0o700; 2]);
+    for entry in fs::read_dir(&folder).unwrap() {
+        assert_eq!(mode(&entry.unwrap().path()), 0o600);
+    }
+}
+
+/// As by `sudo -E`: the user could not use a folder of root's any more.
+#[test]
+fn root_makes_nothing_in_the_home_of_another_user() {
+    if !is_root() {
+        skip!("only root can be two users");
+    }
+    let scene = Scene::lab();
+    let home = scene.keyfob.home().join("theirs");
+    fs::create_dir(&home).unwrap();
+    chown(&home, Some(54_321), None).unwrap();
+    // Neither where a folder of root's is there already.
+    fs::create_dir(home.join(".cache")).unwrap();
+    for folder in ["new/keyfob", ".cache/keyfob"] {
+        let output = Output::of(scene.command("always", ["token"]).env("KEYFOB_CACHE_DIR", home.join(folder)), b"");
+        let error = format!(
+            "error: could not make the cache folder HOME/theirs/{folder}: HOME/theirs belongs to another user (uid 54321)\n\
+             hint: run it as that user, without sudo, or set KEYFOB_CACHE_DIR to a folder of your own\n"
+        );
+        scene.assert_failed(&output, 1, &error);
+    }
+    assert_eq!(fs::read_dir(home.join(".cache")).unwrap().count() + fs::read_dir(&home).unwrap().count(), 1);
 }
 
 /// Locks and temporary files have names that can be guessed.

@@ -76,7 +76,7 @@ fn a_configuration_of_another_user_is_not_read_not_even_by_root() {
     let mut names = fs::read_dir(scene.keyfob.cache_dir()).unwrap();
     names.try_for_each(|entry| chown(entry?.path(), Some(65_534), None)).unwrap();
     let program = home.join("keyfob");
-    fs::copy(crate::common::PROGRAM, &program).unwrap();
+    crate::common::copy_program(&program);
     let nobody = || {
         let mut command = scene.keyfob.other("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program).arg("token");

@@ -192,6 +192,12 @@ impl Scene {
     }
 }
 
+/// Copies the program under test, by a process of its own: one that this process had open for writing could not be run, for
+/// as long as another test's child has inherited that.
+pub fn copy_program(to: &Path) {
+    assert!(Command::new("cp").arg(PROGRAM).arg(to).status().unwrap().success());
+}
+
 /// A program that runs; what it says goes to files, so that it can be read meanwhile. Dropping it kills it.
 pub struct Caller {
     child: Child,

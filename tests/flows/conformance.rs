@@ -574,7 +574,7 @@ fn r31_what_was_granted_is_known_however_it_is_written() {
         let more = "scopes = ['openid', 'offline_access', 'a', 'b']\n";
         let scene = Scene::new(Options { edit: Some(Arc::new(edit)), ..Options::default() }, &format!("{LAB}{more}"));
         scene.sign_in();
-        assert_eq!(scene.session()["granted"], json!(["b", "openid", "offline_access"]));
+        assert_eq!(scene.session()["granted"], json!(["openid", "offline_access", "b"]));
         // A narrower token is asked for by what can be had.
         token(&scene.silently(["token", "--scope", "openid", "--scope", "a", "--scope", "b"]));
         assert_eq!(scene.refreshes()[0].field("scope"), Some("openid b"));

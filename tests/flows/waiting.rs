@@ -142,3 +142,60 @@ fn why_a_person_is_asked_is_said_every_time() {
     caller.code();
     assert!(caller.stderr().contains("Why now: the provider ended the session (invalid_grant"), "{}", caller.stderr());
 }
+
+/// A session that cannot be used is no reason to leave the others, nor the copies of damaged ones, which may hold a token.
+#[test]
+fn signing_out_of_everything_goes_on_past_what_cannot_be_used() {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    let scene = Scene::signed_in(Options::default());
+    let folder = scene.keyfob.cache_dir();
+    let leave = |name: &str, text: &str, mode: u32| {
+        fs::write(folder.join(name), text).unwrap();
+        fs::set_permissions(folder.join(name), Permissions::from_mode(mode)).unwrap();
+    };
+    leave("0-damaged.json", "{\"refresh_token\":\"kept\"", 0o600);
+    leave("0-readable.json", "{}", 0o644);
+    leave("0-newer.json", "{\"version\":99}", 0o600);
+    leave("0-other.damaged-7", "{\"refresh_token\":\"kept\"", 0o600);
+    symlink("/dev/null", folder.join("0-link.json")).unwrap();
+    let shown = scene.silently(["status"]);
+    assert_eq!(shown.code, Some(0), "{shown:?}");
+    assert!(shown.stdout.contains("lab: signed in as alice@example.com\n"), "{}", shown.stdout);
+    for why in [
+        "0-damaged.json is damaged: ",
+        "0-readable.json: other users can",
+        "0-newer.json: a newer",
+        "0-link.json: it is a",
+    ] {
+        assert!(shown.stdout.contains(why), "{why}: {}", shown.stdout);
+    }
+
+    let output = scene.silently(["logout", "--all"]);
+    assert_eq!(
+        (output.code, output.stdout.as_str()),
+        (Some(1), "Signed out of lab (alice@example.com).\n"),
+        "{output:?}"
+    );
+    assert!(output.stderr.contains("error: 3 of the sessions could not be signed out of\n"), "{}", output.stderr);
+    assert!(output.stderr.contains("0-damaged.json is damaged: "), "{}", output.stderr);
+    assert!(!scene.idp.issued().iter().any(|token| scene.idp.accepts(token)));
+    let mut left = scene.names();
+    left.retain(|name| !name.ends_with(".lock"));
+    assert_eq!(left, ["0-link.json", "0-newer.json", "0-readable.json"]);
+}
+
+/// Where no file may grow, what is said to a caller by a pipe is said all the same.
+#[test]
+fn a_limit_on_the_size_of_files_ends_no_cached_answer() {
+    let scene = Scene::signed_in(Options::default());
+    let request =
+        r#"{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","spec":{"interactive":false}}"#;
+    let mut shell = scene.keyfob.other("sh");
+    shell.args(["-c", "ulimit -f 0; exec \"$0\" kubernetes", crate::common::PROGRAM]);
+    shell.env("KEYFOB_PROMPT", "never").env("KUBERNETES_EXEC_INFO", request);
+    let output = keyfob_test_support::Output::of(&mut shell, b"");
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
+    assert!(output.stdout.contains("\"token\":"), "{output:?}");
+}

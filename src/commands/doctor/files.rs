@@ -110,9 +110,11 @@ pub(super) fn cache(findings: &mut Findings, profiles: &[Profile], all: bool) {
         Err(error) => findings.failure(SUBJECT, &error, elsewhere),
         Ok(contents) => {
             findings.ok(SUBJECT, format!("{} in {place}", count(contents.sessions.len(), "session")));
-            for (file, why) in contents.damaged {
-                let message = format!("{} is damaged: {why}", file.display());
-                findings.warn(SUBJECT, message, Hint::Command(format!("rm {}", quoted(&file))));
+            for (_, failure) in contents.damaged {
+                findings.warn(SUBJECT, failure.message, failure.hint.unwrap_or_else(|| elsewhere.into()));
+            }
+            for (_, failure) in contents.unusable {
+                findings.failure(SUBJECT, &failure.into(), elsewhere);
             }
             let strays = contents.sessions.iter().filter(|(file, _)| !profiles.iter().any(|p| p.leads_to(file.key())));
             for (file, session) in strays.filter(|_| all) {
