@@ -15,6 +15,10 @@ pub struct Address(String);
 impl Address {
     /// Checks `text`. The error says what is wrong with it, without quoting it.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
+        Self::check(text).map(|()| Self(text.to_owned()))
+    }
+
+    fn check(text: &str) -> Result<(), &'static str> {
         if text.contains('#') {
             return Err("has a fragment (`#…`)");
         }
@@ -46,7 +50,7 @@ impl Address {
             Some("http") => return Err("is not https (plain http is allowed only on loopback)"),
             _ => return Err("is not https"),
         }
-        Ok(Self(text.to_owned()))
+        Ok(())
     }
 
     /// An address put together from a row of the table of providers and parts that were checked: nothing is left in it
@@ -102,7 +106,7 @@ impl TryFrom<String> for Address {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, &'static str> {
-        Self::parse(&text)
+        Self::check(&text).map(|()| Self(text))
     }
 }
 

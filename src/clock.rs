@@ -1,4 +1,4 @@
-//! Time: the wall clock for what is written down and compared with servers, the steady clock for waiting.
+//! Time: the wall clock for what is written down and compared with servers, the clock that counts from boot for waiting.
 
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -86,8 +86,8 @@ fn unreadable(path: &Path, why: &std::io::Error) -> anyhow::Error {
     failure.into()
 }
 
-/// Fails unless the file belongs to `user` or to root, and nobody else may write it. Whoever can write another one in its
-/// place owns that one, so its folder does not matter.
+/// Fails unless the file belongs to `user` or to root, and no other user may write it. The folder is not checked: a user who
+/// puts another file in this place owns that file.
 fn trusted(path: &Path, file: &Metadata, user: u32) -> Result<(), Failure> {
     let (place, owner, mode) = (path.display(), file.uid(), file.mode() & 0o7777);
     if ![user, 0].contains(&owner) {

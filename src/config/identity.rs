@@ -103,4 +103,24 @@ mod tests {
         digests.dedup();
         assert_eq!(digests.len(), all.len());
     }
+
+    #[test]
+    fn a_ca_file_is_read_once_and_known_by_its_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |name: &str, content: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            CaFile::read(path)
+        };
+        let whole = usize::try_from(LARGEST).unwrap();
+        let (one, same, other) = (read("a", b"x").unwrap(), read("b", b"x").unwrap(), read("c", b"y").unwrap());
+        assert_eq!(
+            (one.pem.as_slice(), one.digest() == same.digest(), one.digest() == other.digest()),
+            (&b"x"[..], true, false)
+        );
+        assert_eq!(one.digest().len(), 32);
+        assert_eq!(whole, 1024 * 1024);
+        assert_eq!(read("d", &vec![b' '; whole]).unwrap().pem.len(), whole);
+        assert!(read("e", &vec![b' '; whole + 1]).unwrap_err().ends_with("/e is larger than 1 MiB"));
+    }
 }

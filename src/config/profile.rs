@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-/// [`Profile::refusal_memory`] where the profile does not say: longer than a command that retries, shorter than a person's
-/// patience.
+/// [`Profile::refusal_memory`] where the profile does not say: longer than a command keeps retrying, and short enough
+/// for a person to wait.
 const REFUSAL_MEMORY: u64 = 30;
 
 /// Longest client secret, in bytes.
@@ -146,7 +146,8 @@ impl Profile {
                 .any(|endpoint| endpoint.is_some())
         };
         let endpoints_chosen = names_endpoint(&file) && !names_endpoint(&flags);
-        let settings = file.overlaid(environment).overlaid(flags.clone());
+        let over = [&environment, &flags].into_iter().filter(|said| !said.is_empty());
+        let settings = over.cloned().fold(file, Settings::overlaid);
         let said = Said { name: name.as_deref(), settings: &settings };
         let preset = said.preset()?;
         let Server { issuer, issuer_template, endpoints, account_source, authority } = said.server(preset)?;
@@ -213,7 +214,7 @@ impl Profile {
     }
 
     /// The client secret, read now; `None` for a public client. A file's last line break does not count. A file that a flag
-    /// names is sent only if it can be a secret: a kubeconfig of somebody else's may have named it.
+    /// names is sent only if it can be a secret: a kubeconfig from another person may name any file.
     pub fn client_secret(&self) -> Result<Option<Secret>> {
         if let Some(secret) = &self.settings.client_secret {
             return Ok(Some(secret.clone()));

@@ -280,3 +280,80 @@ pub(super) fn meant<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + C
         None => format!("known are {}", known.into_iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(values: &[(&str, &[&str])]) -> Settings {
+        let mut settings = Settings::default();
+        for (name, items) in values {
+            let key = KEYS.iter().find(|key| key.name == *name).unwrap();
+            let items = items.iter().map(|&item| item.to_owned()).collect();
+            settings.set(key, items, Origin::Flag(key.flag.unwrap_or(key.name))).unwrap();
+        }
+        settings
+    }
+
+    #[test]
+    fn every_word_of_a_key_is_its_own_value() {
+        let token_kind = |word| said(&[("token-kind", &[word])]).token_kind;
+        assert_eq!(["id", "access"].map(token_kind), [TokenKind::Id, TokenKind::Access].map(Some));
+        let prompt = |word| said(&[("prompt", &[word])]).prompt;
+        let modes = [PromptMode::Auto, PromptMode::Always, PromptMode::Never];
+        assert_eq!(["auto", "always", "never"].map(prompt), modes.map(Some));
+        let method = |word| said(&[("token-endpoint-auth-method", &[word])]).auth_method;
+        let methods = [AuthMethod::ClientSecretBasic, AuthMethod::ClientSecretPost];
+        assert_eq!(["client_secret_basic", "client_secret_post"].map(method), methods.map(Some));
+    }
+
+    #[test]
+    fn what_lies_over_settings_wins_with_its_place_and_leaves_the_rest() {
+        let below = said(&[("client-id", &["below"]), ("min-ttl", &["60"])]);
+        let above = said(&[("client-id", &["above"]), ("scopes", &["a", "b"])]);
+        let both = below.overlaid(above);
+        assert_eq!((both.client_id.as_deref(), both.min_ttl), (Some("above"), Some(60)));
+        let all: Vec<_> = both.all().map(|(key, items)| (key.name, items.join(" "))).collect();
+        let expected = [("client-id", "above"), ("scopes", "a b"), ("min-ttl", "60")];
+        assert_eq!(all, expected.map(|(name, items)| (name, items.to_owned())));
+        assert_eq!((both.place("scopes"), both.place("issuer")), ("--scope".to_owned(), "`issuer`".to_owned()));
+        assert!(both.has("scopes") && !both.has("issuer") && !both.is_empty() && Settings::default().is_empty());
+        assert_eq!(both.items("issuer"), &[] as &[String]);
+    }
+
+    #[test]
+    fn settings_say_the_same_wherever_they_were_written() {
+        let flag = said(&[("client-id", &["c"])]);
+        let mut line = Settings::default();
+        let key = KEYS.iter().find(|key| key.name == "client-id").unwrap();
+        line.set(key, vec!["c".into()], Origin::Line("config.toml".into(), 3)).unwrap();
+        assert!(flag.says_what(&line) && !flag.says_what(&said(&[("client-id", &["d"])])));
+        assert_eq!(line.place("client-id"), "config.toml:3");
+    }
+
+    #[test]
+    fn settings_become_flags_again_but_for_what_must_not_stand_there() {
+        let settings = said(&[("client-secret", &["hunter2"]), ("client-id", &["a b"]), ("scopes", &["x", "y"])]);
+        assert_eq!(settings.as_flags(), " --client-id 'a b' --scope x --scope y");
+        assert_eq!(format!("{settings:?}"), r#"{"client-id", "client-secret", "scopes"}"#);
+    }
+
+    #[test]
+    fn what_cannot_be_is_named() {
+        for (name, items, why) in [
+            ("extra", &["=x"][..], "must be NAME=VALUE, not \"=x\""),
+            ("extra", &["x"], "must be NAME=VALUE, not \"x\""),
+            ("extra", &["resource=x"], "cannot set `resource`, which keyfob sends itself"),
+            ("scopes", &["a", ""], "\"\" is not one scope; list them one by one"),
+            ("min-ttl", &["4294967296"], "must be a whole number of seconds, not \"4294967296\""),
+            ("client-id", &[""], "is empty"),
+            ("client-id", &["a\u{7f}"], "holds a control character"),
+            ("provider", &["x"], "\"x\" is not known; known are `openid`, "),
+        ] {
+            let key = KEYS.iter().find(|key| key.name == name).unwrap();
+            let items = items.iter().map(|&item| item.to_owned()).collect();
+            let error = Settings::default().set(key, items, Origin::Flag("f")).unwrap_err();
+            assert!(error.starts_with(&format!("--f: `{name}` {why}")), "{error}");
+        }
+    }
+}

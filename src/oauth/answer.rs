@@ -591,6 +591,31 @@ mod tests {
     }
 
     #[test]
+    fn r22_a_code_of_oauths_means_the_same_under_every_status() {
+        for said in [
+            "invalid_grant",
+            "access_denied",
+            "authorization_declined",
+            "expired_token",
+            "token_expired",
+            "bad_verification_code",
+            "unauthorized_client",
+            "unsupported_grant_type",
+            "interaction_required",
+            "login_required",
+            "consent_required",
+        ] {
+            for status in [200, 400, 429, 503] {
+                assert_eq!(code(status, &json!({"error": said}).to_string()), said, "{status}");
+            }
+        }
+        for status in [429, 500] {
+            assert!(matches!(Answer::of(&reply(status, r#"{"error":"busy"}"#)), Answer::Transient(..)), "{status}");
+        }
+        assert_eq!(code(499, r#"{"error":"busy"}"#), "busy");
+    }
+
+    #[test]
     fn what_is_no_error_of_oauths_keeps_its_words() {
         let text = |status: u16, body: &str| match Answer::of(&reply(status, body)) {
             Answer::Error(error) => error.text(),

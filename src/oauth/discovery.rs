@@ -31,7 +31,7 @@ pub fn discover(http: &Http, issuer: &Address) -> Result<Metadata, Failure> {
                 return Err(unreachable(&url, &why));
             }
             Answer::Unreadable(why) if reply.cut.is_some() => return Err(unreachable(&url, &why)),
-            // Most servers say "not found" with a page; any other page is somebody else's.
+            // Most servers say "not found" with a page; any other page comes from a proxy or a portal.
             Answer::Transient(why, _) if reply.status != 404 => reasons.push(format!("{url}: {why}")),
             Answer::Redirect(why) | Answer::Unreadable(why) => reasons.push(format!("{url}: {why}")),
             Answer::Error(error) if !error.code.starts_with("http_") => {

@@ -109,7 +109,7 @@ impl Http {
         self.limit = limit;
     }
 
-    /// Has all requests from now on end by then, on the steady clock.
+    /// Has all requests from now on end by then, on the clock that counts from boot.
     pub fn until(&mut self, until: Duration) {
         self.until = until;
     }

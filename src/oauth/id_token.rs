@@ -1,7 +1,7 @@
 //! ID tokens (OpenID Connect Core, section 2): who signed in, and until when the token is good.
 //!
 //! The signature is not checked: the token came straight from the token endpoint over TLS, which is what section
-//! 3.1.3.7 asks of a client then. Whoever receives it checks it.
+//! 3.1.3.7 asks of a client then. The service that receives the token checks it.
 
 use super::json::Members;
 use crate::clock::Timestamp;
@@ -91,7 +91,7 @@ impl Claims {
     }
 
     /// Checks an ID token that is to be handed out as a credential, at `now` by the server's clock (OpenID Connect Core,
-    /// section 3.1.3.7): its issuer, its audience and the client it was issued to, that it is somebody's, and its end.
+    /// section 3.1.3.7): its issuer, its audience and the client it was issued to, that it names an account, and when it ends.
     /// `issuer` may hold `{tid}`, for which the token's tenant stands; without one the issuer is not known and not checked.
     pub fn check(&self, issuer: Option<&str>, client_id: &str, now: Timestamp) -> Result<(), Unusable> {
         if let Some(expected) = issuer {

@@ -134,7 +134,7 @@ impl<'p> Client<'p> {
         self.http.limit(limit);
     }
 
-    /// Has all requests from now on end by then, on the steady clock.
+    /// Has all requests from now on end by then, on the clock that counts from boot.
     pub fn until(&mut self, until: Duration) {
         self.http.until(until);
     }
@@ -259,7 +259,7 @@ impl<'p> Client<'p> {
     }
 
     /// The failure of a request that is wrong in itself (a client or a scope that the server does not know, …), with a hint
-    /// at what mends it (R41). The session is not to blame, and is kept.
+    /// at what to change (R41). The session is kept, since it is not the cause.
     pub fn refused(&self, error: &OauthError, what: &str) -> Failure {
         let failure = Failure::new(Exit::Failed, format!("{what}: {}", error.text()));
         let client = self.id();
