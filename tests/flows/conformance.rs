@@ -709,6 +709,8 @@ fn r38_a_refused_token_that_has_been_replaced_meanwhile_is_not_the_end() {
     let stale = fs::read(scene.file()).unwrap();
     scene.leave("access", -1);
     scene.token();
+    // Its access token has ended, so that the answer takes its refresh token.
+    scene.leave("access", -1);
     let newer = fs::read(scene.file()).unwrap();
     fs::write(scene.file(), stale).unwrap();
     scene.leave("access", -1);
