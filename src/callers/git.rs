@@ -227,7 +227,8 @@ impl Request {
 /// The lines that git reads.
 fn answer(request: &Request, credential: &Credential) -> Result<String, Failure> {
     let token = credential.token.expose();
-    if token.contains(char::is_control) {
+    // What ends a line or a value for git; each is looked for by itself, many bytes at once.
+    if ['\n', '\r', '\0'].into_iter().any(|end| token.contains(end)) {
         let why = "the provider's token cannot be passed to git: it holds a line break";
         return Err(Failure::new(Exit::Failed, why));
     }
@@ -413,9 +414,11 @@ mod tests {
         assert_eq!(ours, (3, "quit=1\n".to_owned(), two.clone()));
         let unknown = said(&["get"], request, &|_| Outcome::Misconfigured(failed("nobody is signed in")));
         assert_eq!(unknown, (3, String::new(), two));
-        let broken = said(&["get"], request, &|_| Outcome::Credential(credential("a\nb")));
-        let why = "error: the provider's token cannot be passed to git: it holds a line break\n".to_owned();
-        assert_eq!(broken, (1, "quit=1\n".to_owned(), why));
+        for token in ["a\nb", "a\rb", "a\0b"] {
+            let broken = said(&["get"], request, &|_| Outcome::Credential(credential(token)));
+            let why = "error: the provider's token cannot be passed to git: it holds a line break\n".to_owned();
+            assert_eq!(broken, (1, "quit=1\n".to_owned(), why));
+        }
     }
 
     #[test]

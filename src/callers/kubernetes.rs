@@ -5,7 +5,7 @@
 //! A client that asks again for the token it was just given has had it refused; see `store::HandedOut`.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins>
 
-use super::{Ask, Caller, Credential, Io, Kind, LARGEST, Link, Outcome, Refused, Requester, Want, Whose};
+use super::{Ask, Caller, Credential, Io, Kind, LARGEST, Link, Outcome, Refused, Requester, Want, Whose, json_line};
 use crate::arguments::{Grammar, PROFILE, Rest};
 use crate::clock::Timestamp;
 use crate::config::{KEYS, Key, Target, text, word};
@@ -162,15 +162,14 @@ struct Status<'a> {
 
 /// The one line that a client reads.
 fn answer(api_version: &str, credential: &Credential) -> String {
-    let credential = ExecCredential {
+    json_line(&ExecCredential {
         api_version,
         kind: "ExecCredential",
         status: Status {
             expiration_timestamp: credential.expires_at.and_then(Timestamp::rfc3339),
             token: credential.token.expose(),
         },
-    };
-    serde_json::to_string(&credential).expect("strings always serialize") + "\n"
+    })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::failure::{Exit, Failure};
 use crate::providers::{HostAuth, TokenKind};
 use crate::secret::{Buffer, Secret};
 use crate::session::Serial;
+use serde::Serialize;
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read, Write};
@@ -62,6 +63,17 @@ impl Io<'_> {
         let _ = self.stderr.write_all(text.as_bytes());
         code
     }
+}
+
+/// One line of JSON. There is room for it at once: growing would leave copies of a token behind that nothing wipes.
+///
+/// # Panics
+/// If `value` cannot be JSON, such as a map with keys that are no strings.
+pub fn json_line(value: &impl Serialize) -> String {
+    let mut line = Vec::with_capacity(4096);
+    serde_json::to_writer(&mut line, value).expect("strings and numbers always serialize");
+    line.push(b'\n');
+    String::from_utf8(line).expect("JSON is text")
 }
 
 /// Answers what a caller wants.

@@ -1,6 +1,6 @@
 //! The bare token, for scripts and for every tool that can run a command to get one.
 
-use super::{Ask, Caller, Credential, Io, Outcome, Requester, Want, Whose};
+use super::{Ask, Caller, Credential, Io, Outcome, Requester, Want, Whose, json_line};
 use crate::arguments::{Grammar, PROFILE, Rest};
 use crate::clock::Timestamp;
 use crate::config::{KEYS, Key, word};
@@ -51,19 +51,16 @@ struct Json<'a> {
 fn answer(format: Option<&str>, credential: &Credential) -> String {
     let token = credential.token.expose();
     match format {
-        Some("header") => format!("Authorization: Bearer {token}\n"),
-        Some("json") => {
-            let json = Json {
-                token,
-                token_kind: credential.kind,
-                expires_at: credential.expires_at.and_then(Timestamp::rfc3339),
-                expires_at_epoch: credential.expires_at.map(|t| t.0),
-                account: credential.account.as_deref(),
-                profile: &credential.profile,
-            };
-            serde_json::to_string(&json).expect("strings and numbers always serialize") + "\n"
-        }
-        _ => format!("{token}\n"),
+        Some("header") => ["Authorization: Bearer ", token, "\n"].concat(),
+        Some("json") => json_line(&Json {
+            token,
+            token_kind: credential.kind,
+            expires_at: credential.expires_at.and_then(Timestamp::rfc3339),
+            expires_at_epoch: credential.expires_at.map(|t| t.0),
+            account: credential.account.as_deref(),
+            profile: &credential.profile,
+        }),
+        _ => [token, "\n"].concat(),
     }
 }
 

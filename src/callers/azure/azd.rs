@@ -4,7 +4,7 @@
 use super::line::{Flag, Line, Takes};
 use super::{FLAGS, end, token, too_late, want};
 use crate::arguments::{Arguments, Grammar, Rest};
-use crate::callers::{Ask, Caller, Io, Link, Want};
+use crate::callers::{Ask, Caller, Io, Link, Want, json_line};
 use crate::failure::Failure;
 use crate::text::one_line;
 use base64::Engine;
@@ -79,10 +79,10 @@ fn access_token(arguments: &Arguments, line: &Line, json: bool, ask: &Ask<'_>) -
     let credential = token(ask, Want { scopes, tenant, claims, ..want(arguments) })?;
     let token = credential.token.expose();
     if !json {
-        return Ok(format!("{token}\n"));
+        return Ok([token, "\n"].concat());
     }
     let expires_on = end(&credential).rfc3339().ok_or_else(too_late)?;
-    Ok(serde_json::to_string(&Token { token, expires_on }).expect("strings always serialize") + "\n")
+    Ok(json_line(&Token { token, expires_on }))
 }
 
 /// A claims challenge: JSON in either alphabet of base64, padded or not.
@@ -117,8 +117,7 @@ fn failed(failure: &Failure, json: bool) -> String {
     };
     let message = format!("ERROR: {message}");
     if json {
-        let problem = Problem { error, message: &message, suggestion: &suggestion };
-        return serde_json::to_string(&problem).expect("strings always serialize") + "\n";
+        return json_line(&Problem { error, message: &message, suggestion: &suggestion });
     }
     if suggestion.is_empty() { format!("{message}\n") } else { format!("{message}\n{suggestion}\n") }
 }

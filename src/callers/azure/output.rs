@@ -1,5 +1,6 @@
 //! az's output: `-o json|tsv|none`, and `--query` in JMESPath.
 
+use crate::callers::json_line;
 use crate::failure::{Exit, Failure};
 use jmespath::ast::Ast;
 use jmespath::{Expression, Rcvar, Variable};
@@ -46,7 +47,7 @@ impl Output {
             return Ok(String::new());
         }
         if self.query.is_none() && self.format == Format::Json {
-            return Ok(serde_json::to_string(answer).map_err(|e| failed(&e))? + "\n");
+            return Ok(json_line(answer));
         }
         let mut found = Rcvar::new(Variable::from_serializable(answer).map_err(|e| failed(&e))?);
         let mut order = None;
@@ -59,7 +60,7 @@ impl Output {
         }
         match self.format {
             Format::Tsv => Ok(tsv(&found, order.as_deref())),
-            _ => Ok(serde_json::to_string(&*found).map_err(|e| failed(&e))? + "\n"),
+            _ => Ok(json_line(&*found)),
         }
     }
 }
