@@ -1,6 +1,6 @@
 //! How long a provider is left alone after it could not answer, so that many machines that all need it do not keep it down.
 //!
-//! While a token still lives nobody waits for its renewal, and the pauses may be long. Without one somebody waits: then
+//! While a token still lives no caller waits for its renewal, and the pauses may be long. Without one a caller waits: then
 //! they are short, and the first failure has none, since it may have been a hiccup. A server that says `Retry-After` (RFC
 //! 9110, section 10.2.3) is believed, within bounds. Every pause is drawn at random from a range, or the machines that
 //! failed together would come back together. The numbers are those that `cargo bench --bench fleet` shows to

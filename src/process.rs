@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// Makes the process a safe place for secrets, whoever started it and however: standard streams that are open, a write
+/// Makes the process a safe place for secrets, however it was started: standard streams that are open, a write
 /// to a reader that has gone an error instead of the end, no core dumps.
 pub fn prepare() {
     hold_streams();

@@ -134,7 +134,7 @@ fn erase(io: &mut Io<'_>, ask: &Ask<'_>, given: Given<'_>) -> Result<(), Failure
     }
 }
 
-/// Whether a boolean of git's is false.
+/// Whether git reads this text as false (git-config(1), "Values").
 fn is_false(said: &str) -> bool {
     let word = matches!(said.to_ascii_lowercase().as_str(), "" | "false" | "no" | "off");
     word || said.parse::<i64>().is_ok_and(|number| number == 0)

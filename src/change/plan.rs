@@ -50,9 +50,9 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// The same for people who write their files themselves: each file, and the lines to add.
     pub lines: Vec<(String, String)>,
-    /// What this connects.
+    /// The tools that this plan connects, for the record that an undo reads.
     pub setups: Vec<Setup>,
-    /// What this takes back.
+    /// The setups that this plan undoes.
     pub undone: Vec<Setup>,
     /// When it was made.
     pub at: Timestamp,

@@ -480,7 +480,7 @@ fn flow(key: Option<&str>, value: &Value) -> String {
     key.map_or_else(|| value.to_string(), |key| format!("{}: {value}", Value::from(key)))
 }
 
-/// An entry in block style, in this column; the first line's indentation is there already.
+/// An entry in block style whose key stands in this column. Its first line is written behind indentation that is there.
 fn block(key: Option<&str>, value: &Value, column: usize) -> String {
     match key {
         Some(key) => format!("{}:{}", word(key), value_of_key(value, column)),

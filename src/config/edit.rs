@@ -126,7 +126,7 @@ fn edited(text: &str, edit: impl FnOnce(&mut DocumentMut)) -> Result<String, Tom
     Ok(as_before(text, document.to_string()))
 }
 
-/// What `text` was edited to, with its line ends.
+/// `edited` with the line ends that `text` had, and without a last line break where `text` had none.
 fn as_before(text: &str, mut edited: String) -> String {
     if !text.is_empty() && !text.ends_with('\n') {
         edited.truncate(edited.trim_end_matches('\n').len());

@@ -2,9 +2,10 @@
 
 use super::hosts::{HostCallers, HostPattern, HostRule, repeated};
 use super::keys::Shape;
-use super::settings::{KEYS, Origin, Settings, meant};
+use super::settings::{KEYS, Origin, Settings};
 use crate::failure::Failure;
 use crate::providers::HostAuth;
+use crate::text::meant;
 use crate::text::shell_quoted;
 use anyhow::Result;
 use std::collections::BTreeMap;

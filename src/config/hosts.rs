@@ -9,10 +9,10 @@
 //! A request comes from outside, and is taken apart strictly: what is not plainly a host, a port or a path matches nothing,
 //! however close it looks.
 
-use super::settings::meant;
 use crate::address::is_loopback;
 use crate::failure::Failure;
 use crate::providers::HostAuth;
+use crate::text::meant;
 use std::cmp::Reverse;
 
 /// The caller that a rule is for if it names none.

@@ -16,12 +16,12 @@ pub use file::{Az, File, contents, load, path as file_path};
 pub use hosts::{HostPattern, HostRule, Target};
 pub use identity::{CaFile, SessionKey};
 pub use keys::{Key, Shape, text, word};
-pub use profile::{AuthMethod, Endpoints, Profile, PromptMode, Recipe};
-pub use settings::{KEYS, Origin, Settings};
+pub use profile::{Endpoints, Profile, Recipe};
+pub use settings::{AuthMethod, KEYS, Origin, PromptMode, Settings};
 
 use crate::failure::Failure;
+use crate::text::meant;
 use anyhow::Result;
-use settings::meant;
 use std::collections::BTreeMap;
 use std::path::Path;
 

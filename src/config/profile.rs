@@ -4,7 +4,7 @@ use super::file_name;
 use super::hosts::HostPattern;
 use super::identity::{CaFile, SessionKey};
 use super::keys::Key;
-use super::settings::{KEYS, Origin, Settings};
+use super::settings::{AuthMethod, KEYS, Origin, PromptMode, Settings};
 use crate::address::Address;
 use crate::failure::Failure;
 use crate::providers::{OPENID, PRESETS, Preset, TokenKind};
@@ -24,28 +24,6 @@ const REFUSAL_MEMORY: u64 = 30;
 const LONGEST_SECRET: u64 = 64 << 10;
 /// The same of a file that a flag names.
 const LONGEST_FLAG_SECRET: usize = 512;
-
-/// Where a sign-in may be shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PromptMode {
-    /// stderr if it is a terminal, else the controlling terminal if it is ours to write on, else nowhere.
-    Auto,
-    /// stderr, whatever it is.
-    Always,
-    /// Nowhere.
-    Never,
-}
-
-/// How a client that has a secret shows it (RFC 7591's names).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AuthMethod {
-    /// HTTP Basic.
-    ClientSecretBasic,
-    /// In the form body.
-    ClientSecretPost,
-}
 
 /// Endpoints known before any discovery: given by hand, or by the provider's row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

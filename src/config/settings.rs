@@ -3,17 +3,39 @@
 
 use super::hosts::HostPattern;
 use super::keys::{self, Key, Shape, text, word};
-use super::profile::{AuthMethod, PromptMode};
 use crate::address::Address;
 use crate::providers::{PRESETS, Preset, TokenKind, preset};
 use crate::secret::Secret;
-use crate::text::{nearest, shell_quoted};
+use crate::text::{meant, shell_quoted};
 use serde::de::DeserializeOwned;
 use serde::de::value::StrDeserializer;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// Where a sign-in may be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PromptMode {
+    /// stderr if it is a terminal, else the controlling terminal if it is ours to write on, else nowhere.
+    Auto,
+    /// stderr, whatever it is.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+/// How a client that has a secret shows it (RFC 7591's names).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMethod {
+    /// HTTP Basic.
+    ClientSecretBasic,
+    /// In the form body.
+    ClientSecretPost,
+}
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -271,15 +293,6 @@ fn pairs(_: &Key, items: &[String]) -> Result<Vec<(String, String)>, String> {
 /// Parameters that the protocol itself uses.
 const RESERVED: &str = "client_id client_secret client_assertion client_assertion_type scope grant_type device_code \
                         refresh_token code_challenge code_challenge_method code_verifier audience resource";
-
-/// `did you mean …?`, or the words there are.
-pub(super) fn meant<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
-    match nearest(word, known.clone()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None if known.clone().into_iter().next().is_none() => "there are none".to_owned(),
-        None => format!("known are {}", known.into_iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ")),
-    }
-}
 
 #[cfg(test)]
 mod tests {

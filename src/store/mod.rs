@@ -340,7 +340,7 @@ impl SessionFile<'_> {
 
     fn is_held(&self, name: &str, waited: Duration) -> Failure {
         let path = lock::path(self.store, name);
-        // To the nearest: a caller's own second may have begun before the wait did.
+        // Rounded: the caller's limit began to run a moment before this wait did.
         let seconds = (waited + Duration::from_millis(500)).as_secs();
         let why = format!("another process has held the lock {} for {seconds} s", path.display());
         let path = crate::text::shell_quoted(&path.to_string_lossy());

@@ -8,13 +8,13 @@ use serde::Serialize;
 use std::fmt::Write;
 use unicode_width::UnicodeWidthStr;
 
-/// How things are.
+/// How much there is to worry about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Nothing to do.
     Ok,
-    /// It may be meant so.
+    /// Something that may be intended, or will not work for long.
     Warn,
     /// Something does not work.
     Error,
@@ -40,7 +40,7 @@ struct Finding {
     level: Level,
     /// What was looked at.
     subject: String,
-    /// How it is.
+    /// What was found.
     message: String,
     /// What to do about it, unless it is good.
     remedy: Option<String>,

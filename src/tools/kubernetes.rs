@@ -322,7 +322,7 @@ impl Change {
     }
 }
 
-/// A name that is not in the kubeconfig.
+/// The failure of a name that the kubeconfig does not hold: with the nearest one, or those that it holds.
 fn unknown(what: &str, name: &str, known: &[&str]) -> Failure {
     let near = nearest(name, known.iter().copied()).map(|near| format!("did you mean {near:?}?"));
     let there = near.unwrap_or_else(|| match known {

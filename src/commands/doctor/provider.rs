@@ -10,7 +10,7 @@ use crate::tools::findings::Findings;
 use anyhow::Result;
 use std::time::Duration;
 
-/// Longest time for one request: somebody is waiting.
+/// Longest time for one request: a person is waiting.
 const LIMIT: Duration = Duration::from_secs(10);
 
 const NETWORK: &str = "check the network, the proxy (HTTPS_PROXY, NO_PROXY), and for a private authority `ca-file`";
@@ -62,7 +62,7 @@ fn look(findings: &mut Findings, subject: &str, profile: &Profile) -> Result<()>
     http.limit(LIMIT);
     let by_hand = profile.endpoints.token.as_ref().map(ToString::to_string);
     let url = by_hand.or(profile.issuer.as_ref().map(Address::openid_configuration)).unwrap_or_default();
-    // Any answer will do, the error included with which a token endpoint answers a GET: it shows that somebody is there.
+    // Any answer will do, the error included with which a token endpoint answers a GET: it shows that a server is there.
     let reply = match http.get(&url, None) {
         Ok(reply) => reply,
         Err(why) => {
