@@ -6,6 +6,7 @@ use crate::arguments::ProfileFlags;
 use crate::clock::{Timestamp, minutes};
 use crate::config::{Profile, Selection};
 use crate::failure::{Exit, Failure, Hint};
+use crate::flows::patient;
 use crate::prompt::{ONLY_YOURS, foreign_note};
 use crate::providers::TokenKind;
 use crate::session::Pending;
@@ -121,7 +122,7 @@ fn waiting(profile: &Profile, pending: &Pending, wait: Duration, started: bool) 
         "Open        {}\nEnter code  {}\n{complete}{foreign}{ONLY_YOURS}\nThe code ends in {left}; ask with --poll, every {} s.\n",
         device.verification_uri,
         device.user_code,
-        seconds(wait)
+        seconds(patient(device.interval))
     )
 }
 
