@@ -67,7 +67,9 @@ impl Attempt<'_> {
                     worker = Worker::start(self, &locked);
                     match &mut worker {
                         None => return self.ask_for_tokens(locked, session),
-                        Some(worker) if ends_with_us() => worker.wait(self.time_left().min(HOLD)),
+                        Some(worker) if ends_with_us() => {
+                            worker.wait(self.time_left().min(HOLD));
+                        }
                         Some(_) => {}
                     }
                 }
@@ -132,9 +134,11 @@ impl Attempt<'_> {
                     screen.status(&if worker.is_some() { self.asking() } else { another() });
                 }
             }
-            match &mut worker {
-                Some(worker) => worker.wait(pause),
+            match worker.as_mut().map(|worker| worker.wait(pause)) {
                 None => sleep(pause),
+                // What holds the lock from now on is another process.
+                Some(true) => worker = None,
+                Some(false) => {}
             }
             pause = (pause * 2).min(Duration::from_millis(50));
         }
@@ -235,15 +239,15 @@ impl Attempt<'_> {
         };
         let unwanted = self.settle(&client, &mut session);
         locked.save(&session)?;
-        if let Some(grant) = unwanted {
+        if let Some((grant, _)) = unwanted {
             revoke(&client, &grant);
         }
         self.outcome(&session)
     }
 
-    /// Lets the unconfirmed grant of a session take effect, if it is of the right account; returns it if it is not. Asks the
-    /// provider for the account's name where the ID token does not say it.
-    pub(super) fn settle(&self, client: &Client<'_>, session: &mut Session) -> Option<Grant> {
+    /// Lets the unconfirmed grant of a session take effect, if it is of the right account; if it is not, returns it and
+    /// what was said of it. Asks the provider for the account's name where the ID token does not say it.
+    pub(super) fn settle(&self, client: &Client<'_>, session: &mut Session) -> Option<(Grant, Refusal)> {
         let Unconfirmed { flow, mut grant } = session.unconfirmed.take()?;
         let wanted = self.want.profile.account.as_deref();
         if grant.account.is_none()
@@ -266,8 +270,9 @@ impl Attempt<'_> {
                 None
             }
             Err((message, hint)) => {
-                session.refusal = Some(Refusal { at_ms: now_ms(), message, hint, expired: false });
-                Some(grant)
+                let refusal = Refusal { at_ms: now_ms(), message, hint, expired: false };
+                session.refusal = Some(refusal.clone());
+                Some((grant, refusal))
             }
         }
     }

@@ -286,9 +286,9 @@ impl Attempt<'_> {
             return Ok(());
         }
         drop(locked);
-        if let Some(grant) = unwanted {
+        if let Some((grant, refusal)) = unwanted {
             revoke(client, &grant);
-            return Err(session.refusal.map_or_else(|| Failure::new(Exit::Refused, ""), |r| self.refusal(&r)).into());
+            return Err(self.refusal(&refusal).into());
         }
         Ok(())
     }

@@ -79,17 +79,20 @@ impl Worker {
         Ok(Self { child })
     }
 
-    /// Waits until the worker has ended, or for so long.
-    pub(super) fn wait(&mut self, limit: Duration) {
+    /// Waits until the worker has ended, or for so long; whether it has ended.
+    pub(super) fn wait(&mut self, limit: Duration) -> bool {
         if let Some(stderr) = &self.child.stderr {
             let limit = Timespec::try_from(limit).ok();
-            let _ = poll(&mut [PollFd::new(stderr, PollFlags::IN)], limit.as_ref());
-            return;
+            return poll(&mut [PollFd::new(stderr, PollFlags::IN)], limit.as_ref()).is_ok_and(|ended| ended > 0);
         }
         let until = boottime().saturating_add(limit);
-        while boottime() < until && matches!(self.child.try_wait(), Ok(None)) {
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if boottime() >= until {
+                return false;
+            }
             sleep(Duration::from_millis(5).min(limit));
         }
+        true
     }
 }
 

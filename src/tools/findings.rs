@@ -72,8 +72,8 @@ impl Findings {
 
     /// What kept something from working, with its own hint, or else with this remedy.
     pub fn failure(&mut self, subject: &str, error: &anyhow::Error, otherwise: &str) {
-        let hint = error.downcast_ref::<Failure>().and_then(|failure| failure.hint.clone());
-        self.error(subject, format!("{error:#}"), hint.unwrap_or_else(|| otherwise.into()));
+        let Failure { message, hint, .. } = Failure::of(error);
+        self.error(subject, message, hint.unwrap_or_else(|| otherwise.into()));
     }
 
     /// How something is, and what to do about it unless it is ok.
