@@ -14,7 +14,7 @@ use crate::oauth::{Client, http};
 use crate::policy::Decision;
 use crate::process::{self, Uninterrupted};
 use crate::providers::TokenKind;
-use crate::session::{Failed, FlowKind, Metadata, Pending, Refusal, Session, Unconfirmed};
+use crate::session::{Failed, FlowKind, Grant, Metadata, Pending, Refusal, Session, Unconfirmed};
 use crate::store::{Lock, Room, Saved, SessionFile};
 use anyhow::Result;
 use std::thread::sleep;
@@ -269,8 +269,8 @@ impl Attempt<'_> {
         }
         session.pending = None;
         let to_be_asked = grant.account.is_none();
-        session.unconfirmed = Some(Unconfirmed { flow: FlowKind::Device, grant });
-        if to_be_asked && !matches!(locked.save_in(room.take(), &session)?, Saved::Saved) {
+        session.unconfirmed = Some(Unconfirmed { flow: FlowKind::Device, grant: grant.clone() });
+        if to_be_asked && !self.is_saved(&locked.save_in(room.take(), &session)?, client, &grant)? {
             return Ok(());
         }
         let unwanted = self.settle(client, &mut session);
@@ -282,7 +282,7 @@ impl Attempt<'_> {
                 session.failed(self.failed(problem, None), now_ms());
             }
         }
-        if !matches!(locked.save_in(room, &session)?, Saved::Saved) {
+        if !self.is_saved(&locked.save_in(room, &session)?, client, &grant)? {
             return Ok(());
         }
         drop(locked);
@@ -291,6 +291,19 @@ impl Attempt<'_> {
             return Err(self.refusal(&refusal).into());
         }
         Ok(())
+    }
+
+    /// Whether a sign-in's grant is on disk, rather than given up for a newer one. After a sign-out it is revoked, and a
+    /// failure.
+    fn is_saved(&self, saved: &Saved, client: &Client<'_>, grant: &Grant) -> Result<bool> {
+        match saved {
+            Saved::Saved => Ok(true),
+            Saved::Superseded(_) => Ok(false),
+            Saved::SignedOut => {
+                revoke(client, grant);
+                Err(self.signed_out().into())
+            }
+        }
     }
 
     /// Passes a success on; writes a failure down for those who wait, and ends the pending sign-in.

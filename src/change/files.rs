@@ -42,7 +42,7 @@ pub fn create(path: &Path, bytes: &[u8]) -> Result<()> {
     made.with_context(|| format!("could not make {}", path.display()))
 }
 
-/// A new file for the user alone; whatever is at its place already, links included, is an error.
+/// A new file for the user alone; a file or link that is there already is an error.
 fn new_file(path: &Path) -> std::io::Result<File> {
     let flags = OFlags::NOFOLLOW.bits().cast_signed();
     OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(path)

@@ -62,7 +62,7 @@ impl Home {
 const EXEC: &str = "    exec:\n      apiVersion: client.authentication.k8s.io/v1\n      args:\n      - kubernetes\n      - --profile\n      \
                     - lab\n      command: BIN/keyfob\n      interactiveMode: IfAvailable\n";
 
-/// Every odd kubeconfig: changed in just one place, and back byte for byte; and where somebody else has added a line, that
+/// Every odd kubeconfig: changed in just one place, and back byte for byte; and where another program has added a line, that
 /// stays, and keyfob's own lines go.
 #[test]
 fn kubeconfigs_of_the_field_are_changed_in_one_place_and_back() {
@@ -177,7 +177,7 @@ fn a_file_that_is_not_to_be_written_is_left_alone_and_the_lines_are_shown() {
 fn three_users_of_one_file_are_taken_back_in_any_order() {
     let before = "users:\n- name: b\n  user: {exec: {command: gke, args: [hunter2]}}   # mine\n- name: c\n  user:\n    token: hunter2\n# end";
     for order in ORDERS {
-        for somebody in [false, true] {
+        for edited_since in [false, true] {
             let home = Home::new();
             home.0.write(".kube/config", before);
             let untouched = home.0.files();
@@ -186,7 +186,7 @@ fn three_users_of_one_file_are_taken_back_in_any_order() {
                 let done = home.setup(&["--profile", "lab", "--user", user]);
                 assert!(!done.contains("hunter2"), "{done}");
             }
-            if somebody {
+            if edited_since {
                 home.0.write(".kube/config", &format!("# more\n{}", home.0.read(".kube/config")));
             }
             for (nth, user) in order.into_iter().enumerate() {
@@ -199,7 +199,7 @@ fn three_users_of_one_file_are_taken_back_in_any_order() {
                     "{order:?} {text}"
                 );
             }
-            if somebody {
+            if edited_since {
                 let text = home.0.read(".kube/config");
                 assert!(text.starts_with("# more\nusers:\n- name: b\n") && text.ends_with("# end"), "{text}");
                 assert!(text.contains("   # mine\n") && text.contains("token: hunter2\n"), "{text}");

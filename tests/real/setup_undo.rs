@@ -17,7 +17,7 @@ fn three_tools_are_disconnected_in_any_order() {
     // What nobody would write again as it stands; and nothing.
     let befores = [Some("hosts = {  }\naz={ } # mine"), None];
     for (order, before) in ORDERS.into_iter().flat_map(|order| befores.map(|before| (order, before))) {
-        for somebody in [false, true] {
+        for edited_since in [false, true] {
             let home = need!(Home::new(Some("users: [{name: old, user: {token: x}}]  # mine\n")));
             fs::write(home.path(".gitconfig"), "[user]\nname=Ada").unwrap();
             let config = home.path(CONFIG);
@@ -35,7 +35,7 @@ fn three_tools_are_disconnected_in_any_order() {
             setup(&[tools[0], &profile].concat());
             setup(tools[1]);
             setup(tools[2]);
-            if somebody {
+            if edited_since {
                 fs::write(&config, format!("# more\n{}", fs::read_to_string(&config).unwrap())).unwrap();
             }
             for (nth, tool) in order.into_iter().enumerate() {
@@ -46,7 +46,7 @@ fn three_tools_are_disconnected_in_any_order() {
                 assert_eq!(text.contains("profile = \"lab\""), left.contains(&2), "{order:?} {tool}: {text}");
                 assert_eq!(text.contains("[profile.lab]"), !left.is_empty(), "{order:?} {tool}: {text}");
             }
-            if somebody {
+            if edited_since {
                 let text = fs::read_to_string(&config).unwrap();
                 assert!(text.starts_with("# more\n") && (before.is_some() || text == "# more\n"), "{order:?} {text}");
             } else {
