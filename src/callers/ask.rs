@@ -1,16 +1,15 @@
 //! What answers a caller in the program: the profile is found, and its token acquired.
 
-use super::host_callers;
-use super::seam::{Credential, Described, Kind, Outcome, Refused, Want, What, Whose};
+use super::seam::{Credential, Described, Failed, Kind, Outcome, Refused, Want, What, Whose, is_new};
+use super::{Requester, host_callers};
 use crate::acquire::{self, acquire};
 use crate::arguments::Arguments;
 use crate::clock::Timestamp;
-use crate::config::hosts::{check_callers, find};
+use crate::config::hosts::{check_callers, find, of_host};
 use crate::config::{self, Az, HostPattern, HostRule, Profile, Target};
 use crate::failure::{Exit, Failure};
+use crate::log::debug;
 use crate::providers::TokenKind;
-use crate::secret::Secret;
-use crate::session::Token;
 use crate::store::{HandedOut, Store};
 use anyhow::Result;
 use std::time::Duration;
@@ -20,6 +19,9 @@ const ERASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Answers a caller.
 pub fn ask(want: Want<'_>) -> Outcome {
+    if let (Whose::Host { target, caller, given }, What::Erase(Some(failed))) = (want.whose, want.what) {
+        return erase(target, caller, given, failed).unwrap_or_else(|error| Outcome::Failed(Failure::of(&error)));
+    }
     let found = match want.whose {
         Whose::Selected(arguments) => Found::selected(arguments),
         Whose::Cluster(arguments, cluster) => Found::for_cluster(arguments, cluster),
@@ -40,7 +42,8 @@ fn rule(
     caller: &str,
     given: Option<(&str, &HostPattern)>,
 ) -> Result<Option<(config::File, HostRule)>> {
-    if given.is_some_and(|(_, pattern)| !pattern.matches(target)) {
+    if let Some((_, pattern)) = given.filter(|(_, pattern)| !pattern.matches(target)) {
+        debug(|| format!("the request for {} is not one for {}", target.origin(), pattern.canonical()));
         return Ok(None);
     }
     let file = config::load()?;
@@ -86,7 +89,7 @@ impl Found {
             What::Token => self.token(want).map(Outcome::Credential),
             What::Profile => Ok(Outcome::Profile(self.described())),
             What::Account => self.account().map(Outcome::Profile),
-            What::Erase(token) => erase(&self.profile, token).map(|()| Outcome::Done),
+            What::Erase(_) => self.forget().map(|()| Outcome::Done),
         }
     }
 
@@ -96,7 +99,7 @@ impl Found {
             profile = profile.asking(want.scopes, want.tenant)?;
         }
         let kind = match want.kind {
-            Kind::Usual => profile.token_kind.unwrap_or(TokenKind::Access),
+            Kind::Usual => usual_kind(&profile),
             Kind::Kubernetes => profile.token_kind.unwrap_or(profile.preset.kubernetes_token),
             Kind::Access => TokenKind::Access,
         };
@@ -110,6 +113,7 @@ impl Found {
             min_life: want.min_life.unwrap_or(usual.min_life),
             purpose: want.purpose,
             no_prompt: want.no_prompt,
+            forbids: want.forbids,
             refused: match want.refused {
                 Refused::Token(serial) => Some(acquire::Refused::Surely(serial)),
                 Refused::Unknown | Refused::IfAskedBefore(_) => before.map(acquire::Refused::Perhaps),
@@ -126,6 +130,7 @@ impl Found {
             token: credential.token,
             serial: credential.serial,
             kind: credential.kind,
+            received_at: credential.received_at,
             expires_at: credential.expires_at,
             account: credential.account,
             tenant: credential.tenant.or_else(|| profile.tenant().map(str::to_owned)),
@@ -135,6 +140,18 @@ impl Found {
             profile: profile.name.unwrap_or(profile.session.authority),
             subscription: az.subscription,
         })
+    }
+
+    /// Drops the access token that would be handed out.
+    fn forget(&self) -> Result<()> {
+        let Some(store) = Store::open()? else { return Ok(()) };
+        let file = store.session(&self.profile.session);
+        let wanted = acquire::Want::of(&self.profile, usual_kind(&self.profile), Requester::Person);
+        let key = acquire::token_key(&wanted);
+        if file.session()?.is_some_and(|session| session.token(&key).is_some()) {
+            file.update(ERASE_TIMEOUT, |session| session.tokens.retain(|token| token.key != key))?;
+        }
+        Ok(())
     }
 
     fn described(self) -> Described {
@@ -182,13 +199,40 @@ fn check_cluster(profile: &Profile, arguments: &Arguments, cluster: Option<&Targ
         .hint("add it there only if its token may go to that cluster"))
 }
 
-/// Drops an access token that did not work, if it is still in the session.
-fn erase(profile: &Profile, failed: &Secret) -> Result<()> {
-    let Some(store) = Store::open()? else { return Ok(()) };
-    let file = store.session(&profile.session);
-    let holds = |tokens: &[Token]| tokens.iter().any(|t| t.token == *failed);
-    if file.session()?.is_some_and(|session| holds(&session.tokens)) {
-        file.update(ERASE_TIMEOUT, |session| session.tokens.retain(|t| t.token != *failed))?;
+/// The token that a profile's callers get who need no special one.
+fn usual_kind(profile: &Profile) -> TokenKind {
+    profile.token_kind.unwrap_or(TokenKind::Access)
+}
+
+/// Drops a token that a host did not take, if one of the host's profiles still holds it: its user name is then that of the
+/// answer, and not the one that led to the profile. One that was shown as the host takes none is no worse for it.
+fn erase(
+    target: &Target,
+    caller: &str,
+    given: Option<(&str, &HostPattern)>,
+    Failed { token, scheme }: &Failed,
+) -> Result<Outcome> {
+    let file = config::load()?;
+    let given = given.map(|(profile, pattern)| [HostRule::given(profile, pattern.clone())]);
+    let rules = given.as_ref().map_or(&*file.hosts, |rule| rule);
+    let mut outcome = Outcome::NotMine;
+    for rule in of_host(rules, target, caller).filter(|rule| rule.auth.is_none_or(|auth| auth == *scheme)) {
+        let profile = Profile::named(file.clone(), &rule.profile)?;
+        let Some(store) = Store::open()? else { return Ok(Outcome::Done) };
+        let store_file = store.session(&profile.session);
+        let session = store_file.session()?;
+        let failed = session.as_ref().and_then(|session| session.tokens.iter().find(|held| held.token == *token));
+        match failed {
+            Some(failed) if is_new(failed.received_at) => {
+                let account = session.as_ref().and_then(|session| session.account.as_ref());
+                return Ok(Outcome::Kept { account: account.map(|account| account.name.clone()) });
+            }
+            Some(_) => {
+                store_file.update(ERASE_TIMEOUT, |session| session.tokens.retain(|held| held.token != *token))?
+            }
+            None => {}
+        }
+        outcome = Outcome::Done;
     }
-    Ok(())
+    Ok(outcome)
 }
