@@ -365,6 +365,28 @@ mod tests {
         assert_eq!(decided(&session(vec![endless], true), &needs()), "fresh");
     }
 
+    /// A machine asks again, and has nobody sign in; what was made from another proof is as if it were not there.
+    #[test]
+    fn a_machine_asks_again_and_takes_nothing_that_another_made() {
+        let proof = Proof::of(["job 1"]);
+        let machine = |effort| Needs { proof: Some(proof.clone()), effort, ..needs() };
+        let made = |tokens| Session { proof: Some(proof.clone()), ..session(tokens, false) };
+        for (left, word) in [(3600, "fresh"), (299, "renew+"), (0, "renew")] {
+            assert_eq!(decided(&made(vec![token(left)]), &machine(Effort::Least)), word, "{left}");
+        }
+        assert_eq!(decided(&made(vec![]), &machine(Effort::Least)), "renew");
+        assert_eq!(decided(&made(vec![token(3600)]), &machine(Effort::Confirm)), "renew");
+        let mut failed = made(vec![token(100)]);
+        let failure = Failure::new(Exit::Failed, "no");
+        failed.failed(Failed { failure, key: None, back_off: None }, NOW.ms);
+        let before = Started { last_error: None, ..Started::of(&failed, &key()) };
+        let since = policy(&failed, &machine(Effort::Confirm), &before, NOW);
+        assert_eq!(word(&since), "back off", "an error is an error: nobody is asked to sign in");
+        let others = Session { proof: Some(Proof::of(["job 2"])), ..failed };
+        assert_eq!(decided(&others, &machine(Effort::Least)), "renew");
+        assert_eq!(decided(&session(vec![token(3600)], false), &machine(Effort::Least)), "renew");
+    }
+
     #[test]
     fn enough_is_at_most_a_quarter_of_a_tokens_life_and_spread_by_its_serial() {
         let decided = |life: i64, left: i64, serial: Serial, needs: &Needs| {

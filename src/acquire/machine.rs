@@ -4,7 +4,7 @@
 use super::renew::Renewed;
 use super::{Attempt, Want, acquire};
 use crate::clock::now_ms;
-use crate::config::{self, Machine, MachineGrant, Profile};
+use crate::config::{self, Machine, Profile};
 use crate::failure::{Exit, Failure};
 use crate::grants::machine::{Proven, ask, proven};
 use crate::grants::{Renewal, no_id_token, sources};
@@ -101,10 +101,7 @@ impl Attempt<'_> {
                 Err(failure) => return Ok(failure.into()),
             },
         };
-        let client = match machine.grant {
-            MachineGrant::None => None,
-            _ => Some(self.client(session, http::LIMIT)?),
-        };
+        let client = machine.asks_a_server().then(|| self.client(session, http::LIMIT)).transpose()?;
         Ok(ask(client.as_ref(), machine, &own, proven.as_ref()))
     }
 

@@ -121,6 +121,11 @@ impl Machine {
         }))
     }
 
+    /// Whether tokens come from a token endpoint, rather than from the source itself.
+    pub fn asks_a_server(&self) -> bool {
+        self.grant != MachineGrant::None
+    }
+
     /// The profile whose token is this one's proof, if one is.
     pub fn parent(&self) -> Option<&str> {
         match &self.source {
@@ -154,4 +159,138 @@ fn source(settings: &Settings, audience: Option<&str>) -> Result<Option<Source>,
         "profile" => Source::Profile(text(&settings.source_profile, "source-profile")?),
         _ => return Ok(None),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Profile, Settings, read};
+    use std::path::Path;
+
+    /// What is wrong with the profile `ci` that says this, or what its source is.
+    fn said(says: &str) -> String {
+        let text = format!("[profile.ci]\n{says}\n[profile.parent]\nissuer = 'https://p.example'\nclient-id = 'p'\n");
+        let profile = read(Path::new("c.toml"), &text).and_then(|file| Profile::named(file, "ci"));
+        match profile {
+            Ok(profile) => format!("{:?}", profile.machine.unwrap().source),
+            Err(failure) => failure.message,
+        }
+    }
+
+    #[test]
+    fn each_source_wants_what_is_its_own() {
+        const EXCHANGE: &str = "issuer = 'https://id.example'\ngrant = 'token-exchange'\n";
+        for (says, expected) in [
+            ("source = 'file'\nsource-file = '/t'", "Some(File(\"/t\"))"),
+            ("source = 'env'\nsource-env = 'T'", "Some(Env(\"T\"))"),
+            ("source = 'command'\nsource-command = ['a', '']", "Some(Command([\"a\", \"\"]))"),
+            ("source = 'github'\nsource-audience = 'x'", "Some(Github(\"x\"))"),
+            ("source = 'gcp'\nsource-audience = 'x'", "Some(Gcp(\"x\"))"),
+            ("source = 'azure-pipelines'\nservice-connection = 's'", "Some(AzurePipelines(\"s\"))"),
+            ("source = 'profile'\nsource-profile = 'parent'", "Some(Profile(\"parent\"))"),
+            ("source = 'file'", "profile \"ci\" has no `source-file`, which `source = \"file\"` wants"),
+            ("source = 'gcp'", "profile \"ci\" has no `source-audience`, which `source = \"gcp\"` wants"),
+            ("source-env = 'T'", "c.toml:4: `source-env` means nothing without `source = \"env\"`"),
+            ("source = 'file'\nsource-env = 'T'", "c.toml:5: `source-env` means nothing without `source = \"env\"`"),
+            ("", "profile \"ci\" has no `source`, which `grant = \"token-exchange\"` wants"),
+            ("source = 'fil'", "c.toml:4: `source` cannot be \"fil\"; did you mean `file`?"),
+            ("source = 'command'\nsource-command = []", "c.toml:5: `source-command` is empty"),
+            (
+                "source = 'command'\nsource-command = ['a b']",
+                "c.toml:5: `source-command` has the program \"a b\": list program and arguments one by one; there is no shell",
+            ),
+            (
+                "source = 'profile'\nsource-profile = 'paren'",
+                "c.toml:5: `source-profile`: there is no profile \"paren\"; did you mean `parent`?",
+            ),
+            (
+                "source = 'profile'\nsource-profile = 'ci'",
+                "c.toml:5: `source-profile`: it leads back to itself: ci → ci",
+            ),
+        ] {
+            assert_eq!(said(&format!("{EXCHANGE}{says}")), expected);
+        }
+    }
+
+    #[test]
+    fn each_grant_wants_what_it_cannot_do_without() {
+        for (says, expected) in [
+            (
+                "provider = 'entra'\nclient-id = 'c'\ntenant = 't'\ngrant = 'client-credentials'\nsource = 'github'",
+                "Some(Github(\"api://AzureADTokenExchange\"))",
+            ),
+            (
+                "provider = 'entra'\nclient-id = 'c'\ngrant = 'client-credentials'\nclient-secret = 's'",
+                "profile \"ci\" has no `tenant`, the id or domain of the one that knows this machine",
+            ),
+            (
+                "issuer = 'https://id.example'\nclient-id = 'c'\ngrant = 'client-credentials'",
+                "profile \"ci\" has no `client-secret-file`, and neither `client-key-file` nor `source`: nothing shows what \
+                 this machine is",
+            ),
+            (
+                "issuer = 'https://id.example'\ngrant = 'client-credentials'\nclient-secret = 's'",
+                "profile \"ci\" has no `client-id`",
+            ),
+            ("grant = 'none'\nsource = 'env'\nsource-env = 'T'", "Some(Env(\"T\"))"),
+            ("grant = 'password'", "c.toml:2: `grant` cannot be \"password\"; known are `client-credentials`, "),
+            (
+                "issuer = 'https://id.example'\nclient-id = 'c'\nsource = 'github'",
+                "c.toml:4: `source` means nothing without `grant`",
+            ),
+            (
+                "issuer = 'https://id.example'\nclient-id = 'c'\ngrant = 'client-credentials'\nclient-secret = 's'\n\
+                 requested-token-type = 'x'",
+                "c.toml:6: `requested-token-type` is for `grant = \"token-exchange\"` alone",
+            ),
+            (
+                "issuer = 'https://id.example'\nclient-id = 'c'\ngrant = 'client-credentials'\nclient-secret = 's'\n\
+                 client-key-file = '/k'",
+                "c.toml:5: `client-secret` and a client key exclude each other",
+            ),
+        ] {
+            let said = said(says);
+            assert!(said.starts_with(expected), "{said}");
+        }
+    }
+
+    /// Two machines share a session only if they are the same in all of it.
+    #[test]
+    fn what_a_machine_is_made_from_is_part_of_its_session() {
+        let parts = |says: &str| {
+            let text = format!("[profile.ci]\nissuer = 'https://id.example'\n{says}");
+            let file = read(Path::new("c.toml"), &text).unwrap();
+            Profile::named(file, "ci").unwrap().session.parts
+        };
+        let said = parts("grant = 'jwt-bearer'\nsource = 'command'\nsource-command = ['a', 'b c']");
+        let said: Vec<_> = said.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(said, [("grant", "jwt-bearer"), ("source", "command"), ("source-command", "[\"a\", \"b c\"]")]);
+    }
+
+    /// A kubeconfig's arguments may come from anyone: they never say where a machine's proof goes.
+    #[test]
+    fn flags_do_not_lead_a_machine_elsewhere() {
+        let text = "[profile.ci]\nprovider = 'entra'\ntenant = 't'\nclient-id = 'c'\ngrant = 'client-credentials'\n\
+                    client-secret = 's'\n";
+        let resolved = |name: &str, value: &str| {
+            let file = read(Path::new("c.toml"), text).unwrap();
+            let mut flags = Settings::default();
+            let key = crate::config::KEYS.iter().find(|key| key.name == name).unwrap();
+            flags.set(key, vec![value.to_owned()], crate::config::Origin::Flag(key.flag.unwrap())).unwrap();
+            Profile::resolve(Some("ci".into()), file.profiles["ci"].clone().unwrap(), flags).map(|_| ())
+        };
+        for (name, value) in [
+            ("authority", "https://evil.example"),
+            ("token-endpoint", "https://evil.example/t"),
+            ("ca-file", "/tmp/ca.pem"),
+            ("client-id", "other"),
+            ("client-secret-file", "/etc/hostname"),
+            ("extra", "a=b"),
+        ] {
+            let error = resolved(name, value).unwrap_err();
+            let why = format!("--{name}: a machine's profile takes `{name}` from config.toml alone");
+            assert_eq!(error.message, why);
+        }
+        resolved("scopes", "https://vault.azure.net/.default").unwrap();
+        resolved("min-ttl", "60").unwrap();
+    }
 }

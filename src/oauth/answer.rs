@@ -343,7 +343,8 @@ mod tests {
             location: None,
             coding: None,
             skew,
-            google: false,
+            challenge: None,
+            flavor: None,
             cut: None,
         }
     }

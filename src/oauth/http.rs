@@ -44,8 +44,10 @@ pub struct Reply {
     pub coding: Option<String>,
     /// How the server's clock differs, by its `Date`.
     pub skew: Skew,
-    /// `Metadata-Flavor` says Google, as its metadata server does and nobody else.
-    pub google: bool,
+    /// `WWW-Authenticate`.
+    pub challenge: Option<String>,
+    /// `Metadata-Flavor`, by which Google's metadata server is known.
+    pub flavor: Option<String>,
     /// What kept the body of a success from arriving whole; what it says has happened all the same.
     pub cut: Option<String>,
 }
@@ -183,7 +185,7 @@ fn reply(result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Repl
     let location = header("location").map(str::to_owned);
     let coding = header("content-encoding").filter(|coding| !coding.eq_ignore_ascii_case("identity"));
     let coding = coding.map(crate::text::clean);
-    let google = header("metadata-flavor") == Some("Google");
+    let [challenge, flavor] = ["www-authenticate", "metadata-flavor"].map(|name| header(name).map(str::to_owned));
     let status = response.status().as_u16();
     let body = response.into_body().into_with_config().limit(LARGEST).read_to_vec().map_err(|e| match e {
         ureq::Error::BodyExceedsLimit(_) => "the answer is larger than 1 MiB".to_owned(),
@@ -194,7 +196,7 @@ fn reply(result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Repl
         Err(why) if (200..300).contains(&status) => (Buffer::default(), Some(why)),
         Err(why) => return Err(why),
     };
-    Ok(Reply { status, body, html, retry_after, location, coding, skew, google, cut })
+    Ok(Reply { status, body, html, retry_after, location, coding, skew, challenge, flavor, cut })
 }
 
 /// RFC 9110, section 10.2.3: seconds, or a date, in seconds from `now` by the server's clock.

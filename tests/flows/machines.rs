@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 
 use crate::common::machine::{Keys, answer, checked_claims, file};
-use crate::common::{PROGRAM, now, token};
+use crate::common::{Caller, PROGRAM, now, token, wait_until};
 use keyfob_test_support::lookalike::{Lookalike, Seen, json};
+use keyfob_test_support::provider::{Auto, Options, Provider};
 use keyfob_test_support::{Keyfob, Output, jwt, need};
 use serde_json::json;
 
@@ -412,4 +415,169 @@ fn google_clouds_metadata_server_is_asked_as_it_wants() {
     let error = "error: could not get a token for ci: the address in GCE_METADATA_HOST is not https (plain http is allowed \
                  only on loopback)\nhint: plain http is for loopback and 169.254.x.x, written as digits\n";
     assert_eq!(failure(&output), (Some(2), error));
+}
+
+/// A person signs in once; each tool gets a token of its own audience made from that.
+const CLUSTER: &str = "[profile.person]\nissuer = 'ISSUER'\nclient-id = 'keyfob'\n[profile.cluster]\ntoken-endpoint = 'SERVER/token'\n\
+                       client-id = 'broker'\nclient-secret = 's3cret-of-broker'\ngrant = 'token-exchange'\nsource = 'profile'\n\
+                       source-profile = 'person'\naudience = 'cluster-1'\n";
+
+struct Derived {
+    idp: Provider,
+    server: Lookalike,
+    keyfob: Keyfob,
+}
+
+impl Derived {
+    fn new() -> Self {
+        let idp = Provider::start(Options::default());
+        let server = endpoint();
+        let config = CLUSTER.replace("ISSUER", idp.issuer()).replace("SERVER", server.origin());
+        Self { keyfob: Keyfob::new(PROGRAM).config(&config), idp, server }
+    }
+
+    fn run(&self, prompt: &str, words: &[&str]) -> Output {
+        Output::of(self.keyfob.command(words).env("KEYFOB_PROMPT", prompt), b"")
+    }
+
+    /// The profile `cluster`'s token, from the cache or not.
+    fn cluster(&self) -> Output {
+        self.run("never", &["kubernetes", "-p", "cluster"])
+    }
+}
+
+#[test]
+fn one_sign_in_gives_each_cluster_a_token_of_its_own_audience() {
+    let scene = Derived::new();
+    let without = scene.cluster();
+    assert_eq!(without.code, Some(3));
+    assert!(without.stderr.contains(" login person\n"), "{without:?}");
+    // The parent's sign-in is prompted for in the name of the program that asked.
+    scene.idp.auto(Auto::Approve);
+    let asked = scene.run("always", &["kubernetes", "-p", "cluster"]);
+    assert!(asked.stdout.contains("\"token\":\"t0ken\"") && asked.stderr.contains("Enter code"), "{asked:?}");
+    let access = token(&scene.run("never", &["token", "-p", "person"]));
+    let seen = the_one(&scene.server);
+    assert_eq!(seen.header("authorization"), Some("Basic YnJva2VyOnMzY3JldC1vZi1icm9rZXI="));
+    assert_form(
+        &seen,
+        &[
+            ("client_id", "broker"),
+            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+            ("audience", "cluster-1"),
+            ("subject_token", &access),
+            ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+        ],
+    );
+    assert!(scene.cluster().stdout.contains("t0ken"));
+    assert_eq!((scene.server.seen().len(), scene.idp.count("token:refresh_token")), (1, 0), "from the cache");
+
+    // Signing out of the one ends the other.
+    let out = scene.run("never", &["logout", "person"]);
+    assert!(out.stdout.contains("Signed out of person") && out.stdout.contains("Signed out of cluster"), "{out:?}");
+    assert_eq!(scene.cluster().code, Some(3));
+
+    // And so does another person's sign-in, whatever is left of it.
+    scene.run("always", &["login", "person"]);
+    assert!(scene.cluster().stdout.contains("t0ken"));
+    scene.run("always", &["login", "person", "--force"]);
+    assert!(scene.cluster().stdout.contains("t0ken"));
+    assert_eq!(scene.server.seen().len(), 3);
+}
+
+/// Fifty programs start at once, as a pipeline does.
+#[test]
+fn fifty_callers_of_a_machine_make_one_request() {
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let opened = Arc::clone(&gate);
+    let server = Lookalike::start(move |_| {
+        let (open, changed) = &*opened;
+        drop(changed.wait_while(open.lock().unwrap(), |open| !*open).unwrap());
+        json(200, &answer("t0ken"))
+    });
+    let keyfob = machine(&server, "grant = 'client-credentials'\nclient-secret = 's'\n");
+    let callers: Vec<_> = (0..50).map(|_| Caller::start(keyfob.command(["token"]).env("CI", "true"))).collect();
+    wait_until("the request", || !server.seen().is_empty());
+    *gate.0.lock().unwrap() = true;
+    gate.1.notify_all();
+    for caller in callers {
+        assert_eq!(token(&caller.finish()), "t0ken");
+    }
+    assert_eq!(server.seen().len(), 1);
+}
+
+/// Its provider fails: the old token serves to its end, then every caller fails at once, and the provider is left alone.
+#[test]
+fn the_old_token_serves_while_the_provider_is_down() {
+    let down = Arc::new(AtomicBool::new(false));
+    let is_down = Arc::clone(&down);
+    let server = Lookalike::start(move |_| {
+        let trouble = json!({ "error": "temporarily_unavailable" });
+        let down = is_down.load(Ordering::SeqCst);
+        if down { json(503, &trouble).header("Retry-After", "60") } else { json(200, &answer("t0ken")) }
+    });
+    let keyfob = machine(&server, "grant = 'client-credentials'\nclient-secret = 's'\n");
+    assert_eq!(token(&run(&keyfob)), "t0ken");
+    let mut files = fs::read_dir(keyfob.cache_dir()).unwrap().map(|entry| entry.unwrap().path());
+    let session = files.find(|path| path.extension().is_some_and(|kind| kind == "json")).unwrap();
+    let leave = |seconds: i64| {
+        let mut said: serde_json::Value = serde_json::from_slice(&fs::read(&session).unwrap()).unwrap();
+        said["tokens"][0]["expires_at"] = json!(now() + seconds);
+        fs::write(&session, said.to_string()).unwrap();
+    };
+    down.store(true, Ordering::SeqCst);
+    leave(100);
+    for _ in 0..3 {
+        assert_eq!(token(&run(&keyfob)), "t0ken");
+    }
+    assert_eq!(server.seen().len(), 2, "one more, then it is left alone");
+    leave(-1);
+    let output = run(&keyfob);
+    assert_eq!(output.code, Some(5), "{output:?}");
+    assert!(output.stderr.contains("temporarily_unavailable (status 503); it is not asked again for "), "{output:?}");
+    assert_eq!(server.seen().len(), 2);
+    // A person at the keyboard may ask at once; there is nothing to sign in to.
+    let login = Output::of(keyfob.command(["login"]).env("KEYFOB_PROMPT", "always"), b"");
+    assert_eq!((login.code, server.seen().len()), (Some(5), 3), "{login:?}");
+    down.store(false, Ordering::SeqCst);
+    let login = Output::of(keyfob.command(["login", "--force"]).env("KEYFOB_PROMPT", "always"), b"");
+    assert!(login.stdout.starts_with("Signed in to ci; the token is good until "), "{login:?}");
+}
+
+/// What the machine's owner has to tell the provider is said.
+#[test]
+fn a_refusal_says_what_the_provider_was_shown() {
+    let server = Lookalike::start(|_| {
+        let description = "AADSTS700213: No matching federated identity record found for presented assertion subject.";
+        let error = json!({ "error": "invalid_client", "error_description": description, "error_codes": [700_213] });
+        json(401, &error)
+    });
+    let job = jwt::unsigned(&json!({ "iss": "https://ci.example", "sub": "repo:o/r:ref", "aud": ["a", "b"] }));
+    let keyfob = Keyfob::new(PROGRAM)
+        .config(&format!(
+            "[profile.ci]\nprovider = 'entra'\nauthority = '{}'\ntenant = 't'\nclient-id = 'robot'\n\
+             grant = 'client-credentials'\nsource = 'env'\nsource-env = 'JOB_TOKEN'\n",
+            server.origin()
+        ))
+        .env("JOB_TOKEN", &job);
+    let output = run(&keyfob);
+    let (code, stderr) = failure(&output);
+    assert_eq!(code, Some(1));
+    let hint = "\nhint: add a federated credential with this token's issuer, subject and audience to the application; it was \
+                shown a token of the issuer \"https://ci.example\", subject \"repo:o/r:ref\", audience \"a\", \"b\"\n";
+    assert!(stderr.ends_with(hint), "{stderr}");
+    assert!(!stderr.contains(&job));
+}
+
+#[test]
+fn status_and_doctor_know_a_machine() {
+    let server = endpoint();
+    let keyfob = machine(&server, "grant = 'client-credentials'\nclient-secret = 's'\n");
+    let status = |keyfob: &Keyfob| Output::of(&mut keyfob.command(["status"]), b"").stdout;
+    assert!(status(&keyfob).starts_with("ci: signs itself in; no token was asked for yet\n"));
+    assert_eq!(token(&run(&keyfob)), "t0ken");
+    let said = status(&keyfob);
+    assert!(said.starts_with("ci: signs itself in\n") && said.contains("  renewal   renewed silently\n"), "{said}");
+    let doctor = Output::of(&mut keyfob.command(["doctor"]), b"").stdout;
+    assert!(doctor.contains(&format!("this machine asks {}/token for tokens", server.origin())), "{doctor}");
 }

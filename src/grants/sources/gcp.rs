@@ -22,7 +22,7 @@ pub(super) fn token(profile: &Profile, audience: &str) -> Result<String, Failure
         reply.map_err(|why| unreachable(&place, &why).hint("`source = \"gcp\"` is for machines of Google Cloud"))?;
     let body = String::from_utf8_lossy(&reply.body).into_owned();
     match reply.status {
-        200 if reply.google => Ok(body),
+        200 if reply.flavor.as_deref() == Some("Google") => Ok(body),
         200 => Err(Failure::new(Exit::Failed, format!("{place} is not Google's: its answer has no `Metadata-Flavor`"))),
         429 | 500.. => Err(unreachable(&place, &format!("it answered with status {}", reply.status))),
         404 => {
