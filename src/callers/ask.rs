@@ -100,7 +100,7 @@ impl Found {
         }
         let kind = match want.kind {
             Kind::Usual => usual_kind(&profile),
-            Kind::Kubernetes => profile.token_kind.unwrap_or(profile.preset.kubernetes_token),
+            Kind::Kubernetes => profile.kubernetes_kind(),
             Kind::Access => TokenKind::Access,
         };
         let handed_out = match want.refused {
