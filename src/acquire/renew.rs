@@ -92,7 +92,7 @@ impl Attempt<'_> {
     }
 
     /// A token that can be handed out now, though it does not live for long enough.
-    fn living(&self, session: &Session) -> Option<Credential> {
+    pub(super) fn living(&self, session: &Session) -> Option<Credential> {
         let token = match self.decide(session) {
             Decision::Fresh(token) | Decision::Due(token) => Some(token),
             Decision::Renew { fallback }

@@ -10,6 +10,7 @@ pub mod git;
 pub mod kube;
 pub mod screen;
 pub mod strace;
+pub mod tools;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

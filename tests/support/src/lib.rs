@@ -2,6 +2,7 @@
 //!
 //! - [`provider`]: an identity provider on loopback that can be told to misbehave.
 //! - [`git`]: a git server that asks for that provider's tokens.
+//! - [`registry`]: a registry of packages that asks for them, too.
 //! - [`entra`]: what makes it look like Microsoft Entra ID.
 //! - [`jwt`]: reads the tokens it signs.
 //! - [`bin`]: runs the keyfob binary in a home of its own; `Terminal` runs programs in a terminal of their own.
@@ -15,6 +16,7 @@ pub mod git;
 pub mod jwt;
 pub mod provider;
 pub mod real;
+pub mod registry;
 pub mod scratch;
 
 mod form;
