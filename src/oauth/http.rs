@@ -3,6 +3,7 @@
 //! No redirect is followed, a reply is at most 1 MiB and 30 seconds, a connection 10 (R58). What comes back is bytes and a
 //! status; what they mean is `answer`'s business.
 
+use super::lookup::Lookup;
 use crate::address::has_whole_port;
 use crate::clock::{Skew, Timestamp, boottime};
 use crate::config::CaFile;
@@ -14,6 +15,7 @@ use rustls::CertificateError;
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Proxy, RequestBuilder};
 
 /// Longest time for one request and its reply.
@@ -101,7 +103,8 @@ impl Http {
             .accept("application/json")
             .accept_encoding("identity")
             .build();
-        Ok(Self { agent: config.new_agent(), limit: LIMIT, until: Duration::MAX })
+        let agent = Agent::with_parts(config, DefaultConnector::new(), Lookup);
+        Ok(Self { agent, limit: LIMIT, until: Duration::MAX })
     }
 
     /// Gives each request from now on this much time at most, its reply included.

@@ -8,6 +8,7 @@ pub mod discovery;
 pub mod http;
 pub mod id_token;
 pub mod json;
+mod lookup;
 mod request;
 
 pub use request::Request;
