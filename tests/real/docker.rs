@@ -64,8 +64,7 @@ const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
 fn digest(text: &str) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
-    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
+    digest.as_ref().iter().fold("sha256:".to_owned(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 /// The first answer and the next, a token that was refused, a host that is not mapped, and nobody signed in.
