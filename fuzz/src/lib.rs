@@ -60,6 +60,8 @@ pub fn answer(bytes: &[u8]) {
         retry_after: (first & 0x40 != 0).then_some(u64::from(*first)),
         location: None,
         coding: None,
+        challenge: None,
+        flavor: None,
         skew: Skew::default(),
         cut: None,
     };
