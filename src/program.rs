@@ -77,6 +77,17 @@ pub fn run(
     run_within(LIMIT, command, program, input)
 }
 
+/// Becomes the next program of this name on `PATH`: it has this process's streams, terminal and exit code. Returns only if
+/// there is none, or if it runs already and has started this keyfob: the exit code, 1.
+pub fn pass_on(name: &str, arguments: &[String]) -> u8 {
+    let running = std::env::var(RUNNING).unwrap_or_default();
+    if let Some(program) = find(name).filter(|_| !running.split(':').any(|other| other == name)) {
+        let mut command = Command::new(program);
+        let _ = command.args(arguments).env(RUNNING, format!("{running}:{name}")).exec();
+    }
+    1
+}
+
 fn run_within(limit: Duration, mut command: Command, program: &Path, input: &str) -> Result<Ran> {
     let name = program.file_name().unwrap_or_default().to_string_lossy();
     let running = std::env::var(RUNNING).unwrap_or_default();

@@ -272,10 +272,12 @@ impl Request {
             (None, Some(token)) => Some(Failed { token: token.to_owned().into(), scheme: HostAuth::Basic }),
             (None, None) => None,
         };
-        // The user name beside a token is a helper's answer.
-        let user = if failed.is_some() { None } else { Some(username) };
-        if one("url").is_some_and(|url| !says_the_same(url, &target, path, user)) {
-            return Err("its `url` says something else than its parts");
+        if let Some(url) = one("url") {
+            let user = user_in(url, &target, path).ok_or("its `url` says something else than its parts")?;
+            // The user name beside a token is a helper's answer.
+            if failed.is_none() && user != username {
+                return Err("its `url` is for another user name than its parts");
+            }
         }
         Ok(Self { target, authtype, state, shown, schemes, failed })
     }
@@ -352,23 +354,21 @@ fn key_and_value(line: &[u8]) -> Result<(&str, Cow<'_, str>), &'static str> {
     Ok((key, value))
 }
 
-/// Whether an address beside the parts, as gitoxide sends it, says what they say. Host and scheme are taken as they stand, a
-/// path may be encoded; `username` is `None` where the part is no matter of the address.
-fn says_the_same(url: &str, target: &Target, path: Option<&str>, username: Option<Option<&str>>) -> bool {
-    let Some((scheme, rest)) = url.split_once("://") else { return false };
+/// The user name in an address beside the parts, as gitoxide sends it, if any. `None` unless it says what the parts say: host
+/// and scheme as they stand, the path perhaps encoded.
+#[expect(clippy::option_option, reason = "an address that does not fit, and one without a user name")]
+fn user_in<'u>(url: &'u str, target: &Target, path: Option<&str>) -> Option<Option<&'u str>> {
+    let (scheme, rest) = url.split_once("://")?;
     let (authority, place) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    if authority.contains(['%', '\\']) {
-        return false;
-    }
     let (user, host) = match authority.rsplit_once('@') {
         Some((user, host)) => (Some(user), host),
         None => (None, authority),
     };
+    let plain =
+        !authority.contains(['%', '\\']) && user.is_none_or(|user| !user.is_empty() && !user.contains([':', '@']));
     let place = Some(place.trim_matches('/')).filter(|place| !place.is_empty());
-    let same_path = |other: &Target| path.is_none() || path == place || target.is_same_path(other);
-    user.is_none_or(|user| !user.is_empty() && !user.contains([':', '@']))
-        && username.is_none_or(|username| username == user)
-        && Target::parse(scheme, host, place, None).is_some_and(|other| other.is_same_host(target) && same_path(&other))
+    let other = Target::parse(scheme, host, place, None).filter(|other| plain && other.is_same_host(target))?;
+    (path.is_none() || path == place || other.is_same_path(target)).then_some(user)
 }
 
 #[cfg(test)]
@@ -382,8 +382,8 @@ mod tests {
         Request::parse(text.as_bytes()).ok()
     }
 
-    fn failed_token(token: &str, scheme: HostAuth) -> Option<Failed> {
-        Some(Failed { token: token.to_owned().into(), scheme })
+    fn failed_token(token: &str, scheme: HostAuth) -> Failed {
+        Failed { token: token.to_owned().into(), scheme }
     }
 
     #[test]
@@ -402,11 +402,11 @@ mod tests {
 
         let old = parsed("protocol=http\nhost=127.0.0.1:8080\nusername=ada\npassword=t\n\nhost=ignored\n").unwrap();
         assert_eq!(old.target, Target::parse("http", "127.0.0.1:8080", None, Some("ada")).unwrap());
-        assert_eq!(old.failed, failed_token("t", HostAuth::Basic));
+        assert_eq!(old.failed, Some(failed_token("t", HostAuth::Basic)));
         assert_eq!((old.authtype, old.state, old.shown, old.schemes), (false, false, None, vec![]));
         let failed =
             parsed("authtype=Bearer\ncredential=t\nprotocol=https\nhost=a.example\npassword=u\n").unwrap().failed;
-        assert_eq!(failed, failed_token("t", HostAuth::Bearer));
+        assert_eq!(failed, Some(failed_token("t", HostAuth::Bearer)));
     }
 
     #[test]
@@ -469,7 +469,7 @@ mod tests {
             ("https://GitHub.com:443/a//b/", "path=a//b\nprotocol=https\nhost=github.com\n"),
         ] {
             let request = parsed(&format!("url={url}\n{parts}{erase}"));
-            assert_eq!(request.expect(url).failed, failed_token("abc", HostAuth::Basic));
+            assert_eq!(request.expect(url).failed, Some(failed_token("abc", HostAuth::Basic)));
         }
         let get = "path=team/repo.git\nprotocol=https\nhost=github.com\nusername=ada\n";
         for (url, fits) in [
@@ -697,23 +697,21 @@ mod tests {
 
     #[test]
     fn erase_drops_the_token_that_failed_and_says_nothing_but_that_a_new_one_is_kept() {
-        let outcomes: [(fn() -> Outcome, &str); 4] = [
-            (|| Outcome::Done, ""),
-            (|| Outcome::NotMine, ""),
-            (|| Outcome::Failed(failed("the cache cannot be read")), ""),
-            (
-                || Outcome::Kept { account: None },
-                "error: the host refused a token just issued: no access?\n\
-                 hint: check the address of the repository, and whether this account may use it\n",
-            ),
+        let kept = "error: the host refused a token just issued: no access?\n\
+                    hint: check the address of the repository, and whether this account may use it\n";
+        let outcomes: [fn() -> Outcome; 4] = [
+            || Outcome::Kept { account: None },
+            || Outcome::Done,
+            || Outcome::NotMine,
+            || Outcome::Failed(failed("the cache cannot be read")),
         ];
         for (lines, token) in [
-            ("username=u\npassword=p\n", failed_token("p", HostAuth::Basic)),
-            ("password=p\nwwwauth[]=Basic\nwwwauth[]=Bearer\n", failed_token("p", HostAuth::Basic)),
-            ("authtype=Bearer\ncredential=p\n", failed_token("p", HostAuth::Bearer)),
+            ("username=u\npassword=p\n", Some(failed_token("p", HostAuth::Basic))),
+            ("password=p\nwwwauth[]=Basic\nwwwauth[]=Bearer\n", Some(failed_token("p", HostAuth::Basic))),
+            ("authtype=Bearer\ncredential=p\n", Some(failed_token("p", HostAuth::Bearer))),
             ("", None),
         ] {
-            for (outcome, stderr) in outcomes {
+            for (outcome, stderr) in outcomes.iter().zip([kept, "", "", ""]) {
                 let asked = Cell::new(0);
                 let ask = |want: Want<'_>| {
                     asked.set(asked.get() + 1);

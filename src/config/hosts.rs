@@ -159,6 +159,11 @@ impl HostPattern {
         self.wildcard
     }
 
+    /// The part of a request's host that the pattern stands for, written as an address.
+    pub fn at(&self, target: &Target) -> String {
+        address(self.https, &target.host, self.port, &self.path)
+    }
+
     /// The pattern written in one way.
     pub fn canonical(&self) -> String {
         let name = self.username.as_ref().map(|name| encoded(name) + "@").unwrap_or_default();
@@ -262,7 +267,7 @@ pub(super) fn repeated(rules: &[HostRule]) -> Option<usize> {
 fn address(https: bool, host: &str, port: u16, path: &[String]) -> String {
     let (scheme, usual) = if https { ("https", 443) } else { ("http", 80) };
     let port = if port == usual { String::new() } else { format!(":{port}") };
-    let path: String = path.iter().map(|component| format!("/{}", encoded(component))).collect();
+    let path: String = path.iter().flat_map(|component| ["/".to_owned(), encoded(component)]).collect();
     format!("{scheme}://{host}{port}{path}")
 }
 
