@@ -143,7 +143,8 @@ impl Credential {
 pub fn acquire(want: &Want<'_>) -> Result<Credential> {
     let mut attempt = Attempt::new(want);
     // 1. The way nearly every call ends.
-    if let Some(store) = Store::open()?
+    let by_person = want.requester == Requester::Person;
+    if let Some(store) = Store::open()?.map(|store| store.replacing_locked(by_person))
         && let Some(session) = store.session(&want.profile.session).session()?
     {
         attempt.started = Started::of(&session, &attempt.needs.key);
@@ -153,7 +154,7 @@ pub fn acquire(want: &Want<'_>) -> Result<Credential> {
         }
     }
     attempt.start_waiting();
-    let store = Store::open_or_make()?;
+    let store = Store::open_or_make()?.replacing_locked(by_person);
     let file = store.session(&want.profile.session);
     attempt.work(&file).with_context(|| format!("could not get a token for {}", want.profile.title()))
 }

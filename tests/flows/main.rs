@@ -21,6 +21,7 @@ mod identity;
 mod login_steps;
 mod lost_lock;
 mod no_locks;
+mod sealed;
 mod secrets;
 mod survival;
 mod waiting;
