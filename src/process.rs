@@ -2,7 +2,7 @@
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use std::mem::forget;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +32,12 @@ pub fn detach() {
     for number in open.into_iter().filter(|number| *number > 2) {
         let _ = nix::unistd::close(number);
     }
+}
+
+/// Has the system say how programs that this process starts have ended, also where it was itself started to ignore SIGCHLD:
+/// their exit codes would be lost.
+pub fn hear_of_children() {
+    let _ = signal_hook::flag::register(SIGCHLD, Arc::default());
 }
 
 /// What a person or a parent ends a process by.

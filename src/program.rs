@@ -5,6 +5,7 @@
 //! started again by a keyfob that it runs.
 
 use crate::failure::{Exit, Failure};
+use crate::process;
 use anyhow::{Context, Result};
 use rustix::fs::{Access, access};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -15,7 +16,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::thread::spawn;
+use std::thread::Builder;
 use std::time::Duration;
 
 /// Longest that a program may take.
@@ -101,43 +102,48 @@ pub fn run_within(
     }
     command.env("KEYFOB_PROMPT", "never").env(RUNNING, format!("{running}:{name}")).process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().with_context(|| format!("could not run {}", program.display()))?;
-    let (stdout, stderr) = (text(child.stdout.take()), text(child.stderr.take()));
-    if let Some(mut stdin) = child.stdin.take() {
+    process::hear_of_children();
+    let child = command.spawn().with_context(|| format!("could not run {}", program.display()))?;
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let ran = attend(child, limit, input).with_context(|| format!("could not run {}", program.display()));
+    if let (Err(_) | Ok(None), Some(group)) = (&ran, group) {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    ran?.ok_or_else(|| {
+        let what = format!("{} did not end within {} s", program.display(), limit.as_secs());
+        Failure::new(Exit::Failed, what).into()
+    })
+}
+
+/// Gives a program its input, and waits for its end; `None` if it takes too long.
+fn attend(mut child: Child, limit: Duration, input: &str) -> Result<Option<Ran>> {
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (stdout, stderr) = (in_a_thread(|| text(stdout))?, in_a_thread(|| text(stderr))?);
+    if let Some(mut stdin) = stdin {
         // A program that does not read it is none the worse.
         let _ = stdin.write_all(input.as_bytes());
     }
-    let Some(ok) = end(child, limit) else {
-        let what = format!("{} did not end within {} s", program.display(), limit.as_secs());
-        return Err(Failure::new(Exit::Failed, what).into());
-    };
+    let ended = in_a_thread(move || child.wait().is_ok_and(|status| status.success()))?;
+    let Ok(ok) = ended.recv_timeout(limit) else { return Ok(None) };
     let text = |from: &Receiver<String>| from.recv_timeout(REST).unwrap_or_default();
-    Ok(Ran { ok, stdout: text(&stdout), stderr: text(&stderr) })
+    Ok(Some(Ran { ok, stdout: text(&stdout), stderr: text(&stderr) }))
 }
 
-/// Reads a pipe to its end, beside the program that writes to it.
-fn text(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
-    let (sender, text) = channel();
-    spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut pipe) = pipe {
-            let _ = pipe.read_to_end(&mut bytes);
-        }
-        let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
-    });
-    text
-}
-
-/// Waits for the end of a program: whether it went well. One that takes too long is ended, with its process group; `None`.
-fn end(mut child: Child, limit: Duration) -> Option<bool> {
-    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let (sender, ended) = channel();
-    spawn(move || sender.send(child.wait().is_ok_and(|status| status.success())));
-    let ok = ended.recv_timeout(limit).ok();
-    if let (None, Some(group)) = (ok, group) {
-        let _ = kill_process_group(group, Signal::KILL);
+/// Reads a pipe to its end.
+fn text(pipe: Option<impl Read>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        let _ = pipe.read_to_end(&mut bytes);
     }
-    ok
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Works beside the caller, who gets the result when it is there.
+fn in_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<Receiver<T>> {
+    let (sender, result) = channel();
+    let work = move || drop(sender.send(work()));
+    Builder::new().spawn(work).context("no thread could be started")?;
+    Ok(result)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keyfob::address::Address;
 use keyfob::arguments::Arguments;
 use keyfob::callers::{Ask, Caller, Credential, Io, Outcome, Want, Whose, git, kubernetes};
+use keyfob::change::yaml::{Wrong, Yaml};
 use keyfob::clock::{Skew, Timestamp};
 use keyfob::config::{self, HostPattern, Profile, edit};
 use keyfob::flows::Polling;
@@ -22,12 +23,13 @@ use keyfob::providers::{HostAuth, TokenKind};
 use keyfob::secret::Secret;
 use keyfob::session::Serial;
 use keyfob::store::{Found, parse};
+use serde_json::{Value, json};
 
 /// What a target does with its bytes.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder of seeds.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("answer", answer),
     ("config", config),
     ("date", dates),
@@ -35,6 +37,7 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("exec_info", exec_info),
     ("git_request", git_request),
     ("id_token", id_token),
+    ("kubeconfig", kubeconfig),
     ("session", session),
 ];
 
@@ -49,6 +52,8 @@ pub fn answer(bytes: &[u8]) {
         retry_after: (first & 0x40 != 0).then_some(u64::from(*first)),
         location: None,
         coding: None,
+        challenge: None,
+        flavor: None,
         skew: Skew::default(),
         cut: None,
     };
@@ -249,5 +254,44 @@ fn credential(token: &str) -> Credential {
         usual_auth: HostAuth::Bearer,
         username: "x-access-token".into(),
         subscription: None,
+    }
+}
+
+/// A kubeconfig, and the changes that `setup` makes: what comes of one says what was asked for, when it is read again, and one
+/// that is refused changes nothing.
+pub fn kubeconfig(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(yaml) = Yaml::parse(text) else { return };
+    assert_eq!(yaml.text(), text);
+    let changed = |yaml: &Yaml, change: &dyn Fn(&mut Yaml) -> Result<(), Wrong>| {
+        let mut after = yaml.clone();
+        if change(&mut after).is_err() {
+            assert_eq!(after.text(), yaml.text());
+            return None;
+        }
+        let again = Yaml::parse(&after.text()).expect("what was written can be read");
+        assert_eq!(again.value(), after.value());
+        Some(after)
+    };
+    let list = |yaml: &Yaml| yaml.value().pointer("/users").and_then(Value::as_array).cloned();
+    let exec = json!({"command": "/usr/bin/keyfob", "args": ["kubernetes", "--profile", "a: \"b\" #"], "env": null});
+    let user = json!({"name": "lab", "user": {"exec": exec}});
+    for (path, value) in [("/users/0/user/exec", &exec), ("/contexts/0/context/user", &json!("keyfob-lab"))] {
+        if let Some(after) = changed(&yaml, &|yaml| yaml.set(path, value)) {
+            assert_eq!(after.value().pointer(path), Some(value));
+        }
+    }
+    if let Some(with) = changed(&yaml, &|yaml| yaml.push("/users", &user)) {
+        let (before, users) = (list(&yaml).unwrap_or_default(), list(&with).expect("a list"));
+        assert_eq!(users, [&before[..], std::slice::from_ref(&user)].concat());
+        let place = format!("/users/{}", before.len());
+        if let Some(without) = changed(&with, &|yaml| yaml.remove(&place)) {
+            assert_eq!(list(&without), Some(before));
+        }
+    }
+    if let Some(without) = changed(&yaml, &|yaml| yaml.remove("/users/0"))
+        && let Some(before) = list(&yaml).filter(|users| !users.is_empty())
+    {
+        assert_eq!(list(&without).as_deref(), Some(&before[1..]));
     }
 }

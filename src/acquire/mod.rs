@@ -11,8 +11,10 @@
 //! 5. Without a place to show a sign-in, say which command to run.
 //! 6. Sign in: one process holds the sign-in lock and drives the flow; the pending sign-in is in the session's file, so that
 //!    the others wait for it, and one of them goes on with it if that process dies.
+//!    A machine's profile has no steps 5 and 6: what it proves itself by is asked for in step 3 (`machine`).
 //! 7. A refused or expired sign-in is remembered for a moment, so that callers that retry at once do not prompt again.
 
+mod machine;
 mod renew;
 mod sign_in;
 mod steps;
@@ -141,7 +143,8 @@ impl Credential {
 /// Gets a token. Fails with exit 3 if a person must sign in and cannot be asked, 4 if they refused, 5 if the provider is
 /// out of reach.
 pub fn acquire(want: &Want<'_>) -> Result<Credential> {
-    let mut attempt = Attempt::new(want);
+    let mut attempt = Attempt::new(want)?;
+    let mut living = None;
     // 1. The way nearly every call ends.
     let by_person = want.requester == Requester::Person;
     if let Some(store) = Store::open()?.map(|store| store.replacing_locked(by_person))
@@ -152,8 +155,12 @@ pub fn acquire(want: &Want<'_>) -> Result<Credential> {
             debug(|| format!("the cache holds a token of {}", want.profile.title()));
             return Ok(Credential::of(&session, token));
         }
+        living = attempt.living(&session);
     }
     attempt.start_waiting();
+    if let Err(error) = attempt.prepare(living.is_some()) {
+        return living.ok_or(error).with_context(|| format!("could not get a token for {}", want.profile.title()));
+    }
     let store = Store::open_or_make()?.replacing_locked(by_person);
     let file = store.session(&want.profile.session);
     attempt.work(&file).with_context(|| format!("could not get a token for {}", want.profile.title()))
@@ -190,17 +197,19 @@ struct Needed {
 }
 
 impl<'w> Attempt<'w> {
-    fn new(want: &'w Want<'w>) -> Self {
+    /// Fails where a machine does not have what its profile proves it by.
+    fn new(want: &'w Want<'w>) -> Result<Self> {
         let needs = Needs {
             key: token_key(want),
             min_life: want.min_life,
             min_ttl: want.profile.min_ttl,
             early_refresh: want.profile.preset.early_refresh,
-            effort: want.effort,
+            effort: if want.profile.machine.is_some() { want.effort.without_a_person() } else { want.effort },
             refused: want.refused,
             claims: want.claims.map(ClaimsDigest::of),
+            proof: machine::proof(want.profile)?,
         };
-        Self { want, needs, started: Started::default(), until: Duration::MAX, by: None }
+        Ok(Self { want, needs, started: Started::default(), until: Duration::MAX, by: None })
     }
 
     fn decide<'s>(&self, session: &'s Session) -> Decision<'s> {

@@ -97,7 +97,7 @@ impl Found {
         }
         let kind = match want.kind {
             Kind::Usual => profile.token_kind.unwrap_or(TokenKind::Access),
-            Kind::Kubernetes => profile.token_kind.unwrap_or(profile.preset.kubernetes_token),
+            Kind::Kubernetes => profile.kubernetes_kind(),
             Kind::Access => TokenKind::Access,
         };
         let handed_out = match want.refused {

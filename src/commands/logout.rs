@@ -5,7 +5,7 @@ use crate::acquire::{HOLD, LOCK_LIMIT};
 use crate::address::Address;
 use crate::arguments::ProfileFlags;
 use crate::clock::{Timestamp, boottime};
-use crate::config::{Profile, Selection};
+use crate::config::{Machine, Profile, Selection};
 use crate::failure::{Exit, Failure};
 use crate::oauth::{Client, http};
 use crate::prompt::{Screen, while_waiting};
@@ -78,12 +78,21 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Signs out of a profile.
+/// Signs out of a profile, and of every session that was made from its token.
 pub(super) fn sign_out_of(profile: &Profile) -> Result<()> {
-    match Store::open()?.map(|store| store.replacing_locked(true)) {
-        Some(store) => sign_out(&store.session(&profile.session), Ok(profile), profile.title()),
-        None => super::print(&format!("Not signed in to {}.\n", profile.title())),
+    let Some(store) = Store::open()?.map(|store| store.replacing_locked(true)) else {
+        return super::print(&format!("Not signed in to {}.\n", profile.title()));
+    };
+    sign_out(&store.session(&profile.session), Ok(profile), profile.title())?;
+    // What config.toml cannot say any more is not handed out without this one either.
+    for derived in Profile::all().unwrap_or_default().into_values().filter_map(Result::ok) {
+        let parent = derived.machine.as_ref().and_then(Machine::parent);
+        let file = store.session(&derived.session);
+        if parent.is_some() && parent == profile.name.as_deref() && file.session()?.is_some() {
+            sign_out_of(&derived)?;
+        }
     }
+    Ok(())
 }
 
 /// Revokes and deletes one session; `profile` is one that leads to it, or says why there is none.
@@ -132,6 +141,10 @@ fn revoke(session: &Session, profile: Result<&Profile, &str>) -> Result<(), Stri
 
 fn revoke_at(profile: &Profile, session: &Session) -> Result<(), String> {
     let until = boottime() + HOLD;
+    if profile.machine.as_ref().is_some_and(|machine| !machine.asks_a_server()) {
+        // What hands out such tokens takes none back; they end by themselves.
+        return Ok(());
+    }
     let made = Client::new(profile, session.server.as_ref(), http::LIMIT);
     let (mut client, _) = made.map_err(|e| format!("{e:#}"))?;
     // The session's lock is held meanwhile.

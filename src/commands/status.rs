@@ -47,6 +47,8 @@ struct Entry {
     client_id: String,
     account: Option<String>,
     signed_in: bool,
+    /// No person signs in: the machine does so itself.
+    machine: bool,
     refreshable: bool,
     /// Why there is nothing to renew with any more.
     ended: Option<String>,
@@ -96,6 +98,8 @@ struct Damaged {
 #[derive(Serialize)]
 struct Other {
     name: String,
+    /// No person signs in to it: the machine does so itself.
+    machine: bool,
     problem: Option<String>,
 }
 
@@ -143,7 +147,11 @@ fn gather() -> Result<Status> {
     let other_profiles = profiles
         .iter()
         .filter(|(name, _)| !sessions.iter().any(|s: &Entry| s.profiles.contains(name)))
-        .map(|(name, p)| Other { name: name.clone(), problem: p.as_ref().err().map(ToString::to_string) })
+        .map(|(name, p)| Other {
+            name: name.clone(),
+            machine: p.as_ref().is_ok_and(|p| p.machine.is_some()),
+            problem: p.as_ref().err().map(ToString::to_string),
+        })
         .collect();
     Ok(Status {
         config: file_path().map(|p| p.display().to_string()),
@@ -172,7 +180,8 @@ fn entry(session: &Session, profiles: Vec<String>, profiles_with_account: Vec<St
         client_id: session.client_id.clone(),
         account: session.account.as_ref().map(|a| a.name.clone()),
         signed_in: session.is_signed_in(now),
-        refreshable: session.refresh_token.is_some(),
+        machine: session.proof.is_some(),
+        refreshable: session.refresh_token.is_some() || session.proof.is_some(),
         ended: session.ended_because.as_deref().map(clean),
         tokens: tokens.collect(),
         last_fetched: session.fetched.as_ref().map(|last| Last {
@@ -199,13 +208,16 @@ fn text(status: &Status) -> String {
         let names: Vec<String> = session.profiles.iter().cloned().chain(others).collect();
         let names = if names.is_empty() { "(no profile)".to_owned() } else { names.join(", ") };
         let who = match &session.account {
+            _ if session.machine => "signs itself in".to_owned(),
             Some(account) if session.signed_in => format!("signed in as {account}"),
             _ if session.signed_in => "signed in".to_owned(),
             _ => "not signed in".to_owned(),
         };
         lines.push(format!("{names}: {who}"));
         lines.push(format!("  provider  {}", session.authority));
-        lines.push(format!("  client    {}", session.client_id));
+        if !session.client_id.is_empty() {
+            lines.push(format!("  client    {}", session.client_id));
+        }
         for token in &session.tokens {
             let left =
                 token.left.map_or("until it is revoked".into(), |s| format!("for {}", minutes(Duration::from_secs(s))));
@@ -235,6 +247,7 @@ fn text(status: &Status) -> String {
     for other in &status.other_profiles {
         lines.push(match &other.problem {
             Some(problem) => format!("{}: cannot be used: {problem}", other.name),
+            None if other.machine => format!("{}: signs itself in; no token was asked for yet", other.name),
             None => format!("{}: not signed in", other.name),
         });
     }

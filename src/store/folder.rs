@@ -55,7 +55,7 @@ fn make(path: &Path) -> Result<(), Errno> {
 
 /// Refuses to make a folder of this user's inside another user's, as a program that runs as root by `sudo -E` would: its
 /// owner could not use it any more. The first `missing` of the ancestors of `path` are not there.
-fn may_make(path: &Path, missing: usize, what: &str) -> Result<()> {
+pub(super) fn may_make(path: &Path, missing: usize, what: &str) -> Result<()> {
     let user = geteuid();
     // For root all of them count: what is root's in another user's home does not make that home root's.
     let count = if user.is_root() { usize::MAX } else { 1 };

@@ -100,6 +100,7 @@ fn folder() -> Option<OwnedFd> {
     let open = || rustix::fs::open(&path, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
     let folder = match open() {
         Err(Errno::NOENT) => {
+            super::folder::may_make(&path, 1, "folder for notes").ok()?;
             rustix::fs::mkdir(&path, Mode::RWXU).ok()?;
             open().ok()?
         }

@@ -431,7 +431,8 @@ impl SessionFile<'_> {
 
 /// A session's file name without its ending: the authority's host for people, a digest of the whole key for certainty.
 fn stem(key: &SessionKey) -> String {
-    let host = key.authority.split("://").nth(1).unwrap_or_default().split(['/', ':']).next().unwrap_or_default();
+    let place = key.authority.split_once("://").map_or(key.authority.as_str(), |(_, place)| place);
+    let host = place.split(['/', ':']).next().unwrap_or_default();
     let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.')).take(64).collect();
     let digits = u128::from_be_bytes(key.digest().finish128().as_bytes()) >> 32;
     format!("{}-{digits:024x}", host.trim_start_matches('.'))

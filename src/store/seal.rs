@@ -83,7 +83,7 @@ impl Key {
 
     /// The key as text, which [`parse`](Self::parse) reads.
     pub(super) fn text(&self) -> Zeroizing<String> {
-        Zeroizing::new(BASE64.encode(&*self.bytes))
+        Zeroizing::new(BASE64.encode(*self.bytes))
     }
 
     /// What it is known by: eight hexadecimal digits.

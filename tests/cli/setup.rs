@@ -5,10 +5,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::common::{Fresh, PROGRAM, SOON, files, undated};
+use crate::common::{Fresh, PROGRAM, SOON, files, strace, undated};
 use keyfob_test_support::provider::{Auto, Options, Provider};
 use keyfob_test_support::real::Kubectl;
-use keyfob_test_support::{Keyfob, Output, Streams, Terminal, need};
+use keyfob_test_support::{Keyfob, Output, Streams, Terminal, need, skip};
 
 const CONFIG: &str = "# mine\n[profile.gh]  # ours\nprovider = 'github'\nclient-id = 'x'\n\n[profile.lab]\nissuer = 'https://id.example.com'\nclient-id = 'k'\n";
 
@@ -42,6 +42,32 @@ impl Home {
     fn run(&self, args: &[&str]) -> Output {
         Output::of(&mut self.command(args), b"")
     }
+}
+
+/// As a program does that starts others and never waits for them: their exit codes would be lost.
+#[test]
+fn where_sigchld_is_ignored_programs_still_say_how_they_ended() {
+    let home = Home::new(None);
+    let mut command = home.0.other("env");
+    command.args(["--ignore-signal=CHLD", PROGRAM, "setup", "git", "--profile", "gh", "--yes", "https://github.com"]);
+    let done = Output::of(command.env("GIT_CONFIG_NOSYSTEM", "1").current_dir(home.0.home()), b"");
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
+}
+
+/// A user who has as many threads as are allowed; the first is the program's.
+#[test]
+fn where_no_thread_can_be_started_no_program_is_run() {
+    if !strace::is_here() {
+        skip!("strace is not here");
+    }
+    let home = Home::new(None);
+    let before = home.files();
+    let command = home.command(&["setup", "git", "--profile", "gh", "--yes", "https://github.com"]);
+    let output = Output::of(&mut strace::failing(&command, &["clone3:error=EAGAIN:when=2+"]), b"");
+    let why = "no thread could be started: Resource temporarily unavailable (os error 11)\n";
+    assert!(output.code == Some(1) && output.stderr.starts_with("error: could not run "), "{output:?}");
+    assert!(output.stderr.ends_with(why), "{output:?}");
+    assert_eq!(home.files(), before);
 }
 
 #[test]

@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod errors;
 pub mod git;
 pub mod kube;
+pub mod machine;
 pub mod screen;
 pub mod strace;
 

@@ -4,10 +4,11 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
+use std::os::unix::fs::chown;
 
 use crate::common::{self, Scene};
-use keyfob_test_support::Output;
 use keyfob_test_support::provider::{Endpoint, Options, Reply};
+use keyfob_test_support::{Output, skip};
 use serde_json::Value;
 
 /// What client-go says.
@@ -98,4 +99,20 @@ fn what_is_remembered_is_one_line_in_memory_without_a_secret_for_this_user_alone
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
     assert_eq!(ask(&scene, REQUEST), token);
     assert_eq!(refreshes(&scene), 0);
+}
+
+/// As by `sudo -E`: the user could not use a folder of root's any more.
+#[test]
+fn root_makes_no_folder_in_the_runtime_folder_of_another_user() {
+    if !rustix::process::geteuid().is_root() {
+        skip!("only root can be two users");
+    }
+    let scene = Scene::signed_in(Options::default());
+    let theirs = scene.keyfob.home().join("run");
+    fs::create_dir(&theirs).unwrap();
+    chown(&theirs, Some(54_321), None).unwrap();
+    let mut command = scene.command("never", ["kubernetes", "--token-kind", "access"]);
+    let output = Output::of(command.env("KUBERNETES_EXEC_INFO", REQUEST).env("XDG_RUNTIME_DIR", &theirs), b"");
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
+    assert_eq!(fs::read_dir(&theirs).unwrap().count(), 0);
 }

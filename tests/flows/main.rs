@@ -20,6 +20,7 @@ mod hostile;
 mod identity;
 mod login_steps;
 mod lost_lock;
+mod machines;
 mod no_locks;
 mod sealed;
 mod secrets;

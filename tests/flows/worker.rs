@@ -1,9 +1,9 @@
 //! A renewal runs in a process of its own: nothing that happens to the caller loses the provider's answer, and a caller
 //! whose token is good enough does not wait for it.
 
-use crate::common::{Caller, SOON, Scene, now, token, wait_until, worker_of};
+use crate::common::{Caller, SOON, Scene, now, strace, token, wait_until, worker_of};
 use keyfob_test_support::provider::{Endpoint, Options, Reply};
-use keyfob_test_support::skip;
+use keyfob_test_support::{Output, skip};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::json;
 use std::fs;
@@ -161,8 +161,7 @@ fn a_worker_without_the_sessions_lock_does_nothing() {
     let job = json!({
         "profile": {"name": "lab", "flags": [], "asked": []}, "kind": "access", "claims": null, "by": "a test",
     });
-    let output =
-        keyfob_test_support::Output::of(&mut scene.command("never", ["--renew-session"]), job.to_string().as_bytes());
+    let output = Output::of(&mut scene.command("never", ["--renew-session"]), job.to_string().as_bytes());
     assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (Some(1), "", ""));
     assert_eq!(scene.idp.count("token:refresh_token"), 0);
     assert_eq!(fs::read(scene.file()).unwrap(), before);
@@ -181,4 +180,25 @@ fn a_worker_that_is_killed_before_its_request_is_replaced_by_its_caller() {
     scene.idp.wait_for("token:refresh_token", 2, SOON);
     drop(hold);
     assert!(scene.idp.accepts(&token(&caller.finish())));
+}
+
+/// A machine that starts no process and no thread now, as one does whose user has as many as are allowed.
+#[test]
+fn where_nothing_can_be_started_a_renewal_fails_in_words_and_costs_nothing() {
+    if !strace::is_here() {
+        skip!("strace is not here");
+    }
+    let scene = rotating();
+    scene.leave(-1);
+    let nothing_starts = ["clone3:error=EAGAIN", "clone:error=EAGAIN"];
+    let output = Output::of(&mut strace::failing(&scene.command("never", ["token"]), &nothing_starts), b"");
+    let error = format!(
+        "error: could not get a token for lab: could not reach {}: no thread could be started: \
+         Resource temporarily unavailable (os error 11)\n",
+        scene.idp.url(Endpoint::Token)
+    );
+    assert_eq!(output, Output { stdout: String::new(), stderr: error, code: Some(5) });
+    scene.after_the_pause();
+    assert!(scene.idp.accepts(&scene.token()));
+    scene.assert_proper();
 }

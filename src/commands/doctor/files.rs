@@ -147,15 +147,15 @@ fn kept(findings: &mut Findings, store: &Store) {
         (Kept::Clear, StoreKind::File) => {}
         (Kept::Clear, StoreKind::Kernel) => {
             let message = "config.toml says `store = \"kernel\"`, and the sessions are not sealed";
-            findings.warn(SUBJECT, message.to_owned(), Hint::Command("keyfob store kernel".into()));
+            findings.warn(SUBJECT, message, Hint::Command("keyfob store kernel".into()));
         }
         (Kept::Sealing(_), _) => {
             let message = "not every session is sealed";
-            findings.warn(SUBJECT, message.to_owned(), Hint::Command("keyfob store kernel".into()));
+            findings.warn(SUBJECT, message, Hint::Command("keyfob store kernel".into()));
         }
         (Kept::Sealed(_), StoreKind::File) => {
             let message = "the sessions are sealed, and config.toml does not say `store = \"kernel\"`";
-            findings.warn(SUBJECT, message.to_owned(), "write it there, or move them back: keyfob store file");
+            findings.warn(SUBJECT, message, "write it there, or move them back: keyfob store file");
         }
         (Kept::Sealed(_), StoreKind::Kernel) => {
             let back = match installation.key_command.first() {

