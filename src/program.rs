@@ -129,6 +129,17 @@ fn attend(mut child: Child, limit: Duration, input: &str) -> Result<Option<Ran>>
     Ok(Some(Ran { ok, stdout: text(&stdout), stderr: text(&stderr) }))
 }
 
+/// Becomes the next program of this name on `PATH`: it has this process's streams, terminal and exit code. Returns only if
+/// there is none, or if it runs already and has started this keyfob: the exit code, 1.
+pub fn pass_on(name: &str, arguments: &[String]) -> u8 {
+    let running = std::env::var(RUNNING).unwrap_or_default();
+    if let Some(program) = find(name).filter(|_| !running.split(':').any(|other| other == name)) {
+        let mut command = Command::new(program);
+        let _ = command.args(arguments).env(RUNNING, format!("{running}:{name}")).exec();
+    }
+    1
+}
+
 /// Reads a pipe to its end.
 fn text(pipe: Option<impl Read>) -> String {
     let mut bytes = Vec::new();

@@ -166,6 +166,16 @@ pub fn acquire(want: &Want<'_>) -> Result<Credential> {
     attempt.work(&file).with_context(|| format!("could not get a token for {}", want.profile.title()))
 }
 
+/// The token that the cache can answer with, if any. Asks nobody, waits for nothing and changes nothing.
+pub fn cached(want: &Want<'_>) -> Result<Option<Credential>> {
+    let session = match Store::open()? {
+        Some(store) => store.session(&want.profile.session).session()?,
+        None => None,
+    };
+    let attempt = Attempt::new(want)?;
+    Ok(session.and_then(|session| attempt.living(&session)))
+}
+
 /// What a token is filed under.
 fn token_key(want: &Want<'_>) -> TokenKey {
     let Profile { preset, endpoints, scopes, audience, resource, .. } = want.profile;

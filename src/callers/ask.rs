@@ -2,7 +2,7 @@
 
 use super::host_callers;
 use super::seam::{Credential, Described, Kind, Outcome, Refused, Want, What, Whose};
-use crate::acquire::{self, acquire};
+use crate::acquire::{self, Credential as Acquired, Requester, acquire};
 use crate::arguments::Arguments;
 use crate::clock::Timestamp;
 use crate::config::hosts::{check_callers, find};
@@ -24,6 +24,14 @@ pub fn ask(want: Want<'_>) -> Outcome {
         Whose::Selected(arguments) => Found::selected(arguments),
         Whose::Cluster(arguments, cluster) => Found::for_cluster(arguments, cluster),
         Whose::Az(arguments) => Found::for_az(arguments),
+        Whose::EveryHost(caller) => return every_host(caller, &want),
+        Whose::Host { target, caller, .. } if want.what == What::Mapped => {
+            return match is_mapped(target, caller) {
+                Ok(true) => Outcome::Done,
+                Ok(false) => Outcome::NotMine,
+                Err(error) => Outcome::Misconfigured(Failure::of(&error)),
+            };
+        }
         Whose::Host { target, caller, given } => match rule(target, caller, given) {
             // The host is ours: what goes wrong from here on does not let another helper answer.
             Ok(Some((file, rule))) => Found::by_rule(file, rule),
@@ -50,6 +58,28 @@ fn rule(
     check_callers(&file.hosts, &host_callers())?;
     let rule = find(&file.hosts, target, caller).cloned();
     Ok(rule.map(|rule| (file, rule)))
+}
+
+/// Whether a rule for this caller is about the host, whatever its path.
+fn is_mapped(target: &Target, caller: &str) -> Result<bool> {
+    let (file, origin) = (config::load()?, target.origin());
+    check_callers(&file.hosts, &host_callers())?;
+    Ok(file.hosts.iter().any(|rule| rule.is_for(caller) && rule.pattern.overlaps(&origin)))
+}
+
+/// What the cache holds for the hosts that a caller answers for. A profile that is wrong has nothing there.
+fn every_host(caller: &'static str, want: &Want<'_>) -> Outcome {
+    let file = match config::load() {
+        Ok(file) => file,
+        Err(error) => return Outcome::Misconfigured(Failure::of(&error)),
+    };
+    let rules = file.hosts.iter().filter(|rule| rule.is_for(caller));
+    let rules = rules.filter(|rule| !rule.pattern.is_wildcard() && !rule.pattern.names_user());
+    let cached = rules.filter_map(|rule| {
+        let found = Found::by_rule(file.clone(), rule.clone()).ok()?;
+        found.token(want.clone(), acquire::cached).ok()?
+    });
+    Outcome::Hosts(cached.collect())
 }
 
 /// The profile that answers, and what the configuration says besides.
@@ -83,14 +113,24 @@ impl Found {
 
     fn answer(self, want: Want<'_>) -> Result<Outcome> {
         match want.what {
-            What::Token => self.token(want).map(Outcome::Credential),
+            What::Token => {
+                let token = self.token(want, |want| acquire(want).map(Some))?;
+                Ok(token.map_or(Outcome::Done, Outcome::Credential))
+            }
+            What::Cached => Ok(Outcome::Hosts(self.token(want, acquire::cached)?.into_iter().collect())),
+            What::Mapped => Ok(Outcome::Done),
             What::Profile => Ok(Outcome::Profile(self.described())),
             What::Account => self.account().map(Outcome::Profile),
-            What::Erase(token) => erase(&self.profile, token).map(|()| Outcome::Done),
+            What::Erase(token) => self.erase(token).map(|()| Outcome::Done),
         }
     }
 
-    fn token(self, want: Want<'_>) -> Result<Credential> {
+    /// The token, as `get` gets it.
+    fn token(
+        self,
+        want: Want<'_>,
+        get: impl Fn(&acquire::Want<'_>) -> Result<Option<Acquired>>,
+    ) -> Result<Option<Credential>> {
         let Self { mut profile, rule, az } = self;
         if !want.scopes.is_empty() || want.tenant.is_some() {
             profile = profile.asking(want.scopes, want.tenant)?;
@@ -98,6 +138,7 @@ impl Found {
         let kind = match want.kind {
             Kind::Usual => profile.token_kind.unwrap_or(TokenKind::Access),
             Kind::Kubernetes => profile.kubernetes_kind(),
+            Kind::Id => profile.token_kind.unwrap_or(TokenKind::Id),
             Kind::Access => TokenKind::Access,
         };
         let handed_out = match want.refused {
@@ -106,7 +147,7 @@ impl Found {
         };
         let before = handed_out.as_ref().and_then(HandedOut::before);
         let usual = acquire::Want::of(&profile, kind, want.requester);
-        let credential = acquire(&acquire::Want {
+        let credential = get(&acquire::Want {
             min_life: want.min_life.unwrap_or(usual.min_life),
             purpose: want.purpose,
             no_prompt: want.no_prompt,
@@ -118,11 +159,13 @@ impl Found {
             timeout: want.timeout,
             ..usual
         })?;
+        let Some(credential) = credential else { return Ok(None) };
         if let Some(handed_out) = handed_out {
             handed_out.note(credential.serial, before.is_some());
         }
-        let (auth, username) = rule.map_or((None, None), |rule| (rule.auth, rule.username));
-        Ok(Credential {
+        let (auth, username, pattern) =
+            rule.map_or((None, None, None), |rule| (rule.auth, rule.username, Some(rule.pattern)));
+        Ok(Some(Credential {
             token: credential.token,
             serial: credential.serial,
             kind: credential.kind,
@@ -130,17 +173,36 @@ impl Found {
             account: credential.account,
             tenant: credential.tenant.or_else(|| profile.tenant().map(str::to_owned)),
             auth,
+            pattern,
             usual_auth: profile.preset.host_auth,
             username: username.map_or(profile.preset.basic_username.into(), Into::into),
             profile: profile.name.unwrap_or(profile.session.authority),
             subscription: az.subscription,
-        })
+        }))
+    }
+
+    /// Drops an access token that did not work, if it is still in the session, or else the token that would be handed out.
+    fn erase(self, failed: Option<&Secret>) -> Result<()> {
+        let profile = &self.profile;
+        let kind = profile.token_kind.unwrap_or(TokenKind::Access);
+        let usual = match failed {
+            None => acquire::cached(&acquire::Want::of(profile, kind, Requester::Person))?,
+            Some(_) => None,
+        };
+        let Some(failed) = failed.or(usual.as_ref().map(|usual| &usual.token)) else { return Ok(()) };
+        let Some(store) = Store::open()? else { return Ok(()) };
+        let file = store.session(&profile.session);
+        let holds = |tokens: &[Token]| tokens.iter().any(|t| t.token == *failed);
+        if file.session()?.is_some_and(|session| holds(&session.tokens)) {
+            file.update(ERASE_TIMEOUT, |session| session.tokens.retain(|t| t.token != *failed))?;
+        }
+        Ok(())
     }
 
     fn described(self) -> Described {
         let tenant = self.profile.tenant().map(str::to_owned);
-        let (authority, subscription) = (self.profile.session.authority, self.az.subscription);
-        Described { authority, account: None, tenant, subscription }
+        let Profile { session, audience, .. } = self.profile;
+        Described { authority: session.authority, account: None, tenant, subscription: self.az.subscription, audience }
     }
 
     fn account(self) -> Result<Described> {
@@ -180,15 +242,4 @@ fn check_cluster(profile: &Profile, arguments: &Arguments, cluster: Option<&Targ
     }
     Err(Failure::usage(format!("{} is not among the `clusters` of profile {name:?}", cluster.origin()))
         .hint("add it there only if its token may go to that cluster"))
-}
-
-/// Drops an access token that did not work, if it is still in the session.
-fn erase(profile: &Profile, failed: &Secret) -> Result<()> {
-    let Some(store) = Store::open()? else { return Ok(()) };
-    let file = store.session(&profile.session);
-    let holds = |tokens: &[Token]| tokens.iter().any(|t| t.token == *failed);
-    if file.session()?.is_some_and(|session| holds(&session.tokens)) {
-        file.update(ERASE_TIMEOUT, |session| session.tokens.retain(|t| t.token != *failed))?;
-    }
-    Ok(())
 }

@@ -128,7 +128,7 @@ fn erase(io: &mut Io<'_>, ask: &Ask<'_>, given: Given<'_>) -> Result<(), Failure
     let Some(request) = read(io)? else { return Ok(()) };
     let Some(failed) = &request.secret else { return Ok(()) };
     let whose = Whose::Host { target: &request.target, caller: CALLER.name, given };
-    match ask(Want { what: What::Erase(failed), ..Want::token(whose, Requester::Program("git")) }) {
+    match ask(Want { what: What::Erase(Some(failed)), ..Want::token(whose, Requester::Program("git")) }) {
         Outcome::Done | Outcome::NotMine => Ok(()),
         other => Err(other.failure()),
     }
@@ -446,7 +446,7 @@ mod tests {
             let asked = Cell::new(0);
             let ask = |want: Want<'_>| {
                 asked.set(asked.get() + 1);
-                assert_eq!(want.what, What::Erase(&Secret::from("p".to_owned())));
+                assert_eq!(want.what, What::Erase(Some(&Secret::from("p".to_owned()))));
                 outcome()
             };
             assert_eq!(said(&["erase"], request, &ask), (0, String::new(), String::new()));

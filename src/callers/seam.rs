@@ -9,6 +9,8 @@ use crate::failure::{Exit, Failure};
 use crate::providers::{HostAuth, TokenKind};
 use crate::secret::{Buffer, Secret};
 use crate::session::Serial;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -32,6 +34,8 @@ pub struct Io<'io> {
     pub stdout: &'io mut dyn Write,
     /// Standard error: for failures.
     pub stderr: &'io mut dyn Write,
+    /// Hands the call on to the next program of this name on `PATH`, with these arguments; the exit code, 1 if there is none.
+    pub pass_on: &'io dyn Fn(&str, &[String]) -> u8,
 }
 
 impl Io<'_> {
@@ -40,6 +44,20 @@ impl Io<'_> {
         let mut bytes = Buffer::default();
         (&mut *self.stdin).take(LARGEST + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// The next line on standard input without its end, for a program that waits for the answer before it closes its side.
+    /// `None` at the end of the input. One byte more than [`LARGEST`] means that the line was too long.
+    #[expect(clippy::unbuffered_bytes, reason = "standard input has a buffer")]
+    pub fn line(&mut self) -> io::Result<Option<Buffer>> {
+        let mut line = Buffer::default();
+        for byte in (&mut *self.stdin).take(LARGEST + 1).bytes() {
+            match byte? {
+                b'\n' => return Ok(Some(line)),
+                byte => line.push(byte),
+            }
+        }
+        Ok((!line.is_empty()).then_some(line))
     }
 
     /// Writes the whole answer to standard output, and returns the exit code. A caller that has gone away is no failure.
@@ -80,7 +98,7 @@ pub fn json_line(value: &impl Serialize) -> String {
 pub type Ask<'a> = dyn Fn(Want<'_>) -> Outcome + 'a;
 
 /// What a caller asks for. Once the profile is found, it becomes a [`Want`](crate::acquire::Want) of `acquire`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Want<'a> {
     /// Which profile is to answer.
     pub whose: Whose<'a>,
@@ -127,6 +145,13 @@ impl<'a> Want<'a> {
             timeout: None,
         }
     }
+
+    /// The token of the profile that a host is mapped to in `[hosts]`, as a caller of this name asks for it. The prompt names
+    /// the program that runs keyfob, or `program` where the system does not tell.
+    pub fn for_host(target: &'a Target, caller: &'static str, program: &'static str) -> Self {
+        let whose = Whose::Host { target, caller, given: None };
+        Self { purpose: Some(target.origin()), ..Self::token(whose, Requester::Parent(program)) }
+    }
 }
 
 /// Which profile is to answer.
@@ -147,6 +172,9 @@ pub enum Whose<'a> {
         /// Stands for the whole of `[hosts]`.
         given: Option<(&'a str, &'a HostPattern)>,
     },
+    /// Those of all hosts in `[hosts]` that are for the caller of this name and stand for themselves alone; with
+    /// [`What::Cached`].
+    EveryHost(&'static str),
 }
 
 /// What of a profile is wanted.
@@ -154,12 +182,16 @@ pub enum Whose<'a> {
 pub enum What<'a> {
     /// A token: [`Outcome::Credential`].
     Token,
+    /// The token that the cache holds, without a request, a prompt or a wait: [`Outcome::Hosts`].
+    Cached,
+    /// Whether a rule of `[hosts]` is about the host, whatever path it names: [`Outcome::Done`], else [`Outcome::NotMine`].
+    Mapped,
     /// Where it signs in, without looking whether anybody has: [`Outcome::Profile`].
     Profile,
     /// The same with the account that is signed in; if none is, a failure that names the command for it.
     Account,
-    /// That this token, which did not work, is dropped: [`Outcome::Done`].
-    Erase(&'a Secret),
+    /// That this token, which did not work, is dropped, or else the one that would be handed out: [`Outcome::Done`].
+    Erase(Option<&'a Secret>),
 }
 
 /// Which kind of token is wanted.
@@ -169,6 +201,8 @@ pub enum Kind {
     Usual,
     /// What the profile says, else what a Kubernetes API server takes of its provider.
     Kubernetes,
+    /// What the profile says, else an ID token.
+    Id,
     /// An access token, whatever the profile says.
     Access,
 }
@@ -190,6 +224,8 @@ pub enum Refused<'a> {
 pub enum Outcome {
     /// The token.
     Credential(Credential),
+    /// What the cache holds of the hosts that were asked for.
+    Hosts(Vec<Credential>),
     /// What was asked about the profile.
     Profile(Described),
     /// What was to be done is done.
@@ -208,7 +244,7 @@ impl Outcome {
         match self {
             Self::Misconfigured(failure) | Self::Failed(failure) => failure,
             Self::NotMine => Failure::usage("no profile is mapped to this host").hint("map it below [hosts]"),
-            Self::Credential(_) | Self::Profile(_) | Self::Done => {
+            Self::Credential(_) | Self::Hosts(_) | Self::Profile(_) | Self::Done => {
                 Failure::new(Exit::Failed, "what was asked for is not what was answered")
             }
         }
@@ -232,6 +268,8 @@ pub struct Credential {
     pub tenant: Option<String>,
     /// The profile's name, else its issuer.
     pub profile: String,
+    /// Which requests it is for, where a host was asked for.
+    pub pattern: Option<HostPattern>,
     /// How the host's rule says that it is shown.
     pub auth: Option<HostAuth>,
     /// How it is shown where no rule says.
@@ -240,6 +278,21 @@ pub struct Credential {
     pub username: Cow<'static, str>,
     /// The subscription that `[az]` names.
     pub subscription: Option<String>,
+}
+
+impl Credential {
+    /// What stands behind `Authorization:` (RFC 6750, section 2.1; RFC 7617, section 2).
+    pub fn authorization(&self) -> String {
+        let token = self.token.expose();
+        match self.auth {
+            Some(HostAuth::Basic) => [
+                "Basic ",
+                &STANDARD.encode(Buffer::from([&self.username, ":", token].concat().into_bytes()).as_slice()),
+            ]
+            .concat(),
+            Some(HostAuth::Bearer) | None => ["Bearer ", token].concat(),
+        }
+    }
 }
 
 /// What a caller may ask about a profile.
@@ -253,6 +306,8 @@ pub struct Described {
     pub tenant: Option<String>,
     /// The subscription that `[az]` names.
     pub subscription: Option<String>,
+    /// `audience` of the profile.
+    pub audience: Option<String>,
 }
 
 #[cfg(test)]
@@ -270,6 +325,7 @@ pub(super) mod tests {
             account: None,
             tenant: None,
             profile: "lab".to_owned(),
+            pattern: None,
             auth: None,
             usual_auth: HostAuth::Bearer,
             username: "x-access-token".into(),
@@ -285,6 +341,9 @@ pub(super) mod tests {
         pub(crate) terminal: bool,
     }
 
+    /// What a test's caller does instead of handing its call on: the exit code tells that it did.
+    pub(crate) const PASSED_ON: u8 = 77;
+
     /// Runs a caller: its exit code, stdout and stderr.
     pub(crate) fn run(caller: &Caller, words: &[&str], given: Given<'_>, ask: &Ask<'_>) -> (u8, String, String) {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
@@ -299,6 +358,7 @@ pub(super) mod tests {
                 stdin_is_terminal: &|| given.terminal,
                 stdout: &mut stdout,
                 stderr: &mut stderr,
+                pass_on: &|_, _| PASSED_ON,
             },
             ask,
         );
@@ -328,6 +388,7 @@ pub(super) mod tests {
             stdin_is_terminal: &|| false,
             stdout,
             stderr: &mut stderr,
+            pass_on: &|_, _| PASSED_ON,
         });
         (done, String::from_utf8(stderr).unwrap())
     }
@@ -347,6 +408,26 @@ pub(super) mod tests {
         assert_eq!(length(1 << 20), 1 << 20);
         assert_eq!(length((1 << 20) + 1), (1 << 20) + 1);
         assert_eq!(length(1 << 21), (1 << 20) + 1);
+    }
+
+    #[test]
+    fn lines_are_read_one_by_one() {
+        let lines = |bytes: &[u8]| {
+            let read = |io: &mut Io<'_>| std::iter::from_fn(|| io.line().unwrap().map(|line| line.len())).collect();
+            let lengths: Vec<usize> = with_io(bytes, &mut io::sink(), read).0;
+            lengths
+        };
+        assert_eq!(lines(b""), [0; 0]);
+        assert_eq!(lines(b"ab\n\nc"), [2, 0, 1]);
+        assert_eq!(lines(&vec![b'x'; (1 << 20) + 1]), [(1 << 20) + 1]);
+    }
+
+    #[test]
+    fn a_token_is_shown_as_its_rule_says() {
+        let shown = |auth| Credential { auth, ..credential("t") }.authorization();
+        assert_eq!(shown(None), "Bearer t");
+        assert_eq!(shown(Some(HostAuth::Bearer)), "Bearer t");
+        assert_eq!(shown(Some(HostAuth::Basic)), "Basic eC1hY2Nlc3MtdG9rZW46dA==");
     }
 
     #[test]

@@ -211,7 +211,7 @@ mod tests {
         ] {
             assert_eq!(words(line), ["json"], "{line:?}");
         }
-        assert_eq!(words(&["token", "--format=h"]), ["--format=header"]);
+        assert_eq!(words(&["token", "--format=x"]), ["--format=xoauth2"]);
         assert_eq!(words(&["login", "--provider", "gitl"]), ["gitlab"]);
     }
 

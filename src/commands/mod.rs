@@ -2,6 +2,7 @@
 
 pub mod completions;
 pub mod doctor;
+pub mod exec;
 pub mod login;
 pub mod logout;
 pub mod setup;

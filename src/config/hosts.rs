@@ -146,6 +146,11 @@ impl HostPattern {
         self.wildcard
     }
 
+    /// The part of a request's host that the pattern stands for, written as an address.
+    pub fn at(&self, target: &Target) -> String {
+        address(self.https, &target.host, self.port, &self.path)
+    }
+
     /// The pattern written in one way.
     pub fn canonical(&self) -> String {
         let name = self.username.as_ref().map(|name| format!("{name}@")).unwrap_or_default();

@@ -368,7 +368,7 @@ fn run(command: &mut Command, input: &[u8]) -> (bool, Vec<u8>) {
 }
 
 /// The name and the password of Basic credentials (RFC 7617).
-fn basic(credentials: &str) -> Option<(String, String)> {
+pub(crate) fn basic(credentials: &str) -> Option<(String, String)> {
     let credentials = String::from_utf8(STANDARD.decode(credentials).ok()?).ok()?;
     let (name, password) = credentials.split_once(':')?;
     Some((name.to_owned(), password.to_owned()))
