@@ -153,7 +153,8 @@ pub fn acquire(want: &Want<'_>) -> Result<Credential> {
     let mut attempt = Attempt::new(want)?;
     let mut living = None;
     // 1. The way nearly every call ends.
-    if let Some(store) = Store::open()?
+    let by_person = want.requester == Requester::Person;
+    if let Some(store) = Store::open()?.map(|store| store.replacing_locked(by_person))
         && let Some(session) = store.session(&want.profile.session).session()?
     {
         attempt.started = Started::of(&session, &attempt.needs.key);
@@ -167,7 +168,7 @@ pub fn acquire(want: &Want<'_>) -> Result<Credential> {
     if let Err(error) = attempt.prepare(living.is_some()) {
         return living.ok_or(error).with_context(|| format!("could not get a token for {}", want.profile.title()));
     }
-    let store = Store::open_or_make()?;
+    let store = Store::open_or_make()?.replacing_locked(by_person);
     let file = store.session(&want.profile.session);
     attempt.work(&file).with_context(|| format!("could not get a token for {}", want.profile.title()))
 }
