@@ -69,6 +69,8 @@ fn fetched() {
         location: None,
         coding: None,
         skew: Skew::default(),
+        challenge: None,
+        flavor: None,
         cut: None,
     };
     part("fetched: token endpoint's answer, with tokens of usual sizes", || match Answer::of(black_box(&reply)) {

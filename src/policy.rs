@@ -11,7 +11,7 @@
 
 use crate::clock::Timestamp;
 use crate::failure::Exit;
-use crate::session::{ClaimsDigest, LastError, Serial, Session, Token, TokenKey};
+use crate::session::{ClaimsDigest, LastError, Proof, Serial, Session, Token, TokenKey};
 
 /// Least life of a token handed out where a refresh kills the one before, in seconds.
 const MIN_LIFE_LATE: u64 = 30;
@@ -33,6 +33,8 @@ pub struct Needs {
     pub refused: Option<Refused>,
     /// The claims challenge that the token must answer.
     pub claims: Option<ClaimsDigest>,
+    /// What a machine makes tokens from: it can always ask for another, and no person helps. None where a person signs in.
+    pub proof: Option<Proof>,
 }
 
 /// How much of what is there will do.
@@ -44,6 +46,14 @@ pub enum Effort {
     Confirm,
     /// A new sign-in.
     SignIn,
+}
+
+impl Effort {
+    /// The same where there is nobody to sign in.
+    #[must_use]
+    pub fn without_a_person(self) -> Self {
+        if self == Self::SignIn { Self::Confirm } else { self }
+    }
 }
 
 /// A token that was handed out before, and did not work.
@@ -138,12 +148,17 @@ pub enum Decision<'s> {
 
 /// Decides. `started` is how things were when the call began.
 pub fn policy<'s>(session: &'s Session, needs: &Needs, started: &Started, now: Now) -> Decision<'s> {
+    let machine = needs.proof.is_some();
+    if session.proof != needs.proof {
+        // Another CI job's, for instance: nothing of it is this one's, not even its error.
+        return Decision::Renew { fallback: None };
+    }
     let token = session.token(&needs.key);
     let is_new = token.is_some_and(|token| Some(token.serial) != started.token);
     let signed_in_since = session.begun.as_ref().map(|begun| begun.serial) != started.begun;
     let effort = if signed_in_since || is_new { Effort::Least } else { needs.effort };
     let usable = token.filter(|token| effort == Effort::Least && needs.takes(token, is_new));
-    let renewable = session.refresh_token.is_some();
+    let renewable = machine || session.refresh_token.is_some();
     if let Some(token) = usable {
         let due = renewable && (token.refresh_at.is_some_and(|at| at <= now.at) || !needs.early_enough(token, now.at));
         // One that has just come is all that can be had, however short its life.
@@ -162,7 +177,7 @@ pub fn policy<'s>(session: &'s Session, needs: &Needs, started: &Started, now: N
         return Decision::SignIn { fallback, because: Some(&unmet.because), for_this: true };
     }
     if let Some(error) = last_error(session, needs).filter(|error| Some(error.serial) != started.last_error) {
-        if effort == Effort::Confirm && error.exit == Exit::Failed {
+        if effort == Effort::Confirm && error.exit == Exit::Failed && !machine {
             // The session is of no use as it is, and a person is there who wants one that is.
             return Decision::SignIn { fallback, because: Some(&error.message), for_this: false };
         }
@@ -176,7 +191,7 @@ pub fn policy<'s>(session: &'s Session, needs: &Needs, started: &Started, now: N
     if session.unconfirmed.is_some() {
         return Decision::Confirm { fallback };
     }
-    if renewable && effort != Effort::SignIn {
+    if machine || (renewable && effort != Effort::SignIn) {
         return Decision::Renew { fallback };
     }
     if let Some(token) = doubtful.filter(|token| effort == Effort::Least && token.lives(now.at, 1)) {
@@ -305,6 +320,7 @@ mod tests {
             effort: Effort::Least,
             refused: None,
             claims: None,
+            proof: None,
         }
     }
 
@@ -347,6 +363,28 @@ mod tests {
         assert_eq!(decided(&session(vec![], false), &needs()), "sign in");
         let endless = Token { expires_at: None, lifetime: None, ..token(0) };
         assert_eq!(decided(&session(vec![endless], true), &needs()), "fresh");
+    }
+
+    /// A machine asks again, and has nobody sign in; what was made from another proof is as if it were not there.
+    #[test]
+    fn a_machine_asks_again_and_takes_nothing_that_another_made() {
+        let proof = Proof::of(["job 1"]);
+        let machine = |effort| Needs { proof: Some(proof.clone()), effort, ..needs() };
+        let made = |tokens| Session { proof: Some(proof.clone()), ..session(tokens, false) };
+        for (left, word) in [(3600, "fresh"), (299, "renew+"), (0, "renew")] {
+            assert_eq!(decided(&made(vec![token(left)]), &machine(Effort::Least)), word, "{left}");
+        }
+        assert_eq!(decided(&made(vec![]), &machine(Effort::Least)), "renew");
+        assert_eq!(decided(&made(vec![token(3600)]), &machine(Effort::Confirm)), "renew");
+        let mut failed = made(vec![token(100)]);
+        let failure = Failure::new(Exit::Failed, "no");
+        failed.failed(Failed { failure, key: None, back_off: None }, NOW.ms);
+        let before = Started { last_error: None, ..Started::of(&failed, &key()) };
+        let since = policy(&failed, &machine(Effort::Confirm), &before, NOW);
+        assert_eq!(word(&since), "back off", "an error is an error: nobody is asked to sign in");
+        let others = Session { proof: Some(Proof::of(["job 2"])), ..failed };
+        assert_eq!(decided(&others, &machine(Effort::Least)), "renew");
+        assert_eq!(decided(&session(vec![token(3600)], false), &machine(Effort::Least)), "renew");
     }
 
     #[test]

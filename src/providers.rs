@@ -90,6 +90,8 @@ pub struct Preset {
     pub basic_username: &'static str,
     /// The provider wants a client secret even from programs that cannot keep one.
     pub needs_secret: bool,
+    /// What another issuer's token is to be for that stands for a client here, by the authority it is shown to.
+    pub assertion_audiences: &'static [(&'static str, &'static str)],
     /// What to do about the numbers that its errors carry.
     pub advice: &'static [(RangeInclusive<u32>, &'static str)],
     /// The provider has no device grant: what to use instead. Such a row only exists to say so.
@@ -119,6 +121,7 @@ pub const OPENID: Preset = Preset {
     host_auth: HostAuth::Bearer,
     basic_username: "x-access-token",
     needs_secret: false,
+    assertion_audiences: &[],
     advice: &[],
     no_device_grant: None,
 };
@@ -151,6 +154,7 @@ pub const PRESETS: &[Preset] = &[
             "sts.windows.net",
         ],
         verification_hosts: &["microsoft.com", "www.microsoft.com", "login.microsoft.com", "aka.ms"],
+        assertion_audiences: entra::ASSERTION_AUDIENCES,
         advice: entra::ADVICE,
         ..OPENID
     },
@@ -207,6 +211,8 @@ pub const PRESETS: &[Preset] = &[
         needs_secret: true,
         hosts: &["accounts.google.com", "oauth2.googleapis.com"],
         verification_hosts: &["www.google.com", "google.com"],
+        // Artifact Registry's.
+        basic_username: "oauth2accesstoken",
         ..OPENID
     },
     Preset { name: "okta", title: "Okta", ..OWN_ISSUER_WITH_EMAIL },

@@ -4,8 +4,8 @@ use super::worker::{Worker, ends_with_us};
 use super::{Attempt, Credential, EARLY_LIMIT, HOLD, LOCK_LIMIT, Needed};
 use crate::clock::{boottime, now_ms};
 use crate::failure::{Exit, Failure};
-use crate::grants::no_id_token;
-use crate::grants::refresh::{Renewal, refresh};
+use crate::grants::refresh::refresh;
+use crate::grants::{Renewal, no_id_token};
 use crate::log::debug;
 use crate::oauth::{Client, http};
 use crate::policy::Decision;
@@ -82,7 +82,7 @@ impl Attempt<'_> {
     }
 
     /// What the session says, as the end of a renewal.
-    fn outcome(&self, session: &Session) -> Result<Renewed> {
+    pub(super) fn outcome(&self, session: &Session) -> Result<Renewed> {
         let decision = self.decide(session);
         if let Decision::SignIn { fallback, because, for_this } = decision {
             let fallback = fallback.map(|token| Credential::of(session, token));
@@ -92,7 +92,7 @@ impl Attempt<'_> {
     }
 
     /// A token that can be handed out now, though it does not live for long enough.
-    fn living(&self, session: &Session) -> Option<Credential> {
+    pub(super) fn living(&self, session: &Session) -> Option<Credential> {
         let token = match self.decide(session) {
             Decision::Fresh(token) | Decision::Due(token) => Some(token),
             Decision::Renew { fallback }
@@ -152,6 +152,9 @@ impl Attempt<'_> {
 
     /// Asks the provider for new tokens, and writes down what came of it. Whatever this process is told meanwhile waits.
     pub(super) fn ask_for_tokens(&self, mut locked: Locked<'_>, mut session: Session) -> Result<Renewed> {
+        if let Some(machine) = &self.want.profile.machine {
+            return self.ask_as_machine(machine, locked, session);
+        }
         let _until_saved = Uninterrupted::begin();
         let client = match self.client(&mut session, http::LIMIT) {
             Ok(client) => client,
@@ -194,7 +197,7 @@ impl Attempt<'_> {
 
     /// The provider's client, each of whose requests takes no longer than `limit`, and all of which end while others still
     /// wait for the lock. What it found out about the server is in `session` then.
-    fn client(&self, session: &mut Session, limit: Duration) -> Result<Client<'_>> {
+    pub(super) fn client(&self, session: &mut Session, limit: Duration) -> Result<Client<'_>> {
         let until = boottime() + HOLD;
         let made = self.while_asking(|| Client::new(self.want.profile, session.server.as_ref(), limit));
         let (mut client, found) = made?;
@@ -278,7 +281,12 @@ impl Attempt<'_> {
     }
 
     /// Writes down why the provider could not even be asked.
-    fn not_renewed(&self, locked: Locked<'_>, mut session: Session, error: &anyhow::Error) -> Result<Renewed> {
+    pub(super) fn not_renewed(
+        &self,
+        locked: Locked<'_>,
+        mut session: Session,
+        error: &anyhow::Error,
+    ) -> Result<Renewed> {
         let failure = Failure::of(error);
         if failure.exit == Exit::Usage {
             // This process's own settings: no news to any other.
@@ -289,7 +297,7 @@ impl Attempt<'_> {
     }
 
     /// Saves what went wrong, and goes on from there.
-    fn written_down(&self, mut locked: Locked<'_>, session: &Session) -> Result<Renewed> {
+    pub(super) fn written_down(&self, mut locked: Locked<'_>, session: &Session) -> Result<Renewed> {
         let saved = locked.save(session);
         match self.outcome(session)? {
             // What is not on disk would be asked for again and again.

@@ -130,7 +130,7 @@ fn renew() -> Result<()> {
     let lock = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
     let mut locked = file.locked_by(lock)?.context("stdout is not the session's lock")?;
     let (session, _) = locked.load()?;
-    let attempt = Attempt { by: Some(by), ..Attempt::new(&want) };
+    let attempt = Attempt { by: Some(by), ..Attempt::new(&want)? };
     let attempt = Attempt { started: Started::of(&session, &attempt.needs.key), ..attempt };
     attempt.ask_for_tokens(locked, session).map(drop)
 }

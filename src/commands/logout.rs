@@ -1,10 +1,11 @@
 //! `keyfob logout`: revoke at the provider, then delete here; the second happens whatever the first says.
 
+use super::warn;
 use crate::acquire::{HOLD, LOCK_LIMIT};
 use crate::address::Address;
 use crate::arguments::ProfileFlags;
 use crate::clock::{Timestamp, boottime};
-use crate::config::{Profile, Selection};
+use crate::config::{Machine, Profile, Selection};
 use crate::failure::{Exit, Failure};
 use crate::oauth::{Client, http};
 use crate::prompt::{Screen, while_waiting};
@@ -12,9 +13,7 @@ use crate::providers::TokenKind;
 use crate::secret::Secret;
 use crate::session::Session;
 use crate::store::{Contents, SessionFile, Store};
-use crate::text::one_line;
 use anyhow::Result;
-use std::io::Write;
 
 /// `keyfob logout`
 #[derive(Debug, clap::Args)]
@@ -42,7 +41,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let profile = Profile::select(&selection)?;
         return sign_out_of(&profile);
     }
-    let Some(store) = Store::open()? else { return super::print("There are no sessions.\n") };
+    let Some(store) = Store::open()?.map(|store| store.replacing_locked(true)) else {
+        return super::print("There are no sessions.\n");
+    };
     let Contents { sessions, damaged, unusable } = store.contents()?;
     if sessions.is_empty() && damaged.is_empty() && unusable.is_empty() {
         return super::print("There are no sessions.\n");
@@ -77,12 +78,21 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Signs out of a profile.
+/// Signs out of a profile, and of every session that was made from its token.
 pub(super) fn sign_out_of(profile: &Profile) -> Result<()> {
-    match Store::open()? {
-        Some(store) => sign_out(&store.session(&profile.session), Ok(profile), profile.title()),
-        None => super::print(&format!("Not signed in to {}.\n", profile.title())),
+    let Some(store) = Store::open()?.map(|store| store.replacing_locked(true)) else {
+        return super::print(&format!("Not signed in to {}.\n", profile.title()));
+    };
+    sign_out(&store.session(&profile.session), Ok(profile), profile.title())?;
+    // What config.toml cannot say any more is not handed out without this one either.
+    for derived in Profile::all().unwrap_or_default().into_values().filter_map(Result::ok) {
+        let parent = derived.machine.as_ref().and_then(Machine::parent);
+        let file = store.session(&derived.session);
+        if parent.is_some() && parent == profile.name.as_deref() && file.session()?.is_some() {
+            sign_out_of(&derived)?;
+        }
     }
+    Ok(())
 }
 
 /// Revokes and deletes one session; `profile` is one that leads to it, or says why there is none.
@@ -131,6 +141,10 @@ fn revoke(session: &Session, profile: Result<&Profile, &str>) -> Result<(), Stri
 
 fn revoke_at(profile: &Profile, session: &Session) -> Result<(), String> {
     let until = boottime() + HOLD;
+    if profile.machine.as_ref().is_some_and(|machine| !machine.asks_a_server()) {
+        // What hands out such tokens takes none back; they end by themselves.
+        return Ok(());
+    }
     let made = Client::new(profile, session.server.as_ref(), http::LIMIT);
     let (mut client, _) = made.map_err(|e| format!("{e:#}"))?;
     // The session's lock is held meanwhile.
@@ -156,8 +170,4 @@ fn revoke_at(profile: &Profile, session: &Session) -> Result<(), String> {
         }
     }
     problem.map_or(Ok(()), Err)
-}
-
-fn warn(text: &str) {
-    let _ = writeln!(std::io::stderr(), "warning: {}", one_line(text));
 }

@@ -1,9 +1,10 @@
 //! `keyfob status`: the sessions there are, whose they are and how long they last; never a secret.
 
+use super::store;
 use crate::clock::{Timestamp, minutes, roughly};
-use crate::config::{Profile, file_path};
+use crate::config::{Profile, StoreKind, file_path};
 use crate::session::Session;
-use crate::store::Store;
+use crate::store::{Kept, Store};
 use crate::text::{clean, shell_quoted};
 use anyhow::Result;
 use serde::Serialize;
@@ -25,6 +26,10 @@ pub struct Arguments {
 struct Status {
     config: Option<String>,
     cache: String,
+    /// How the sessions are kept: `file` or `kernel`.
+    store: &'static str,
+    #[serde(skip)]
+    kept: Kept,
     sessions: Vec<Entry>,
     /// Files that should hold a session.
     damaged: Vec<Damaged>,
@@ -42,6 +47,8 @@ struct Entry {
     client_id: String,
     account: Option<String>,
     signed_in: bool,
+    /// No person signs in: the machine does so itself.
+    machine: bool,
     refreshable: bool,
     /// Why there is nothing to renew with any more.
     ended: Option<String>,
@@ -91,6 +98,8 @@ struct Damaged {
 #[derive(Serialize)]
 struct Other {
     name: String,
+    /// No person signs in to it: the machine does so itself.
+    machine: bool,
     problem: Option<String>,
 }
 
@@ -108,8 +117,10 @@ fn gather() -> Result<Status> {
     let profiles = Profile::all()?;
     let mut sessions = Vec::new();
     let mut damaged = Vec::new();
+    let mut kept = Kept::Clear;
     if let Some(store) = Store::open()? {
         let contents = store.contents()?;
+        kept = store.kept()?;
         for (file, session) in &contents.sessions {
             let usable = profiles.iter().filter_map(|(name, p)| Some((name, p.as_ref().ok()?)));
             let own = usable.clone().filter(|(_, p)| p.session == *file.key()).map(|(name, _)| name.clone()).collect();
@@ -136,11 +147,17 @@ fn gather() -> Result<Status> {
     let other_profiles = profiles
         .iter()
         .filter(|(name, _)| !sessions.iter().any(|s: &Entry| s.profiles.contains(name)))
-        .map(|(name, p)| Other { name: name.clone(), problem: p.as_ref().err().map(ToString::to_string) })
+        .map(|(name, p)| Other {
+            name: name.clone(),
+            machine: p.as_ref().is_ok_and(|p| p.machine.is_some()),
+            problem: p.as_ref().err().map(ToString::to_string),
+        })
         .collect();
     Ok(Status {
         config: file_path().map(|p| p.display().to_string()),
         cache: Store::path()?.display().to_string(),
+        store: if kept == Kept::Clear { StoreKind::File } else { StoreKind::Kernel }.word(),
+        kept,
         sessions,
         damaged,
         other_profiles,
@@ -163,7 +180,8 @@ fn entry(session: &Session, profiles: Vec<String>, profiles_with_account: Vec<St
         client_id: session.client_id.clone(),
         account: session.account.as_ref().map(|a| a.name.clone()),
         signed_in: session.is_signed_in(now),
-        refreshable: session.refresh_token.is_some(),
+        machine: session.proof.is_some(),
+        refreshable: session.refresh_token.is_some() || session.proof.is_some(),
         ended: session.ended_because.as_deref().map(clean),
         tokens: tokens.collect(),
         last_fetched: session.fetched.as_ref().map(|last| Last {
@@ -190,13 +208,16 @@ fn text(status: &Status) -> String {
         let names: Vec<String> = session.profiles.iter().cloned().chain(others).collect();
         let names = if names.is_empty() { "(no profile)".to_owned() } else { names.join(", ") };
         let who = match &session.account {
+            _ if session.machine => "signs itself in".to_owned(),
             Some(account) if session.signed_in => format!("signed in as {account}"),
             _ if session.signed_in => "signed in".to_owned(),
             _ => "not signed in".to_owned(),
         };
         lines.push(format!("{names}: {who}"));
         lines.push(format!("  provider  {}", session.authority));
-        lines.push(format!("  client    {}", session.client_id));
+        if !session.client_id.is_empty() {
+            lines.push(format!("  client    {}", session.client_id));
+        }
         for token in &session.tokens {
             let left =
                 token.left.map_or("until it is revoked".into(), |s| format!("for {}", minutes(Duration::from_secs(s))));
@@ -226,6 +247,7 @@ fn text(status: &Status) -> String {
     for other in &status.other_profiles {
         lines.push(match &other.problem {
             Some(problem) => format!("{}: cannot be used: {problem}", other.name),
+            None if other.machine => format!("{}: signs itself in; no token was asked for yet", other.name),
             None => format!("{}: not signed in", other.name),
         });
     }
@@ -235,5 +257,8 @@ fn text(status: &Status) -> String {
     lines.push(String::new());
     lines.push(format!("Configuration: {}", status.config.as_deref().unwrap_or("none: there is no home directory")));
     lines.push(format!("Sessions:      {}", status.cache));
+    if status.kept != Kept::Clear {
+        lines.push(format!("               {}", store::described(&status.kept)));
+    }
     lines.join("\n") + "\n"
 }

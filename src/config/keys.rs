@@ -37,6 +37,12 @@ pub const fn text(name: &'static str, value: &'static str, help: &'static str) -
     Key { name, flag: Some(name), short: None, value, shape: Shape::Text, help }
 }
 
+/// A key that takes a string, and stands in `config.toml` alone: a kubeconfig's arguments may come from anyone, and this says
+/// what keyfob reads, runs, or shows of itself.
+pub(super) const fn in_file(name: &'static str, help: &'static str) -> Key {
+    Key { flag: None, ..text(name, "", help) }
+}
+
 /// A key and flag of the same name that take one of these words.
 pub const fn word(name: &'static str, words: &'static [&'static str], help: &'static str) -> Key {
     Key { shape: Shape::Word(words), ..text(name, "WORD", help) }

@@ -9,14 +9,16 @@ mod file;
 pub mod hosts;
 mod identity;
 mod keys;
+mod machine;
 mod profile;
 mod settings;
 
-pub use file::{Az, File, contents, load, path as file_path};
+pub use file::{Az, File, Installation, StoreKind, contents, load, path as file_path};
 pub use hosts::{HostPattern, HostRule, Target};
 pub use identity::{CaFile, SessionKey};
 pub use keys::{Key, Shape, text, word};
-pub use profile::{Endpoints, Profile, Recipe};
+pub use machine::{Machine, MachineGrant, Source};
+pub use profile::{ClientKey, Endpoints, Profile, Recipe};
 pub use settings::{AuthMethod, KEYS, Origin, PromptMode, Settings};
 
 use crate::failure::Failure;
@@ -143,15 +145,44 @@ impl Profile {
 
     /// The same for what was read of a file.
     pub fn all_of(file: file::File) -> BTreeMap<String, Result<Self, Failure>> {
-        let profiles = file.profiles.into_iter();
-        profiles.map(|(name, said)| (name.clone(), said.and_then(|said| Self::proposed(&name, said)))).collect()
+        let names = file.profiles.keys();
+        let mut circles: BTreeMap<String, Failure> =
+            names.filter_map(|name| Some((name.clone(), file.circle(name)?))).collect();
+        let profiles = file.profiles.into_iter().map(|(name, said)| {
+            let said = said.and_then(|said| circles.remove(&name).map_or(Ok(said), Err));
+            (name.clone(), said.and_then(|said| Self::proposed(&name, said)))
+        });
+        profiles.collect()
     }
 }
 
 impl file::File {
     /// What the profile of this name says, which is then no longer in the file; nothing if there is none.
     fn take(&mut self, name: &str) -> Result<Settings, Failure> {
-        self.profiles.remove(name).unwrap_or_else(|| Ok(Settings::default()))
+        let circle = self.circle(name);
+        let settings = self.profiles.remove(name).unwrap_or_else(|| Ok(Settings::default()))?;
+        circle.map_or(Ok(settings), Err)
+    }
+
+    /// What is wrong where the token of a profile would be made from itself, or from one that does not exist.
+    fn circle(&self, name: &str) -> Option<Failure> {
+        let said = |name: &str| self.profiles.get(name).and_then(|said| said.as_ref().ok());
+        let mut chain = vec![name];
+        while let Some(settings) = said(chain[chain.len() - 1])
+            && let Some(parent) = settings.items("source-profile").first()
+        {
+            let wrong = |why: String| {
+                Some(Failure::usage(format!("{}: `source-profile`: {why}", settings.place("source-profile"))))
+            };
+            if let Err(failure) = self.named(parent) {
+                return wrong(failure.message);
+            }
+            if chain.contains(&parent.as_str()) {
+                return wrong(format!("it leads back to itself: {} → {parent}", chain.join(" → ")));
+            }
+            chain.push(parent);
+        }
+        None
     }
 
     /// The name of a profile that there is.

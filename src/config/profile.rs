@@ -4,6 +4,7 @@ use super::file_name;
 use super::hosts::HostPattern;
 use super::identity::{CaFile, SessionKey};
 use super::keys::Key;
+use super::machine::{self, Machine, MachineGrant, Wrong};
 use super::settings::{AuthMethod, KEYS, Origin, PromptMode, Settings};
 use crate::address::Address;
 use crate::failure::Failure;
@@ -14,7 +15,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// [`Profile::refusal_memory`] where the profile does not say: longer than a command keeps retrying, and short enough
 /// for a person to wait.
@@ -34,6 +35,17 @@ pub struct Endpoints {
     pub token: Option<Address>,
     /// Revocation endpoint (RFC 7009).
     pub revocation: Option<Address>,
+}
+
+/// The files of a client's key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientKey {
+    /// The private key, as PEM.
+    pub file: PathBuf,
+    /// What the provider knows it by.
+    pub id: Option<String>,
+    /// Its certificate and perhaps what signed that, as PEM.
+    pub certificates: Option<PathBuf>,
 }
 
 /// A named (or, with `--issuer`, nameless) way to get a token; every value checked.
@@ -79,6 +91,10 @@ pub struct Profile {
     pub prompt: PromptMode,
     /// How the client secret is sent, if it was said.
     pub auth_method: Option<AuthMethod>,
+    /// What the client signs with, if it shows itself by a key.
+    pub client_key: Option<ClientKey>,
+    /// How a machine gets its tokens; `None` where a person signs in.
+    pub machine: Option<Machine>,
     settings: Settings,
     flags: Settings,
     /// What a caller asks for instead of the profile's own; see [`Profile::asking`].
@@ -124,12 +140,18 @@ impl Profile {
                 .any(|endpoint| endpoint.is_some())
         };
         let endpoints_chosen = names_endpoint(&file) && !names_endpoint(&flags);
+        if let (Some(_), Some((key, _))) = (file.grant, flags.all().find(|(key, _)| MACHINES_OWN.contains(&key.name))) {
+            let what =
+                format!("{}: a machine's profile takes `{}` from config.toml alone", flags.place(key.name), key.name);
+            return Err(Failure::usage(what));
+        }
         let over = [&environment, &flags].into_iter().filter(|said| !said.is_empty());
         let settings = over.cloned().fold(file, Settings::overlaid);
         let said = Said { name: name.as_deref(), settings: &settings };
         let preset = said.preset()?;
         let Server { issuer, issuer_template, endpoints, account_source, authority } = said.server(preset)?;
         let client_id = said.client(preset)?;
+        let machine = said.machine(preset, &authority)?;
         let account = settings.account.clone();
         let ca_file = said.ca_file()?;
         let label = account.clone().unwrap_or_default();
@@ -154,6 +176,8 @@ impl Profile {
             ca_file,
             prompt: settings.prompt.unwrap_or(PromptMode::Auto),
             auth_method: settings.auth_method,
+            client_key: said.client_key()?,
+            machine,
             name,
             settings,
             flags,
@@ -184,6 +208,13 @@ impl Profile {
             self.endpoints = said.server(self.preset)?.endpoints;
         }
         Ok(self)
+    }
+
+    /// Which token `keyfob kubernetes` hands out.
+    pub fn kubernetes_kind(&self) -> TokenKind {
+        // A machine has no ID tokens, unless its profile says so.
+        let usual = if self.machine.is_some() { TokenKind::Access } else { self.preset.kubernetes_token };
+        self.token_kind.unwrap_or(usual)
     }
 
     /// The file that the client's secret is in, if it is in one.
@@ -326,14 +357,17 @@ impl Said<'_> {
     fn missing(&self, key: &str, why: &str) -> Failure {
         let whose = self.name.map_or_else(|| "this profile".to_owned(), |n| format!("profile {n:?}"));
         Failure::usage(format!("{whose} has no `{key}`{why}")).hint(match self.name {
-            Some(n) => format!("add `{key} = \"…\"` below [profile.{n}] in {}, or pass --{key}", file_name()),
+            Some(n) => {
+                let flag = if self::key(key).flag.is_some() { format!(", or pass --{key}") } else { String::new() };
+                format!("add `{key} = \"…\"` below [profile.{n}] in {}{flag}", file_name())
+            }
             None => format!("pass --{key}"),
         })
     }
 
     fn preset(&self) -> Result<&'static Preset, Failure> {
         let preset = self.settings.provider.unwrap_or(&OPENID);
-        if let Some(instead) = preset.no_device_grant {
+        if let Some(instead) = preset.no_device_grant.filter(|_| self.settings.grant.is_none()) {
             let what = format!(
                 "{} has no device authorization grant (RFC 8628), so keyfob cannot sign in there",
                 preset.title
@@ -376,7 +410,10 @@ impl Said<'_> {
         let authority = match (&issuer, &endpoints.token) {
             _ if !home.is_empty() => home.clone(),
             (Some(issuer), _) => issuer.to_string(),
-            (None, Some(token)) if endpoints.device_authorization.is_some() => token.to_string(),
+            (None, Some(token)) if endpoints.device_authorization.is_some() || settings.grant.is_some() => {
+                token.to_string()
+            }
+            _ if settings.grant == Some(MachineGrant::None) => settings.source.clone().unwrap_or_default(),
             _ => return Err(self.missing("issuer", "")),
         };
         // An address that does not move with the authority is that of the provider's own home: a token of another
@@ -391,17 +428,48 @@ impl Said<'_> {
 
     fn client(&self, preset: &Preset) -> Result<String, Failure> {
         let (inline, file) = (self.settings.client_secret.is_some(), self.settings.client_secret_file.is_some());
-        let client_id = self.settings.client_id.clone().ok_or_else(|| self.missing("client-id", ""))?;
+        let client_id = match (&self.settings.client_id, self.settings.grant) {
+            (Some(id), _) => id.clone(),
+            (None, Some(grant)) if grant != MachineGrant::ClientCredentials => String::new(),
+            _ => return Err(self.missing("client-id", "")),
+        };
         if inline && file {
             return Err(self.wrong("client-secret", "and `client-secret-file` exclude each other"));
         }
-        if preset.needs_secret && !inline && !file {
+        if preset.needs_secret && !inline && !file && self.settings.grant.is_none() {
             return Err(self.missing("client-secret-file", &format!(", which {} wants", preset.title)));
         }
         Ok(client_id)
     }
 
+    fn client_key(&self) -> Result<Option<ClientKey>, Failure> {
+        let settings = self.settings;
+        let certificates = settings.client_certificate_file.clone();
+        let Some(file) = settings.client_key_file.clone().or_else(|| certificates.clone()) else { return Ok(None) };
+        if let Some(key) = ["client-secret", "client-secret-file"].into_iter().find(|key| settings.has(key)) {
+            return Err(self.wrong(key, "and a client key exclude each other"));
+        }
+        Ok(Some(ClientKey { file, id: settings.client_key_id.clone(), certificates }))
+    }
+
+    fn machine(&self, preset: &Preset, authority: &str) -> Result<Option<Machine>, Failure> {
+        let audience =
+            preset.assertion_audiences.iter().find(|(home, _)| *home == authority).map(|(_, audience)| *audience);
+        let machine = Machine::of(self.settings, audience).map_err(|wrong| match wrong {
+            Wrong::Missing(key, why) => self.missing(key, &why),
+            Wrong::Key(key, what) => self.wrong(key, &what),
+        })?;
+        let tenant = self.settings.tenant.as_deref().or(preset.tenant);
+        if machine.is_some() && tenant.is_some_and(|tenant| preset.tenant_groups.contains(&tenant)) {
+            return Err(self.missing("tenant", ", the id or domain of the one that knows this machine"));
+        }
+        Ok(machine)
+    }
+
     fn scopes(&self, preset: &Preset) -> Vec<String> {
+        if self.settings.grant.is_some() {
+            return self.settings.scopes.clone().unwrap_or_default();
+        }
         let owned = |scopes: &[&str]| scopes.iter().map(|&scope| scope.to_owned()).collect::<Vec<_>>();
         let mut scopes = self.settings.scopes.clone().unwrap_or_else(|| owned(preset.scopes));
         let missing = preset.scopes_besides.iter().filter(|&&besides| !scopes.iter().any(|scope| scope == besides));
@@ -425,12 +493,30 @@ impl Said<'_> {
         let said =
             by_hand.into_iter().chain(targets).filter_map(|name| Some((name, self.settings.items(name).first()?)));
         let mut parts: BTreeMap<_, _> = said.map(|(name, value)| (name.to_owned(), value.clone())).collect();
+        let of_machine = machine::PARTS.into_iter().filter_map(|name| match self.settings.items(name) {
+            [] => None,
+            [one] => Some((name.to_owned(), one.clone())),
+            several => Some((name.to_owned(), format!("{several:?}"))),
+        });
+        parts.extend(of_machine);
         let extra = self.settings.extra.iter().flatten();
         parts.extend(extra.map(|(name, value)| (format!("{EXTRA}{name}"), value.clone())));
         parts.extend(ca_file.map(|file| ("ca-file".to_owned(), file.digest())));
         parts
     }
 }
+
+/// What decides where the proof of a machine goes, and whose it is.
+const MACHINES_OWN: [&str; 8] = [
+    "authority",
+    "ca-file",
+    "client-id",
+    "client-secret-file",
+    "device-authorization-endpoint",
+    "extra",
+    "revocation-endpoint",
+    "token-endpoint",
+];
 
 /// The row of this name, which the table has.
 fn key(name: &str) -> &'static Key {

@@ -2,7 +2,8 @@
 //! one list of keys: `config.toml`, flags, help, completions and `setup` follow it.
 
 use super::hosts::HostPattern;
-use super::keys::{self, Key, Shape, text, word};
+use super::keys::{self, Key, Shape, in_file, text, word};
+use super::machine::{GRANTS, MachineGrant, SOURCES};
 use crate::address::Address;
 use crate::providers::{PRESETS, Preset, TokenKind, preset};
 use crate::secret::Secret;
@@ -145,6 +146,23 @@ settings! {
         &["client_secret_basic", "client_secret_post"],
         "How the client secret is sent",
     ), chosen;
+    client_key_file: PathBuf = in_file("client-key-file", "PEM file with the private key that the client shows itself by"), one;
+    client_key_id: String = in_file("client-key-id", "The name that the provider knows that key by"), one;
+    client_certificate_file: PathBuf =
+        in_file("client-certificate-file", "PEM file with that key's certificate, and perhaps its chain"), one;
+    grant: MachineGrant = Key { flag: None, ..word("grant", GRANTS, "How a machine asks for a token") }, chosen;
+    source: String = Key { flag: None, ..word("source", SOURCES, "Where the machine's own proof comes from") }, source;
+    source_file: PathBuf = in_file("source-file", "File with that proof"), one;
+    source_env: String = in_file("source-env", "Environment variable with that proof"), one;
+    source_command: Vec<String> =
+        Key { shape: Shape::List, ..in_file("source-command", "Program that prints that proof") }, command;
+    source_profile: String = in_file("source-profile", "Profile whose token is that proof"), one;
+    source_audience: String = in_file("source-audience", "What that proof is to be for"), one;
+    service_connection: String = in_file("service-connection", "Id of an Azure Pipelines service connection"), one;
+    subject_token_type: String =
+        in_file("subject-token-type", "Type of the token that is exchanged (RFC 8693, section 3)"), one;
+    requested_token_type: String =
+        in_file("requested-token-type", "Type of the token that it is exchanged for"), one;
 }
 
 /// Which keys are set; one of the values may be a client secret.
@@ -250,8 +268,28 @@ fn row(_: &Key, items: &[String]) -> Result<&'static Preset, String> {
 fn chosen<T: DeserializeOwned>(key: &Key, items: &[String]) -> Result<T, String> {
     let word = text_of(items);
     let words = if let Shape::Word(words) = key.shape { words } else { &[] };
-    let unknown = |_| format!("cannot be {word:?}; {}", meant(word, words.iter().copied()));
+    let unknown = |_| unknown_word(word, words.iter().copied());
     T::deserialize(StrDeserializer::<serde::de::value::Error>::new(word)).map_err(unknown)
+}
+
+fn unknown_word<'w>(word: &str, words: impl Iterator<Item = &'w str> + Clone) -> String {
+    format!("cannot be {word:?}; {}", meant(word, words))
+}
+
+fn source(key: &Key, items: &[String]) -> Result<String, String> {
+    let word = text_of(items);
+    let known = || SOURCES.iter().copied();
+    if known().any(|source| source == word) { one(key, items) } else { Err(unknown_word(word, known())) }
+}
+
+fn command(_: &Key, items: &[String]) -> Result<Vec<String>, String> {
+    match items.first() {
+        None => Err("is empty".to_owned()),
+        Some(program) if program.contains(char::is_whitespace) => {
+            Err(format!("has the program {program:?}: list program and arguments one by one; there is no shell"))
+        }
+        Some(_) => Ok(items.to_vec()),
+    }
 }
 
 fn seconds(_: &Key, items: &[String]) -> Result<u64, String> {
@@ -292,7 +330,8 @@ fn pairs(_: &Key, items: &[String]) -> Result<Vec<(String, String)>, String> {
 
 /// Parameters that the protocol itself uses.
 const RESERVED: &str = "client_id client_secret client_assertion client_assertion_type scope grant_type device_code \
-                        refresh_token code_challenge code_challenge_method code_verifier audience resource";
+                        refresh_token code_challenge code_challenge_method code_verifier audience resource assertion subject_token subject_token_type \
+                        requested_token_type";
 
 #[cfg(test)]
 mod tests {

@@ -1,17 +1,22 @@
-//! Ways to get tokens without a person. [`refresh`] is the one for sessions that a person began.
+//! Ways to get tokens without a person. [`refresh`] is the one for sessions that a person began; [`machine`] holds those of
+//! machines, which prove what they are by a token from one of the [`sources`].
 //!
 //! This file reads a token answer, however it was asked for: which tokens are in it, whose they are, and until when they
 //! are good by this machine's clock.
 
+pub mod machine;
+mod metadata;
 pub mod refresh;
+pub mod sources;
 
 use crate::address::Address;
 use crate::clock::{Skew, Timestamp};
 use crate::config::Profile;
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
-use crate::oauth::answer::{TokenAnswer, Tokens};
+use crate::oauth::answer::{Answer, OauthError, TokenAnswer, Tokens};
 use crate::oauth::id_token::{Claims, Unusable};
+use crate::oauth::{Client, http};
 use crate::providers::TokenKind;
 use crate::secret::Secret;
 use crate::session::{Account, ClaimsDigest, Grant, Serial, Token, TokenKey};
@@ -28,6 +33,46 @@ pub struct Ask<'p> {
     pub claims: Option<&'p str>,
     /// Who asks and what for, for `keyfob status`.
     pub by: String,
+}
+
+/// How a renewal ended.
+#[derive(Debug)]
+pub enum Renewal {
+    /// With tokens. The second value says what is wrong, if the one that was asked for is not among what can be used.
+    Granted(Grant, Option<Failure>),
+    /// The provider has ended the grant, and this is what it said.
+    Ended(String),
+    /// The provider wants a new sign-in for just this, for this reason; the session is good.
+    Unmet(String),
+    /// The provider refused the request as it is; the session is not to blame (R41).
+    Refused(Failure),
+    /// Nothing was decided: try again later, after so many seconds if the provider said so (R39).
+    Trouble(Failure, Option<u64>),
+}
+
+/// How a renewal ended whose request was sent at `sent` for the scopes `asked`; `refused` says what an error answer means.
+fn answered(
+    client: &Client<'_>,
+    ask: &Ask<'_>,
+    asked: &[String],
+    sent: Timestamp,
+    answer: Result<Answer, String>,
+    refused: impl FnOnce(&OauthError) -> Renewal,
+) -> Renewal {
+    let trouble =
+        |why: &str, retry_after| Renewal::Trouble(http::unreachable(client.token_endpoint(), why), retry_after);
+    match answer {
+        Ok(Answer::Object(object)) => match TokenAnswer::read(&object) {
+            Ok(answer) => {
+                let (grant, problem) = read(&answer, ask, asked, sent, client.skew());
+                Renewal::Granted(grant, problem)
+            }
+            Err(why) => trouble(&why, None),
+        },
+        Ok(Answer::Error(error)) => refused(&error),
+        Ok(Answer::Transient(why, retry_after)) => trouble(&why, retry_after),
+        Ok(Answer::Redirect(why) | Answer::Unreadable(why)) | Err(why) => trouble(&why, None),
+    }
 }
 
 /// A token answer that was asked for at `sent` with `scopes`; `skew` is what the server's clock said when it answered. The

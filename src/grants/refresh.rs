@@ -1,28 +1,12 @@
 //! RFC 6749, section 6: a new access token for the refresh token of a session that a person began.
 
-use super::{Ask, read};
+use super::{Ask, Renewal, answered};
 use crate::clock::Timestamp;
 use crate::config::Profile;
-use crate::failure::Failure;
 use crate::log::debug;
-use crate::oauth::answer::{Answer, OauthError, TokenAnswer};
-use crate::oauth::{Client, http};
-use crate::session::{Grant, Session};
-
-/// How a renewal ended.
-#[derive(Debug)]
-pub enum Renewal {
-    /// With tokens. The second value says what is wrong, if the one that was asked for is not among what can be used.
-    Granted(Grant, Option<Failure>),
-    /// The provider has ended the grant, and this is what it said.
-    Ended(String),
-    /// The provider wants a new sign-in for just this, for this reason; the session is good.
-    Unmet(String),
-    /// The provider refused the request as it is; the session is not to blame (R41).
-    Refused(Failure),
-    /// Nothing was decided: try again later, after so many seconds if the provider said so (R39).
-    Trouble(Failure, Option<u64>),
-}
+use crate::oauth::Client;
+use crate::oauth::answer::OauthError;
+use crate::session::Session;
 
 /// Asks once, with the session's refresh token; `None` if it has none.
 pub fn refresh(client: &Client<'_>, session: &Session, ask: &Ask<'_>) -> Option<Renewal> {
@@ -31,21 +15,8 @@ pub fn refresh(client: &Client<'_>, session: &Session, ask: &Ask<'_>) -> Option<
     debug(|| format!("refreshing the session of {}", ask.profile.title()));
     let sent = Timestamp::now();
     let answer = client.refresh(refresh_token, scopes.as_deref(), ask.claims);
-    let trouble =
-        |why: &str, retry_after| Renewal::Trouble(http::unreachable(client.token_endpoint(), why), retry_after);
-    Some(match answer {
-        Ok(Answer::Object(object)) => match TokenAnswer::read(&object) {
-            Ok(answer) => {
-                let asked = scopes.unwrap_or_else(|| session.asked.clone());
-                let (grant, problem) = read(&answer, ask, &asked, sent, client.skew());
-                Renewal::Granted(grant, problem)
-            }
-            Err(why) => trouble(&why, None),
-        },
-        Ok(Answer::Error(error)) => refused(client, session, ask, &error),
-        Ok(Answer::Transient(why, retry_after)) => trouble(&why, retry_after),
-        Ok(Answer::Redirect(why) | Answer::Unreadable(why)) | Err(why) => trouble(&why, None),
-    })
+    let asked = scopes.unwrap_or_else(|| session.asked.clone());
+    Some(answered(client, ask, &asked, sent, answer, |error| refused(client, session, ask, error)))
 }
 
 /// What an error answer means for the session.

@@ -291,8 +291,10 @@ impl TokenAnswer {
 
 impl Tokens {
     fn read(members: &Members) -> Result<Self, String> {
-        // R28: compared without case; absent means Bearer. Another kind cannot be handed to any caller.
-        if let Some(kind) = members.text("token_type").filter(|kind| !kind.eq_ignore_ascii_case("bearer")) {
+        // R28: compared without case; absent means Bearer. Another kind cannot be handed to any caller. What an exchange calls
+        // N_A (RFC 8693, section 2.2.1) is an ID token, for instance.
+        let bearer = |kind: &String| ["bearer", "n_a"].iter().any(|known| kind.eq_ignore_ascii_case(known));
+        if let Some(kind) = members.text("token_type").filter(|kind| !bearer(kind)) {
             return Err(format!("its token is of the type {:?}, not Bearer", clean(&kind)));
         }
         Ok(Self {
@@ -333,7 +335,18 @@ mod tests {
 
     fn reply(status: u16, body: &str) -> Reply {
         let (body, skew) = (body.as_bytes().to_vec().into(), Skew::default());
-        Reply { status, body, html: false, retry_after: None, location: None, coding: None, skew, cut: None }
+        Reply {
+            status,
+            body,
+            html: false,
+            retry_after: None,
+            location: None,
+            coding: None,
+            skew,
+            challenge: None,
+            flavor: None,
+            cut: None,
+        }
     }
 
     fn object(value: Value) -> Members {

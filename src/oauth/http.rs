@@ -46,6 +46,10 @@ pub struct Reply {
     pub coding: Option<String>,
     /// How the server's clock differs, by its `Date`.
     pub skew: Skew,
+    /// `WWW-Authenticate`.
+    pub challenge: Option<String>,
+    /// `Metadata-Flavor`, by which Google's metadata server is known.
+    pub flavor: Option<String>,
     /// What kept the body of a success from arriving whole; what it says has happened all the same.
     pub cut: Option<String>,
 }
@@ -139,11 +143,20 @@ impl Http {
 
     /// GETs, with an `Authorization` header if given.
     pub fn get(&self, url: &str, authorization: Option<&str>) -> Result<Reply, String> {
-        let mut request = self.prepared(self.agent.get(url));
-        if let Some(value) = authorization {
-            request = request.header("authorization", value);
-        }
-        reply(request.call())
+        let headers = authorization.map(|value| ("authorization", value));
+        self.get_with(url, headers.as_slice())
+    }
+
+    /// GETs with these headers.
+    pub fn get_with(&self, url: &str, headers: &[(&str, &str)]) -> Result<Reply, String> {
+        let request = self.prepared(self.agent.get(url));
+        reply(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).call())
+    }
+
+    /// POSTs nothing, with these headers.
+    pub fn post_empty(&self, url: &str, headers: &[(&str, &str)]) -> Result<Reply, String> {
+        let request = self.prepared(self.agent.post(url));
+        reply(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).send_empty())
     }
 }
 
@@ -175,6 +188,7 @@ fn reply(result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Repl
     let location = header("location").map(str::to_owned);
     let coding = header("content-encoding").filter(|coding| !coding.eq_ignore_ascii_case("identity"));
     let coding = coding.map(crate::text::clean);
+    let [challenge, flavor] = ["www-authenticate", "metadata-flavor"].map(|name| header(name).map(str::to_owned));
     let status = response.status().as_u16();
     let body = response.into_body().into_with_config().limit(LARGEST).read_to_vec().map_err(|e| match e {
         ureq::Error::BodyExceedsLimit(_) => "the answer is larger than 1 MiB".to_owned(),
@@ -185,7 +199,7 @@ fn reply(result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Repl
         Err(why) if (200..300).contains(&status) => (Buffer::default(), Some(why)),
         Err(why) => return Err(why),
     };
-    Ok(Reply { status, body, html, retry_after, location, coding, skew, cut })
+    Ok(Reply { status, body, html, retry_after, location, coding, skew, challenge, flavor, cut })
 }
 
 /// RFC 9110, section 10.2.3: seconds, or a date, in seconds from `now` by the server's clock.

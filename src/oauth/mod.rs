@@ -4,6 +4,7 @@
 //! special documents; `request` posts a form. A [`Client`] is one profile at one server, and knows which forms there are.
 
 pub mod answer;
+mod assertion;
 pub mod discovery;
 pub mod http;
 pub mod id_token;
@@ -22,6 +23,7 @@ use crate::secret::Secret;
 use crate::session::Metadata;
 use answer::{Answer, DeviceCode, OauthError};
 use anyhow::Result;
+use assertion::Key;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Http, unreachable};
@@ -42,6 +44,7 @@ pub struct Client<'p> {
     http: Http,
     secret: Option<Secret>,
     auth: AuthMethod,
+    key: Option<Key>,
     device_authorization: Option<Address>,
     token: Address,
     revocation: Option<Address>,
@@ -56,7 +59,8 @@ impl<'p> Client<'p> {
     pub fn new(profile: &'p Profile, known: Option<&Metadata>, limit: Duration) -> Result<(Self, Option<Metadata>)> {
         let mut http = Http::new(profile.ca_file.as_ref())?;
         let by_hand = &profile.endpoints;
-        let complete = by_hand.device_authorization.is_some() && by_hand.token.is_some();
+        let needs_device = profile.machine.is_none();
+        let complete = by_hand.token.is_some() && (by_hand.device_authorization.is_some() || !needs_device);
         let now = Timestamp::now();
         let mut found = None;
         let fresh = known.filter(|m| m.fetched_at <= now && now.since(m.fetched_at) < METADATA_LIFE);
@@ -81,6 +85,7 @@ impl<'p> Client<'p> {
             revocation: published(&by_hand.revocation, |m| m.revocation_endpoint.as_ref()),
             token,
             secret: profile.client_secret()?,
+            key: profile.client_key.as_ref().map(Key::read).transpose()?,
             auth: profile.auth_method.or(metadata.map(|m| m.auth_method)).unwrap_or(AuthMethod::ClientSecretBasic),
             s256: metadata.is_some_and(|m| m.s256),
             offline_access: metadata.is_none_or(|m| m.offline_access),
@@ -171,6 +176,22 @@ impl<'p> Client<'p> {
     /// A request to an endpoint, with the client in it.
     pub fn request<'c>(&'c self, endpoint: &'c Address) -> Request<'c> {
         Request::new(self, endpoint)
+    }
+
+    /// A request to the token endpoint for what the profile names: these scopes, `audience`, `resource`, and its `extra`
+    /// parameters.
+    pub fn token_request(&self, grant_type: &str, scopes: &[String]) -> Request<'_> {
+        let scopes = Some(scopes.join(" ")).filter(|scopes| !scopes.is_empty());
+        let request = self.request(&self.token).with("grant_type", grant_type).with("scope", scopes.as_deref());
+        let extra = self.profile.extra.iter();
+        extra.fold(self.for_target(request), |request, (name, value)| request.with(name, value.as_str()))
+    }
+
+    /// Who an assertion is for (RFC 7523, section 3): as the profile or the provider's row names the server, never as its
+    /// metadata does, or one server could get an assertion that is good at another.
+    fn assertion_audience(&self) -> &str {
+        let endpoint = self.profile.endpoints.token.as_ref().or(self.profile.issuer.as_ref());
+        endpoint.map_or(self.token_endpoint(), Address::as_str)
     }
 
     /// RFC 8628, section 3.1: asks for a code. The second value is the PKCE verifier, where the server takes one (R46).
@@ -264,15 +285,22 @@ impl<'p> Client<'p> {
     pub fn refused(&self, error: &OauthError, what: &str) -> Failure {
         let failure = Failure::new(Exit::Failed, format!("{what}: {}", error.text()));
         let client = self.id();
+        let machine = self.profile.machine.is_some();
         if let Some(advice) = self.profile.preset.advice(&error.numbers, &error.description) {
             return failure.hint(advice);
         }
         match error.code.as_str() {
+            "invalid_client" | "http_401" if self.key.is_some() => {
+                failure.hint(format!("check the client id {client:?} and its key, which the provider has to know"))
+            }
             "invalid_client" | "http_401" if self.secret.is_some() => {
                 failure.hint(format!("check the client id {client:?} and its secret"))
             }
             "invalid_client" | "http_401" => {
                 failure.hint(format!("check the client id {client:?}; if it has a secret, set `client-secret-file`"))
+            }
+            "unauthorized_client" | "unsupported_grant_type" if machine => {
+                failure.hint(format!("allow the client {client:?} this grant at the provider"))
             }
             "unauthorized_client" | "unsupported_grant_type" | "device_flow_disabled" => {
                 failure.hint(format!("allow the client {client:?} the device authorization grant at the provider"))

@@ -11,6 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use form_urlencoded::Serializer;
 use zeroize::Zeroizing;
 
+/// RFC 7523, section 2.2.
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
 /// A form on its way to an endpoint. What it holds that is secret is left out where the server repeats it (R59).
 #[must_use]
 pub struct Request<'c> {
@@ -25,7 +28,8 @@ impl<'c> Request<'c> {
     /// header (R2); the secret goes to one place only.
     pub(super) fn new(client: &'c Client<'c>, endpoint: &'c Address) -> Self {
         let form = Serializer::new(String::new());
-        let request = Self { client, endpoint, form, secrets: Vec::new() }.with("client_id", client.id());
+        let id = Some(client.id()).filter(|id| !id.is_empty());
+        let request = Self { client, endpoint, form, secrets: Vec::new() }.with("client_id", id);
         match (&client.secret, client.auth) {
             (Some(secret), AuthMethod::ClientSecretPost) => request.with_secret("client_secret", secret),
             _ => request,
@@ -49,6 +53,11 @@ impl<'c> Request<'c> {
         self
     }
 
+    /// The same with a token that stands for the client (RFC 7523, section 2.2).
+    pub fn with_assertion(self, assertion: &Secret) -> Self {
+        self.with("client_assertion_type", ASSERTION_TYPE).with_secret("client_assertion", assertion)
+    }
+
     /// Sends it. `Err` is a transport failure: whether the server has seen it is not known.
     pub fn send(self) -> Result<Answer, String> {
         self.exchange().map(|(_, answer)| answer)
@@ -56,6 +65,10 @@ impl<'c> Request<'c> {
 
     /// The same with the status.
     pub(super) fn exchange(mut self) -> Result<(u16, Answer), String> {
+        if let Some(key) = &self.client.key {
+            let assertion = key.assertion(self.client.id(), self.client.assertion_audience())?;
+            self = self.with_assertion(&assertion);
+        }
         let Self { client, endpoint, .. } = self;
         let body = Zeroizing::new(self.form.finish());
         let header = authorization(client);

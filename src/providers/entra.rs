@@ -4,6 +4,15 @@
 
 use std::ops::RangeInclusive;
 
+/// The audience of a federated credential in each cloud.
+/// <https://learn.microsoft.com/entra/workload-id/workload-identity-federation-create-trust>
+pub(super) const ASSERTION_AUDIENCES: &[(&str, &str)] = &[
+    ("https://login.microsoftonline.com", "api://AzureADTokenExchange"),
+    ("https://login.microsoftonline.us", "api://AzureADTokenExchangeUSGov"),
+    ("https://login.partner.microsoftonline.cn", "api://AzureADTokenExchangeChina"),
+    ("https://login.chinacloudapi.cn", "api://AzureADTokenExchangeChina"),
+];
+
 /// What to do about errors of these numbers.
 pub(super) const ADVICE: &[(RangeInclusive<u32>, &str)] = &[
     (50059..=50059, "set `tenant` to a tenant's id or domain, or to `organizations`"),
@@ -24,12 +33,23 @@ pub(super) const ADVICE: &[(RangeInclusive<u32>, &str)] = &[
     (53000..=53099, CONDITIONAL_ACCESS),
     (50097..=50097, CONDITIONAL_ACCESS),
     (50199..=50199, CONDITIONAL_ACCESS),
+    (70021..=70021, FEDERATION),
+    (700_211..=700_213, FEDERATION),
+    (
+        700_024..=700_024,
+        "check this machine's clock, and that the assertion is a new one: it is not valid at this time",
+    ),
+    (700_027..=700_027, "register the certificate with the application; the provider does not know it"),
+    (7_000_215..=7_000_215, "check the client secret: it must be the secret's value, not its id"),
+    (7_000_222..=7_000_222, "make a new client secret: this one has expired"),
+    (1_002_012..=1_002_012, "set `scopes` to RESOURCE/.default: a machine gets what it was granted, and names no more"),
     (50196..=50196, "wait some minutes: the provider was asked too often"),
     (500_011..=500_011, "check the scope: this tenant does not know its resource"),
     (500_014..=500_014, "check the scope: its resource is disabled in this tenant"),
     (9_002_313..=9_002_313, "check `client-id` and `scopes`: the provider cannot read the request"),
 ];
 
+const FEDERATION: &str = "add a federated credential with this token's issuer, subject and audience to the application";
 const SESSION_ENDED: &str = "sign in again: the refresh token has expired or was revoked";
 const CONDITIONAL_ACCESS: &str =
     "Conditional Access forbids this sign-in by device code: ask the tenant's administrator, or use a flow it allows";

@@ -7,7 +7,7 @@ mod pending;
 mod token;
 
 pub use pending::{Pending, PendingDevice, PendingFlow};
-pub use token::{ClaimsDigest, Serial, Token, TokenKey};
+pub use token::{ClaimsDigest, Proof, Serial, Token, TokenKey};
 
 use crate::backoff::Backoff;
 use crate::clock::Timestamp;
@@ -76,6 +76,9 @@ pub struct Session {
     /// Why there is no refresh token any more.
     #[serde(default, rename = "ended", skip_serializing_if = "Option::is_none")]
     pub ended_because: Option<String>,
+    /// What a machine made all of this from; none where a person signed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
     /// What went wrong when the provider was last asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
@@ -292,6 +295,7 @@ impl Session {
             unconfirmed: None,
             refusal: None,
             ended_because: None,
+            proof: None,
             last_error: None,
             unmet: Vec::new(),
         }
@@ -307,9 +311,23 @@ impl Session {
         }
     }
 
+    /// This session if a machine made it from `proof`; else a new one that it is to make from that.
+    #[must_use]
+    pub fn made_from(self, proof: &Proof) -> Self {
+        let same = self.proof.as_ref() == Some(proof);
+        if same { self } else { Self { proof: Some(proof.clone()), ..Self::new(&self.key()) } }
+    }
+
     /// The token kept under `key`.
     pub fn token(&self, key: &TokenKey) -> Option<&Token> {
         self.tokens.iter().find(|t| t.key == *key)
+    }
+
+    /// Has every token renewed when it is asked for next, although it lives on, if it can be.
+    pub fn renew_soon(&mut self, now: Timestamp) {
+        if self.refresh_token.is_some() {
+            self.tokens.iter_mut().for_each(|token| token.refresh_at = Some(now));
+        }
     }
 
     /// Whether a person has signed in and something of it is left.

@@ -5,6 +5,7 @@ use crate::providers::TokenKind;
 use crate::secret::{Secret, expose};
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
+use siphasher::sip128::{self, Hasher128};
 use std::fmt;
 use std::hash::Hasher;
 
@@ -87,6 +88,28 @@ impl ClaimsDigest {
         let mut digest = SipHasher13::new();
         digest.write(claims.as_bytes());
         Self(digest.finish())
+    }
+}
+
+/// Tells what a machine made a session from, such as a CI job's own token, from anything else, without keeping it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Proof(String);
+
+impl Proof {
+    /// The digest of all of these. It is no secret, and guards none: who reads it can read the token beside it.
+    pub fn of<'p>(parts: impl IntoIterator<Item = &'p str>) -> Self {
+        let mut digest = sip128::SipHasher13::new();
+        for part in parts {
+            digest.write(&(part.len() as u64).to_le_bytes());
+            digest.write(part.as_bytes());
+        }
+        Self(format!("{:032x}", digest.finish128().as_u128()))
+    }
+
+    /// As text, for the proof of what is made from it in turn.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

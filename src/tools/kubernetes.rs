@@ -598,7 +598,7 @@ fn check(findings: &mut Findings, config: &File, only: Option<&str>) {
 /// What kubectl asks keyfob for.
 fn asked(chosen: Chosen, attempt: Attempt) -> Asked {
     Asked {
-        kind: chosen.profile.token_kind.unwrap_or(chosen.profile.preset.kubernetes_token),
+        kind: chosen.profile.kubernetes_kind(),
         chosen,
         what: "kubectl asks keyfob".to_owned(),
         prompts: Some("when kubectl first needs a token"),

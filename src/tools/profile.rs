@@ -81,6 +81,10 @@ impl Chosen {
     /// a wrong client id or scope does not get; the code is left unused.
     pub fn check(&self) -> Result<()> {
         let profile = &self.profile;
+        if profile.machine.is_some() {
+            // Nothing is lost by asking for a token itself, which is what `setup` does next.
+            return Ok(());
+        }
         let (client, _) = Client::new(profile, None, crate::oauth::http::LIMIT)?;
         client.device_authorization(&client.askable(&profile.scopes))?;
         Ok(())

@@ -8,8 +8,10 @@ pub mod doctor;
 pub mod errors;
 pub mod git;
 pub mod kube;
+pub mod machine;
 pub mod screen;
 pub mod strace;
+pub mod tools;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

@@ -4,6 +4,7 @@ use crate::address::Address;
 use crate::clock::roughly;
 use crate::config::Profile;
 use crate::failure::{Failure, Hint};
+use crate::grants::sources::proof;
 use crate::oauth::Client;
 use crate::oauth::http::{Http, proxy, unreachable};
 use crate::tools::findings::Findings;
@@ -58,6 +59,11 @@ pub(super) fn profile(findings: &mut Findings, profile: &Profile) {
 }
 
 fn look(findings: &mut Findings, subject: &str, profile: &Profile) -> Result<()> {
+    if let Some(machine) = profile.machine.as_ref().filter(|machine| !machine.asks_a_server()) {
+        proof(machine.source.as_ref())?;
+        findings.ok(subject, "this machine has what its tokens are made from");
+        return Ok(());
+    }
     let mut http = Http::new(profile.ca_file.as_ref())?;
     http.limit(LIMIT);
     let by_hand = profile.endpoints.token.as_ref().map(ToString::to_string);
@@ -77,7 +83,14 @@ fn look(findings: &mut Findings, subject: &str, profile: &Profile) -> Result<()>
         findings.error(subject, message, "set the clock, best by itself: timedatectl set-ntp true");
     }
     let (client, _) = Client::new(profile, None, LIMIT)?;
-    findings.ok(subject, format!("{url} answers; a sign-in starts at {}", client.device_endpoint()?));
+    let next = match &profile.machine {
+        Some(machine) => {
+            proof(machine.source.as_ref())?;
+            format!("this machine asks {} for tokens", client.token_endpoint())
+        }
+        None => format!("a sign-in starts at {}", client.device_endpoint()?),
+    };
+    findings.ok(subject, format!("{url} answers; {next}"));
     Ok(())
 }
 

@@ -2,8 +2,10 @@
 //!
 //! - [`provider`]: an identity provider on loopback that can be told to misbehave.
 //! - [`git`]: a git server that asks for that provider's tokens.
+//! - [`registry`]: a registry of packages that asks for them, too.
 //! - [`entra`]: what makes it look like Microsoft Entra ID.
 //! - [`jwt`]: reads the tokens it signs.
+//! - [`lookalike`]: any other server, described by its answers.
 //! - [`bin`]: runs the keyfob binary in a home of its own; `Terminal` runs programs in a terminal of their own.
 //! - [`scratch`]: a folder that is gone afterwards, even after Ctrl-C.
 //! - [`skip!`](crate::skip), [`need!`](crate::need): how a test says that the machine lacks what it needs.
@@ -13,8 +15,10 @@ pub mod bin;
 pub mod entra;
 pub mod git;
 pub mod jwt;
+pub mod lookalike;
 pub mod provider;
 pub mod real;
+pub mod registry;
 pub mod scratch;
 
 mod form;
@@ -32,6 +36,7 @@ mod tls;
 
 pub use bin::{Keyfob, Output};
 pub use git::GitServer;
+pub use lookalike::Lookalike;
 pub use provider::{Auto, Endpoint, Options, Provider, Reply};
 pub use scratch::Scratch;
 pub use skip::skipped;

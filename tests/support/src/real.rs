@@ -12,6 +12,7 @@ mod git;
 mod kubectl;
 mod node;
 mod oauth_server;
+mod programs;
 mod python;
 mod store;
 
@@ -27,6 +28,7 @@ pub use git::Git;
 pub use kubectl::{ExecPlugin, KubeHome, Kubectl};
 pub use node::{ApiRequest, ApiServer, Browser, Client, Lifetimes, OidcProvider, Request, Token, Transport};
 pub use oauth_server::OauthServer;
+pub use programs::{npm, on_this_machine, pypi};
 
 /// How long anything here may take before it counts as hung. It guards, it doesn't measure.
 const HANG: Duration = Duration::from_secs(120);

@@ -1,0 +1,121 @@
+//! Steps 2 and 3 of the story where no person signs in: what the machine proves itself by, and the request that it makes with
+//! that. Another profile's token is a proof as well: it is acquired first, before this session's lock is taken.
+
+use super::renew::Renewed;
+use super::{Attempt, Want, acquire};
+use crate::clock::now_ms;
+use crate::config::{self, Machine, Profile};
+use crate::failure::{Exit, Failure};
+use crate::grants::machine::{Proven, ask, proven};
+use crate::grants::{Renewal, no_id_token, sources};
+use crate::oauth::http;
+use crate::process::Uninterrupted;
+use crate::providers::TokenKind;
+use crate::session::{Grant, Proof, Session};
+use crate::store::{Locked, Saved, Store};
+use anyhow::{Context, Result};
+
+/// What a profile's tokens are made from; `None` where a person signs in. Asks nobody.
+pub(super) fn proof(profile: &Profile) -> Result<Option<Proof>> {
+    let Some(machine) = &profile.machine else { return Ok(None) };
+    let Some(parent) = parent(machine)? else { return Ok(Some(sources::proof(machine.source.as_ref())?)) };
+    let session = match Store::open()? {
+        Some(store) => store.session(&parent.session).session()?,
+        None => None,
+    };
+    let begun = session.as_ref().and_then(|session| session.begun.as_ref()).map(|begun| begun.serial.to_string());
+    let account = session.as_ref().and_then(|session| session.account.as_ref()?.subject.clone());
+    let own = session.and_then(|session| session.proof).map(|proof| proof.as_str().to_owned());
+    let parts = [begun, account, own].map(Option::unwrap_or_default);
+    Ok(Some(Proof::of(parts.iter().map(String::as_str))))
+}
+
+/// The profile whose token proves what this machine is, if one does.
+fn parent(machine: &Machine) -> Result<Option<Profile>> {
+    let Some(name) = machine.parent() else { return Ok(None) };
+    Ok(Some(Profile::named(config::load()?, name)?))
+}
+
+impl Attempt<'_> {
+    /// Has the profile whose token this one's is made from bring it: by a sign-in if need be, and if this caller may ask for
+    /// one. `living`: a token of this profile's own can be handed out meanwhile.
+    pub(super) fn prepare(&mut self, living: bool) -> Result<()> {
+        let Some(machine) = &self.want.profile.machine else { return Ok(()) };
+        let Some(parent) = parent(machine)? else { return Ok(()) };
+        let no_prompt = living.then_some("the old token still lives");
+        self.ask_parent(&parent, self.want.no_prompt.or(no_prompt))?;
+        self.needs.proof = proof(self.want.profile)?;
+        Ok(())
+    }
+
+    fn ask_parent(&self, parent: &Profile, no_prompt: Option<&'static str>) -> Result<Proven> {
+        let kind = parent.token_kind.unwrap_or(TokenKind::Access);
+        let want = Want {
+            no_prompt,
+            timeout: self.want.timeout.map(|_| self.time_left()),
+            purpose: self.want.purpose.clone(),
+            ..Want::of(parent, kind, self.want.requester)
+        };
+        Ok(Proven::of_profile(acquire(&want)?.token, kind))
+    }
+
+    /// Asks for a token as this machine, and writes down what came of it.
+    pub(super) fn ask_as_machine(
+        &self,
+        machine: &Machine,
+        mut locked: Locked<'_>,
+        session: Session,
+    ) -> Result<Renewed> {
+        let _until_saved = Uninterrupted::begin();
+        let proof = self.needs.proof.as_ref().context("a machine without a proof")?;
+        let mut session = session.made_from(proof);
+        let Some(room) = locked.reserve(&session)? else { return Ok(Renewed::LookAgain) };
+        let renewal = self.while_asking(|| self.asked_as_machine(machine, &mut session));
+        match renewal {
+            Ok(Renewal::Granted(grant, problem)) => {
+                self.granted_to_machine(&mut session, grant, problem);
+                return match locked.save_in(Some(room), &session)? {
+                    Saved::Saved => self.outcome(&session),
+                    // Nothing of it is worth keeping against what is there now.
+                    Saved::Superseded(_) | Saved::SignedOut => Ok(Renewed::LookAgain),
+                };
+            }
+            Ok(Renewal::Refused(failure)) if failure.exit == Exit::Usage => return Err(failure.into()),
+            Ok(Renewal::Refused(failure)) => session.failed(self.failed(failure, None), now_ms()),
+            Ok(Renewal::Trouble(failure, after)) => session.failed(self.failed(failure, after), now_ms()),
+            Ok(Renewal::Ended(why) | Renewal::Unmet(why)) => {
+                session.failed(self.failed(Failure::new(Exit::Failed, why), None), now_ms());
+            }
+            Err(error) => return self.not_renewed(locked, session, &error),
+        }
+        self.written_down(locked, &session)
+    }
+
+    fn asked_as_machine(&self, machine: &Machine, session: &mut Session) -> Result<Renewal> {
+        let own = self.ask();
+        let proven = match parent(machine)? {
+            // It was there a moment ago: whoever has to be asked was asked before the lock was taken.
+            Some(parent) => Some(self.ask_parent(&parent, Some("its session's lock is held"))?),
+            None => match proven(&own, machine) {
+                Ok(proven) => proven,
+                Err(failure) => return Ok(failure.into()),
+            },
+        };
+        let client = machine.asks_a_server().then(|| self.client(session, http::LIMIT)).transpose()?;
+        Ok(ask(client.as_ref(), machine, &own, proven.as_ref()))
+    }
+
+    /// Takes what a request brought into the session.
+    fn granted_to_machine(&self, session: &mut Session, grant: Grant, problem: Option<Failure>) {
+        let key = &self.needs.key;
+        let brought = grant.tokens.iter().any(|token| token.key == *key && token.lives(grant.at, 1));
+        session.renewed(grant);
+        let missing = || match key.kind {
+            TokenKind::Id => no_id_token(self.want.profile),
+            TokenKind::Access => Failure::new(Exit::Failed, "the new token has already ended"),
+        };
+        if let Some(problem) = problem.or_else(|| (!brought).then(missing)) {
+            session.failed(self.failed(problem, None), now_ms());
+        }
+    }
+}

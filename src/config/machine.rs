@@ -1,0 +1,296 @@
+//! A profile that no person signs in to: by which grant a machine gets its tokens, and where the proof of what it is comes
+//! from.
+
+use super::settings::Settings;
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// How a machine asks for a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MachineGrant {
+    /// RFC 6749, section 4.4.
+    ClientCredentials,
+    /// RFC 8693.
+    TokenExchange,
+    /// RFC 7523, section 2.1.
+    JwtBearer,
+    /// The source's own token is the answer.
+    None,
+}
+
+/// The words for [`MachineGrant`], as `grant` takes them.
+pub(super) const GRANTS: &[&str] = &["client-credentials", "token-exchange", "jwt-bearer", "none"];
+
+/// The words for [`Source`], as `source` takes them.
+pub(super) const SOURCES: &[&str] = &["file", "env", "command", "github", "azure-pipelines", "gcp", "profile"];
+
+/// Where the token comes from that says what this machine is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file, read anew each time.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+    /// A program and its arguments; its output, without the space around it.
+    Command(Vec<String>),
+    /// GitHub Actions, for this audience.
+    Github(String),
+    /// Azure Pipelines, for the service connection of this id.
+    AzurePipelines(String),
+    /// Google Cloud's metadata server, for this audience.
+    Gcp(String),
+    /// Another profile of this name.
+    Profile(String),
+}
+
+/// What a profile says about a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// How it asks for a token.
+    pub grant: MachineGrant,
+    /// Where its proof comes from; none where a secret or a key of the client is enough.
+    pub source: Option<Source>,
+    /// `subject_token_type` of a token exchange, if it was said.
+    pub subject_token_type: Option<String>,
+    /// `requested_token_type` of a token exchange, if it was said.
+    pub requested_token_type: Option<String>,
+}
+
+/// The keys that say something about a source, each with the word of the source that it is for.
+const SOURCE_KEYS: [(&str, &[&str]); 6] = [
+    ("source-file", &["file"]),
+    ("source-env", &["env"]),
+    ("source-command", &["command"]),
+    ("source-audience", &["github", "gcp"]),
+    ("service-connection", &["azure-pipelines"]),
+    ("source-profile", &["profile"]),
+];
+
+/// Keys that a session of a machine is known by, besides those that every session is.
+pub(super) const PARTS: [&str; 10] = [
+    "grant",
+    "source",
+    "source-file",
+    "source-env",
+    "source-command",
+    "source-audience",
+    "service-connection",
+    "source-profile",
+    "subject-token-type",
+    "requested-token-type",
+];
+
+/// What is wrong with the settings: the key, and what to say of it.
+pub(super) enum Wrong {
+    /// The key is not set, and has to be, for this reason.
+    Missing(&'static str, String),
+    /// The key is set, and should not be, or not so.
+    Key(&'static str, String),
+}
+
+impl Machine {
+    /// Reads what the settings say; `None` for a person's profile. `audience` is what the provider expects a source's token
+    /// to be for.
+    pub(super) fn of(settings: &Settings, audience: Option<&str>) -> Result<Option<Self>, Wrong> {
+        let stray = |key: &&str| settings.has(key);
+        let Some(grant) = settings.grant else {
+            let without = |key| Wrong::Key(key, "means nothing without `grant`".to_owned());
+            return PARTS.into_iter().find(stray).map_or(Ok(None), |key| Err(without(key)));
+        };
+        let source = source(settings, audience)?;
+        let word = settings.items("grant").first().map_or("", String::as_str);
+        if source.is_none() && grant != MachineGrant::ClientCredentials {
+            return Err(Wrong::Missing("source", format!(", which `grant = \"{word}\"` wants")));
+        }
+        if grant != MachineGrant::TokenExchange
+            && let Some(key) = ["subject-token-type", "requested-token-type"].into_iter().find(|key| settings.has(key))
+        {
+            return Err(Wrong::Key(key, "is for `grant = \"token-exchange\"` alone".to_owned()));
+        }
+        let shown = ["client-secret", "client-secret-file", "client-key-file", "client-certificate-file"];
+        if grant == MachineGrant::ClientCredentials && source.is_none() && !shown.iter().any(|key| settings.has(key)) {
+            let also = ", and neither `client-key-file` nor `source`: nothing shows what this machine is";
+            return Err(Wrong::Missing("client-secret-file", also.to_owned()));
+        }
+        Ok(Some(Self {
+            grant,
+            source,
+            subject_token_type: settings.subject_token_type.clone(),
+            requested_token_type: settings.requested_token_type.clone(),
+        }))
+    }
+
+    /// Whether tokens come from a token endpoint, rather than from the source itself.
+    pub fn asks_a_server(&self) -> bool {
+        self.grant != MachineGrant::None
+    }
+
+    /// The profile whose token is this one's proof, if one is.
+    pub fn parent(&self) -> Option<&str> {
+        match &self.source {
+            Some(Source::Profile(name)) => Some(name),
+            _ => None,
+        }
+    }
+}
+
+/// The source that the settings name, with what it needs.
+fn source(settings: &Settings, audience: Option<&str>) -> Result<Option<Source>, Wrong> {
+    let word = settings.items("source").first().map_or("", String::as_str);
+    for (key, words) in SOURCE_KEYS {
+        if settings.has(key) && !words.contains(&word) {
+            return Err(Wrong::Key(key, format!("means nothing without `source = \"{}\"`", words[0])));
+        }
+    }
+    let missing = |key| Wrong::Missing(key, format!(", which `source = \"{word}\"` wants"));
+    let text = |said: &Option<String>, key| said.clone().ok_or_else(|| missing(key));
+    let for_audience = || {
+        let said = settings.source_audience.as_deref().or(audience);
+        said.map(str::to_owned).ok_or_else(|| missing("source-audience"))
+    };
+    Ok(Some(match word {
+        "file" => Source::File(settings.source_file.clone().ok_or_else(|| missing("source-file"))?),
+        "env" => Source::Env(text(&settings.source_env, "source-env")?),
+        "command" => Source::Command(settings.source_command.clone().ok_or_else(|| missing("source-command"))?),
+        "github" => Source::Github(for_audience()?),
+        "azure-pipelines" => Source::AzurePipelines(text(&settings.service_connection, "service-connection")?),
+        "gcp" => Source::Gcp(for_audience()?),
+        "profile" => Source::Profile(text(&settings.source_profile, "source-profile")?),
+        _ => return Ok(None),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Profile, Settings, read};
+    use std::path::Path;
+
+    /// What is wrong with the profile `ci` that says this, or what its source is.
+    fn said(says: &str) -> String {
+        let text = format!("[profile.ci]\n{says}\n[profile.parent]\nissuer = 'https://p.example'\nclient-id = 'p'\n");
+        let profile = read(Path::new("c.toml"), &text).and_then(|file| Profile::named(file, "ci"));
+        match profile {
+            Ok(profile) => format!("{:?}", profile.machine.unwrap().source),
+            Err(failure) => failure.message,
+        }
+    }
+
+    #[test]
+    fn each_source_wants_what_is_its_own() {
+        const EXCHANGE: &str = "issuer = 'https://id.example'\ngrant = 'token-exchange'\n";
+        for (says, expected) in [
+            ("source = 'file'\nsource-file = '/t'", "Some(File(\"/t\"))"),
+            ("source = 'env'\nsource-env = 'T'", "Some(Env(\"T\"))"),
+            ("source = 'command'\nsource-command = ['a', '']", "Some(Command([\"a\", \"\"]))"),
+            ("source = 'github'\nsource-audience = 'x'", "Some(Github(\"x\"))"),
+            ("source = 'gcp'\nsource-audience = 'x'", "Some(Gcp(\"x\"))"),
+            ("source = 'azure-pipelines'\nservice-connection = 's'", "Some(AzurePipelines(\"s\"))"),
+            ("source = 'profile'\nsource-profile = 'parent'", "Some(Profile(\"parent\"))"),
+            ("source = 'file'", "profile \"ci\" has no `source-file`, which `source = \"file\"` wants"),
+            ("source = 'gcp'", "profile \"ci\" has no `source-audience`, which `source = \"gcp\"` wants"),
+            ("source-env = 'T'", "c.toml:4: `source-env` means nothing without `source = \"env\"`"),
+            ("source = 'file'\nsource-env = 'T'", "c.toml:5: `source-env` means nothing without `source = \"env\"`"),
+            ("", "profile \"ci\" has no `source`, which `grant = \"token-exchange\"` wants"),
+            ("source = 'fil'", "c.toml:4: `source` cannot be \"fil\"; did you mean `file`?"),
+            ("source = 'command'\nsource-command = []", "c.toml:5: `source-command` is empty"),
+            (
+                "source = 'command'\nsource-command = ['a b']",
+                "c.toml:5: `source-command` has the program \"a b\": list program and arguments one by one; there is no shell",
+            ),
+            (
+                "source = 'profile'\nsource-profile = 'paren'",
+                "c.toml:5: `source-profile`: there is no profile \"paren\"; did you mean `parent`?",
+            ),
+            (
+                "source = 'profile'\nsource-profile = 'ci'",
+                "c.toml:5: `source-profile`: it leads back to itself: ci → ci",
+            ),
+        ] {
+            assert_eq!(said(&format!("{EXCHANGE}{says}")), expected);
+        }
+    }
+
+    #[test]
+    fn each_grant_wants_what_it_cannot_do_without() {
+        for (says, expected) in [
+            (
+                "provider = 'entra'\nclient-id = 'c'\ntenant = 't'\ngrant = 'client-credentials'\nsource = 'github'",
+                "Some(Github(\"api://AzureADTokenExchange\"))",
+            ),
+            (
+                "provider = 'entra'\nclient-id = 'c'\ngrant = 'client-credentials'\nclient-secret = 's'",
+                "profile \"ci\" has no `tenant`, the id or domain of the one that knows this machine",
+            ),
+            (
+                "issuer = 'https://id.example'\nclient-id = 'c'\ngrant = 'client-credentials'",
+                "profile \"ci\" has no `client-secret-file`, and neither `client-key-file` nor `source`: nothing shows what \
+                 this machine is",
+            ),
+            (
+                "issuer = 'https://id.example'\ngrant = 'client-credentials'\nclient-secret = 's'",
+                "profile \"ci\" has no `client-id`",
+            ),
+            ("grant = 'none'\nsource = 'env'\nsource-env = 'T'", "Some(Env(\"T\"))"),
+            ("grant = 'password'", "c.toml:2: `grant` cannot be \"password\"; known are `client-credentials`, "),
+            (
+                "issuer = 'https://id.example'\nclient-id = 'c'\nsource = 'github'",
+                "c.toml:4: `source` means nothing without `grant`",
+            ),
+            (
+                "issuer = 'https://id.example'\nclient-id = 'c'\ngrant = 'client-credentials'\nclient-secret = 's'\n\
+                 requested-token-type = 'x'",
+                "c.toml:6: `requested-token-type` is for `grant = \"token-exchange\"` alone",
+            ),
+            (
+                "issuer = 'https://id.example'\nclient-id = 'c'\ngrant = 'client-credentials'\nclient-secret = 's'\n\
+                 client-key-file = '/k'",
+                "c.toml:5: `client-secret` and a client key exclude each other",
+            ),
+        ] {
+            let said = said(says);
+            assert!(said.starts_with(expected), "{said}");
+        }
+    }
+
+    /// Two machines share a session only if they are the same in all of it.
+    #[test]
+    fn what_a_machine_is_made_from_is_part_of_its_session() {
+        let parts = |says: &str| {
+            let text = format!("[profile.ci]\nissuer = 'https://id.example'\n{says}");
+            let file = read(Path::new("c.toml"), &text).unwrap();
+            Profile::named(file, "ci").unwrap().session.parts
+        };
+        let said = parts("grant = 'jwt-bearer'\nsource = 'command'\nsource-command = ['a', 'b c']");
+        let said: Vec<_> = said.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(said, [("grant", "jwt-bearer"), ("source", "command"), ("source-command", "[\"a\", \"b c\"]")]);
+    }
+
+    /// A kubeconfig's arguments may come from anyone: they never say where a machine's proof goes.
+    #[test]
+    fn flags_do_not_lead_a_machine_elsewhere() {
+        let text = "[profile.ci]\nprovider = 'entra'\ntenant = 't'\nclient-id = 'c'\ngrant = 'client-credentials'\n\
+                    client-secret = 's'\n";
+        let resolved = |name: &str, value: &str| {
+            let file = read(Path::new("c.toml"), text).unwrap();
+            let mut flags = Settings::default();
+            let key = crate::config::KEYS.iter().find(|key| key.name == name).unwrap();
+            flags.set(key, vec![value.to_owned()], crate::config::Origin::Flag(key.flag.unwrap())).unwrap();
+            Profile::resolve(Some("ci".into()), file.profiles["ci"].clone().unwrap(), flags).map(|_| ())
+        };
+        for (name, value) in [
+            ("authority", "https://evil.example"),
+            ("token-endpoint", "https://evil.example/t"),
+            ("ca-file", "/tmp/ca.pem"),
+            ("client-id", "other"),
+            ("client-secret-file", "/etc/hostname"),
+            ("extra", "a=b"),
+        ] {
+            let error = resolved(name, value).unwrap_err();
+            let why = format!("--{name}: a machine's profile takes `{name}` from config.toml alone");
+            assert_eq!(error.message, why);
+        }
+        resolved("scopes", "https://vault.azure.net/.default").unwrap();
+        resolved("min-ttl", "60").unwrap();
+    }
+}

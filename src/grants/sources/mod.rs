@@ -1,0 +1,165 @@
+//! Where the token comes from that says what this machine is: a CI job's, a pod's, a virtual machine's. One file each for those
+//! that have to be asked over the network.
+
+mod azure_pipelines;
+mod gcp;
+mod github;
+
+use crate::address::Address;
+use crate::clock::boottime;
+use crate::config::{Profile, Source};
+use crate::failure::{Exit, Failure};
+use crate::oauth::answer::Answer;
+use crate::oauth::http::{Http, Reply, unreachable};
+use crate::oauth::id_token::Claims;
+use crate::program;
+use crate::secret::Secret;
+use crate::session::Proof;
+use crate::text::one_line;
+use anyhow::Context;
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+/// Longest token, in bytes.
+const LONGEST: u64 = 64 << 10;
+/// Longest time for the request to a source.
+const LIMIT: Duration = Duration::from_secs(20);
+/// What says which CI job a process is in. The output of a program depends on the job as well, and is not known before it
+/// has run.
+const JOBS: [&str; 8] = [
+    "BITBUCKET_STEP_UUID",
+    "BUILDKITE_JOB_ID",
+    "CI_JOB_ID",
+    "CIRCLE_WORKFLOW_JOB_ID",
+    "GITHUB_RUN_ID",
+    "GITHUB_JOB",
+    "SYSTEM_JOBID",
+    "TFC_RUN_ID",
+];
+
+/// Gets the token. Fails with exit 2 where this is not the place that the source is for, or it is not set up.
+pub fn token(source: &Source, profile: &Profile) -> Result<Secret, Failure> {
+    let (text, what) = match source {
+        Source::File(file) => (in_file(file)?, format!("the token file {}", file.display())),
+        Source::Env(name) => (in_variable(name)?, format!("the variable {name}")),
+        Source::Command(words) => (printed(words)?, format!("what {:?} prints", words[0])),
+        Source::Github(audience) => (github::token(profile, audience)?, "the answer of GitHub Actions".to_owned()),
+        Source::AzurePipelines(connection) => {
+            (azure_pipelines::token(profile, connection)?, "the answer of Azure Pipelines".to_owned())
+        }
+        Source::Gcp(audience) => (gcp::token(profile, audience)?, "the answer of the metadata server".to_owned()),
+        Source::Profile(name) => return Err(Failure::usage(format!("the profile {name:?} was not asked"))),
+    };
+    let text = text.trim();
+    // It may come to stand in a header.
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let why = if text.is_empty() { "is empty" } else { "is not a token" };
+        return Err(Failure::new(Exit::Failed, format!("{what} {why}")));
+    }
+    Ok(Secret::from(text.to_owned()))
+}
+
+/// What tells this machine or job from others that have the same profile, as far as that is known without asking. Fails as
+/// [`token`] does.
+pub fn proof(source: Option<&Source>) -> Result<Proof, Failure> {
+    let is_set = |name: &str| std::env::var(name).unwrap_or_default();
+    Ok(match source {
+        None | Some(Source::Gcp(_) | Source::Profile(_)) => Proof::of([]),
+        Some(Source::File(file)) => of_text(in_file(file)?),
+        Some(Source::Env(name)) => of_text(in_variable(name)?),
+        Some(Source::Command(_)) => {
+            let jobs = JOBS.map(is_set);
+            Proof::of(jobs.iter().map(String::as_str))
+        }
+        Some(Source::Github(_)) => {
+            let github::Job { address, token } = github::Job::find()?;
+            Proof::of([address.as_str(), token.expose()])
+        }
+        Some(Source::AzurePipelines(_)) => {
+            let azure_pipelines::Job { address, token } = azure_pipelines::Job::find()?;
+            Proof::of([address.as_str(), token.expose()])
+        }
+    })
+}
+
+/// Of a JWT that is made anew again and again, what stays: whose it is.
+fn of_text(text: String) -> Proof {
+    let token = Secret::from(text);
+    match Claims::of(&token) {
+        Some(claims) => {
+            let said = |claim: Option<String>| claim.unwrap_or_default();
+            Proof::of([said(claims.issuer).as_str(), said(claims.subject).as_str()])
+        }
+        None => Proof::of([token.expose().trim()]),
+    }
+}
+
+fn in_file(file: &Path) -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = std::fs::File::open(file).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
+    let wrong = |error| Failure::usage(format!("could not read the token file {}: {error}", file.display()));
+    read.map_err(wrong)?;
+    Ok(text)
+}
+
+fn in_variable(name: &str) -> Result<String, Failure> {
+    let value = std::env::var(name).ok().filter(|value| !value.trim().is_empty() && value.len() as u64 <= LONGEST);
+    value.ok_or_else(|| {
+        Failure::usage(format!("the variable {name} holds no token"))
+            .hint("the CI job has to ask for it; see docs/machines.md, or the CI's own documentation of OpenID Connect")
+    })
+}
+
+/// The output of a program, which no shell starts.
+fn printed(words: &[String]) -> Result<String, Failure> {
+    let name = &words[0];
+    let named = Path::new(name);
+    let program = if named.is_absolute() { Some(named.to_owned()) } else { program::find(name) };
+    let program = program.filter(|program| program::is_program(program));
+    let Some(program) = program else {
+        return Err(Failure::usage(format!("`source-command`: there is no program {name:?} on PATH")));
+    };
+    let arguments: Vec<&str> = words[1..].iter().map(String::as_str).collect();
+    let ran = program::run(&program, &arguments, &[], "", Some(Path::new("/")))
+        .context("`source-command`")
+        .map_err(|error| Failure::of(&error))?;
+    if ran.ok {
+        return Ok(ran.stdout);
+    }
+    // Its output may be half a token; what it complained of is not.
+    let said = ran.stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+    Err(Failure::new(Exit::Failed, format!("`source-command`: {name} failed: {}", one_line(said))))
+}
+
+/// What asks a source.
+fn http(profile: &Profile) -> Result<Http, Failure> {
+    let mut http = Http::new(profile.ca_file.as_ref()).map_err(|error| Failure::of(&error))?;
+    http.until(boottime() + LIMIT);
+    Ok(http)
+}
+
+/// An environment variable that a CI sets for the jobs that may have a token; `hint` says how that is asked for.
+fn variable(name: &str, hint: &str) -> Result<String, Failure> {
+    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+    value.ok_or_else(|| Failure::usage(format!("the variable {name} is not set")).hint(hint))
+}
+
+/// The same for an address, which gets the token of another.
+fn address(name: &str, hint: &str) -> Result<Address, Failure> {
+    let value = variable(name, hint)?;
+    Address::parse(&value).map_err(|why| Failure::usage(format!("the address in {name} {why}")))
+}
+
+/// The member of a JSON answer that holds the token. `hint` says what to check where the source refused.
+fn member(url: &str, reply: Result<Reply, String>, secret: &Secret, name: &str, hint: &str) -> Result<String, Failure> {
+    let reply = reply.map_err(|why| unreachable(url, &why))?;
+    let refused = |why: &str| Failure::new(Exit::Failed, format!("{url} gave no token: {why}")).hint(hint);
+    match Answer::hiding(&reply, std::slice::from_ref(secret)) {
+        Answer::Object(members) => members.text(name).ok_or_else(|| refused(&format!("its answer has no `{name}`"))),
+        Answer::Error(error) => Err(refused(&error.text())),
+        Answer::Redirect(why) | Answer::Unreadable(why) => Err(refused(&why)),
+        Answer::Transient(why, _) if reply.status < 400 => Err(refused(&why)),
+        Answer::Transient(why, _) => Err(unreachable(url, &why)),
+    }
+}

@@ -1,0 +1,583 @@
+//! Machines that sign themselves in: what each grant and each source sends, to the letter, and what comes of the answers.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
+use crate::common::machine::{Keys, answer, checked_claims, file};
+use crate::common::{Caller, PROGRAM, now, token, wait_until};
+use keyfob_test_support::lookalike::{Lookalike, Seen, json};
+use keyfob_test_support::provider::{Auto, Options, Provider};
+use keyfob_test_support::{Keyfob, Output, jwt, need};
+use serde_json::json;
+
+/// A token endpoint that answers every request by the same token.
+fn endpoint() -> Lookalike {
+    Lookalike::start(|_| json(200, &answer("t0ken")))
+}
+
+/// A keyfob with the profile `ci`, which asks at `/token` of this server.
+fn machine(server: &Lookalike, says: &str) -> Keyfob {
+    let origin = server.origin();
+    let config = format!("[profile.ci]\ntoken-endpoint = '{origin}/token'\nclient-id = 'robot'\n{says}");
+    Keyfob::new(PROGRAM).config(&config)
+}
+
+/// Runs `keyfob token`, through a proxy that answers nobody: nothing here may go through it.
+fn run(keyfob: &Keyfob) -> Output {
+    let mut command = keyfob.command(["token"]);
+    command
+        .env("HTTP_PROXY", "http://127.0.0.1:9")
+        .env("ALL_PROXY", "http://127.0.0.1:9")
+        .env("KEYFOB_PROMPT", "never");
+    Output::of(&mut command, b"")
+}
+
+/// The form of the one request that was made.
+#[track_caller]
+fn the_one(server: &Lookalike) -> Seen {
+    let seen = server.seen();
+    assert_eq!(seen.len(), 1, "{seen:#?}");
+    seen.into_iter().next().unwrap()
+}
+
+#[track_caller]
+fn assert_form(seen: &Seen, expected: &[(&str, &str)]) {
+    let form = seen.form();
+    let form: Vec<_> = form.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(form, expected);
+}
+
+/// The failure of a run, as it is printed.
+#[track_caller]
+fn failure(output: &Output) -> (Option<i32>, &str) {
+    assert_eq!(output.stdout, "");
+    (output.code, output.stderr.as_str())
+}
+
+#[test]
+fn client_credentials_by_a_secret() {
+    let server = endpoint();
+    let secret = "client-secret = 's3 cret'\ngrant = 'client-credentials'\nscopes = ['a', 'b']\naudience = 'x'\n\
+                  extra = { connector_id = 'k' }\n";
+    assert_eq!(token(&run(&machine(&server, secret))), "t0ken");
+    let seen = the_one(&server);
+    assert_eq!((seen.method.as_str(), seen.target.as_str()), ("POST", "/token"));
+    assert_eq!(seen.header("authorization"), Some("Basic cm9ib3Q6czMrY3JldA=="));
+    let form = [("client_id", "robot"), ("grant_type", "client_credentials"), ("scope", "a b"), ("audience", "x")];
+    assert_form(&seen, &[&form[..], &[("connector_id", "k")]].concat());
+
+    let server = endpoint();
+    let post =
+        "client-secret = 's3 cret'\ngrant = 'client-credentials'\ntoken-endpoint-auth-method = 'client_secret_post'\n";
+    assert_eq!(token(&run(&machine(&server, post))), "t0ken");
+    let seen = the_one(&server);
+    assert_eq!(seen.header("authorization"), None);
+    assert_form(&seen, &[("client_id", "robot"), ("client_secret", "s3 cret"), ("grant_type", "client_credentials")]);
+}
+
+/// The audience is what the profile says; each assertion has a number of its own.
+#[test]
+fn client_credentials_by_a_key() {
+    let (rsa, ec) = (need!(Keys::rsa()), need!(Keys::ec()));
+    ec.openssl(&[&["ec", "-in", "key.pem", "-out", "sec1.pem"]]).unwrap();
+    rsa.openssl(&[&["rsa", "-traditional", "-in", "key.pem", "-out", "pkcs1.pem"]]).unwrap();
+    for (keys, name, algorithm) in [
+        (&rsa, "key.pem", "RS256"),
+        (&rsa, "pkcs1.pem", "RS256"),
+        (&ec, "key.pem", "ES256"),
+        (&ec, "sec1.pem", "ES256"),
+    ] {
+        let server = endpoint();
+        let path = keys.path(name);
+        let says =
+            format!("grant = 'client-credentials'\nclient-key-file = '{}'\nclient-key-id = 'k1'\n", path.display());
+        let keyfob = machine(&server, &says);
+        assert_eq!(token(&run(&keyfob)), "t0ken");
+        assert_eq!(Output::of(&mut keyfob.command(["login", "ci"]), b"").code, Some(0));
+        let [one, other] = &server.seen()[..] else { panic!("two requests") };
+        assert_eq!(one.header("authorization"), None);
+        let (header, claims) = checked_claims(one);
+        assert_eq!(header, json!({ "alg": algorithm, "kid": "k1", "typ": "JWT" }));
+        let audience = format!("{}/token", server.origin());
+        assert_eq!(claims, json!({ "iss": "robot", "sub": "robot", "aud": audience }));
+        let assertions = [one, other].map(|seen| seen.field("client_assertion").unwrap());
+        assert!(assertions.iter().all(|assertion| keys.signed(assertion)) && assertions[0] != assertions[1]);
+    }
+}
+
+#[test]
+fn client_credentials_by_a_certificate_as_entra_wants_it() {
+    let keys = need!(Keys::rsa());
+    let (thumbprint, der) = keys.certificate();
+    let authority = need!(Keys::rsa());
+    let chain = [&authority, &keys].map(|keys| fs::read_to_string(keys.path("cert.pem")).unwrap()).concat();
+    for (certificates, x5c) in [
+        (fs::read_to_string(keys.path("cert.pem")).unwrap(), json!(null)),
+        // The key's own comes first, wherever it stands.
+        (chain, json!([der, authority.certificate().1])),
+    ] {
+        let server = endpoint();
+        let both = fs::read_to_string(keys.path("key.pem")).unwrap() + &certificates;
+        let file = file(keys.folder.path(), "both.pem", &both);
+        let keyfob = Keyfob::new(PROGRAM).config(&format!(
+            "[profile.ci]\nprovider = 'entra'\nauthority = '{}'\ntenant = 'contoso.com'\nclient-id = 'robot'\n\
+             scopes = ['https://vault.azure.net/.default']\ngrant = 'client-credentials'\nclient-certificate-file = '{file}'\n",
+            server.origin()
+        ));
+        assert_eq!(token(&run(&keyfob)), "t0ken");
+        let seen = the_one(&server);
+        assert_eq!(seen.target, "/contoso.com/oauth2/v2.0/token");
+        assert_eq!(seen.field("scope").as_deref(), Some("https://vault.azure.net/.default"));
+        let (header, claims) = checked_claims(&seen);
+        let mut expected = json!({ "alg": "PS256", "typ": "JWT", "x5t#S256": thumbprint });
+        if !x5c.is_null() {
+            expected["x5c"] = x5c;
+        }
+        assert_eq!(header, expected);
+        let audience = format!("{}/contoso.com/oauth2/v2.0/token", server.origin());
+        assert_eq!(claims, json!({ "iss": "robot", "sub": "robot", "aud": audience }));
+        assert!(keys.signed(&seen.field("client_assertion").unwrap()));
+    }
+}
+
+#[test]
+fn a_key_that_cannot_be_used_gets_the_command_that_makes_one() {
+    let keys = need!(Keys::rsa());
+    keys.openssl(&[&["pkey", "-in", "key.pem", "-aes256", "-passout", "pass:p", "-out", "locked.pem"]]).unwrap();
+    keys.openssl(&[&[
+        "pkcs12", "-export", "-in", "cert.pem", "-inkey", "key.pem", "-passout", "pass:p", "-out", "a.pfx",
+    ]])
+    .unwrap();
+    let other = need!(Keys::rsa());
+    let locked = keys.path("locked.pem");
+    for (says, error) in [
+        (
+            format!("client-key-file = '{}'", locked.display()),
+            format!(
+                "the client key {0} is encrypted, and nobody is here to type its password\nhint: openssl pkey -in {0} -out key.pem",
+                locked.display()
+            ),
+        ),
+        (
+            format!("client-key-file = '{}'", keys.path("a.pfx").display()),
+            format!(
+                "the client key {0} is not PEM\nhint: openssl pkcs12 -nodes -in {0} -out key.pem",
+                keys.path("a.pfx").display()
+            ),
+        ),
+        (
+            format!("client-key-file = '{}'", keys.path("cert.pem").display()),
+            format!(
+                "the client key {} holds no private key\nhint: it must be PEM: `-----BEGIN PRIVATE KEY-----`",
+                keys.path("cert.pem").display()
+            ),
+        ),
+        (
+            format!(
+                "client-key-file = '{}'\nclient-certificate-file = '{}'",
+                keys.path("key.pem").display(),
+                other.path("cert.pem").display()
+            ),
+            format!(
+                "the client certificate {} is another key's\nhint: it must be PEM, of the key that `client-key-file` names",
+                other.path("cert.pem").display()
+            ),
+        ),
+    ] {
+        let server = endpoint();
+        let output = run(&machine(&server, &format!("grant = 'client-credentials'\n{says}\n")));
+        let error = format!("error: could not get a token for ci: {error}\n");
+        assert_eq!(failure(&output), (Some(2), error.as_str()));
+        assert_eq!(server.seen(), []);
+    }
+}
+
+/// A file is read anew for each request; who it is decides whose token it is, not which of its tokens.
+#[test]
+fn a_federated_token_of_a_file_stands_for_the_client() {
+    let server = endpoint();
+    let folder = tempfile::tempdir().unwrap();
+    let pod = |subject: &str, number: u32| {
+        jwt::unsigned(&json!({ "iss": "https://k8s.example", "sub": subject, "aud": "api://x", "jti": number }))
+    };
+    let place = file(folder.path(), "token", &format!("{}\n", pod("pod-a", 1)));
+    let keyfob = machine(&server, &format!("grant = 'client-credentials'\nsource = 'file'\nsource-file = '{place}'\n"));
+    assert_eq!(token(&run(&keyfob)), "t0ken");
+    let form = [
+        ("client_id", "robot"),
+        ("grant_type", "client_credentials"),
+        ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+        ("client_assertion", &pod("pod-a", 1)),
+    ];
+    assert_form(&the_one(&server), &form);
+    fs::write(&place, pod("pod-a", 2)).unwrap();
+    assert_eq!(token(&run(&keyfob)), "t0ken");
+    assert_eq!(server.seen().len(), 1, "the same pod");
+    fs::write(&place, pod("pod-b", 3)).unwrap();
+    assert_eq!(token(&run(&keyfob)), "t0ken");
+    assert_eq!(server.seen().last().unwrap().field("client_assertion"), Some(pod("pod-b", 3)));
+    // And back again: what pod-b left is not pod-a's.
+    fs::write(&place, pod("pod-a", 4)).unwrap();
+    assert_eq!(token(&run(&keyfob)), "t0ken");
+    assert_eq!(server.seen().len(), 3);
+    let error = format!("error: could not read the token file {place}: No such file or directory (os error 2)\n");
+    fs::remove_file(&place).unwrap();
+    assert_eq!(failure(&run(&keyfob)), (Some(2), error.as_str()));
+}
+
+#[test]
+fn a_token_of_a_variable_is_exchanged() {
+    let server = endpoint();
+    let says =
+        "grant = 'token-exchange'\nsource = 'env'\nsource-env = 'JOB_TOKEN'\naudience = 'cluster'\nscopes = ['s']\n";
+    let keyfob = machine(&server, says).env("JOB_TOKEN", "job-token");
+    assert_eq!(token(&run(&keyfob)), "t0ken");
+    assert_form(
+        &the_one(&server),
+        &[
+            ("client_id", "robot"),
+            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+            ("scope", "s"),
+            ("audience", "cluster"),
+            ("subject_token", "job-token"),
+            ("subject_token_type", "urn:ietf:params:oauth:token-type:jwt"),
+        ],
+    );
+    let mut other_job = keyfob.command(["token"]);
+    other_job.env("JOB_TOKEN", "another-job's-token");
+    assert_eq!(token(&Output::of(&mut other_job, b"")), "t0ken");
+    assert_eq!(server.seen().len(), 2, "another job gets a token of its own");
+    let mut without = keyfob.command(["token"]);
+    without.env_remove("JOB_TOKEN");
+    let output = Output::of(&mut without, b"");
+    let error = "error: the variable JOB_TOKEN holds no token\nhint: the CI job has to ask for it; see docs/machines.md, \
+                 or the CI's own documentation of OpenID Connect\n";
+    assert_eq!(failure(&output), (Some(2), error));
+}
+
+/// What is exchanged for an ID token comes as the access token (RFC 8693, section 2.2.1).
+#[test]
+fn an_exchange_may_be_for_an_id_token_and_of_any_type() {
+    let server = Lookalike::start(|_| {
+        let issued = "urn:ietf:params:oauth:token-type:id_token";
+        json(200, &json!({ "access_token": "an-id-token", "issued_token_type": issued, "token_type": "N_A" }))
+    });
+    let says = "grant = 'token-exchange'\nsource = 'env'\nsource-env = 'JOB_TOKEN'\ntoken-kind = 'id'\n\
+                subject-token-type = 'urn:example:own'\n";
+    assert_eq!(token(&run(&machine(&server, says).env("JOB_TOKEN", "job-token"))), "an-id-token");
+    let seen = the_one(&server);
+    assert_eq!(seen.field("subject_token_type").as_deref(), Some("urn:example:own"));
+    assert_eq!(seen.field("requested_token_type").as_deref(), Some("urn:ietf:params:oauth:token-type:id_token"));
+}
+
+#[test]
+fn what_a_program_prints_is_an_assertion() {
+    let server = endpoint();
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("print token");
+    fs::write(&program, "#!/bin/sh\necho \"  $1|$(pwd)|$KEYFOB_PROMPT \"\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let says = |words: &str| format!("grant = 'jwt-bearer'\nsource = 'command'\nsource-command = [{words}]\n");
+    let link = folder.path().join("print-token");
+    std::os::unix::fs::symlink(&program, &link).unwrap();
+    let keyfob = machine(&server, &says(&format!("'{}', '$HOME;x'", link.display())));
+    assert_eq!(token(&run(&keyfob)), "t0ken");
+    assert_form(
+        &the_one(&server),
+        &[
+            ("client_id", "robot"),
+            ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+            ("assertion", "$HOME;x|/|never"),
+        ],
+    );
+    for (words, error) in [
+        (
+            "'sh', '-c', 'echo s3cret; echo why >&2; exit 3'",
+            "could not get a token for ci: `source-command`: sh failed: why",
+        ),
+        (
+            "'no-such-program'",
+            "could not get a token for ci: `source-command`: there is no program \"no-such-program\" on PATH",
+        ),
+        ("'sh', '-c', 'echo a b'", "could not get a token for ci: what \"sh\" prints is not a token"),
+        ("'true'", "could not get a token for ci: what \"true\" prints is empty"),
+    ] {
+        let output = run(&machine(&server, &says(words)));
+        let (_, stderr) = failure(&output);
+        assert_eq!(stderr.lines().next(), Some(format!("error: {error}").as_str()));
+    }
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[test]
+fn github_actions_is_asked_as_it_wants() {
+    let job =
+        jwt::unsigned(&json!({ "iss": "https://token.actions.githubusercontent.com", "sub": "repo:o/r", "aud": "a" }));
+    let value = job.clone();
+    let server = Lookalike::start(move |seen| match seen.target.as_str() {
+        "/token" => json(200, &answer("t0ken")),
+        _ => json(200, &json!({ "count": 7, "value": value })),
+    });
+    let says = "grant = 'token-exchange'\nsource = 'github'\nsource-audience = 'api://x y'\n";
+    let keyfob = machine(&server, says)
+        .env("ACTIONS_ID_TOKEN_REQUEST_URL", format!("{}/job/1?api-version=2.0&audience=old", server.origin()))
+        .env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "request-token-1");
+    assert_eq!(token(&run(&keyfob)), "t0ken");
+    let [asked, exchanged] = &server.seen()[..] else { panic!("two requests") };
+    assert_eq!(
+        (asked.method.as_str(), asked.target.as_str()),
+        ("GET", "/job/1?api-version=2.0&audience=api%3A%2F%2Fx+y")
+    );
+    assert_eq!(asked.header("authorization"), Some("bearer request-token-1"));
+    assert_eq!(asked.header("accept"), Some("application/json; api-version=2.0"));
+    assert_eq!(exchanged.field("subject_token"), Some(job));
+    // Cached for this job, and for no other.
+    assert_eq!(token(&run(&keyfob)), "t0ken");
+    assert_eq!(server.seen().len(), 2);
+    let mut other = keyfob.command(["token"]);
+    other.env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "request-token-2");
+    assert_eq!(token(&Output::of(&mut other, b"")), "t0ken");
+    assert_eq!(server.seen().len(), 4);
+    let mut outside = keyfob.command(["token"]);
+    outside.env_remove("ACTIONS_ID_TOKEN_REQUEST_TOKEN");
+    let output = Output::of(&mut outside, b"");
+    let error = "error: the variable ACTIONS_ID_TOKEN_REQUEST_TOKEN is not set\nhint: give the job `permissions: id-token: \
+                 write`; there is no token outside of a job, nor for a pull request from a fork\n";
+    assert_eq!(failure(&output), (Some(2), error));
+}
+
+#[test]
+fn azure_pipelines_is_asked_as_it_wants() {
+    let server = Lookalike::start(|seen| match seen.target.as_str() {
+        "/token" => json(200, &answer("t0ken")),
+        "/oidctoken?api-version=7.1&serviceConnectionId=s-1" => json(200, &json!({ "oidcToken": "pipeline-token" })),
+        _ => keyfob_test_support::provider::Answer::new(302, "text/html", "<html>")
+            .header("Location", "https://x.example/"),
+    });
+    let says = |connection: &str| {
+        format!("grant = 'client-credentials'\nsource = 'azure-pipelines'\nservice-connection = '{connection}'\n")
+    };
+    let within = |keyfob: Keyfob| {
+        let address = format!("{}/oidctoken/", server.origin());
+        keyfob.env("SYSTEM_OIDCREQUESTURI", address).env("SYSTEM_ACCESSTOKEN", "system-access-token")
+    };
+    assert_eq!(token(&run(&within(machine(&server, &says("s-1"))))), "t0ken");
+    let [asked, used] = &server.seen()[..] else { panic!("two requests") };
+    assert_eq!((asked.method.as_str(), asked.body.as_str()), ("POST", ""));
+    for (name, value) in [
+        ("authorization", "Bearer system-access-token"),
+        ("content-type", "application/json"),
+        ("x-tfs-fedauthredirect", "Suppress"),
+        ("content-length", "0"),
+    ] {
+        assert_eq!(asked.header(name), Some(value), "{name}");
+    }
+    assert_eq!(used.field("client_assertion").as_deref(), Some("pipeline-token"));
+    let output = run(&within(machine(&server, &says("s-2"))));
+    let (code, stderr) = failure(&output);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("/oidctoken/ gave no token: it redirects to https://x.example/"), "{stderr}");
+    assert!(
+        stderr.contains("hint: map it into the step: `env: SYSTEM_ACCESSTOKEN: $(System.AccessToken)`"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn google_clouds_metadata_server_is_asked_as_it_wants() {
+    let identity = jwt::unsigned(&json!({ "iss": "https://accounts.google.com", "sub": "1", "exp": now() + 3600 }));
+    let body = identity.clone();
+    let server = Lookalike::start(move |seen| {
+        let plain = keyfob_test_support::provider::Answer::new(200, "text/html", body.clone());
+        if seen.target.contains("audience=fake") { plain } else { plain.header("Metadata-Flavor", "Google") }
+    });
+    let config = |audience: &str| {
+        Keyfob::new(PROGRAM)
+            .config(&format!("[profile.ci]\ngrant = 'none'\nsource = 'gcp'\nsource-audience = '{audience}'\n"))
+            .env("GCE_METADATA_HOST", server.origin().trim_start_matches("http://"))
+    };
+    let keyfob = config("https://k8s.example");
+    assert_eq!(token(&run(&keyfob)), identity);
+    let seen = the_one(&server);
+    let path = "/computeMetadata/v1/instance/service-accounts/default/identity";
+    assert_eq!(seen.target, format!("{path}?audience=https%3A%2F%2Fk8s.example&format=full"));
+    assert_eq!(seen.header("metadata-flavor"), Some("Google"));
+    let kubernetes = Output::of(&mut keyfob.command(["kubernetes"]), b"");
+    assert!(kubernetes.stdout.contains(&identity), "{kubernetes:?}");
+    assert_eq!(server.seen().len(), 1);
+    let output = run(&config("fake"));
+    assert!(failure(&output).1.contains("is not Google's: its answer has no `Metadata-Flavor`"), "{output:?}");
+    let mut far = keyfob.command(["token"]);
+    far.env("GCE_METADATA_HOST", "metadata.evil.example").env("KEYFOB_CACHE_DIR", keyfob.home().join("other"));
+    let output = Output::of(&mut far, b"");
+    let error = "error: could not get a token for ci: the address in GCE_METADATA_HOST is not https (plain http is allowed \
+                 only on loopback)\nhint: plain http is for loopback and 169.254.x.x, written as digits\n";
+    assert_eq!(failure(&output), (Some(2), error));
+}
+
+/// A person signs in once; each tool gets a token of its own audience made from that.
+const CLUSTER: &str = "[profile.person]\nissuer = 'ISSUER'\nclient-id = 'keyfob'\n[profile.cluster]\ntoken-endpoint = 'SERVER/token'\n\
+                       client-id = 'broker'\nclient-secret = 's3cret-of-broker'\ngrant = 'token-exchange'\nsource = 'profile'\n\
+                       source-profile = 'person'\naudience = 'cluster-1'\n";
+
+struct Derived {
+    idp: Provider,
+    server: Lookalike,
+    keyfob: Keyfob,
+}
+
+impl Derived {
+    fn new() -> Self {
+        let idp = Provider::start(Options::default());
+        let server = endpoint();
+        let config = CLUSTER.replace("ISSUER", idp.issuer()).replace("SERVER", server.origin());
+        Self { keyfob: Keyfob::new(PROGRAM).config(&config), idp, server }
+    }
+
+    fn run(&self, prompt: &str, words: &[&str]) -> Output {
+        Output::of(self.keyfob.command(words).env("KEYFOB_PROMPT", prompt), b"")
+    }
+
+    /// The profile `cluster`'s token, from the cache or not.
+    fn cluster(&self) -> Output {
+        self.run("never", &["kubernetes", "-p", "cluster"])
+    }
+}
+
+#[test]
+fn one_sign_in_gives_each_cluster_a_token_of_its_own_audience() {
+    let scene = Derived::new();
+    let without = scene.cluster();
+    assert_eq!(without.code, Some(3));
+    assert!(without.stderr.contains(" login person\n"), "{without:?}");
+    // The parent's sign-in is prompted for in the name of the program that asked.
+    scene.idp.auto(Auto::Approve);
+    let asked = scene.run("always", &["kubernetes", "-p", "cluster"]);
+    assert!(asked.stdout.contains("\"token\":\"t0ken\"") && asked.stderr.contains("Enter code"), "{asked:?}");
+    let access = token(&scene.run("never", &["token", "-p", "person"]));
+    let seen = the_one(&scene.server);
+    assert_eq!(seen.header("authorization"), Some("Basic YnJva2VyOnMzY3JldC1vZi1icm9rZXI="));
+    assert_form(
+        &seen,
+        &[
+            ("client_id", "broker"),
+            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+            ("audience", "cluster-1"),
+            ("subject_token", &access),
+            ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+        ],
+    );
+    assert!(scene.cluster().stdout.contains("t0ken"));
+    assert_eq!((scene.server.seen().len(), scene.idp.count("token:refresh_token")), (1, 0), "from the cache");
+
+    // Signing out of the one ends the other.
+    let out = scene.run("never", &["logout", "person"]);
+    assert!(out.stdout.contains("Signed out of person") && out.stdout.contains("Signed out of cluster"), "{out:?}");
+    assert_eq!(scene.cluster().code, Some(3));
+
+    // And so does another person's sign-in, whatever is left of it.
+    scene.run("always", &["login", "person"]);
+    assert!(scene.cluster().stdout.contains("t0ken"));
+    scene.run("always", &["login", "person", "--force"]);
+    assert!(scene.cluster().stdout.contains("t0ken"));
+    assert_eq!(scene.server.seen().len(), 3);
+}
+
+/// Fifty programs start at once, as a pipeline does.
+#[test]
+fn fifty_callers_of_a_machine_make_one_request() {
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let opened = Arc::clone(&gate);
+    let server = Lookalike::start(move |_| {
+        let (open, changed) = &*opened;
+        drop(changed.wait_while(open.lock().unwrap(), |open| !*open).unwrap());
+        json(200, &answer("t0ken"))
+    });
+    let keyfob = machine(&server, "grant = 'client-credentials'\nclient-secret = 's'\n");
+    let callers: Vec<_> = (0..50).map(|_| Caller::start(keyfob.command(["token"]).env("CI", "true"))).collect();
+    wait_until("the request", || !server.seen().is_empty());
+    *gate.0.lock().unwrap() = true;
+    gate.1.notify_all();
+    for caller in callers {
+        assert_eq!(token(&caller.finish()), "t0ken");
+    }
+    assert_eq!(server.seen().len(), 1);
+}
+
+/// Its provider fails: the old token serves to its end, then every caller fails at once, and the provider is left alone.
+#[test]
+fn the_old_token_serves_while_the_provider_is_down() {
+    let down = Arc::new(AtomicBool::new(false));
+    let is_down = Arc::clone(&down);
+    let server = Lookalike::start(move |_| {
+        let trouble = json!({ "error": "temporarily_unavailable" });
+        let down = is_down.load(Ordering::SeqCst);
+        if down { json(503, &trouble).header("Retry-After", "60") } else { json(200, &answer("t0ken")) }
+    });
+    let keyfob = machine(&server, "grant = 'client-credentials'\nclient-secret = 's'\n");
+    assert_eq!(token(&run(&keyfob)), "t0ken");
+    let mut files = fs::read_dir(keyfob.cache_dir()).unwrap().map(|entry| entry.unwrap().path());
+    let session = files.find(|path| path.extension().is_some_and(|kind| kind == "json")).unwrap();
+    let leave = |seconds: i64| {
+        let mut said: serde_json::Value = serde_json::from_slice(&fs::read(&session).unwrap()).unwrap();
+        said["tokens"][0]["expires_at"] = json!(now() + seconds);
+        fs::write(&session, said.to_string()).unwrap();
+    };
+    down.store(true, Ordering::SeqCst);
+    leave(100);
+    for _ in 0..3 {
+        assert_eq!(token(&run(&keyfob)), "t0ken");
+    }
+    assert_eq!(server.seen().len(), 2, "one more, then it is left alone");
+    leave(-1);
+    let output = run(&keyfob);
+    assert_eq!(output.code, Some(5), "{output:?}");
+    assert!(output.stderr.contains("temporarily_unavailable (status 503); it is not asked again for "), "{output:?}");
+    assert_eq!(server.seen().len(), 2);
+    // A person at the keyboard may ask at once; there is nothing to sign in to.
+    let login = Output::of(keyfob.command(["login"]).env("KEYFOB_PROMPT", "always"), b"");
+    assert_eq!((login.code, server.seen().len()), (Some(5), 3), "{login:?}");
+    down.store(false, Ordering::SeqCst);
+    let login = Output::of(keyfob.command(["login", "--force"]).env("KEYFOB_PROMPT", "always"), b"");
+    assert!(login.stdout.starts_with("Signed in to ci; the token is good until "), "{login:?}");
+}
+
+/// What the machine's owner has to tell the provider is said.
+#[test]
+fn a_refusal_says_what_the_provider_was_shown() {
+    let server = Lookalike::start(|_| {
+        let description = "AADSTS700213: No matching federated identity record found for presented assertion subject.";
+        let error = json!({ "error": "invalid_client", "error_description": description, "error_codes": [700_213] });
+        json(401, &error)
+    });
+    let job = jwt::unsigned(&json!({ "iss": "https://ci.example", "sub": "repo:o/r:ref", "aud": ["a", "b"] }));
+    let keyfob = Keyfob::new(PROGRAM)
+        .config(&format!(
+            "[profile.ci]\nprovider = 'entra'\nauthority = '{}'\ntenant = 't'\nclient-id = 'robot'\n\
+             grant = 'client-credentials'\nsource = 'env'\nsource-env = 'JOB_TOKEN'\n",
+            server.origin()
+        ))
+        .env("JOB_TOKEN", &job);
+    let output = run(&keyfob);
+    let (code, stderr) = failure(&output);
+    assert_eq!(code, Some(1));
+    let hint = "\nhint: add a federated credential with this token's issuer, subject and audience to the application; it was \
+                shown a token of the issuer \"https://ci.example\", subject \"repo:o/r:ref\", audience \"a\", \"b\"\n";
+    assert!(stderr.ends_with(hint), "{stderr}");
+    assert!(!stderr.contains(&job));
+}
+
+#[test]
+fn status_and_doctor_know_a_machine() {
+    let server = endpoint();
+    let keyfob = machine(&server, "grant = 'client-credentials'\nclient-secret = 's'\n");
+    let status = |keyfob: &Keyfob| Output::of(&mut keyfob.command(["status"]), b"").stdout;
+    assert!(status(&keyfob).starts_with("ci: signs itself in; no token was asked for yet\n"));
+    assert_eq!(token(&run(&keyfob)), "t0ken");
+    let said = status(&keyfob);
+    assert!(said.starts_with("ci: signs itself in\n") && said.contains("  renewal   renewed silently\n"), "{said}");
+    let doctor = Output::of(&mut keyfob.command(["doctor"]), b"").stdout;
+    assert!(doctor.contains(&format!("this machine asks {}/token for tokens", server.origin())), "{doctor}");
+}
