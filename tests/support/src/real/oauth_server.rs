@@ -67,7 +67,8 @@ impl OauthServer {
     /// What a profile of keyfob's says of it, as TOML.
     pub fn profile(&self) -> String {
         let settings = self.ready["profile"].as_object().expect("a profile");
-        settings.iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
+        let lines: Vec<String> = settings.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        lines.concat()
     }
 
     /// Has the person or the administrator do something, or asks what was asked: one line for each request since the last
