@@ -97,7 +97,7 @@ impl Attempt<'_> {
         let (client, _) = self.noted(file, Client::new(self.want.profile, session.server.as_ref(), http::LIMIT))?;
         let Some(room) = file.reserve(&lock, &session)? else { return Ok(waiting(pending)) };
         let mut turns = Turns::resume(&pending);
-        let _until_saved = Uninterrupted::begin();
+        let until_saved = Uninterrupted::begin();
         let end = match turns.turn(&client, &mut pending) {
             Turn::Ended(end) => end,
             Turn::Wait(_) => {
@@ -106,7 +106,7 @@ impl Attempt<'_> {
                 return Ok(waiting(pending));
             }
         };
-        match self.finish(file, room, &client, end, &pending) {
+        match self.finish(file, room, &client, end, &pending, until_saved) {
             Ok(()) => self.last_outcome(file, &file.session()?.unwrap_or(session)),
             Err(error) => match file.session()?.filter(|session| session.refusal.is_some()) {
                 Some(session) => self.last_outcome(file, &session),
