@@ -23,6 +23,7 @@ mod login_steps;
 mod lost_lock;
 mod machines;
 mod no_locks;
+mod sealed;
 mod secrets;
 mod survival;
 mod waiting;
