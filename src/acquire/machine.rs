@@ -116,7 +116,7 @@ impl Attempt<'_> {
             Renewal::Refused(failure) if failure.exit == Exit::Usage => return Err(failure.into()),
             Renewal::Refused(failure) => (failure, None),
             Renewal::Trouble(failure, after) => (failure, after),
-            Renewal::Ended(why) | Renewal::Unmet(why) => (Failure::new(Exit::Failed, why), None),
+            Renewal::Ended(why) | Renewal::Unmet(why) => (Failure::new(Exit::Failed, why.text), None),
         };
         session.failed(self.failed(failure, after), now_ms());
         Ok(false)

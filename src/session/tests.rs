@@ -10,7 +10,8 @@ fn key(scope: &str) -> TokenKey {
 }
 
 /// A token that lives for `left` seconds more.
-fn token(word: &str, key: TokenKey, left: i64) -> Token {
+fn token(word: &str, key: impl Into<TokenKey>, left: i64) -> Token {
+    let key = key.into();
     let token = json!({ "key": key, "token": word, "received_at": NOW, "expires_at": NOW.0 + left });
     from_value(token).unwrap()
 }
