@@ -234,6 +234,7 @@ fn run(
         stdin_is_terminal: &|| false,
         stdout: &mut stdout,
         stderr: &mut stderr,
+        hand_on: &|_| {},
     };
     let code = (caller.run)(&mut io, ask);
     let text = |bytes| String::from_utf8(bytes).expect("every protocol is text");

@@ -17,6 +17,7 @@ pub use ask::ask;
 pub use seam::{Ask, Credential, Described, Io, Kind, LARGEST, Outcome, Refused, Want, What, Whose, json_line};
 
 use crate::arguments::{Arguments, Grammar};
+use crate::program;
 use std::io::IsTerminal;
 
 /// A caller protocol, as the command line knows it.
@@ -67,6 +68,7 @@ impl Caller {
             stdin_is_terminal: &|| std::io::stdin().is_terminal(),
             stdout: &mut std::io::stdout(),
             stderr: &mut std::io::stderr(),
+            hand_on: &|name| program::go_on_as(name, arguments.rest()),
         };
         (self.run)(&mut io, &ask)
     }

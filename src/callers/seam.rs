@@ -32,6 +32,9 @@ pub struct Io<'io> {
     pub stdout: &'io mut dyn Write,
     /// Standard error: for failures.
     pub stderr: &'io mut dyn Write,
+    /// Goes on as the real program of this name that keyfob stands in for, with the words after its own flags. Returns only
+    /// if there is none.
+    pub hand_on: &'io dyn Fn(&str),
 }
 
 impl Io<'_> {
@@ -247,6 +250,8 @@ pub struct Credential {
 pub struct Described {
     /// Where it signs in.
     pub authority: String,
+    /// A machine signs itself in, and no person.
+    pub machine: bool,
     /// The account that is signed in, where that was asked.
     pub account: Option<String>,
     /// The account's tenant, or the one that the profile names.
@@ -299,6 +304,7 @@ pub(super) mod tests {
                 stdin_is_terminal: &|| given.terminal,
                 stdout: &mut stdout,
                 stderr: &mut stderr,
+                hand_on: &|_| {},
             },
             ask,
         );
@@ -328,6 +334,7 @@ pub(super) mod tests {
             stdin_is_terminal: &|| false,
             stdout,
             stderr: &mut stderr,
+            hand_on: &|_| {},
         });
         (done, String::from_utf8(stderr).unwrap())
     }

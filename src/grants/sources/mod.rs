@@ -7,8 +7,9 @@ mod github;
 
 use crate::address::Address;
 use crate::clock::boottime;
-use crate::config::{Profile, Source};
+use crate::config::{Machine, MachineGrant, Profile, Source};
 use crate::failure::{Exit, Failure};
+use crate::grants::delegated;
 use crate::oauth::answer::Answer;
 use crate::oauth::http::{Http, Reply, unreachable};
 use crate::oauth::id_token::Claims;
@@ -62,9 +63,10 @@ pub fn token(source: &Source, profile: &Profile) -> Result<Secret, Failure> {
 
 /// What tells this machine or job from others that have the same profile, as far as that is known without asking. Fails as
 /// [`token`] does.
-pub fn proof(source: Option<&Source>) -> Result<Proof, Failure> {
+pub fn proof(machine: &Machine) -> Result<Proof, Failure> {
     let is_set = |name: &str| std::env::var(name).unwrap_or_default();
-    Ok(match source {
+    Ok(match &machine.source {
+        None if matches!(machine.grant, MachineGrant::Az | MachineGrant::Azd) => delegated::proof(machine.grant),
         None | Some(Source::Gcp(_) | Source::Profile(_)) => Proof::of([]),
         Some(Source::File(file)) => of_text(in_file(file)?),
         Some(Source::Env(name)) => of_text(in_variable(name)?),
