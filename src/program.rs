@@ -28,7 +28,7 @@ const LARGEST: u64 = 4 << 20;
 /// The programs that keyfob runs now, one within the other, with colons between.
 const RUNNING: &str = "KEYFOB_RUNNING";
 
-/// The keyfobs, by their files, that have handed on to the program behind them: two of them would do so in a circle.
+/// The keyfobs, by their files, that have passed a call on to the program behind them: two of them would do so in a circle.
 const PASSED: &str = "KEYFOB_PASSED";
 
 /// How a program ended, and what it said.
@@ -54,7 +54,7 @@ pub fn is_program(file: &Path) -> bool {
     file.is_file() && access(file, Access::EXEC_OK).is_ok()
 }
 
-/// The first program of this name on `PATH` that is not keyfob, nor another keyfob that has already handed on to this one.
+/// The first program of this name on `PATH` that is not keyfob, nor another keyfob that has passed a call on to this one.
 pub fn find(name: &str) -> Option<PathBuf> {
     let own = std::env::current_exe().and_then(std::fs::metadata).ok().map(|file| identity(&file));
     let passed = std::env::var(PASSED).unwrap_or_default();
@@ -70,12 +70,12 @@ fn identity(file: &Metadata) -> String {
     format!("{}:{}", file.dev(), file.ino())
 }
 
-/// Goes on as the program of this name behind keyfob on `PATH`. Returns only if there is none.
-pub fn go_on_as(name: &str, words: &[String]) {
-    let Some(program) = find(name) else { return };
-    let own = std::env::current_exe().and_then(std::fs::metadata).map(|file| identity(&file)).unwrap_or_default();
-    let passed = std::env::var(PASSED).unwrap_or_default();
-    let _ = Command::new(program).args(words).env(PASSED, format!("{passed} {own}").trim_start()).exec();
+/// The program that a configuration names: by its whole path, or the first of that name on `PATH`.
+pub fn by_name(name: &str) -> Result<PathBuf> {
+    let named = Path::new(name);
+    let found = if named.is_absolute() { Some(named.to_owned()) } else { find(name).filter(|_| !name.contains('/')) };
+    let why = || Failure::usage(format!("there is no program {name} on PATH")).hint("name it by its whole path");
+    Ok(found.ok_or_else(why)?)
 }
 
 /// Runs a program to its end, in this folder if one is named, else in the one that this process is in. `input` goes to its
@@ -87,15 +87,23 @@ pub fn run(
     input: &str,
     folder: Option<&Path>,
 ) -> Result<Ran> {
+    run_within(LIMIT, program, arguments, environment, input, folder)
+}
+
+/// The same with a time limit of its own.
+pub fn run_within(
+    limit: Duration,
+    program: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    input: &str,
+    folder: Option<&Path>,
+) -> Result<Ran> {
     let mut command = Command::new(program);
     command.args(arguments).envs(environment.iter().copied());
     if let Some(folder) = folder {
         command.current_dir(folder);
     }
-    run_within(LIMIT, command, program, input)
-}
-
-fn run_within(limit: Duration, mut command: Command, program: &Path, input: &str) -> Result<Ran> {
     let name = program.file_name().unwrap_or_default().to_string_lossy();
     let running = std::env::var(RUNNING).unwrap_or_default();
     if running.split(':').any(|other| other == name) {
@@ -131,6 +139,18 @@ fn attend(mut child: Child, limit: Duration, input: &str) -> Result<Option<Ran>>
     Ok(Some(Ran { ok, stdout: text(&stdout), stderr: text(&stderr) }))
 }
 
+/// Becomes the next program of this name on `PATH`: it has this process's streams, terminal and exit code. Returns only if
+/// there is none: the exit code, 1.
+pub fn pass_on(name: &str, arguments: &[String]) -> u8 {
+    if let Some(program) = find(name) {
+        let own = std::env::current_exe().and_then(std::fs::metadata).map(|file| identity(&file)).unwrap_or_default();
+        let passed = std::env::var(PASSED).unwrap_or_default();
+        let mut command = Command::new(program);
+        let _ = command.args(arguments).env(PASSED, format!("{passed} {own}").trim_start()).exec();
+    }
+    1
+}
+
 /// Reads a pipe to its end, or as much as is sensible.
 fn text(pipe: Option<impl Read>) -> String {
     let mut bytes = Vec::new();
@@ -154,9 +174,7 @@ mod tests {
     use super::*;
 
     fn sh(script: &str, limit: Duration) -> Result<Ran> {
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", script]);
-        run_within(limit, command, Path::new("/bin/sh"), "asked\n")
+        run_within(limit, Path::new("/bin/sh"), &["-c", script], &[], "asked\n", None)
     }
 
     #[test]

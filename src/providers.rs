@@ -211,6 +211,8 @@ pub const PRESETS: &[Preset] = &[
         needs_secret: true,
         hosts: &["accounts.google.com", "oauth2.googleapis.com"],
         verification_hosts: &["www.google.com", "google.com"],
+        // Artifact Registry's.
+        basic_username: "oauth2accesstoken",
         ..OPENID
     },
     Preset { name: "okta", title: "Okta", ..OWN_ISSUER_WITH_EMAIL },

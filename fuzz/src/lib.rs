@@ -1,6 +1,7 @@
 //! What the fuzz targets do with their bytes: each asserts what has to hold of a parser of bytes from outside. Apart from the
 //! targets themselves, so that the tests run them on every seed.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +10,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keyfob::address::Address;
 use keyfob::arguments::Arguments;
-use keyfob::callers::{Ask, Caller, Credential, Io, Outcome, Want, Whose, git, kubernetes};
+use keyfob::callers::{
+    Ask, Caller, Credential, Io, Outcome, Want, Whose, bazel, cargo, docker, git, goauth, keyring, kubernetes,
+};
 use keyfob::change::yaml::{Wrong, Yaml};
 use keyfob::clock::{Skew, Timestamp};
 use keyfob::config::{self, HostPattern, Profile, edit};
@@ -29,14 +32,19 @@ use serde_json::{Value, json};
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder of seeds.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("answer", answer),
+    ("bazel_request", bazel_request),
+    ("cargo_request", cargo_request),
     ("config", config),
     ("date", dates),
     ("discovery", metadata),
+    ("docker_request", docker_request),
     ("exec_info", exec_info),
     ("git_request", git_request),
+    ("goauth_request", goauth_request),
     ("id_token", id_token),
+    ("keyring_arguments", keyring_arguments),
     ("kubeconfig", kubeconfig),
     ("session", session),
 ];
@@ -183,6 +191,69 @@ pub fn git_request(bytes: &[u8]) {
     let (code, stdout, stderr) = run(&git::CALLER, &["get"], None, bytes, &ask);
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert!(stdout.is_empty() || stdout.lines().filter(|line| line.ends_with("=t0ken")).count() == 1, "{stdout}");
+    // What is answered says plainly, and once, which host it is for.
+    let hosts = bytes.split(|byte| *byte == b'\n').take_while(|line| !line.is_empty());
+    let mut hosts = hosts.filter_map(|line| line.strip_prefix(b"host=")).map(<[u8]>::to_ascii_lowercase);
+    let mapped = |host: &[u8]| {
+        let host = host.strip_suffix(b":443").unwrap_or(host);
+        matches!(host, b"github.com" | b"git.lab:8443") || host.ends_with(b".visualstudio.com")
+    };
+    assert!(stdout.is_empty() || hosts.next().is_some_and(|host| mapped(&host)) && hosts.next().is_none());
+}
+
+/// What Bazel writes on stdin.
+pub fn bazel_request(bytes: &[u8]) {
+    host_request(&bazel::CALLER, &["get"], bytes);
+}
+
+/// What cargo writes on stdin.
+pub fn cargo_request(bytes: &[u8]) {
+    host_request(&cargo::CALLER, &[], bytes);
+}
+
+/// What docker writes on stdin.
+pub fn docker_request(bytes: &[u8]) {
+    host_request(&docker::CALLER, &["get"], bytes);
+}
+
+/// What a program that asks for one host writes on stdin. A host that is not mapped gets nothing.
+fn host_request(caller: &Caller, words: &[&str], bytes: &[u8]) {
+    let mapped = HostPattern::parse("https://*.mapped.example/team").expect("a good pattern");
+    let handed_out = Cell::new(false);
+    let ask = |want: Want<'_>| {
+        let Whose::Host { target, .. } = want.whose else { panic!("{want:?}") };
+        assert_shown_as_it_is(&target.origin());
+        if !mapped.matches(target) {
+            return Outcome::NotMine;
+        }
+        let label = target
+            .origin()
+            .strip_prefix("https://")
+            .and_then(|host| host.strip_suffix(".mapped.example").map(str::to_owned));
+        assert!(label.is_some_and(|label| !label.is_empty() && !label.contains(['.', '/', ':', '@'])), "{want:?}");
+        handed_out.set(true);
+        Outcome::Credential(Credential { pattern: Some(mapped.clone()), ..credential("t0ken") })
+    };
+    let (_, stdout, stderr) = run(caller, words, None, bytes, &ask);
+    assert!(handed_out.get() || !stdout.contains("t0ken"), "{stdout}");
+    assert!(!stderr.contains("t0ken") && stderr.lines().count() <= 2, "{stderr}");
+    stderr.lines().for_each(assert_shown_as_it_is);
+}
+
+/// What Go passes on: the address in the first line, then the head of the response.
+pub fn goauth_request(bytes: &[u8]) {
+    let (url, head) = bytes.split_at(bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len()));
+    let Some(url) = std::str::from_utf8(url).ok().filter(|url| !url.starts_with('-')) else { return };
+    host_request(&goauth::CALLER, &[url], head.strip_prefix(b"\n").unwrap_or(head));
+}
+
+/// keyring's arguments, one a line.
+pub fn keyring_arguments(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let words: Vec<&str> = text.lines().collect();
+    if !words.iter().any(|word| matches!(*word, "--" | "-h" | "--help")) {
+        host_request(&keyring::CALLER, &words, b"");
+    }
 }
 
 /// An ID token, once as the token itself and once as the claims in it.
@@ -234,7 +305,7 @@ fn run(
         stdin_is_terminal: &|| false,
         stdout: &mut stdout,
         stderr: &mut stderr,
-        hand_on: &|_| {},
+        pass_on: &|_, _| 1,
     };
     let code = (caller.run)(&mut io, ask);
     let text = |bytes| String::from_utf8(bytes).expect("every protocol is text");
@@ -247,10 +318,12 @@ fn credential(token: &str) -> Credential {
         token: Secret::from(token.to_owned()),
         serial: Serial::default(),
         kind: TokenKind::Access,
+        received_at: Timestamp(0),
         expires_at: None,
         account: None,
         tenant: None,
         profile: "lab".to_owned(),
+        pattern: None,
         auth: None,
         usual_auth: HostAuth::Bearer,
         username: "x-access-token".into(),

@@ -40,6 +40,7 @@ use crate::session::{ClaimsDigest, Serial, Session, Token, TokenKey};
 use crate::store::{SessionFile, Store};
 use anyhow::{Context, Result};
 use renew::Renewed;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Least life of a token handed out, in seconds, where neither the profile nor the caller says.
@@ -68,6 +69,8 @@ pub struct Want<'p> {
     pub effort: Effort,
     /// Why this caller may not prompt, whatever the profile says, as `…` in "a sign-in is needed, and …".
     pub no_prompt: Option<&'static str>,
+    /// Looks for such a reason where that takes time: asked when a prompt is about to be shown.
+    pub forbids: fn() -> Option<&'static str>,
     /// Show a sign-in's address as a QR code too, where it fits.
     pub qr: bool,
     /// A token that was handed out before and did not work: anything but this one.
@@ -91,6 +94,7 @@ impl<'p> Want<'p> {
             purpose: None,
             effort,
             no_prompt: None,
+            forbids: || None,
             qr: false,
             refused: None,
             claims: None,
@@ -119,6 +123,8 @@ pub struct Credential {
     pub serial: Serial,
     /// Which kind it is.
     pub kind: TokenKind,
+    /// When it came, by this machine's clock.
+    pub received_at: Timestamp,
     /// When it ends; `None` if only revocation ends it.
     pub expires_at: Option<Timestamp>,
     /// Who signed in.
@@ -133,6 +139,7 @@ impl Credential {
             token: token.token.clone(),
             serial: token.serial,
             kind: token.key.kind,
+            received_at: token.received_at,
             expires_at: token.expires_at,
             account: session.account.as_ref().map(|a| a.name.clone()),
             tenant: token.tenant.clone(),
@@ -146,7 +153,8 @@ pub fn acquire(want: &Want<'_>) -> Result<Credential> {
     let mut attempt = Attempt::new(want)?;
     let mut living = None;
     // 1. The way nearly every call ends.
-    if let Some(store) = Store::open()?
+    let by_person = want.requester == Requester::Person;
+    if let Some(store) = Store::open()?.map(|store| store.replacing_locked(by_person))
         && let Some(session) = store.session(&want.profile.session).session()?
     {
         attempt.started = Started::of(&session, &attempt.needs.key);
@@ -160,13 +168,23 @@ pub fn acquire(want: &Want<'_>) -> Result<Credential> {
     if let Err(error) = attempt.prepare(living.is_some()) {
         return living.ok_or(error).with_context(|| format!("could not get a token for {}", want.profile.title()));
     }
-    let store = Store::open_or_make()?;
+    let store = Store::open_or_make()?.replacing_locked(by_person);
     let file = store.session(&want.profile.session);
     attempt.work(&file).with_context(|| format!("could not get a token for {}", want.profile.title()))
 }
 
+/// The token that the cache can answer with, if any. Asks nobody, waits for nothing and changes nothing.
+pub fn cached(want: &Want<'_>) -> Result<Option<Credential>> {
+    let session = match Store::open()? {
+        Some(store) => store.session(&want.profile.session).session()?,
+        None => None,
+    };
+    let attempt = Attempt::new(want)?;
+    Ok(session.and_then(|session| attempt.living(&session)))
+}
+
 /// What a token is filed under.
-fn token_key(want: &Want<'_>) -> TokenKey {
+pub fn token_key(want: &Want<'_>) -> TokenKey {
     let Profile { preset, endpoints, scopes, audience, resource, .. } = want.profile;
     // Where one session serves several tenants, their token endpoints tell them apart.
     let tenant = preset.tenant.and(endpoints.token.as_ref()).map(ToString::to_string);
@@ -183,6 +201,8 @@ struct Attempt<'w> {
     until: Duration,
     /// Who asks, in the words of the process that was asked.
     by: Option<String>,
+    /// What [`Want::forbids`] has found.
+    forbidden: OnceLock<Option<&'static str>>,
 }
 
 /// Why a person has to sign in.
@@ -208,7 +228,14 @@ impl<'w> Attempt<'w> {
             claims: want.claims.map(ClaimsDigest::of),
             proof: machine::proof(want.profile)?,
         };
-        Ok(Self { want, needs, started: Started::default(), until: Duration::MAX, by: None })
+        Ok(Self {
+            want,
+            needs,
+            started: Started::default(),
+            until: Duration::MAX,
+            by: None,
+            forbidden: OnceLock::new(),
+        })
     }
 
     fn decide<'s>(&self, session: &'s Session) -> Decision<'s> {
@@ -227,7 +254,15 @@ impl<'w> Attempt<'w> {
 
     /// Where something may be shown now, if anywhere.
     fn screen(&self) -> Option<Screen> {
-        if self.want.no_prompt.is_some() { None } else { Screen::find(self.want.profile.prompt) }
+        if self.want.no_prompt.is_some() {
+            return None;
+        }
+        Screen::find(self.want.profile.prompt).filter(|_| self.forbidden().is_none())
+    }
+
+    /// What forbids a prompt besides the caller's own words.
+    fn forbidden(&self) -> Option<&'static str> {
+        *self.forbidden.get_or_init(self.want.forbids)
     }
 
     /// Has the provider asked something, and says so where that takes long.

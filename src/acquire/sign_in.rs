@@ -94,6 +94,7 @@ impl Attempt<'_> {
         self.want.effort == Effort::Least
             && self.want.no_prompt.is_none()
             && passed < self.want.profile.refusal_memory * 1000
+            && self.forbidden().is_none()
     }
 
     /// As the one process that holds the sign-in lock: begins a sign-in, or goes on with the one that is there.
@@ -341,7 +342,8 @@ impl Attempt<'_> {
 
     fn nobody_to_ask(&self, needed: &Needed) -> Failure {
         let because = needed.because.as_ref().map(|b| format!(": {b}")).unwrap_or_default();
-        let nowhere = match (self.want.no_prompt, self.want.profile.prompt) {
+        let nowhere = match (self.want.no_prompt.or(self.forbidden.get().copied().flatten()), self.want.profile.prompt)
+        {
             (Some(why), _) => why,
             (None, PromptMode::Never) => "prompting is switched off",
             (None, _) => "there is no terminal to show a sign-in on",

@@ -5,7 +5,7 @@
 
 use super::renew::Renewed;
 use super::sign_in::{LOOK, keep_pending};
-use super::{Attempt, Credential, Effort, LOCK_LIMIT, Want, acquire};
+use super::{Attempt, Credential, Effort, LOCK_LIMIT, Requester, Want, acquire};
 use crate::clock::{Timestamp, boottime};
 use crate::failure::{Exit, Failure};
 use crate::flows::{Turn, Turns};
@@ -49,7 +49,7 @@ fn with_file<'w>(
     if want.profile.machine.is_some() {
         return acquire(want).map(Step::Done);
     }
-    let store = Store::open_or_make()?;
+    let store = Store::open_or_make()?.replacing_locked(want.requester == Requester::Person);
     let file = store.session(&want.profile.session);
     let mut attempt = Attempt::new(want)?;
     if let Some(session) = file.session()? {

@@ -1,16 +1,15 @@
 //! What answers a caller in the program: the profile is found, and its token acquired.
 
 use super::host_callers;
-use super::seam::{Credential, Described, Kind, Outcome, Refused, Want, What, Whose};
-use crate::acquire::{self, acquire};
+use super::seam::{Credential, Described, Failed, Kind, Outcome, Refused, Want, What, Whose, is_new};
+use crate::acquire::{self, Credential as Acquired, Requester, acquire};
 use crate::arguments::Arguments;
 use crate::clock::Timestamp;
-use crate::config::hosts::{check_callers, find};
+use crate::config::hosts::{check_callers, find, of_host};
 use crate::config::{self, Az, HostPattern, HostRule, Profile, Target};
 use crate::failure::{Exit, Failure};
+use crate::log::debug;
 use crate::providers::TokenKind;
-use crate::secret::Secret;
-use crate::session::Token;
 use crate::store::{HandedOut, Store};
 use anyhow::Result;
 use std::time::Duration;
@@ -20,10 +19,21 @@ const ERASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Answers a caller.
 pub fn ask(want: Want<'_>) -> Outcome {
+    if let (Whose::Host { target, caller, given }, What::Erase(Some(failed))) = (want.whose, want.what) {
+        return erase(target, caller, given, failed).unwrap_or_else(|error| Outcome::Failed(Failure::of(&error)));
+    }
     let found = match want.whose {
         Whose::Selected(arguments) => Found::selected(arguments),
         Whose::Cluster(arguments, cluster) => Found::for_cluster(arguments, cluster),
         Whose::Az(arguments) => Found::for_az(arguments),
+        Whose::EveryHost(caller) => return every_host(caller, &want),
+        Whose::Host { target, caller, .. } if want.what == What::Mapped => {
+            return match is_mapped(target, caller) {
+                Ok(true) => Outcome::Done,
+                Ok(false) => Outcome::NotMine,
+                Err(error) => Outcome::Misconfigured(Failure::of(&error)),
+            };
+        }
         Whose::Host { target, caller, given } => match rule(target, caller, given) {
             // The host is ours: what goes wrong from here on does not let another helper answer.
             Ok(Some((file, rule))) => Found::by_rule(file, rule),
@@ -40,7 +50,8 @@ fn rule(
     caller: &str,
     given: Option<(&str, &HostPattern)>,
 ) -> Result<Option<(config::File, HostRule)>> {
-    if given.is_some_and(|(_, pattern)| !pattern.matches(target)) {
+    if let Some((_, pattern)) = given.filter(|(_, pattern)| !pattern.matches(target)) {
+        debug(|| format!("the request for {} is not one for {}", target.origin(), pattern.canonical()));
         return Ok(None);
     }
     let file = config::load()?;
@@ -50,6 +61,28 @@ fn rule(
     check_callers(&file.hosts, &host_callers())?;
     let rule = find(&file.hosts, target, caller).cloned();
     Ok(rule.map(|rule| (file, rule)))
+}
+
+/// Whether a rule for this caller is about the host, whatever its path.
+fn is_mapped(target: &Target, caller: &str) -> Result<bool> {
+    let (file, origin) = (config::load()?, target.origin());
+    check_callers(&file.hosts, &host_callers())?;
+    Ok(file.hosts.iter().any(|rule| rule.is_for(caller) && rule.pattern.overlaps(&origin)))
+}
+
+/// What the cache holds for the hosts that a caller answers for. A profile that is wrong has nothing there.
+fn every_host(caller: &'static str, want: &Want<'_>) -> Outcome {
+    let file = match config::load() {
+        Ok(file) => file,
+        Err(error) => return Outcome::Misconfigured(Failure::of(&error)),
+    };
+    let rules = file.hosts.iter().filter(|rule| rule.is_for(caller));
+    let rules = rules.filter(|rule| !rule.pattern.is_wildcard() && rule.pattern.username().is_none());
+    let cached = rules.filter_map(|rule| {
+        let found = Found::by_rule(file.clone(), rule.clone()).ok()?;
+        found.token(want.clone(), acquire::cached).ok()?
+    });
+    Outcome::Hosts(cached.collect())
 }
 
 /// The profile that answers, and what the configuration says besides.
@@ -83,21 +116,32 @@ impl Found {
 
     fn answer(self, want: Want<'_>) -> Result<Outcome> {
         match want.what {
-            What::Token => self.token(want).map(Outcome::Credential),
+            What::Token => {
+                let token = self.token(want, |want| acquire(want).map(Some))?;
+                Ok(token.map_or(Outcome::Done, Outcome::Credential))
+            }
+            What::Cached => Ok(Outcome::Hosts(self.token(want, acquire::cached)?.into_iter().collect())),
+            What::Mapped => Ok(Outcome::Done),
             What::Profile => Ok(Outcome::Profile(self.described())),
             What::Account => self.account().map(Outcome::Profile),
-            What::Erase(token) => erase(&self.profile, token).map(|()| Outcome::Done),
+            What::Erase(_) => self.forget().map(|()| Outcome::Done),
         }
     }
 
-    fn token(self, want: Want<'_>) -> Result<Credential> {
+    /// The token, as `get` gets it.
+    fn token(
+        self,
+        want: Want<'_>,
+        get: impl Fn(&acquire::Want<'_>) -> Result<Option<Acquired>>,
+    ) -> Result<Option<Credential>> {
         let Self { mut profile, rule, az } = self;
         if !want.scopes.is_empty() || want.tenant.is_some() {
             profile = profile.asking(want.scopes, want.tenant)?;
         }
         let kind = match want.kind {
-            Kind::Usual => profile.token_kind.unwrap_or(TokenKind::Access),
+            Kind::Usual => usual_kind(&profile),
             Kind::Kubernetes => profile.kubernetes_kind(),
+            Kind::Id => profile.token_kind.unwrap_or(TokenKind::Id),
             Kind::Access => TokenKind::Access,
         };
         let handed_out = match want.refused {
@@ -106,10 +150,11 @@ impl Found {
         };
         let before = handed_out.as_ref().and_then(HandedOut::before);
         let usual = acquire::Want::of(&profile, kind, want.requester);
-        let credential = acquire(&acquire::Want {
+        let credential = get(&acquire::Want {
             min_life: want.min_life.unwrap_or(usual.min_life),
             purpose: want.purpose,
             no_prompt: want.no_prompt,
+            forbids: want.forbids,
             refused: match want.refused {
                 Refused::Token(serial) => Some(acquire::Refused::Surely(serial)),
                 Refused::Unknown | Refused::IfAskedBefore(_) => before.map(acquire::Refused::Perhaps),
@@ -118,30 +163,47 @@ impl Found {
             timeout: want.timeout,
             ..usual
         })?;
+        let Some(credential) = credential else { return Ok(None) };
         if let Some(handed_out) = handed_out {
             handed_out.note(credential.serial, before.is_some());
         }
-        let (auth, username) = rule.map_or((None, None), |rule| (rule.auth, rule.username));
-        Ok(Credential {
+        let (auth, username, pattern) =
+            rule.map_or((None, None, None), |rule| (rule.auth, rule.username, Some(rule.pattern)));
+        Ok(Some(Credential {
             token: credential.token,
             serial: credential.serial,
             kind: credential.kind,
+            received_at: credential.received_at,
             expires_at: credential.expires_at,
             account: credential.account,
             tenant: credential.tenant.or_else(|| profile.tenant().map(str::to_owned)),
             auth,
+            pattern,
             usual_auth: profile.preset.host_auth,
             username: username.map_or(profile.preset.basic_username.into(), Into::into),
             profile: profile.name.unwrap_or(profile.session.authority),
             subscription: az.subscription,
-        })
+        }))
+    }
+
+    /// Drops the access token that would be handed out.
+    fn forget(&self) -> Result<()> {
+        let Some(store) = Store::open()? else { return Ok(()) };
+        let file = store.session(&self.profile.session);
+        let wanted = acquire::Want::of(&self.profile, usual_kind(&self.profile), Requester::Person);
+        let key = acquire::token_key(&wanted);
+        if file.session()?.is_some_and(|session| session.token(&key).is_some()) {
+            file.update(ERASE_TIMEOUT, |session| session.tokens.retain(|token| token.key != key))?;
+        }
+        Ok(())
     }
 
     fn described(self) -> Described {
         let tenant = self.profile.tenant().map(str::to_owned);
         let machine = self.profile.machine.is_some();
-        let (authority, subscription) = (self.profile.session.authority, self.az.subscription);
-        Described { authority, machine, account: None, tenant, subscription }
+        let Profile { session, audience, .. } = self.profile;
+        let subscription = self.az.subscription;
+        Described { authority: session.authority, machine, account: None, tenant, subscription, audience }
     }
 
     fn account(self) -> Result<Described> {
@@ -189,13 +251,40 @@ fn check_cluster(profile: &Profile, arguments: &Arguments, cluster: Option<&Targ
         .hint("add it there only if its token may go to that cluster"))
 }
 
-/// Drops an access token that did not work, if it is still in the session.
-fn erase(profile: &Profile, failed: &Secret) -> Result<()> {
-    let Some(store) = Store::open()? else { return Ok(()) };
-    let file = store.session(&profile.session);
-    let holds = |tokens: &[Token]| tokens.iter().any(|t| t.token == *failed);
-    if file.session()?.is_some_and(|session| holds(&session.tokens)) {
-        file.update(ERASE_TIMEOUT, |session| session.tokens.retain(|t| t.token != *failed))?;
+/// The token that a profile's callers get who need no special one.
+fn usual_kind(profile: &Profile) -> TokenKind {
+    profile.token_kind.unwrap_or(TokenKind::Access)
+}
+
+/// Drops a token that a host did not take, if one of the host's profiles still holds it: its user name is then that of the
+/// answer, and not the one that led to the profile. One that was shown as the host takes none is no worse for it.
+fn erase(
+    target: &Target,
+    caller: &str,
+    given: Option<(&str, &HostPattern)>,
+    Failed { token, scheme }: &Failed,
+) -> Result<Outcome> {
+    let file = config::load()?;
+    let given = given.map(|(profile, pattern)| [HostRule::given(profile, pattern.clone())]);
+    let rules = given.as_ref().map_or(&*file.hosts, |rule| rule);
+    let mut outcome = Outcome::NotMine;
+    for rule in of_host(rules, target, caller).filter(|rule| rule.auth.is_none_or(|auth| auth == *scheme)) {
+        let profile = Profile::named(file.clone(), &rule.profile)?;
+        let Some(store) = Store::open()? else { return Ok(Outcome::Done) };
+        let store_file = store.session(&profile.session);
+        let session = store_file.session()?;
+        let failed = session.as_ref().and_then(|session| session.tokens.iter().find(|held| held.token == *token));
+        match failed {
+            Some(failed) if is_new(failed.received_at) => {
+                let account = session.as_ref().and_then(|session| session.account.as_ref());
+                return Ok(Outcome::Kept { account: account.map(|account| account.name.clone()) });
+            }
+            Some(_) => {
+                store_file.update(ERASE_TIMEOUT, |session| session.tokens.retain(|held| held.token != *token))?;
+            }
+            None => {}
+        }
+        outcome = Outcome::Done;
     }
-    Ok(())
+    Ok(outcome)
 }

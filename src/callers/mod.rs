@@ -6,15 +6,24 @@
 //! brings a closure instead.
 
 mod ask;
+#[cfg(test)]
+mod attacks;
 pub mod azure;
+pub mod bazel;
+pub mod cargo;
+pub mod docker;
 pub mod git;
+pub mod goauth;
+pub mod google;
+pub mod keyring;
 pub mod kubernetes;
 mod seam;
+pub mod terraform;
 pub mod token;
 
 pub use crate::acquire::Requester;
 pub use ask::ask;
-pub use seam::{Ask, Credential, Described, Io, Kind, LARGEST, Outcome, Refused, Want, What, Whose, json_line};
+pub use seam::{Ask, Credential, Described, Failed, Io, Kind, LARGEST, Outcome, Refused, Want, What, Whose, json_line};
 
 use crate::arguments::{Arguments, Grammar};
 use crate::program;
@@ -51,7 +60,20 @@ pub struct Link {
 }
 
 /// Every caller protocol.
-pub const CALLERS: &[Caller] = &[kubernetes::CALLER, git::CALLER, azure::az::CALLER, azure::azd::CALLER, token::CALLER];
+pub const CALLERS: &[Caller] = &[
+    kubernetes::CALLER,
+    git::CALLER,
+    azure::az::CALLER,
+    azure::azd::CALLER,
+    docker::CALLER,
+    keyring::CALLER,
+    cargo::CALLER,
+    goauth::CALLER,
+    terraform::CALLER,
+    bazel::CALLER,
+    google::CALLER,
+    token::CALLER,
+];
 
 /// The callers that a rule of `[hosts]` can be for.
 pub fn host_callers() -> Vec<&'static str> {
@@ -68,7 +90,7 @@ impl Caller {
             stdin_is_terminal: &|| std::io::stdin().is_terminal(),
             stdout: &mut std::io::stdout(),
             stderr: &mut std::io::stderr(),
-            hand_on: &|name| program::go_on_as(name, arguments.rest()),
+            pass_on: &|name, words| program::pass_on(name, words),
         };
         (self.run)(&mut io, &ask)
     }

@@ -9,6 +9,8 @@ use crate::failure::{Exit, Failure};
 use crate::providers::{HostAuth, TokenKind};
 use crate::secret::{Buffer, Secret};
 use crate::session::Serial;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -17,6 +19,9 @@ use std::time::Duration;
 
 /// Largest request read, in bytes.
 pub const LARGEST: u64 = 1 << 20;
+
+/// For how long a token counts as just issued, in seconds.
+const MOMENTS: u64 = 60;
 
 /// What a caller reads, and where it answers.
 pub struct Io<'io> {
@@ -32,9 +37,8 @@ pub struct Io<'io> {
     pub stdout: &'io mut dyn Write,
     /// Standard error: for failures.
     pub stderr: &'io mut dyn Write,
-    /// Goes on as the real program of this name that keyfob stands in for, with the words after its own flags. Returns only
-    /// if there is none.
-    pub hand_on: &'io dyn Fn(&str),
+    /// Hands the call on to the next program of this name on `PATH`, with these arguments; the exit code, 1 if there is none.
+    pub pass_on: &'io dyn Fn(&str, &[String]) -> u8,
 }
 
 impl Io<'_> {
@@ -43,6 +47,42 @@ impl Io<'_> {
         let mut bytes = Buffer::default();
         (&mut *self.stdin).take(LARGEST + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// The same to the first empty line: a client may keep standard input open after that.
+    pub fn request_to_empty_line(&mut self) -> io::Result<Buffer> {
+        const PIECE: usize = 4096;
+        let mut bytes = Buffer::default();
+        let mut length = 0;
+        loop {
+            bytes.resize(length + PIECE, 0);
+            let read = match self.stdin.read(&mut bytes[length..]) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                read => read?,
+            };
+            bytes.truncate(length + read);
+            // Not what has been looked at before, but for its last byte.
+            let ends =
+                bytes.starts_with(b"\n") || bytes[length.saturating_sub(1)..].windows(2).any(|pair| pair == b"\n\n");
+            length = bytes.len();
+            if read == 0 || ends || length as u64 > LARGEST {
+                return Ok(bytes);
+            }
+        }
+    }
+
+    /// The next line on standard input without its end, for a program that waits for the answer before it closes its side.
+    /// `None` at the end of the input. One byte more than [`LARGEST`] means that the line was too long.
+    #[expect(clippy::unbuffered_bytes, reason = "standard input has a buffer")]
+    pub fn line(&mut self) -> io::Result<Option<Buffer>> {
+        let mut line = Buffer::default();
+        for byte in (&mut *self.stdin).take(LARGEST + 1).bytes() {
+            match byte? {
+                b'\n' => return Ok(Some(line)),
+                byte => line.push(byte),
+            }
+        }
+        Ok((!line.is_empty()).then_some(line))
     }
 
     /// Writes the whole answer to standard output, and returns the exit code. A caller that has gone away is no failure.
@@ -83,7 +123,7 @@ pub fn json_line(value: &impl Serialize) -> String {
 pub type Ask<'a> = dyn Fn(Want<'_>) -> Outcome + 'a;
 
 /// What a caller asks for. Once the profile is found, it becomes a [`Want`](crate::acquire::Want) of `acquire`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Want<'a> {
     /// Which profile is to answer.
     pub whose: Whose<'a>,
@@ -108,6 +148,8 @@ pub struct Want<'a> {
     pub purpose: Option<String>,
     /// Why this caller may not prompt, whatever the profile says, as `…` in "a sign-in is needed, and …".
     pub no_prompt: Option<&'static str>,
+    /// Looks for such a reason where that takes time: asked when a prompt is about to be shown.
+    pub forbids: fn() -> Option<&'static str>,
     /// How long the caller waits; `None` means as long as it takes.
     pub timeout: Option<Duration>,
 }
@@ -127,8 +169,16 @@ impl<'a> Want<'a> {
             requester,
             purpose: None,
             no_prompt: None,
+            forbids: || None,
             timeout: None,
         }
+    }
+
+    /// The token of the profile that a host is mapped to in `[hosts]`, as a caller of this name asks for it. The prompt names
+    /// the program that runs keyfob, or `program` where the system does not tell.
+    pub fn for_host(target: &'a Target, caller: &'static str, program: &'static str) -> Self {
+        let whose = Whose::Host { target, caller, given: None };
+        Self { purpose: Some(target.origin()), ..Self::token(whose, Requester::Parent(program)) }
     }
 }
 
@@ -150,6 +200,9 @@ pub enum Whose<'a> {
         /// Stands for the whole of `[hosts]`.
         given: Option<(&'a str, &'a HostPattern)>,
     },
+    /// Those of all hosts in `[hosts]` that are for the caller of this name and stand for themselves alone; with
+    /// [`What::Cached`].
+    EveryHost(&'static str),
 }
 
 /// What of a profile is wanted.
@@ -157,12 +210,26 @@ pub enum Whose<'a> {
 pub enum What<'a> {
     /// A token: [`Outcome::Credential`].
     Token,
+    /// The token that the cache holds, without a request, a prompt or a wait: [`Outcome::Hosts`].
+    Cached,
+    /// Whether a rule of `[hosts]` is about the host, whatever path it names: [`Outcome::Done`], else [`Outcome::NotMine`].
+    Mapped,
     /// Where it signs in, without looking whether anybody has: [`Outcome::Profile`].
     Profile,
     /// The same with the account that is signed in; if none is, a failure that names the command for it.
     Account,
-    /// That this token, which did not work, is dropped: [`Outcome::Done`].
-    Erase(&'a Secret),
+    /// That this token, which did not work, is dropped, or the one that would be handed out: [`Outcome::Done`], or
+    /// [`Outcome::Kept`].
+    Erase(Option<&'a Failed>),
+}
+
+/// A token that did not work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// The token.
+    pub token: Secret,
+    /// How it was shown.
+    pub scheme: HostAuth,
 }
 
 /// Which kind of token is wanted.
@@ -172,6 +239,8 @@ pub enum Kind {
     Usual,
     /// What the profile says, else what a Kubernetes API server takes of its provider.
     Kubernetes,
+    /// What the profile says, else an ID token.
+    Id,
     /// An access token, whatever the profile says.
     Access,
 }
@@ -193,10 +262,17 @@ pub enum Refused<'a> {
 pub enum Outcome {
     /// The token.
     Credential(Credential),
+    /// What the cache holds of the hosts that were asked for.
+    Hosts(Vec<Credential>),
     /// What was asked about the profile.
     Profile(Described),
     /// What was to be done is done.
     Done,
+    /// The token that did not work was issued moments ago, to this account: a new one would be refused as well.
+    Kept {
+        /// Who signed in.
+        account: Option<String>,
+    },
     /// The host is mapped to no profile: another helper may answer.
     NotMine,
     /// The configuration cannot be read, so that it is not known whether the host is mapped.
@@ -211,7 +287,7 @@ impl Outcome {
         match self {
             Self::Misconfigured(failure) | Self::Failed(failure) => failure,
             Self::NotMine => Failure::usage("no profile is mapped to this host").hint("map it below [hosts]"),
-            Self::Credential(_) | Self::Profile(_) | Self::Done => {
+            Self::Credential(_) | Self::Hosts(_) | Self::Profile(_) | Self::Done | Self::Kept { .. } => {
                 Failure::new(Exit::Failed, "what was asked for is not what was answered")
             }
         }
@@ -227,6 +303,8 @@ pub struct Credential {
     pub serial: Serial,
     /// Which kind it is.
     pub kind: TokenKind,
+    /// When it came, by this machine's clock.
+    pub received_at: Timestamp,
     /// When it ends; `None` if only revocation ends it.
     pub expires_at: Option<Timestamp>,
     /// Who signed in.
@@ -235,6 +313,8 @@ pub struct Credential {
     pub tenant: Option<String>,
     /// The profile's name, else its issuer.
     pub profile: String,
+    /// Which requests it is for, where a host was asked for.
+    pub pattern: Option<HostPattern>,
     /// How the host's rule says that it is shown.
     pub auth: Option<HostAuth>,
     /// How it is shown where no rule says.
@@ -243,6 +323,31 @@ pub struct Credential {
     pub username: Cow<'static, str>,
     /// The subscription that `[az]` names.
     pub subscription: Option<String>,
+}
+
+impl Credential {
+    /// Whether it was issued moments ago.
+    pub fn is_new(&self) -> bool {
+        is_new(self.received_at)
+    }
+
+    /// What stands behind `Authorization:` (RFC 6750, section 2.1; RFC 7617, section 2).
+    pub fn authorization(&self) -> String {
+        let token = self.token.expose();
+        match self.auth {
+            Some(HostAuth::Basic) => [
+                "Basic ",
+                &STANDARD.encode(Buffer::from([&self.username, ":", token].concat().into_bytes()).as_slice()),
+            ]
+            .concat(),
+            Some(HostAuth::Bearer) | None => ["Bearer ", token].concat(),
+        }
+    }
+}
+
+/// Whether a token that came then was issued moments ago: whoever refuses it would refuse the next one as well.
+pub(super) fn is_new(received_at: Timestamp) -> bool {
+    Timestamp::now().since(received_at) < MOMENTS
 }
 
 /// What a caller may ask about a profile.
@@ -258,6 +363,8 @@ pub struct Described {
     pub tenant: Option<String>,
     /// The subscription that `[az]` names.
     pub subscription: Option<String>,
+    /// `audience` of the profile.
+    pub audience: Option<String>,
 }
 
 #[cfg(test)]
@@ -271,10 +378,12 @@ pub(super) mod tests {
             token: Secret::from(token.to_owned()),
             serial: Serial::parse("00000000deadbeef").unwrap(),
             kind: TokenKind::Access,
+            received_at: Timestamp(0),
             expires_at: Some(Timestamp(1_795_384_800)),
             account: None,
             tenant: None,
             profile: "lab".to_owned(),
+            pattern: None,
             auth: None,
             usual_auth: HostAuth::Bearer,
             username: "x-access-token".into(),
@@ -290,6 +399,9 @@ pub(super) mod tests {
         pub(crate) terminal: bool,
     }
 
+    /// What a test's caller does instead of handing its call on: the exit code tells that it did.
+    pub(crate) const PASSED_ON: u8 = 77;
+
     /// Runs a caller: its exit code, stdout and stderr.
     pub(crate) fn run(caller: &Caller, words: &[&str], given: Given<'_>, ask: &Ask<'_>) -> (u8, String, String) {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
@@ -304,7 +416,7 @@ pub(super) mod tests {
                 stdin_is_terminal: &|| given.terminal,
                 stdout: &mut stdout,
                 stderr: &mut stderr,
-                hand_on: &|_| {},
+                pass_on: &|_, _| PASSED_ON,
             },
             ask,
         );
@@ -334,7 +446,7 @@ pub(super) mod tests {
             stdin_is_terminal: &|| false,
             stdout,
             stderr: &mut stderr,
-            hand_on: &|_| {},
+            pass_on: &|_, _| PASSED_ON,
         });
         (done, String::from_utf8(stderr).unwrap())
     }
@@ -356,13 +468,73 @@ pub(super) mod tests {
         assert_eq!(length(1 << 21), (1 << 20) + 1);
     }
 
+    /// Standard input that hands over these pieces, and would never end.
+    struct Open<'a>(&'a [&'a [u8]]);
+
+    impl Read for Open<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let (piece, rest) = self.0.split_first().expect("nobody waits for more");
+            self.0 = rest;
+            buffer[..piece.len()].copy_from_slice(piece);
+            Ok(piece.len())
+        }
+    }
+
+    #[test]
+    fn a_request_ends_at_an_empty_line_wherever_it_is_cut() {
+        let read = |pieces: &[&[u8]]| {
+            let mut io = Io {
+                arguments: &Arguments::default(),
+                environment: &|_| None,
+                stdin: &mut Open(pieces),
+                stdin_is_terminal: &|| false,
+                pass_on: &|_, _| PASSED_ON,
+                stdout: &mut io::sink(),
+                stderr: &mut io::sink(),
+            };
+            String::from_utf8(io.request_to_empty_line().unwrap().to_vec()).unwrap()
+        };
+        assert_eq!(read(&[b"a=b\n\n"]), "a=b\n\n");
+        assert_eq!(read(&[b"a=b\n", b"\n"]), "a=b\n\n");
+        assert_eq!(read(&[b"\n"]), "\n");
+        assert_eq!(read(&[b"a=b", b"\nc=d\n\nrest"]), "a=b\nc=d\n\nrest");
+        assert_eq!(read(&[b"a=b\n", b""]), "a=b\n");
+        let piece = [b'x'; 4096];
+        assert_eq!(
+            read(&vec![&piece[..]; 257]).len(),
+            (1 << 20) + 4096,
+            "more is not read than shows that it is too much"
+        );
+    }
+
+    #[test]
+    fn lines_are_read_one_by_one() {
+        let lines = |bytes: &[u8]| {
+            let read = |io: &mut Io<'_>| std::iter::from_fn(|| io.line().unwrap().map(|line| line.len())).collect();
+            let lengths: Vec<usize> = with_io(bytes, &mut io::sink(), read).0;
+            lengths
+        };
+        assert_eq!(lines(b""), [0; 0]);
+        assert_eq!(lines(b"ab\n\nc"), [2, 0, 1]);
+        assert_eq!(lines(&vec![b'x'; (1 << 20) + 1]), [(1 << 20) + 1]);
+    }
+
+    #[test]
+    fn a_token_is_shown_as_its_rule_says() {
+        let shown = |auth| Credential { auth, ..credential("t") }.authorization();
+        assert_eq!(shown(None), "Bearer t");
+        assert_eq!(shown(Some(HostAuth::Bearer)), "Bearer t");
+        assert_eq!(shown(Some(HostAuth::Basic)), "Basic eC1hY2Nlc3MtdG9rZW46dA==");
+    }
+
     #[test]
     fn every_outcome_without_a_use_is_a_failure() {
         let failure = Failure::new(Exit::Refused, "no");
         assert_eq!(Outcome::Failed(failure.clone()).failure(), failure);
         assert_eq!(Outcome::Misconfigured(failure.clone()).failure(), failure);
         assert_eq!(Outcome::NotMine.failure().exit, Exit::Usage);
-        for outcome in [Outcome::Done, Outcome::Credential(credential("t")), Outcome::Profile(Described::default())] {
+        let others = [Outcome::Done, Outcome::Kept { account: None }, Outcome::Profile(Described::default())];
+        for outcome in others.into_iter().chain([Outcome::Credential(credential("t"))]) {
             assert_eq!(outcome.failure().exit, Exit::Failed);
         }
     }

@@ -50,19 +50,34 @@ fn new_file(path: &Path) -> std::io::Result<File> {
 
 /// Replaces a file's bytes at once; its permissions and its owner stay. A link is followed, since dotfiles often are links.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let replaced = canonicalize(path).map_err(anyhow::Error::from).and_then(|path| {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random)?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let temporary = path.with_file_name(format!(".{name}.{:016x}", u64::from_ne_bytes(random)));
-        let mut file = new_file(&temporary)?;
-        let written = fill(&mut file, bytes, &path).and_then(|()| Ok(std::fs::rename(&temporary, &path)?));
-        if written.is_err() {
-            let _ = std::fs::remove_file(&temporary);
-        }
-        written
-    });
+    let replaced = canonicalize(path)
+        .map_err(anyhow::Error::from)
+        .and_then(|path| beside(&path, |temporary| fill(&mut new_file(temporary)?, bytes, &path)));
     replaced.with_context(|| format!("could not change {}", path.display()))
+}
+
+/// Writes a file for the user alone, at once: whoever reads it finds the old bytes or the new ones. Its folder has to exist; a
+/// link in its place is replaced.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    let written = beside(path, |temporary| {
+        let mut file = new_file(temporary)?;
+        file.write_all(bytes)?;
+        Ok(file.sync_all()?)
+    });
+    written.with_context(|| format!("could not write {}", path.display()))
+}
+
+/// Has `fill` make a file beside this one, and puts it in its place.
+fn beside(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let temporary = path.with_file_name(format!(".{name}.{:016x}", u64::from_ne_bytes(random)));
+    let written = fill(&temporary).and_then(|()| Ok(std::fs::rename(&temporary, path)?));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
 }
 
 /// Closed to others until it has the old file's permissions, which is before it has a byte.

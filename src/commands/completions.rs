@@ -190,7 +190,7 @@ mod tests {
         command.build();
         let found = candidates(&command, &["logi"]);
         assert_eq!(found, [Candidate::new("login", "Sign in, or confirm that the session is good")]);
-        assert_eq!(words(&["help", "st"]), ["status"]);
+        assert_eq!(words(&["help", "sta"]), ["status"]);
         assert_eq!(words(&["setup", "g"]), ["git"]);
     }
 
@@ -211,7 +211,7 @@ mod tests {
         ] {
             assert_eq!(words(line), ["json"], "{line:?}");
         }
-        assert_eq!(words(&["token", "--format=h"]), ["--format=header"]);
+        assert_eq!(words(&["token", "--format=x"]), ["--format=xoauth2"]);
         assert_eq!(words(&["login", "--provider", "gitl"]), ["gitlab"]);
     }
 

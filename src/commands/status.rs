@@ -1,9 +1,10 @@
 //! `keyfob status`: the sessions there are, whose they are and how long they last; never a secret.
 
+use super::store;
 use crate::clock::{Timestamp, minutes, roughly};
-use crate::config::{Profile, file_path};
+use crate::config::{Profile, StoreKind, file_path};
 use crate::session::Session;
-use crate::store::Store;
+use crate::store::{Kept, Store};
 use crate::text::{clean, shell_quoted};
 use anyhow::Result;
 use serde::Serialize;
@@ -25,6 +26,10 @@ pub struct Arguments {
 struct Status {
     config: Option<String>,
     cache: String,
+    /// How the sessions are kept: `file` or `kernel`.
+    store: &'static str,
+    #[serde(skip)]
+    kept: Kept,
     sessions: Vec<Entry>,
     /// Files that should hold a session.
     damaged: Vec<Damaged>,
@@ -112,8 +117,10 @@ fn gather() -> Result<Status> {
     let profiles = Profile::all()?;
     let mut sessions = Vec::new();
     let mut damaged = Vec::new();
+    let mut kept = Kept::Clear;
     if let Some(store) = Store::open()? {
         let contents = store.contents()?;
+        kept = store.kept()?;
         for (file, session) in &contents.sessions {
             let usable = profiles.iter().filter_map(|(name, p)| Some((name, p.as_ref().ok()?)));
             let own = usable.clone().filter(|(_, p)| p.session == *file.key()).map(|(name, _)| name.clone()).collect();
@@ -149,6 +156,8 @@ fn gather() -> Result<Status> {
     Ok(Status {
         config: file_path().map(|p| p.display().to_string()),
         cache: Store::path()?.display().to_string(),
+        store: if kept == Kept::Clear { StoreKind::File } else { StoreKind::Kernel }.word(),
+        kept,
         sessions,
         damaged,
         other_profiles,
@@ -248,5 +257,8 @@ fn text(status: &Status) -> String {
     lines.push(String::new());
     lines.push(format!("Configuration: {}", status.config.as_deref().unwrap_or("none: there is no home directory")));
     lines.push(format!("Sessions:      {}", status.cache));
+    if status.kept != Kept::Clear {
+        lines.push(format!("               {}", store::described(&status.kept)));
+    }
     lines.join("\n") + "\n"
 }

@@ -13,7 +13,7 @@ mod machine;
 mod profile;
 mod settings;
 
-pub use file::{Az, File, contents, load, path as file_path};
+pub use file::{Az, File, Installation, StoreKind, contents, load, path as file_path};
 pub use hosts::{HostPattern, HostRule, Target};
 pub use identity::{CaFile, SessionKey};
 pub use keys::{Key, Shape, text, word};

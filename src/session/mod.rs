@@ -323,6 +323,13 @@ impl Session {
         self.tokens.iter().find(|t| t.key == *key)
     }
 
+    /// Has every token renewed when it is asked for next, although it lives on, if it can be.
+    pub fn renew_soon(&mut self, now: Timestamp) {
+        if self.refresh_token.is_some() {
+            self.tokens.iter_mut().for_each(|token| token.refresh_at = Some(now));
+        }
+    }
+
     /// Whether a person has signed in and something of it is left.
     pub fn is_signed_in(&self, now: Timestamp) -> bool {
         self.refresh_token.is_some() || self.tokens.iter().any(|t| t.lives(now, 0))

@@ -360,7 +360,7 @@ fn a_caller_in_hosts_that_does_not_exist_is_named_with_its_line() {
         "[profile.lab]\n[hosts]\n'https://a.example' = 'lab'\n\
          'https://b.example' = { profile = 'lab', callers = ['dokcer'] }\n",
     );
-    let error = "HOME/config.toml:4: `callers` cannot be \"dokcer\"; known are `git`\n";
+    let error = "HOME/config.toml:4: `callers` cannot be \"dokcer\"; did you mean `docker`?\n";
     let output = keyfob.run_with_input(["git", "get"], "protocol=https\nhost=a.example\n");
     assert_failed(&keyfob, &output, 2, &format!("error: {error}"));
     let doctor = silently(&keyfob, &["doctor", "--offline"]);

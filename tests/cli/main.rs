@@ -25,4 +25,5 @@ mod seeds;
 mod setup;
 mod setup_kubernetes;
 mod setup_undo;
+mod tools;
 mod trust;

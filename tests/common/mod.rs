@@ -11,6 +11,7 @@ pub mod kube;
 pub mod machine;
 pub mod screen;
 pub mod strace;
+pub mod tools;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

@@ -299,7 +299,7 @@ fn what_a_program_prints_is_an_assertion() {
         ),
         (
             "'no-such-program'",
-            "could not get a token for ci: `source-command`: there is no program \"no-such-program\" on PATH",
+            "could not get a token for ci: `source-command`: there is no program no-such-program on PATH",
         ),
         ("'sh', '-c', 'echo a b'", "could not get a token for ci: what \"sh\" prints is not a token"),
         ("'true'", "could not get a token for ci: what \"true\" prints is empty"),

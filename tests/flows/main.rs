@@ -22,6 +22,7 @@ mod login_steps;
 mod lost_lock;
 mod machines;
 mod no_locks;
+mod sealed;
 mod secrets;
 mod survival;
 mod waiting;

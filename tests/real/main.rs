@@ -7,12 +7,16 @@
 mod common;
 
 mod azure_sdk;
+mod docker;
 mod doctor;
 mod git;
 mod git_external;
+mod google;
 mod heavy;
 mod kubectl;
 mod oidc_provider;
+mod packages;
+mod python;
 mod setup;
 mod setup_kubelogin;
 mod setup_kubernetes;

@@ -72,14 +72,14 @@ fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
         "cloud show" => cloud,
         other => {
             if !is_account(other) {
-                (io.hand_on)("az");
+                (io.pass_on)("az", io.arguments.rest());
             }
             return io.complain(&unanswered(other), 2);
         }
     };
     if let Some(mistake) = &line.mistake {
         if !is_account(&line.command) {
-            (io.hand_on)("az");
+            (io.pass_on)("az", io.arguments.rest());
         }
         let text =
             format!("ERROR: {}. For what keyfob does not know the real Azure CLI is needed.\n", one_line(mistake));
@@ -388,7 +388,7 @@ mod tests {
                 "login",
                 2,
                 "ERROR: keyfob answers account get-access-token, account show, account list, version and cloud show in \
-                 place of the Azure CLI; for 'login' the real Azure CLI is needed.\n",
+                 place of the Azure CLI; for 'login' the real Azure CLI is needed.\nWith keyfob: keyfob login\n",
             ),
             (
                 "--debug",

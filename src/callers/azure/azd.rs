@@ -45,7 +45,7 @@ const LINE: &[Flag] = &[
 fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
     let line = Line::read(io.arguments.rest(), LINE);
     if line.command != "auth token" {
-        (io.hand_on)("azd");
+        (io.pass_on)("azd", io.arguments.rest());
         let what = if line.command.is_empty() { "this".to_owned() } else { format!("'{}'", one_line(&line.command)) };
         let text = format!(
             "ERROR: keyfob answers auth token in place of the Azure Developer CLI; for {what} the real azd is needed.\n"

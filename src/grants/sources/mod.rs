@@ -17,7 +17,6 @@ use crate::program;
 use crate::secret::Secret;
 use crate::session::Proof;
 use crate::text::one_line;
-use anyhow::Context;
 use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
@@ -116,16 +115,10 @@ fn in_variable(name: &str) -> Result<String, Failure> {
 /// The output of a program, which no shell starts.
 fn printed(words: &[String]) -> Result<String, Failure> {
     let name = &words[0];
-    let named = Path::new(name);
-    let program = if named.is_absolute() { Some(named.to_owned()) } else { program::find(name) };
-    let program = program.filter(|program| program::is_program(program));
-    let Some(program) = program else {
-        return Err(Failure::usage(format!("`source-command`: there is no program {name:?} on PATH")));
-    };
+    let failed = |error: anyhow::Error| Failure::of(&error.context("`source-command`"));
+    let program = program::by_name(name).map_err(failed)?;
     let arguments: Vec<&str> = words[1..].iter().map(String::as_str).collect();
-    let ran = program::run(&program, &arguments, &[], "", Some(Path::new("/")))
-        .context("`source-command`")
-        .map_err(|error| Failure::of(&error))?;
+    let ran = program::run(&program, &arguments, &[], "", Some(Path::new("/"))).map_err(failed)?;
     if ran.ok {
         return Ok(ran.stdout);
     }

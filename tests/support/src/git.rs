@@ -41,11 +41,19 @@ pub struct GitOptions {
     pub username: Option<String>,
     /// Repositories that anybody may read.
     pub public: Vec<String>,
+    /// Repositories that nobody may read, which is said as if the credentials were wrong.
+    pub hidden: Vec<String>,
 }
 
 impl Default for GitOptions {
     fn default() -> Self {
-        Self { tls: false, schemes: vec![Scheme::Bearer, Scheme::Basic], username: None, public: Vec::new() }
+        Self {
+            tls: false,
+            schemes: vec![Scheme::Bearer, Scheme::Basic],
+            username: None,
+            public: Vec::new(),
+            hidden: Vec::new(),
+        }
     }
 }
 
@@ -268,7 +276,8 @@ impl Shared {
         let (path, query) = incoming.target.split_once('?').unwrap_or((&incoming.target, ""));
         let authorization = header(&incoming.headers, "authorization");
         let redirect = lock(&self.state).redirect.clone();
-        let allowed = self.is_good(authorization) || self.is_public(path, query);
+        let hidden = self.options.hidden.iter().any(|hidden| hidden == name(path));
+        let allowed = !hidden && (self.is_good(authorization) || self.is_public(path, query));
         let answer = match redirect {
             Some(Redirect { origin, authorized_only }) if allowed || !authorized_only => {
                 Answer::new(302, "text/plain", "").header("Location", &format!("{origin}{}", incoming.target))
@@ -289,9 +298,8 @@ impl Shared {
     }
 
     fn is_public(&self, path: &str, query: &str) -> bool {
-        let name = path.trim_start_matches('/').split(".git/").next().unwrap_or_default();
         let writes = path.ends_with("/git-receive-pack") || query == "service=git-receive-pack";
-        !writes && self.options.public.iter().any(|public| public == name)
+        !writes && self.options.public.iter().any(|public| public == name(path))
     }
 
     fn is_good(&self, authorization: Option<&str>) -> bool {
@@ -354,6 +362,11 @@ impl Shared {
     }
 }
 
+/// The repository that a path is in.
+fn name(path: &str) -> &str {
+    path.trim_start_matches('/').split(".git/").next().unwrap_or_default()
+}
+
 /// Runs a command to its end; whether it was content, and what it printed.
 fn run(command: &mut Command, input: &[u8]) -> (bool, Vec<u8>) {
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();
@@ -368,7 +381,7 @@ fn run(command: &mut Command, input: &[u8]) -> (bool, Vec<u8>) {
 }
 
 /// The name and the password of Basic credentials (RFC 7617).
-fn basic(credentials: &str) -> Option<(String, String)> {
+pub(crate) fn basic(credentials: &str) -> Option<(String, String)> {
     let credentials = String::from_utf8(STANDARD.decode(credentials).ok()?).ok()?;
     let (name, password) = credentials.split_once(':')?;
     Some((name.to_owned(), password.to_owned()))

@@ -2,6 +2,7 @@
 //!
 //! - [`provider`]: an identity provider on loopback that can be told to misbehave.
 //! - [`git`]: a git server that asks for that provider's tokens.
+//! - [`registry`]: a registry of packages that asks for them, too.
 //! - [`entra`]: what makes it look like Microsoft Entra ID.
 //! - [`jwt`]: reads the tokens it signs.
 //! - [`lookalike`]: any other server, described by its answers.
@@ -17,6 +18,7 @@ pub mod jwt;
 pub mod lookalike;
 pub mod provider;
 pub mod real;
+pub mod registry;
 pub mod scratch;
 
 mod form;

@@ -11,6 +11,7 @@ mod child;
 mod git;
 mod kubectl;
 mod node;
+mod programs;
 mod store;
 
 use std::fmt;
@@ -24,6 +25,7 @@ pub use child::{Prompt, Running};
 pub use git::Git;
 pub use kubectl::{ExecPlugin, KubeHome, Kubectl};
 pub use node::{ApiRequest, ApiServer, Browser, Client, Lifetimes, OidcProvider, Request, Token, Transport};
+pub use programs::{npm, on_this_machine, pypi};
 
 /// How long anything here may take before it counts as hung. It guards, it doesn't measure.
 const HANG: Duration = Duration::from_secs(120);
