@@ -16,7 +16,7 @@ use crate::text::meant;
 use std::cmp::Reverse;
 
 /// The caller that a rule is for if it names none.
-const GIT: &str = "git";
+pub const GIT: &str = "git";
 
 /// One line of `[hosts]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
