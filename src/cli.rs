@@ -8,7 +8,7 @@
 use crate::acquire::worker;
 use crate::arguments::{Arguments, define};
 use crate::callers::{CALLERS, Caller};
-use crate::commands::{completions, doctor, exec, folded, login, logout, setup, status};
+use crate::commands::{completions, doctor, exec, folded, login, logout, setup, status, store};
 use crate::failure::{Failure, Hint};
 use crate::prompt;
 use anyhow::Result;
@@ -57,6 +57,18 @@ const COMMANDS: &[Subcommand] = &[
         about: "Connect a tool to a profile, or disconnect it",
         define: setup::Arguments::augment_args,
         run: |m| setup::set_up(&setup::Arguments::from_arg_matches(m)?),
+    },
+    Subcommand {
+        name: "store",
+        about: "Say how sessions are kept, or seal them",
+        define: store::Arguments::augment_args,
+        run: |m| store::run(&store::Arguments::from_arg_matches(m)?).map(|()| 0),
+    },
+    Subcommand {
+        name: "unlock",
+        about: "Bring the key of sealed sessions back",
+        define: store::Unlock::augment_args,
+        run: |m| store::unlock(&store::Unlock::from_arg_matches(m)?).map(|()| 0),
     },
     Subcommand {
         name: "exec",

@@ -60,9 +60,29 @@ pub fn find(name: &str) -> Option<PathBuf> {
     on_path(name).find(is_other)
 }
 
+/// The program that a configuration names: by its whole path, or the first of that name on `PATH`.
+pub fn by_name(name: &str) -> Result<PathBuf> {
+    let named = Path::new(name);
+    let found = if named.is_absolute() { Some(named.to_owned()) } else { find(name).filter(|_| !name.contains('/')) };
+    let why = || Failure::usage(format!("there is no program {name} on PATH")).hint("name it by its whole path");
+    Ok(found.ok_or_else(why)?)
+}
+
 /// Runs a program to its end, in this folder if one is named, else in the one that this process is in. `input` goes to its
 /// stdin. Fails if it cannot be started, takes too long, or runs already and has started this keyfob.
 pub fn run(
+    program: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    input: &str,
+    folder: Option<&Path>,
+) -> Result<Ran> {
+    run_within(LIMIT, program, arguments, environment, input, folder)
+}
+
+/// The same with a time limit of its own.
+pub fn run_within(
+    limit: Duration,
     program: &Path,
     arguments: &[&str],
     environment: &[(&str, &str)],
@@ -74,21 +94,6 @@ pub fn run(
     if let Some(folder) = folder {
         command.current_dir(folder);
     }
-    run_within(LIMIT, command, program, input)
-}
-
-/// Becomes the next program of this name on `PATH`: it has this process's streams, terminal and exit code. Returns only if
-/// there is none, or if it runs already and has started this keyfob: the exit code, 1.
-pub fn pass_on(name: &str, arguments: &[String]) -> u8 {
-    let running = std::env::var(RUNNING).unwrap_or_default();
-    if let Some(program) = find(name).filter(|_| !running.split(':').any(|other| other == name)) {
-        let mut command = Command::new(program);
-        let _ = command.args(arguments).env(RUNNING, format!("{running}:{name}")).exec();
-    }
-    1
-}
-
-fn run_within(limit: Duration, mut command: Command, program: &Path, input: &str) -> Result<Ran> {
     let name = program.file_name().unwrap_or_default().to_string_lossy();
     let running = std::env::var(RUNNING).unwrap_or_default();
     if running.split(':').any(|other| other == name) {
@@ -124,6 +129,17 @@ fn attend(mut child: Child, limit: Duration, input: &str) -> Result<Option<Ran>>
     Ok(Some(Ran { ok, stdout: text(&stdout), stderr: text(&stderr) }))
 }
 
+/// Becomes the next program of this name on `PATH`: it has this process's streams, terminal and exit code. Returns only if
+/// there is none, or if it runs already and has started this keyfob: the exit code, 1.
+pub fn pass_on(name: &str, arguments: &[String]) -> u8 {
+    let running = std::env::var(RUNNING).unwrap_or_default();
+    if let Some(program) = find(name).filter(|_| !running.split(':').any(|other| other == name)) {
+        let mut command = Command::new(program);
+        let _ = command.args(arguments).env(RUNNING, format!("{running}:{name}")).exec();
+    }
+    1
+}
+
 /// Reads a pipe to its end.
 fn text(pipe: Option<impl Read>) -> String {
     let mut bytes = Vec::new();
@@ -146,9 +162,7 @@ mod tests {
     use super::*;
 
     fn sh(script: &str, limit: Duration) -> Result<Ran> {
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", script]);
-        run_within(limit, command, Path::new("/bin/sh"), "asked\n")
+        run_within(limit, Path::new("/bin/sh"), &["-c", script], &[], "asked\n", None)
     }
 
     #[test]

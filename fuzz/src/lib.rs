@@ -191,6 +191,14 @@ pub fn git_request(bytes: &[u8]) {
     let (code, stdout, stderr) = run(&git::CALLER, &["get"], None, bytes, &ask);
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert!(stdout.is_empty() || stdout.lines().filter(|line| line.ends_with("=t0ken")).count() == 1, "{stdout}");
+    // What is answered says plainly, and once, which host it is for.
+    let hosts = bytes.split(|byte| *byte == b'\n').take_while(|line| !line.is_empty());
+    let mut hosts = hosts.filter_map(|line| line.strip_prefix(b"host=")).map(<[u8]>::to_ascii_lowercase);
+    let mapped = |host: &[u8]| {
+        let host = host.strip_suffix(b":443").unwrap_or(host);
+        matches!(host, b"github.com" | b"git.lab:8443") || host.ends_with(b".visualstudio.com")
+    };
+    assert!(stdout.is_empty() || hosts.next().is_some_and(|host| mapped(&host)) && hosts.next().is_none());
 }
 
 /// What Bazel writes on stdin.
@@ -310,6 +318,7 @@ fn credential(token: &str) -> Credential {
         token: Secret::from(token.to_owned()),
         serial: Serial::default(),
         kind: TokenKind::Access,
+        received_at: Timestamp(0),
         expires_at: None,
         account: None,
         tenant: None,

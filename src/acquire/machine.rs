@@ -84,7 +84,7 @@ impl Attempt<'_> {
             Ok(Renewal::Refused(failure)) => session.failed(self.failed(failure, None), now_ms()),
             Ok(Renewal::Trouble(failure, after)) => session.failed(self.failed(failure, after), now_ms()),
             Ok(Renewal::Ended(why) | Renewal::Unmet(why)) => {
-                session.failed(self.failed(Failure::new(Exit::Failed, why), None), now_ms());
+                session.failed(self.failed(Failure::new(Exit::Failed, why.text), None), now_ms());
             }
             Err(error) => return self.not_renewed(locked, session, &error),
         }

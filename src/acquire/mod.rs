@@ -14,6 +14,7 @@
 //!    A machine's profile has no steps 5 and 6: what it proves itself by is asked for in step 3 (`machine`).
 //! 7. A refused or expired sign-in is remembered for a moment, so that callers that retry at once do not prompt again.
 
+mod flow;
 mod machine;
 mod renew;
 mod sign_in;
@@ -22,12 +23,12 @@ mod view;
 pub mod worker;
 
 pub use crate::policy::{Effort, Refused};
-pub use steps::{Step, start, step};
+pub use steps::{Step, Waiting, start, step};
 pub use view::foreign_host;
 
 use crate::address::Address;
 use crate::clock::{Timestamp, boottime};
-use crate::config::Profile;
+use crate::config::{Flow, Profile};
 use crate::failure::{Exit, Failure};
 use crate::grants::Ask;
 use crate::log::debug;
@@ -40,6 +41,7 @@ use crate::session::{ClaimsDigest, Serial, Session, Token, TokenKey};
 use crate::store::{SessionFile, Store};
 use anyhow::{Context, Result};
 use renew::Renewed;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Least life of a token handed out, in seconds, where neither the profile nor the caller says.
@@ -68,6 +70,8 @@ pub struct Want<'p> {
     pub effort: Effort,
     /// Why this caller may not prompt, whatever the profile says, as `…` in "a sign-in is needed, and …".
     pub no_prompt: Option<&'static str>,
+    /// Looks for such a reason where that takes time: asked when a prompt is about to be shown.
+    pub forbids: fn() -> Option<&'static str>,
     /// Show a sign-in's address as a QR code too, where it fits.
     pub qr: bool,
     /// A token that was handed out before and did not work: anything but this one.
@@ -91,6 +95,7 @@ impl<'p> Want<'p> {
             purpose: None,
             effort,
             no_prompt: None,
+            forbids: || None,
             qr: false,
             refused: None,
             claims: None,
@@ -119,6 +124,8 @@ pub struct Credential {
     pub serial: Serial,
     /// Which kind it is.
     pub kind: TokenKind,
+    /// When it came, by this machine's clock.
+    pub received_at: Timestamp,
     /// When it ends; `None` if only revocation ends it.
     pub expires_at: Option<Timestamp>,
     /// Who signed in.
@@ -133,6 +140,7 @@ impl Credential {
             token: token.token.clone(),
             serial: token.serial,
             kind: token.key.kind,
+            received_at: token.received_at,
             expires_at: token.expires_at,
             account: session.account.as_ref().map(|a| a.name.clone()),
             tenant: token.tenant.clone(),
@@ -146,7 +154,8 @@ pub fn acquire(want: &Want<'_>) -> Result<Credential> {
     let mut attempt = Attempt::new(want)?;
     let mut living = None;
     // 1. The way nearly every call ends.
-    if let Some(store) = Store::open()?
+    let by_person = want.requester == Requester::Person;
+    if let Some(store) = Store::open()?.map(|store| store.replacing_locked(by_person))
         && let Some(session) = store.session(&want.profile.session).session()?
     {
         attempt.started = Started::of(&session, &attempt.needs.key);
@@ -160,7 +169,7 @@ pub fn acquire(want: &Want<'_>) -> Result<Credential> {
     if let Err(error) = attempt.prepare(living.is_some()) {
         return living.ok_or(error).with_context(|| format!("could not get a token for {}", want.profile.title()));
     }
-    let store = Store::open_or_make()?;
+    let store = Store::open_or_make()?.replacing_locked(by_person);
     let file = store.session(&want.profile.session);
     attempt.work(&file).with_context(|| format!("could not get a token for {}", want.profile.title()))
 }
@@ -176,7 +185,7 @@ pub fn cached(want: &Want<'_>) -> Result<Option<Credential>> {
 }
 
 /// What a token is filed under.
-fn token_key(want: &Want<'_>) -> TokenKey {
+pub fn token_key(want: &Want<'_>) -> TokenKey {
     let Profile { preset, endpoints, scopes, audience, resource, .. } = want.profile;
     // Where one session serves several tenants, their token endpoints tell them apart.
     let tenant = preset.tenant.and(endpoints.token.as_ref()).map(ToString::to_string);
@@ -193,6 +202,8 @@ struct Attempt<'w> {
     until: Duration,
     /// Who asks, in the words of the process that was asked.
     by: Option<String>,
+    /// What [`Want::forbids`] has found.
+    forbidden: OnceLock<Option<&'static str>>,
 }
 
 /// Why a person has to sign in.
@@ -216,9 +227,17 @@ impl<'w> Attempt<'w> {
             effort: if want.profile.machine.is_some() { want.effort.without_a_person() } else { want.effort },
             refused: want.refused,
             claims: want.claims.map(ClaimsDigest::of),
+            by_browser: want.profile.flow == Flow::Browser,
             proof: machine::proof(want.profile)?,
         };
-        Ok(Self { want, needs, started: Started::default(), until: Duration::MAX, by: None })
+        Ok(Self {
+            want,
+            needs,
+            started: Started::default(),
+            until: Duration::MAX,
+            by: None,
+            forbidden: OnceLock::new(),
+        })
     }
 
     fn decide<'s>(&self, session: &'s Session) -> Decision<'s> {
@@ -237,7 +256,15 @@ impl<'w> Attempt<'w> {
 
     /// Where something may be shown now, if anywhere.
     fn screen(&self) -> Option<Screen> {
-        if self.want.no_prompt.is_some() { None } else { Screen::find(self.want.profile.prompt) }
+        if self.want.no_prompt.is_some() {
+            return None;
+        }
+        Screen::find(self.want.profile.prompt).filter(|_| self.forbidden().is_none())
+    }
+
+    /// What forbids a prompt besides the caller's own words.
+    fn forbidden(&self) -> Option<&'static str> {
+        *self.forbidden.get_or_init(self.want.forbids)
     }
 
     /// Has the provider asked something, and says so where that takes long.

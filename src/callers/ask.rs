@@ -1,16 +1,15 @@
 //! What answers a caller in the program: the profile is found, and its token acquired.
 
 use super::host_callers;
-use super::seam::{Credential, Described, Kind, Outcome, Refused, Want, What, Whose};
+use super::seam::{Credential, Described, Failed, Kind, Outcome, Refused, Want, What, Whose, is_new};
 use crate::acquire::{self, Credential as Acquired, Requester, acquire};
 use crate::arguments::Arguments;
 use crate::clock::Timestamp;
-use crate::config::hosts::{check_callers, find};
+use crate::config::hosts::{check_callers, find, of_host};
 use crate::config::{self, Az, HostPattern, HostRule, Profile, Target};
 use crate::failure::{Exit, Failure};
+use crate::log::debug;
 use crate::providers::TokenKind;
-use crate::secret::Secret;
-use crate::session::Token;
 use crate::store::{HandedOut, Store};
 use anyhow::Result;
 use std::time::Duration;
@@ -20,6 +19,9 @@ const ERASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Answers a caller.
 pub fn ask(want: Want<'_>) -> Outcome {
+    if let (Whose::Host { target, caller, given }, What::Erase(Some(failed))) = (want.whose, want.what) {
+        return erase(target, caller, given, failed).unwrap_or_else(|error| Outcome::Failed(Failure::of(&error)));
+    }
     let found = match want.whose {
         Whose::Selected(arguments) => Found::selected(arguments),
         Whose::Cluster(arguments, cluster) => Found::for_cluster(arguments, cluster),
@@ -48,7 +50,8 @@ fn rule(
     caller: &str,
     given: Option<(&str, &HostPattern)>,
 ) -> Result<Option<(config::File, HostRule)>> {
-    if given.is_some_and(|(_, pattern)| !pattern.matches(target)) {
+    if let Some((_, pattern)) = given.filter(|(_, pattern)| !pattern.matches(target)) {
+        debug(|| format!("the request for {} is not one for {}", target.origin(), pattern.canonical()));
         return Ok(None);
     }
     let file = config::load()?;
@@ -74,7 +77,7 @@ fn every_host(caller: &'static str, want: &Want<'_>) -> Outcome {
         Err(error) => return Outcome::Misconfigured(Failure::of(&error)),
     };
     let rules = file.hosts.iter().filter(|rule| rule.is_for(caller));
-    let rules = rules.filter(|rule| !rule.pattern.is_wildcard() && !rule.pattern.names_user());
+    let rules = rules.filter(|rule| !rule.pattern.is_wildcard() && rule.pattern.username().is_none());
     let cached = rules.filter_map(|rule| {
         let found = Found::by_rule(file.clone(), rule.clone()).ok()?;
         found.token(want.clone(), acquire::cached).ok()?
@@ -121,7 +124,7 @@ impl Found {
             What::Mapped => Ok(Outcome::Done),
             What::Profile => Ok(Outcome::Profile(self.described())),
             What::Account => self.account().map(Outcome::Profile),
-            What::Erase(token) => self.erase(token).map(|()| Outcome::Done),
+            What::Erase(_) => self.forget().map(|()| Outcome::Done),
         }
     }
 
@@ -136,7 +139,7 @@ impl Found {
             profile = profile.asking(want.scopes, want.tenant)?;
         }
         let kind = match want.kind {
-            Kind::Usual => profile.token_kind.unwrap_or(TokenKind::Access),
+            Kind::Usual => usual_kind(&profile),
             Kind::Kubernetes => profile.kubernetes_kind(),
             Kind::Id => profile.token_kind.unwrap_or(TokenKind::Id),
             Kind::Access => TokenKind::Access,
@@ -151,6 +154,7 @@ impl Found {
             min_life: want.min_life.unwrap_or(usual.min_life),
             purpose: want.purpose,
             no_prompt: want.no_prompt,
+            forbids: want.forbids,
             refused: match want.refused {
                 Refused::Token(serial) => Some(acquire::Refused::Surely(serial)),
                 Refused::Unknown | Refused::IfAskedBefore(_) => before.map(acquire::Refused::Perhaps),
@@ -169,6 +173,7 @@ impl Found {
             token: credential.token,
             serial: credential.serial,
             kind: credential.kind,
+            received_at: credential.received_at,
             expires_at: credential.expires_at,
             account: credential.account,
             tenant: credential.tenant.or_else(|| profile.tenant().map(str::to_owned)),
@@ -181,20 +186,14 @@ impl Found {
         }))
     }
 
-    /// Drops an access token that did not work, if it is still in the session, or else the token that would be handed out.
-    fn erase(self, failed: Option<&Secret>) -> Result<()> {
-        let profile = &self.profile;
-        let kind = profile.token_kind.unwrap_or(TokenKind::Access);
-        let usual = match failed {
-            None => acquire::cached(&acquire::Want::of(profile, kind, Requester::Person))?,
-            Some(_) => None,
-        };
-        let Some(failed) = failed.or(usual.as_ref().map(|usual| &usual.token)) else { return Ok(()) };
+    /// Drops the access token that would be handed out.
+    fn forget(&self) -> Result<()> {
         let Some(store) = Store::open()? else { return Ok(()) };
-        let file = store.session(&profile.session);
-        let holds = |tokens: &[Token]| tokens.iter().any(|t| t.token == *failed);
-        if file.session()?.is_some_and(|session| holds(&session.tokens)) {
-            file.update(ERASE_TIMEOUT, |session| session.tokens.retain(|t| t.token != *failed))?;
+        let file = store.session(&self.profile.session);
+        let wanted = acquire::Want::of(&self.profile, usual_kind(&self.profile), Requester::Person);
+        let key = acquire::token_key(&wanted);
+        if file.session()?.is_some_and(|session| session.token(&key).is_some()) {
+            file.update(ERASE_TIMEOUT, |session| session.tokens.retain(|token| token.key != key))?;
         }
         Ok(())
     }
@@ -242,4 +241,42 @@ fn check_cluster(profile: &Profile, arguments: &Arguments, cluster: Option<&Targ
     }
     Err(Failure::usage(format!("{} is not among the `clusters` of profile {name:?}", cluster.origin()))
         .hint("add it there only if its token may go to that cluster"))
+}
+
+/// The token that a profile's callers get who need no special one.
+fn usual_kind(profile: &Profile) -> TokenKind {
+    profile.token_kind.unwrap_or(TokenKind::Access)
+}
+
+/// Drops a token that a host did not take, if one of the host's profiles still holds it: its user name is then that of the
+/// answer, and not the one that led to the profile. One that was shown as the host takes none is no worse for it.
+fn erase(
+    target: &Target,
+    caller: &str,
+    given: Option<(&str, &HostPattern)>,
+    Failed { token, scheme }: &Failed,
+) -> Result<Outcome> {
+    let file = config::load()?;
+    let given = given.map(|(profile, pattern)| [HostRule::given(profile, pattern.clone())]);
+    let rules = given.as_ref().map_or(&*file.hosts, |rule| rule);
+    let mut outcome = Outcome::NotMine;
+    for rule in of_host(rules, target, caller).filter(|rule| rule.auth.is_none_or(|auth| auth == *scheme)) {
+        let profile = Profile::named(file.clone(), &rule.profile)?;
+        let Some(store) = Store::open()? else { return Ok(Outcome::Done) };
+        let store_file = store.session(&profile.session);
+        let session = store_file.session()?;
+        let failed = session.as_ref().and_then(|session| session.tokens.iter().find(|held| held.token == *token));
+        match failed {
+            Some(failed) if is_new(failed.received_at) => {
+                let account = session.as_ref().and_then(|session| session.account.as_ref());
+                return Ok(Outcome::Kept { account: account.map(|account| account.name.clone()) });
+            }
+            Some(_) => {
+                store_file.update(ERASE_TIMEOUT, |session| session.tokens.retain(|held| held.token != *token))?;
+            }
+            None => {}
+        }
+        outcome = Outcome::Done;
+    }
+    Ok(outcome)
 }

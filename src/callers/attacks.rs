@@ -152,7 +152,7 @@ fn every_caller_of_hosts_answers_for_what_is_mapped_alone() {
             "https://wild.example",
             "https://a.b.wild.example",
             "ghcr.io.",
-            "ghcr.io/../evil",
+            "pkg.example/team/../evil",
             "ghcr.io@evil.example",
             "ghcr.io evil.example",
             "ghcr.io\nevil.example",

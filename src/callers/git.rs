@@ -6,17 +6,21 @@
 //! - A token goes only to a host in `[hosts]`, and a request that is not plainly one gets nothing, with exit 0.
 //! - What `wwwauth[]` says chooses between Bearer and Basic, nothing else: no address is taken from it.
 //! - `host` and `oauth_refresh_token` are never answered: git adopts the one, and hands the other to every helper.
-//! - git that knows `state[]` gets the token's serial with it, and brings it back after a 401: then that token is
-//!   replaced, once, within the same git command. Others send `erase`, and the next command gets a new one.
+//! - git that knows `state[]` gets the token's serial and the scheme with it, and brings them back after a 401. If the
+//!   challenge leaves out that scheme, the same token is shown in the other one; else it is replaced, once, within the same
+//!   git command. Others send `erase`, and the next command gets a new one.
+//! - A token that was issued moments ago is kept: the host refuses the account, not the token.
 
-use super::{Ask, Caller, Credential, Io, LARGEST, Link, Outcome, Refused, Requester, Want, What, Whose};
+use super::{Ask, Caller, Credential, Failed, Io, LARGEST, Link, Outcome, Refused, Requester, Want, What, Whose};
 use crate::arguments::{Arguments, Grammar, Rest};
 use crate::config::{HostPattern, Key, Target, text};
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
+use crate::program;
 use crate::providers::HostAuth;
-use crate::secret::Secret;
 use crate::session::Serial;
+use std::borrow::Cow;
+use std::ffi::OsString;
 use std::fmt::Write;
 
 /// `keyfob git`
@@ -98,19 +102,16 @@ fn get(io: &mut Io<'_>, ask: &Ask<'_>, given: Given<'_>) -> u8 {
         Ok(None) => return 0,
         Err(failure) => return io.fail(&failure),
     };
-    let forbidden = (io.environment)("GIT_TERMINAL_PROMPT").and_then(|said| said.into_string().ok());
-    let want = Want {
-        purpose: Some(request.target.origin()),
-        no_prompt: forbidden
-            .is_some_and(|said| is_false(&said))
-            .then_some("GIT_TERMINAL_PROMPT forbids to ask for one"),
-        refused: request.refused.map_or(Refused::Unknown, Refused::Token),
-        ..Want::token(Whose::Host { target: &request.target, caller: CALLER.name, given }, Requester::Program("git"))
+    let no_prompt = forbidden(io.environment);
+    let token = |refused| {
+        let whose = Whose::Host { target: &request.target, caller: CALLER.name, given };
+        let usual = Want::token(whose, Requester::Program("git"));
+        ask(Want { purpose: Some(request.target.origin()), no_prompt, forbids: forbidden_by_git, refused, ..usual })
     };
-    let lines = match ask(want) {
+    let lines = match token(Refused::Unknown) {
         Outcome::NotMine => return 0,
         Outcome::Misconfigured(failure) => return io.fail(&failure),
-        Outcome::Credential(credential) => answer(&request, &credential),
+        Outcome::Credential(credential) => request.answer(credential, |serial| token(Refused::Token(serial))),
         other => Err(other.failure()),
     };
     match lines {
@@ -123,15 +124,54 @@ fn get(io: &mut Io<'_>, ask: &Ask<'_>, given: Given<'_>) -> u8 {
     }
 }
 
-/// Drops the access token that did not work, if it is still the one in the cache.
+/// Drops the access token that did not work, if it is still the one in the cache; without a token, the one that `get` would
+/// answer with.
 fn erase(io: &mut Io<'_>, ask: &Ask<'_>, given: Given<'_>) -> Result<(), Failure> {
     let Some(request) = read(io)? else { return Ok(()) };
-    let Some(failed) = &request.secret else { return Ok(()) };
+    let failed = request.failed.as_ref();
+    if failed.is_some_and(|failed| request.challenged().is_some_and(|scheme| scheme != failed.scheme)) {
+        // The server takes no token in that scheme.
+        return Ok(());
+    }
     let whose = Whose::Host { target: &request.target, caller: CALLER.name, given };
-    match ask(Want { what: What::Erase(Some(failed)), ..Want::token(whose, Requester::Program("git")) }) {
+    match ask(Want { what: What::Erase(failed), ..Want::token(whose, Requester::Program("git")) }) {
         Outcome::Done | Outcome::NotMine => Ok(()),
+        Outcome::Kept { account } => {
+            io.fail(&just_issued(account.as_deref()));
+            Ok(())
+        }
         other => Err(other.failure()),
     }
+}
+
+/// A host refuses a token that is certainly good: what it refuses is the account.
+fn just_issued(account: Option<&str>) -> Failure {
+    let to = account.map(|account| format!(" to {account}")).unwrap_or_default();
+    Failure::new(Exit::Refused, format!("the host refused a token just issued{to}: no access?"))
+        .hint("check the address of the repository, and whether this account may use it")
+}
+
+/// What in the environment forbids a prompt, if anything does.
+fn forbidden(environment: &dyn Fn(&str) -> Option<OsString>) -> Option<&'static str> {
+    let says = |name: &str| environment(name).and_then(|said| said.into_string().ok());
+    if says("GIT_TERMINAL_PROMPT").is_some_and(|said| is_false(&said)) {
+        return Some("GIT_TERMINAL_PROMPT forbids to ask for one");
+    }
+    let never = says("GCM_INTERACTIVE").is_some_and(|said| is_never(&said));
+    never.then_some("GCM_INTERACTIVE forbids to ask for one")
+}
+
+/// The same for git's configuration, which takes another process to read.
+fn forbidden_by_git() -> Option<&'static str> {
+    let git = program::find("git")?;
+    let said = program::run(&git, &["config", "--get", "credential.interactive"], &[], "", None).ok()?;
+    (said.ok && is_never(said.stdout.trim()))
+        .then_some("credential.interactive in git's configuration forbids to ask for one")
+}
+
+/// Whether this text switches prompts off, for git or for Git Credential Manager.
+fn is_never(said: &str) -> bool {
+    is_false(said) || said.eq_ignore_ascii_case("never")
 }
 
 /// Whether git reads this text as false (git-config(1), "Values").
@@ -141,8 +181,35 @@ fn is_false(said: &str) -> bool {
 }
 
 fn read(io: &mut Io<'_>) -> Result<Option<Request>, Failure> {
-    let bytes = io.request().map_err(|e| Failure::new(Exit::Failed, e.to_string()))?;
-    Ok(Request::parse(&bytes))
+    let bytes = io.request_to_empty_line().map_err(|e| Failure::new(Exit::Failed, e.to_string()))?;
+    let request = Request::parse(&bytes);
+    Ok(request.inspect_err(|why| debug(|| format!("not a request that gets a token: {why}"))).ok())
+}
+
+/// A token that a host did not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Which one.
+    pub serial: Serial,
+    /// How it was shown.
+    pub scheme: HostAuth,
+}
+
+impl Shown {
+    /// As it stands in `state[]`, after [`STATE`].
+    fn parse(text: &str) -> Option<Self> {
+        let (serial, scheme) = text.split_once('/')?;
+        let scheme = [HostAuth::Bearer, HostAuth::Basic].into_iter().find(|known| word(*known) == scheme)?;
+        Some(Self { serial: Serial::parse(serial)?, scheme })
+    }
+}
+
+/// A scheme in the words of `state[]` and, in lower case, of a challenge.
+fn word(scheme: HostAuth) -> &'static str {
+    match scheme {
+        HostAuth::Bearer => "bearer",
+        HostAuth::Basic => "basic",
+    }
 }
 
 /// What git asks for.
@@ -155,108 +222,168 @@ pub struct Request {
     /// git keeps `state[]` and brings it back.
     pub state: bool,
     /// The token handed out before in this command, which the server did not take.
-    pub refused: Option<Serial>,
-    /// The server's challenges name these schemes; `None` if git passed none on.
-    pub schemes: Option<Vec<String>>,
+    pub shown: Option<Shown>,
+    /// The first word of each of the server's challenges, in lower case; none if git passed none on.
+    pub schemes: Vec<String>,
     /// With `erase`: the token that failed.
-    pub secret: Option<Secret>,
+    pub failed: Option<Failed>,
 }
 
 impl Request {
-    /// Reads a request, which ends at an empty line or with the bytes. `None` for everything that is not plainly one:
-    /// no such request gets a token.
-    pub fn parse(bytes: &[u8]) -> Option<Self> {
+    /// Reads a request, which ends at an empty line or with the bytes. Fails, saying why without quoting it, for everything
+    /// that is not plainly one: no such request gets a token.
+    pub fn parse(bytes: &[u8]) -> Result<Self, &'static str> {
         if bytes.len() as u64 > LARGEST {
-            return None;
+            return Err("it is too large");
         }
-        let mut single: Vec<(&str, &str)> = Vec::new();
-        let (mut authtype, mut state, mut refused) = (false, false, None);
-        let mut schemes: Option<Vec<String>> = None;
+        let mut single: Vec<(&str, Cow<'_, str>)> = Vec::new();
+        let (mut authtype, mut state, mut shown) = (false, false, None);
+        let mut schemes = Vec::new();
         for line in bytes.split(|byte| *byte == b'\n').take_while(|line| !line.is_empty()) {
             if let Some(challenge) = line.strip_prefix(b"wwwauth[]=")
                 && !challenge.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t')
             {
                 // A server's own words, which may hold any letters and tabs. Only the first word counts.
                 let scheme = challenge.split(|byte| b" \t,".contains(byte)).next().unwrap_or_default();
-                schemes.get_or_insert_default().push(String::from_utf8_lossy(scheme).to_ascii_lowercase());
+                schemes.push(String::from_utf8_lossy(scheme).to_ascii_lowercase());
                 continue;
             }
-            let line = std::str::from_utf8(line).ok()?;
-            let (key, value) = line.split_once('=')?;
-            if key.is_empty() || line.contains(char::is_control) {
-                return None;
-            }
+            let (key, value) = key_and_value(line)?;
             match key {
                 "capability[]" => {
                     authtype |= value == "authtype";
                     state |= value == "state";
                 }
-                "state[]" => refused = value.strip_prefix(STATE).and_then(Serial::parse).or(refused),
-                // A whole address in one value is for git itself; beside the parts it could say something else.
-                "url" => return None,
+                "state[]" => shown = value.strip_prefix(STATE).and_then(Shown::parse).or(shown),
                 list if list.ends_with("[]") => {}
-                _ if single.iter().any(|(known, _)| *known == key) => return None,
+                _ if single.iter().any(|(known, _)| *known == key) => return Err("it says one thing twice"),
                 _ => single.push((key, value)),
             }
         }
-        let one = |key: &str| single.iter().find(|(known, _)| *known == key).map(|(_, value)| *value);
-        Some(Self {
-            target: Target::parse(one("protocol")?, one("host")?, one("path"), one("username"))?,
-            authtype,
-            state,
-            refused,
-            schemes,
-            secret: one("credential").or(one("password")).map(|secret| Secret::from(secret.to_owned())),
-        })
+        let one = |key: &str| single.iter().find(|(known, _)| *known == key).map(|(_, value)| &**value);
+        let (path, username) = (one("path").filter(|p| !p.is_empty()), one("username").filter(|u| !u.is_empty()));
+        let (Some(protocol), Some(host)) = (one("protocol"), one("host")) else {
+            return Err("it names no protocol or no host");
+        };
+        let target = Target::parse(protocol, host, path, username).ok_or("it names no https or http host plainly")?;
+        // A refresh token is none that `get` answers with.
+        let failed = match (one("credential"), one("password").or(one("oauth_refresh_token"))) {
+            (Some(token), _) => Some(Failed { token: token.to_owned().into(), scheme: HostAuth::Bearer }),
+            (None, Some(token)) => Some(Failed { token: token.to_owned().into(), scheme: HostAuth::Basic }),
+            (None, None) => None,
+        };
+        if let Some(url) = one("url") {
+            let user = user_in(url, &target, path).ok_or("its `url` says something else than its parts")?;
+            // The user name beside a token is a helper's answer.
+            if failed.is_none() && user != username {
+                return Err("its `url` is for another user name than its parts");
+            }
+        }
+        Ok(Self { target, authtype, state, shown, schemes, failed })
     }
 
-    /// Whether the token is to be shown as Bearer: where git can, the host's rule or its provider says so, and the
-    /// server does not want Basic alone.
-    fn bearer(&self, said: Option<HostAuth>, usual: HostAuth) -> bool {
-        let basic_alone = self.schemes.as_ref().is_some_and(|schemes| {
-            schemes.iter().any(|scheme| scheme == "basic") && !schemes.iter().any(|scheme| scheme == "bearer")
-        });
-        self.authtype
-            && match said {
-                Some(auth) => auth == HostAuth::Bearer,
-                None => usual == HostAuth::Bearer && !basic_alone,
+    /// The only scheme of the two that the server's challenges name, if they name just one.
+    fn challenged(&self) -> Option<HostAuth> {
+        let named = |scheme| self.schemes.iter().any(|named| named == word(scheme));
+        match (named(HostAuth::Bearer), named(HostAuth::Basic)) {
+            (true, false) => Some(HostAuth::Bearer),
+            (false, true) => Some(HostAuth::Basic),
+            _ => None,
+        }
+    }
+
+    /// How a token is shown: where git can show it in any way, as the host's rule says, else as the server's challenges do,
+    /// else as its provider's servers usually take it.
+    fn scheme(&self, said: Option<HostAuth>, usual: HostAuth) -> HostAuth {
+        if self.authtype { said.or(self.challenged()).unwrap_or(usual) } else { HostAuth::Basic }
+    }
+
+    /// The answer with this token, or with what `replace` gets for it if the server refuses just this one.
+    fn answer(&self, mut credential: Credential, replace: impl FnOnce(Serial) -> Outcome) -> Result<String, Failure> {
+        let scheme = self.scheme(credential.auth, credential.usual_auth);
+        let refused = self.shown.filter(|shown| shown.scheme == scheme);
+        if let Some(shown) = refused.filter(|shown| shown.serial == credential.serial) {
+            if credential.is_new() {
+                return Err(just_issued(credential.account.as_deref()));
             }
+            credential = match replace(shown.serial) {
+                Outcome::Credential(other) => other,
+                outcome => return Err(outcome.failure()),
+            };
+        }
+        self.lines(&credential, scheme, refused.is_none())
+    }
+
+    /// The lines that git reads; `again` if it may come back after a 401.
+    fn lines(&self, credential: &Credential, scheme: HostAuth, again: bool) -> Result<String, Failure> {
+        let token = credential.token.expose();
+        // What ends a line or a value for git; each is looked for by itself, many bytes at once.
+        if ['\n', '\r', '\0'].into_iter().any(|end| token.contains(end)) {
+            let why = "the provider's token cannot be passed to git: it holds a line break";
+            return Err(Failure::new(Exit::Failed, why));
+        }
+        let mut lines = String::with_capacity(token.len() + 256);
+        let _ = match scheme {
+            // Without a capability line of our own git drops what follows.
+            HostAuth::Bearer => write!(lines, "capability[]=authtype\nauthtype=Bearer\ncredential={token}\n"),
+            HostAuth::Basic => write!(lines, "username={}\npassword={token}\n", credential.username),
+        };
+        if let Some(end) = credential.expires_at {
+            let _ = writeln!(lines, "password_expiry_utc={}", end.0);
+        }
+        if self.state && again {
+            let (serial, scheme) = (credential.serial, word(scheme));
+            let _ = write!(lines, "capability[]=state\nstate[]={STATE}{serial}/{scheme}\ncontinue=1\n");
+        }
+        Ok(lines)
     }
 }
 
-/// The lines that git reads.
-fn answer(request: &Request, credential: &Credential) -> Result<String, Failure> {
-    let token = credential.token.expose();
-    // What ends a line or a value for git; each is looked for by itself, many bytes at once.
-    if ['\n', '\r', '\0'].into_iter().any(|end| token.contains(end)) {
-        let why = "the provider's token cannot be passed to git: it holds a line break";
-        return Err(Failure::new(Exit::Failed, why));
+/// One line of a request. A path and a user name may hold bytes that are no text, which are no letters of any rule then.
+fn key_and_value(line: &[u8]) -> Result<(&str, Cow<'_, str>), &'static str> {
+    let equals = line.iter().position(|byte| *byte == b'=').ok_or("it has a line without `=`")?;
+    let key = std::str::from_utf8(&line[..equals]).map_err(|_| "it is not UTF-8")?;
+    let value = match std::str::from_utf8(&line[equals + 1..]) {
+        Ok(value) => Cow::Borrowed(value),
+        Err(_) if matches!(key, "path" | "username") => String::from_utf8_lossy(&line[equals + 1..]),
+        Err(_) => return Err("it is not UTF-8"),
+    };
+    if key.is_empty() || key.contains(char::is_control) || value.contains(char::is_control) {
+        return Err("it has an empty key or a control character");
     }
-    let mut lines = String::with_capacity(token.len() + 256);
-    if request.bearer(credential.auth, credential.usual_auth) {
-        // Without a capability line of our own git drops what follows.
-        let _ = write!(lines, "capability[]=authtype\nauthtype=Bearer\ncredential={token}\n");
-    } else {
-        let _ = write!(lines, "username={}\npassword={token}\n", credential.username);
-    }
-    if let Some(end) = credential.expires_at {
-        let _ = writeln!(lines, "password_expiry_utc={}", end.0);
-    }
-    if request.state && request.refused.is_none() {
-        let serial = credential.serial;
-        let _ = write!(lines, "capability[]=state\nstate[]={STATE}{serial}\ncontinue=1\n");
-    }
-    Ok(lines)
+    Ok((key, value))
+}
+
+/// The user name in an address beside the parts, as gitoxide sends it, if any. `None` unless it says what the parts say: host
+/// and scheme as they stand, the path perhaps encoded.
+#[expect(clippy::option_option, reason = "an address that does not fit, and one without a user name")]
+fn user_in<'u>(url: &'u str, target: &Target, path: Option<&str>) -> Option<Option<&'u str>> {
+    let (scheme, rest) = url.split_once("://")?;
+    let (authority, place) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (user, host) = match authority.rsplit_once('@') {
+        Some((user, host)) => (Some(user), host),
+        None => (None, authority),
+    };
+    let plain =
+        !authority.contains(['%', '\\']) && user.is_none_or(|user| !user.is_empty() && !user.contains([':', '@']));
+    let place = Some(place.trim_matches('/')).filter(|place| !place.is_empty());
+    let other = Target::parse(scheme, host, place, None).filter(|other| plain && other.is_same_host(target))?;
+    (path.is_none() || path == place || other.is_same_path(target)).then_some(user)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::seam::tests::{Given, credential, run};
     use super::*;
+    use crate::clock::Timestamp;
     use std::cell::Cell;
 
     fn parsed(text: &str) -> Option<Request> {
-        Request::parse(text.as_bytes())
+        Request::parse(text.as_bytes()).ok()
+    }
+
+    fn failed_token(token: &str, scheme: HostAuth) -> Failed {
+        Failed { token: token.to_owned().into(), scheme }
     }
 
     #[test]
@@ -264,18 +391,22 @@ mod tests {
         let request = parsed(
             "capability[]=authtype\ncapability[]=state\nprotocol=https\nhost=github.com\npath=team/repo.git\n\
              wwwauth[]=Basic realm=\"GitHub\"\nwwwauth[]=Bearer\nstate[]=other:x\n\
-             state[]=keyfob:00000000deadbeef\n",
+             state[]=keyfob:00000000deadbeef/basic\n",
         )
         .unwrap();
         assert_eq!(request.target, Target::parse("https", "github.com", Some("team/repo.git"), None).unwrap());
         assert!(request.authtype && request.state);
-        assert_eq!(request.refused, Serial::parse("00000000deadbeef"));
-        assert_eq!(request.schemes, Some(vec!["basic".to_owned(), "bearer".to_owned()]));
+        let serial = Serial::parse("00000000deadbeef").unwrap();
+        assert_eq!(request.shown, Some(Shown { serial, scheme: HostAuth::Basic }));
+        assert_eq!(request.schemes, ["basic", "bearer"]);
 
         let old = parsed("protocol=http\nhost=127.0.0.1:8080\nusername=ada\npassword=t\n\nhost=ignored\n").unwrap();
         assert_eq!(old.target, Target::parse("http", "127.0.0.1:8080", None, Some("ada")).unwrap());
-        assert_eq!(old.secret, Some(Secret::from("t".to_owned())));
-        assert_eq!((old.authtype, old.state, old.refused, old.schemes), (false, false, None, None));
+        assert_eq!(old.failed, Some(failed_token("t", HostAuth::Basic)));
+        assert_eq!((old.authtype, old.state, old.shown, old.schemes), (false, false, None, vec![]));
+        let failed =
+            parsed("authtype=Bearer\ncredential=t\nprotocol=https\nhost=a.example\npassword=u\n").unwrap().failed;
+        assert_eq!(failed, Some(failed_token("t", HostAuth::Bearer)));
     }
 
     #[test]
@@ -300,10 +431,74 @@ mod tests {
         ] {
             assert_eq!(parsed(text), None, "{text:?}");
         }
-        assert_eq!(Request::parse(b"protocol=https\nhost=github.com\npath=\xff\n"), None);
+        for bytes in [&b"protocol=https\nhost=gith\xffub.com\n"[..], b"protocol=https\nhost=github.com\nuser\xff=a\n"] {
+            assert_eq!(Request::parse(bytes), Err("it is not UTF-8"));
+        }
         let odd = b"protocol=https\nhost=github.com\nwwwauth[]=Basic\trealm=\"B\xfcro\"\n";
-        assert_eq!(Request::parse(odd).unwrap().schemes, Some(vec!["basic".to_owned()]));
-        assert_eq!(Request::parse(b"protocol=https\nhost=github.com\nwwwauth[]=Basic\r\n"), None);
+        assert_eq!(Request::parse(odd).unwrap().schemes, ["basic"]);
+        let carriage_return = Request::parse(b"protocol=https\nhost=github.com\nwwwauth[]=Basic\r\n");
+        assert_eq!(carriage_return, Err("it has an empty key or a control character"));
+    }
+
+    #[test]
+    fn a_path_and_a_user_name_may_be_anything_that_is_not_a_control_character() {
+        for line in ["path=", "path=a//b", "path=a%zz", "path=a#b?c", "username=", "username=CORP\\ada", "username=%61"]
+        {
+            assert!(parsed(&format!("protocol=https\nhost=a.example\n{line}\n")).is_some(), "{line}");
+        }
+        assert!(Request::parse(b"protocol=https\nhost=a.example\npath=b\xfcro\nusername=J\xfcrg\n").is_ok());
+        assert!(parsed("protocol=https\nhost=a.example\npath=a\u{85}b\n").is_none());
+    }
+
+    /// What gix-credentials 0.29 and 0.42 send, and what others might.
+    #[test]
+    fn an_address_beside_the_parts_must_say_what_they_say() {
+        let erase = "username=x-access-token\npassword=abc\n";
+        for (url, parts) in [
+            ("https://github.com/team/repo.git", "path=team/repo.git\nprotocol=https\nhost=github.com\n"),
+            ("https://github.com/team/repo.git", "protocol=https\nhost=github.com\n"),
+            ("https://ada@github.com/team/repo.git", "path=team/repo.git\nprotocol=https\nhost=github.com\n"),
+            (
+                "https://h.example:8443/org/My%20Project/_git/r",
+                "path=org/My%20Project/_git/r\nprotocol=https\nhost=h.example:8443\n",
+            ),
+            (
+                "https://h.example:8443/org/My%20Project/_git/r",
+                "path=org/My Project/_git/r\nprotocol=https\nhost=h.example:8443\n",
+            ),
+            ("https://GitHub.com:443/a//b/", "path=a//b\nprotocol=https\nhost=github.com\n"),
+        ] {
+            let request = parsed(&format!("url={url}\n{parts}{erase}"));
+            assert_eq!(request.expect(url).failed, Some(failed_token("abc", HostAuth::Basic)));
+        }
+        let get = "path=team/repo.git\nprotocol=https\nhost=github.com\nusername=ada\n";
+        for (url, fits) in [
+            ("https://ada@github.com/team/repo.git", true),
+            ("https://ada@github.com/team/repo.git/", true),
+            ("HTTPS://ada@GITHUB.com:443/team/repo.git", true),
+            ("https://github.com/team/repo.git", false),
+            ("https://eve@github.com/team/repo.git", false),
+            ("https://ada:x@github.com/team/repo.git", false),
+            ("https://ada@x@github.com/team/repo.git", false),
+            ("https://%61da@github.com/team/repo.git", false),
+            ("https://ada@github.com\\@evil.example/team/repo.git", false),
+            ("https://ada@github.com%2f/team/repo.git", false),
+            ("https://ada@github%2ecom/team/repo.git", false),
+            ("https://ada@github.com/team/other.git", false),
+            ("https://ada@github.com/team/%72epo.git", false),
+            ("https://ada@github.com", false),
+            ("https://ada@github.com/team/repo.git?x", false),
+            ("https://ada@github.com:444/team/repo.git", false),
+            ("http://ada@github.com/team/repo.git", false),
+            ("https://ada@evil.example/team/repo.git", false),
+            ("https:ada@github.com/team/repo.git", false),
+            ("ada@github.com:team/repo.git", false),
+            ("", false),
+        ] {
+            assert_eq!(parsed(&format!("url={url}\n{get}")).is_some(), fits, "{url}");
+            assert_eq!(parsed(&format!("url={url}\n")), None, "{url} alone");
+            assert_eq!(parsed(&format!("{get}url={url}\nurl={url}\n")), None, "{url} twice");
+        }
     }
 
     #[test]
@@ -312,12 +507,12 @@ mod tests {
             let start = "protocol=https\nhost=github.com\nwwwauth[]=Basic ";
             Request::parse((start.to_owned() + &"x".repeat(length - start.len())).as_bytes())
         };
-        assert!(of(1 << 20).is_some());
-        assert_eq!(of((1 << 20) + 1), None);
+        assert!(of(1 << 20).is_ok());
+        assert_eq!(of((1 << 20) + 1), Err("it is too large"));
     }
 
     #[test]
-    fn bearer_where_git_can_the_host_may_and_the_server_does_not_want_basic_alone() {
+    fn a_token_is_shown_as_the_rule_says_else_as_the_challenge_does_else_as_usual() {
         let with = |lines: &str| parsed(&format!("protocol=https\nhost=a.example\n{lines}")).unwrap();
         let new = "capability[]=authtype\n";
         for (lines, said, usual, bearer) in [
@@ -329,9 +524,11 @@ mod tests {
             ("capability[]=authtype\nwwwauth[]=Basic realm=\"x\"\n", None, HostAuth::Bearer, false),
             ("capability[]=authtype\nwwwauth[]=Basic\nwwwauth[]=BEARER x\n", None, HostAuth::Bearer, true),
             ("capability[]=authtype\nwwwauth[]=Basic\n", Some(HostAuth::Bearer), HostAuth::Bearer, true),
+            ("capability[]=authtype\nwwwauth[]=Bearer\n", None, HostAuth::Basic, true),
+            ("capability[]=authtype\nwwwauth[]=Bearer\nwwwauth[]=Basic\n", None, HostAuth::Basic, false),
             ("capability[]=authtype\nwwwauth[]=Negotiate\n", None, HostAuth::Bearer, true),
         ] {
-            assert_eq!(with(lines).bearer(said, usual), bearer, "{lines:?} {said:?} {usual:?}");
+            assert_eq!(with(lines).scheme(said, usual) == HostAuth::Bearer, bearer, "{lines:?} {said:?} {usual:?}");
         }
     }
 
@@ -367,13 +564,69 @@ mod tests {
         let bearer = "capability[]=authtype\nauthtype=Bearer\ncredential=abc\npassword_expiry_utc=1795384800\n";
         assert_eq!(answered("capability[]=authtype\n", ""), bearer);
         let both = "capability[]=authtype\ncapability[]=state\n";
-        let state = "capability[]=state\nstate[]=keyfob:00000000deadbeef\ncontinue=1\n";
-        assert_eq!(answered(both, ""), format!("{bearer}{state}"));
-        let again = format!("{both}state[]=keyfob:0000000000000000\n");
-        assert_eq!(answered(&again, ""), bearer, "the second answer is the last");
+        let state = |scheme| format!("capability[]=state\nstate[]=keyfob:00000000deadbeef/{scheme}\ncontinue=1\n");
+        assert_eq!(answered(both, ""), format!("{bearer}{}", state("bearer")));
+        let again = format!("{both}state[]=keyfob:0000000000000000/bearer\n");
+        assert_eq!(answered(&again, ""), bearer, "another token than the refused one is the last answer");
+        let other = format!("{both}state[]=keyfob:00000000deadbeef/bearer\nwwwauth[]=Basic\n");
+        assert_eq!(
+            answered(&other, "u"),
+            format!("username=u\n{basic}{}", state("basic")),
+            "the same token, shown otherwise"
+        );
         let endless = |_: Want<'_>| Outcome::Credential(Credential { expires_at: None, ..credential("abc") });
         let (_, stdout, _) = said(&["get"], "protocol=https\nhost=a.example\ncapability[]=authtype\n", &endless);
         assert_eq!(stdout, "capability[]=authtype\nauthtype=Bearer\ncredential=abc\n");
+    }
+
+    #[test]
+    fn a_token_is_replaced_where_it_is_refused_as_the_server_wants_it_unless_it_was_just_issued() {
+        let capable = "capability[]=authtype\ncapability[]=state\nprotocol=https\nhost=a.example\n";
+        let new = Timestamp::now();
+        for (lines, received_at, wanted, stdout) in [
+            // Refused as Bearer, and Bearer is what is shown: replaced.
+            (
+                "state[]=keyfob:00000000deadbeef/bearer\n",
+                Timestamp(0),
+                2,
+                "capability[]=authtype\nauthtype=Bearer\ncredential=new\npassword_expiry_utc=1795384800\n",
+            ),
+            (
+                "state[]=keyfob:00000000deadbeef/basic\nwwwauth[]=Basic\n",
+                Timestamp(0),
+                2,
+                "username=x-access-token\npassword=new\npassword_expiry_utc=1795384800\n",
+            ),
+            (
+                "state[]=keyfob:00000000deadbeef/bearer\nwwwauth[]=Basic\nwwwauth[]=Bearer\n",
+                Timestamp(0),
+                2,
+                "capability[]=authtype\nauthtype=Bearer\ncredential=new\npassword_expiry_utc=1795384800\n",
+            ),
+            ("state[]=keyfob:00000000deadbeef/bearer\n", new, 1, "quit=1\n"),
+            // A state of another version names no scheme: the token is shown again.
+            (
+                "state[]=keyfob:00000000deadbeef\n",
+                new,
+                1,
+                "capability[]=authtype\nauthtype=Bearer\ncredential=old\npassword_expiry_utc=1795384800\ncapability[]=state\nstate[]=keyfob:00000000deadbeef/bearer\ncontinue=1\n",
+            ),
+        ] {
+            let asked = Cell::new(0);
+            let ask = |want: Want<'_>| {
+                asked.set(asked.get() + 1);
+                let refused = want.refused != Refused::Unknown;
+                let account = Some("ada".to_owned());
+                let there = Credential { received_at, account, ..credential(if refused { "new" } else { "old" }) };
+                let other = Serial::parse("0000000000000001").unwrap();
+                Outcome::Credential(Credential { serial: if refused { other } else { there.serial }, ..there })
+            };
+            let (_, answer, stderr) = said(&["get"], &format!("{capable}{lines}"), &ask);
+            assert_eq!((answer.as_str(), asked.get()), (stdout, wanted), "{lines}");
+            let just_issued = "error: the host refused a token just issued to ada: no access?\n\
+                               hint: check the address of the repository, and whether this account may use it\n";
+            assert_eq!(stderr, if stdout == "quit=1\n" { just_issued } else { "" }, "{lines}");
+        }
     }
 
     #[test]
@@ -399,11 +652,14 @@ mod tests {
             assert_eq!(pattern.canonical(), "https://git.lab:8443");
             assert_eq!((want.refused, want.no_prompt), (Refused::Unknown, None));
         });
-        get("state[]=keyfob:00000000deadbeef\n", &[("GIT_TERMINAL_PROMPT", "0")], &|want| {
-            assert_eq!(want.refused, Refused::Token(Serial::parse("00000000deadbeef").unwrap()));
-            assert_eq!(want.no_prompt, Some("GIT_TERMINAL_PROMPT forbids to ask for one"));
-        });
-        get("", &[("GIT_TERMINAL_PROMPT", "1")], &|want| assert_eq!(want.no_prompt, None));
+        for (variables, why) in [
+            (&[("GIT_TERMINAL_PROMPT", "0")][..], Some("GIT_TERMINAL_PROMPT forbids to ask for one")),
+            (&[("GCM_INTERACTIVE", "Never")], Some("GCM_INTERACTIVE forbids to ask for one")),
+            (&[("GCM_INTERACTIVE", "0")], Some("GCM_INTERACTIVE forbids to ask for one")),
+            (&[("GIT_TERMINAL_PROMPT", "1"), ("GCM_INTERACTIVE", "auto")], None),
+        ] {
+            get("", variables, &|want| assert_eq!(want.no_prompt, why));
+        }
     }
 
     #[test]
@@ -431,26 +687,41 @@ mod tests {
             ("approve", request, ""),
             ("get", "", ""),
             ("erase", "", ""),
-            ("erase", "protocol=https\nhost=a.example\n", ""),
+            // It was shown as the server takes none.
+            ("erase", "protocol=https\nhost=a.example\nauthtype=Bearer\ncredential=t\nwwwauth[]=Basic\n", ""),
+            ("erase", "protocol=https\nhost=a.example\npassword=t\nwwwauth[]=Bearer\n", ""),
         ] {
             assert_eq!(said(&[operation], request, &never), (0, stdout.to_owned(), String::new()), "{operation}");
         }
     }
 
     #[test]
-    fn erase_drops_the_token_that_failed_and_says_nothing() {
-        let request = "protocol=https\nhost=a.example\nusername=u\npassword=p\n";
-        let outcomes: [fn() -> Outcome; 3] =
-            [|| Outcome::Done, || Outcome::NotMine, || Outcome::Failed(failed("the cache cannot be read"))];
-        for outcome in outcomes {
-            let asked = Cell::new(0);
-            let ask = |want: Want<'_>| {
-                asked.set(asked.get() + 1);
-                assert_eq!(want.what, What::Erase(Some(&Secret::from("p".to_owned()))));
-                outcome()
-            };
-            assert_eq!(said(&["erase"], request, &ask), (0, String::new(), String::new()));
-            assert_eq!(asked.get(), 1);
+    fn erase_drops_the_token_that_failed_and_says_nothing_but_that_a_new_one_is_kept() {
+        let kept = "error: the host refused a token just issued: no access?\n\
+                    hint: check the address of the repository, and whether this account may use it\n";
+        let outcomes: [fn() -> Outcome; 4] = [
+            || Outcome::Kept { account: None },
+            || Outcome::Done,
+            || Outcome::NotMine,
+            || Outcome::Failed(failed("the cache cannot be read")),
+        ];
+        for (lines, token) in [
+            ("username=u\npassword=p\n", Some(failed_token("p", HostAuth::Basic))),
+            ("password=p\nwwwauth[]=Basic\nwwwauth[]=Bearer\n", Some(failed_token("p", HostAuth::Basic))),
+            ("authtype=Bearer\ncredential=p\n", Some(failed_token("p", HostAuth::Bearer))),
+            ("", None),
+        ] {
+            for (outcome, stderr) in outcomes.iter().zip([kept, "", "", ""]) {
+                let asked = Cell::new(0);
+                let ask = |want: Want<'_>| {
+                    asked.set(asked.get() + 1);
+                    assert_eq!(want.what, What::Erase(token.as_ref()));
+                    outcome()
+                };
+                let request = format!("protocol=https\nhost=a.example\n{lines}");
+                assert_eq!(said(&["erase"], &request, &ask), (0, String::new(), stderr.to_owned()));
+                assert_eq!(asked.get(), 1);
+            }
         }
     }
 

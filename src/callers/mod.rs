@@ -23,7 +23,7 @@ pub mod token;
 
 pub use crate::acquire::Requester;
 pub use ask::ask;
-pub use seam::{Ask, Credential, Described, Io, Kind, LARGEST, Outcome, Refused, Want, What, Whose, json_line};
+pub use seam::{Ask, Credential, Described, Failed, Io, Kind, LARGEST, Outcome, Refused, Want, What, Whose, json_line};
 
 use crate::arguments::{Arguments, Grammar};
 use crate::program;

@@ -20,6 +20,9 @@ use std::time::Duration;
 /// Largest request read, in bytes.
 pub const LARGEST: u64 = 1 << 20;
 
+/// For how long a token counts as just issued, in seconds.
+const MOMENTS: u64 = 60;
+
 /// What a caller reads, and where it answers.
 pub struct Io<'io> {
     /// Its flags, and the words after them.
@@ -44,6 +47,28 @@ impl Io<'_> {
         let mut bytes = Buffer::default();
         (&mut *self.stdin).take(LARGEST + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// The same to the first empty line: a client may keep standard input open after that.
+    pub fn request_to_empty_line(&mut self) -> io::Result<Buffer> {
+        const PIECE: usize = 4096;
+        let mut bytes = Buffer::default();
+        let mut length = 0;
+        loop {
+            bytes.resize(length + PIECE, 0);
+            let read = match self.stdin.read(&mut bytes[length..]) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                read => read?,
+            };
+            bytes.truncate(length + read);
+            // Not what has been looked at before, but for its last byte.
+            let ends =
+                bytes.starts_with(b"\n") || bytes[length.saturating_sub(1)..].windows(2).any(|pair| pair == b"\n\n");
+            length = bytes.len();
+            if read == 0 || ends || length as u64 > LARGEST {
+                return Ok(bytes);
+            }
+        }
     }
 
     /// The next line on standard input without its end, for a program that waits for the answer before it closes its side.
@@ -123,6 +148,8 @@ pub struct Want<'a> {
     pub purpose: Option<String>,
     /// Why this caller may not prompt, whatever the profile says, as `…` in "a sign-in is needed, and …".
     pub no_prompt: Option<&'static str>,
+    /// Looks for such a reason where that takes time: asked when a prompt is about to be shown.
+    pub forbids: fn() -> Option<&'static str>,
     /// How long the caller waits; `None` means as long as it takes.
     pub timeout: Option<Duration>,
 }
@@ -142,6 +169,7 @@ impl<'a> Want<'a> {
             requester,
             purpose: None,
             no_prompt: None,
+            forbids: || None,
             timeout: None,
         }
     }
@@ -190,8 +218,18 @@ pub enum What<'a> {
     Profile,
     /// The same with the account that is signed in; if none is, a failure that names the command for it.
     Account,
-    /// That this token, which did not work, is dropped, or else the one that would be handed out: [`Outcome::Done`].
-    Erase(Option<&'a Secret>),
+    /// That this token, which did not work, is dropped, or the one that would be handed out: [`Outcome::Done`], or
+    /// [`Outcome::Kept`].
+    Erase(Option<&'a Failed>),
+}
+
+/// A token that did not work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// The token.
+    pub token: Secret,
+    /// How it was shown.
+    pub scheme: HostAuth,
 }
 
 /// Which kind of token is wanted.
@@ -230,6 +268,11 @@ pub enum Outcome {
     Profile(Described),
     /// What was to be done is done.
     Done,
+    /// The token that did not work was issued moments ago, to this account: a new one would be refused as well.
+    Kept {
+        /// Who signed in.
+        account: Option<String>,
+    },
     /// The host is mapped to no profile: another helper may answer.
     NotMine,
     /// The configuration cannot be read, so that it is not known whether the host is mapped.
@@ -244,7 +287,7 @@ impl Outcome {
         match self {
             Self::Misconfigured(failure) | Self::Failed(failure) => failure,
             Self::NotMine => Failure::usage("no profile is mapped to this host").hint("map it below [hosts]"),
-            Self::Credential(_) | Self::Hosts(_) | Self::Profile(_) | Self::Done => {
+            Self::Credential(_) | Self::Hosts(_) | Self::Profile(_) | Self::Done | Self::Kept { .. } => {
                 Failure::new(Exit::Failed, "what was asked for is not what was answered")
             }
         }
@@ -260,6 +303,8 @@ pub struct Credential {
     pub serial: Serial,
     /// Which kind it is.
     pub kind: TokenKind,
+    /// When it came, by this machine's clock.
+    pub received_at: Timestamp,
     /// When it ends; `None` if only revocation ends it.
     pub expires_at: Option<Timestamp>,
     /// Who signed in.
@@ -281,6 +326,11 @@ pub struct Credential {
 }
 
 impl Credential {
+    /// Whether it was issued moments ago.
+    pub fn is_new(&self) -> bool {
+        is_new(self.received_at)
+    }
+
     /// What stands behind `Authorization:` (RFC 6750, section 2.1; RFC 7617, section 2).
     pub fn authorization(&self) -> String {
         let token = self.token.expose();
@@ -293,6 +343,11 @@ impl Credential {
             Some(HostAuth::Bearer) | None => ["Bearer ", token].concat(),
         }
     }
+}
+
+/// Whether a token that came then was issued moments ago: whoever refuses it would refuse the next one as well.
+pub(super) fn is_new(received_at: Timestamp) -> bool {
+    Timestamp::now().since(received_at) < MOMENTS
 }
 
 /// What a caller may ask about a profile.
@@ -321,6 +376,7 @@ pub(super) mod tests {
             token: Secret::from(token.to_owned()),
             serial: Serial::parse("00000000deadbeef").unwrap(),
             kind: TokenKind::Access,
+            received_at: Timestamp(0),
             expires_at: Some(Timestamp(1_795_384_800)),
             account: None,
             tenant: None,
@@ -410,6 +466,45 @@ pub(super) mod tests {
         assert_eq!(length(1 << 21), (1 << 20) + 1);
     }
 
+    /// Standard input that hands over these pieces, and would never end.
+    struct Open<'a>(&'a [&'a [u8]]);
+
+    impl Read for Open<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let (piece, rest) = self.0.split_first().expect("nobody waits for more");
+            self.0 = rest;
+            buffer[..piece.len()].copy_from_slice(piece);
+            Ok(piece.len())
+        }
+    }
+
+    #[test]
+    fn a_request_ends_at_an_empty_line_wherever_it_is_cut() {
+        let read = |pieces: &[&[u8]]| {
+            let mut io = Io {
+                arguments: &Arguments::default(),
+                environment: &|_| None,
+                stdin: &mut Open(pieces),
+                stdin_is_terminal: &|| false,
+                pass_on: &|_, _| PASSED_ON,
+                stdout: &mut io::sink(),
+                stderr: &mut io::sink(),
+            };
+            String::from_utf8(io.request_to_empty_line().unwrap().to_vec()).unwrap()
+        };
+        assert_eq!(read(&[b"a=b\n\n"]), "a=b\n\n");
+        assert_eq!(read(&[b"a=b\n", b"\n"]), "a=b\n\n");
+        assert_eq!(read(&[b"\n"]), "\n");
+        assert_eq!(read(&[b"a=b", b"\nc=d\n\nrest"]), "a=b\nc=d\n\nrest");
+        assert_eq!(read(&[b"a=b\n", b""]), "a=b\n");
+        let piece = [b'x'; 4096];
+        assert_eq!(
+            read(&vec![&piece[..]; 257]).len(),
+            (1 << 20) + 4096,
+            "more is not read than shows that it is too much"
+        );
+    }
+
     #[test]
     fn lines_are_read_one_by_one() {
         let lines = |bytes: &[u8]| {
@@ -436,7 +531,8 @@ pub(super) mod tests {
         assert_eq!(Outcome::Failed(failure.clone()).failure(), failure);
         assert_eq!(Outcome::Misconfigured(failure.clone()).failure(), failure);
         assert_eq!(Outcome::NotMine.failure().exit, Exit::Usage);
-        for outcome in [Outcome::Done, Outcome::Credential(credential("t")), Outcome::Profile(Described::default())] {
+        let others = [Outcome::Done, Outcome::Kept { account: None }, Outcome::Profile(Described::default())];
+        for outcome in others.into_iter().chain([Outcome::Credential(credential("t"))]) {
             assert_eq!(outcome.failure().exit, Exit::Failed);
         }
     }

@@ -1,5 +1,6 @@
 //! `keyfob logout`: revoke at the provider, then delete here; the second happens whatever the first says.
 
+use super::warn;
 use crate::acquire::{HOLD, LOCK_LIMIT};
 use crate::address::Address;
 use crate::arguments::ProfileFlags;
@@ -12,9 +13,7 @@ use crate::providers::TokenKind;
 use crate::secret::Secret;
 use crate::session::Session;
 use crate::store::{Contents, SessionFile, Store};
-use crate::text::one_line;
 use anyhow::Result;
-use std::io::Write;
 
 /// `keyfob logout`
 #[derive(Debug, clap::Args)]
@@ -42,7 +41,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let profile = Profile::select(&selection)?;
         return sign_out_of(&profile);
     }
-    let Some(store) = Store::open()? else { return super::print("There are no sessions.\n") };
+    let Some(store) = Store::open()?.map(|store| store.replacing_locked(true)) else {
+        return super::print("There are no sessions.\n");
+    };
     let Contents { sessions, damaged, unusable } = store.contents()?;
     if sessions.is_empty() && damaged.is_empty() && unusable.is_empty() {
         return super::print("There are no sessions.\n");
@@ -79,7 +80,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// Signs out of a profile, and of every session that was made from its token.
 pub(super) fn sign_out_of(profile: &Profile) -> Result<()> {
-    let Some(store) = Store::open()? else {
+    let Some(store) = Store::open()?.map(|store| store.replacing_locked(true)) else {
         return super::print(&format!("Not signed in to {}.\n", profile.title()));
     };
     sign_out(&store.session(&profile.session), Ok(profile), profile.title())?;
@@ -169,8 +170,4 @@ fn revoke_at(profile: &Profile, session: &Session) -> Result<(), String> {
         }
     }
     problem.map_or(Ok(()), Err)
-}
-
-fn warn(text: &str) {
-    let _ = writeln!(std::io::stderr(), "warning: {}", one_line(text));
 }

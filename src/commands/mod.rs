@@ -7,8 +7,10 @@ pub mod login;
 pub mod logout;
 pub mod setup;
 pub mod status;
+pub mod store;
 
 use crate::prompt::{self, wrapped};
+use crate::text::one_line;
 use anyhow::{Context, Result};
 use std::io::{ErrorKind, Write};
 use unicode_width::UnicodeWidthStr;
@@ -20,6 +22,11 @@ fn print(text: &str) -> Result<()> {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(e).context("could not write to stdout"),
         _ => Ok(()),
     }
+}
+
+/// Says on stderr what did not keep a command from going on.
+fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr(), "warning: {}", one_line(text));
 }
 
 /// Prints what a person reads, in lines that fit the terminal if stdout is one.

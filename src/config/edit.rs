@@ -2,7 +2,7 @@
 
 use super::hosts::GIT;
 use super::keys::Shape;
-use super::{HostPattern, Settings};
+use super::{HostPattern, Settings, StoreKind};
 use std::fmt::Write;
 use toml_edit::{DocumentMut, InlineTable, Item, Key, Table, TableLike, TomlError, Value, value};
 
@@ -152,6 +152,21 @@ pub fn without_az_profile(text: &str, profile: &str, section: bool) -> Result<St
     })
 }
 
+/// `text` that says at its top how sessions are kept.
+pub fn with_store(text: &str, kind: StoreKind) -> Result<String, TomlError> {
+    let said = format!("store = {:?}\n", kind.word());
+    let mut document: DocumentMut = text.parse()?;
+    if let Some(word) = document.get_mut("store").and_then(Item::as_value_mut) {
+        let around = word.decor().clone();
+        *word = kind.word().into();
+        *word.decor_mut() = around;
+        return Ok(as_before(text, document.to_string()));
+    }
+    // In front: behind a table's header it would be that table's.
+    let with = format!("{said}{}{text}", if text.is_empty() || text.starts_with(['\n', '\r']) { "" } else { "\n" });
+    with.parse::<DocumentMut>().map(|_| as_before(text, with))
+}
+
 /// Whether there is this table.
 pub fn has_section(text: &str, name: &str) -> bool {
     text.parse::<DocumentMut>().is_ok_and(|document| document.contains_key(name))
@@ -281,6 +296,18 @@ mod tests {
         }
         let mine = "[profile.lab]\nissuer = 'x'\n";
         assert_eq!((profile_added_by(mine, "lab"), without_profile(mine, "lab").as_str()), (None, mine));
+    }
+
+    #[test]
+    fn how_sessions_are_kept_is_said_at_the_top() {
+        for (before, after) in [
+            ("", "store = \"kernel\"\n"),
+            ("[az]\n", "store = \"kernel\"\n\n[az]\n"),
+            ("# mine\r\n[az]\r\n", "store = \"kernel\"\r\n\r\n# mine\r\n[az]\r\n"),
+            ("a = 1\nstore = 'file' # here\n[az]\n", "a = 1\nstore = \"kernel\" # here\n[az]\n"),
+        ] {
+            assert_eq!(with_store(before, StoreKind::Kernel).unwrap(), after);
+        }
     }
 
     #[test]

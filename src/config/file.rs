@@ -31,6 +31,48 @@ pub struct File {
     pub hosts: Vec<HostRule>,
     /// `[az]`.
     pub az: Az,
+    /// What holds for all profiles.
+    pub installation: Installation,
+}
+
+/// What `config.toml` says of the installation as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Installation {
+    /// `store`: how sessions are to be kept, if it says so.
+    pub store: Option<StoreKind>,
+    /// `key-command`: the program, and its arguments, that prints the key of sealed sessions; empty if there is none.
+    pub key_command: Vec<String>,
+}
+
+/// How sessions are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// In files for the user alone.
+    File,
+    /// In files that are sealed by a key in the kernel's keyring.
+    Kernel,
+}
+
+impl StoreKind {
+    /// The words for it, in config.toml and on the command line.
+    pub const WORDS: [&str; 2] = ["file", "kernel"];
+
+    /// The kind that a word means.
+    pub fn of(word: &str) -> Option<Self> {
+        [Self::File, Self::Kernel].into_iter().find(|kind| kind.word() == word)
+    }
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        Self::WORDS[self as usize]
+    }
+}
+
+impl Installation {
+    /// What the configuration file says of it.
+    pub fn load() -> Result<Self> {
+        Ok(load()?.installation)
+    }
 }
 
 /// `[az]`: what the stand-in for the Azure CLI answers with.
@@ -131,7 +173,12 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<File, String> {
                 }
             }
             "az" => file.az = reader.az(value)?,
-            unknown => return Err(reader.unknown(name, unknown, &["default-profile", "profile", "hosts", "az"])),
+            "store" => file.installation.store = Some(reader.store(value)?),
+            "key-command" => file.installation.key_command = reader.command(value)?,
+            unknown => {
+                let known = ["default-profile", "profile", "hosts", "az", "store", "key-command"];
+                return Err(reader.unknown(name, unknown, &known));
+            }
         }
     }
     let top = table.get_ref();
@@ -245,6 +292,24 @@ impl Reader {
             }
         }
         Ok(az)
+    }
+
+    fn store(&self, value: &Spanned<DeValue<'_>>) -> Result<StoreKind, String> {
+        let word = self.string("store", value)?;
+        StoreKind::of(&word).ok_or_else(|| {
+            let meant = meant(&word, StoreKind::WORDS);
+            self.error(value.span().start, &format!("`store` cannot be {word:?}; {meant}"))
+        })
+    }
+
+    /// A program and its arguments.
+    fn command(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, String> {
+        let words = value.get_ref().as_array().ok_or_else(|| self.wrong("key-command", value, "a list of strings"))?;
+        let words: Vec<_> = words.iter().map(|word| self.string("key-command", word)).collect::<Result<_, _>>()?;
+        if words.first().is_none_or(String::is_empty) {
+            return Err(self.error(value.span().start, "`key-command` names no program"));
+        }
+        Ok(words)
     }
 
     fn unknown(&self, name: &Spanned<DeString<'_>>, word: &str, known: &[&str]) -> String {
@@ -420,6 +485,9 @@ mod tests {
                 "[hosts]\n'https://a.example' = { username = 'a:b' }\n",
                 "config.toml:2: `username` is empty, or holds a colon or a control character",
             ),
+            ("store = 'kernal'\n", "config.toml:1: `store` cannot be \"kernal\"; did you mean `kernel`?"),
+            ("\nkey-command = 'pass'\n", "config.toml:2: `key-command` must be a list of strings, not a string"),
+            ("key-command = []\n", "config.toml:1: `key-command` names no program"),
             ("[az]\nsub = 's'\n", "config.toml:2: unknown key `sub`; did you mean `subscription`?"),
             ("[az]\nprofile = 'p'\n", "config.toml:1: `az.profile`: there is no profile \"p\"; there are none"),
             (

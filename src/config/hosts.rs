@@ -6,14 +6,18 @@
 //!
 //! A rule is for git alone, unless it says which callers it is for.
 //!
-//! A request comes from outside, and is taken apart strictly: what is not plainly a host, a port or a path matches nothing,
-//! however close it looks.
+//! A request comes from outside, and is taken apart strictly: what is not plainly a scheme, a host or a port matches nothing,
+//! however close it looks. A path that is not plainly one matters only where a pattern for that host has a path: there it
+//! matches nothing either, and elsewhere nobody asks for it.
 
 use crate::address::is_loopback;
 use crate::failure::Failure;
+use crate::log::debug;
 use crate::providers::HostAuth;
 use crate::text::meant;
+use std::borrow::Cow;
 use std::cmp::Reverse;
+use std::fmt::Write;
 
 /// The caller that a rule is for if it names none.
 pub const GIT: &str = "git";
@@ -72,7 +76,8 @@ pub struct Target {
     https: bool,
     host: String,
     port: u16,
-    path: Vec<String>,
+    /// Its components, decoded; or why it is not plain which path it is, as `…` in "its path …".
+    path: Result<Vec<String>, &'static str>,
     username: Option<String>,
 }
 
@@ -82,39 +87,41 @@ impl HostPattern {
         let (scheme, rest) = text.split_once("://").ok_or("is not an address such as https://git.example.com")?;
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (username, host) = match authority.rsplit_once('@') {
-            Some((name, host)) => (Some(name), host),
+            Some((name, host)) => (Some(user_name(name)?), host),
             None => (None, authority),
         };
-        if username.is_some_and(|name| name.is_empty() || name.contains([':', '@'])) {
-            return Err("has a user name that is empty, or a password");
-        }
         let (wildcard, host) = host.strip_prefix("*.").map_or((false, host), |host| (true, host));
         if host.contains('*') {
             return Err("has a `*` that is not the whole first label");
         }
-        let target = Target::parse(scheme, host, Some(path.trim_end_matches('/')).filter(|p| !p.is_empty()), username)
-            .ok_or("is not an address such as https://git.example.com:8443/team")?;
-        if wildcard && !target.host.contains('.') {
+        let what = "is not an address such as https://git.example.com:8443/team";
+        let path = Some(path.trim_end_matches('/')).filter(|path| !path.is_empty());
+        let Target { https, host, port, path, .. } = Target::parse(scheme, host, path, None).ok_or(what)?;
+        let path = path.map_err(|_| what)?;
+        if wildcard && !host.contains('.') {
             return Err("has a `*` before a single label");
         }
-        if !target.https && !is_loopback(&target.host) {
+        if !https && !is_loopback(&host) {
             return Err("is not https (plain http is allowed only on loopback)");
         }
-        let Target { https, host, port, path, username } = target;
         Ok(Self { https, host, wildcard, port, path, username })
     }
 
     /// Whether a request is for what this pattern stands for.
     pub fn matches(&self, target: &Target) -> bool {
+        self.matches_host(target)
+            && (self.path.is_empty() || target.path.as_ref().is_ok_and(|path| path.starts_with(&self.path)))
+            && (self.username.is_none() || self.username == target.username)
+    }
+
+    /// Whether a request is for a host that this pattern stands for, whatever its path and its user name.
+    pub fn matches_host(&self, target: &Target) -> bool {
         let host = if self.wildcard {
             target.host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest == self.host)
         } else {
             target.host == self.host
         };
-        host && self.https == target.https
-            && self.port == target.port
-            && target.path.starts_with(&self.path)
-            && (self.username.is_none() || self.username == target.username)
+        host && self.https == target.https && self.port == target.port
     }
 
     /// Whether the request must carry a path to match.
@@ -136,9 +143,15 @@ impl HostPattern {
         })
     }
 
-    /// Whether it is for one user name alone.
-    pub fn names_user(&self) -> bool {
-        self.username.is_some()
+    /// The user name that it is for, if it is for one alone.
+    pub fn username(&self) -> Option<&str> {
+        self.username.as_deref()
+    }
+
+    /// The same for requests with this user name.
+    #[must_use]
+    pub fn for_user(self, name: &str) -> Self {
+        Self { username: Some(name.to_owned()), ..self }
     }
 
     /// Whether it stands for many hosts.
@@ -153,15 +166,15 @@ impl HostPattern {
 
     /// The pattern written in one way.
     pub fn canonical(&self) -> String {
-        let name = self.username.as_ref().map(|name| format!("{name}@")).unwrap_or_default();
+        let name = self.username.as_ref().map(|name| encoded(name) + "@").unwrap_or_default();
         let star = if self.wildcard { "*." } else { "" };
         address(self.https, &format!("{name}{star}{}", self.host), self.port, &self.path)
     }
 }
 
 impl Target {
-    /// Takes a request apart: a scheme, a host with or without a port, a path without its leading slash. `None` for
-    /// everything that is not plainly that.
+    /// Takes a request apart: a scheme, a host with or without a port, a path without its leading slash, a user name.
+    /// `None` unless scheme, host and port are plainly that.
     pub fn parse(scheme: &str, host: &str, path: Option<&str>, username: Option<&str>) -> Option<Self> {
         let https = match scheme.to_ascii_lowercase().as_str() {
             "https" => true,
@@ -178,10 +191,8 @@ impl Target {
             Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
             None => host.split('.').all(is_label),
         };
-        let path: Vec<String> = path.into_iter().flat_map(|p| p.split('/')).map(str::to_owned).collect();
-        let username = username.map(str::to_owned);
-        let sound = plain && path.iter().all(|c| is_component(c)) && username.as_deref().is_none_or(is_component);
-        sound.then_some(Self { https, host, port, path, username })
+        let path = path.map_or(Ok(Vec::new()), components);
+        plain.then(|| Self { https, host, port, path, username: username.map(str::to_owned) })
     }
 
     /// Takes an address apart as package managers and build tools write one: `http://…` or `https://…`, for which `grpc://…`
@@ -198,7 +209,17 @@ impl Target {
         let place = rest.split('?').next().unwrap_or_default();
         let (host, path) = place.split_once('/').unwrap_or((place, ""));
         let path = (!path.is_empty()).then(|| path.strip_suffix('/').unwrap_or(path));
-        Self::parse(scheme, host, path, None)
+        Self::parse(scheme, host, path, None).filter(|target| target.path.is_ok())
+    }
+
+    /// Whether another is for the same scheme, host and port.
+    pub fn is_same_host(&self, other: &Self) -> bool {
+        (self.https, &self.host, self.port) == (other.https, &other.host, other.port)
+    }
+
+    /// Whether both have paths that are plainly the same.
+    pub fn is_same_path(&self, other: &Self) -> bool {
+        self.path.is_ok() && self.path == other.path
     }
 
     /// Scheme, host and port, for people.
@@ -209,9 +230,20 @@ impl Target {
 
 /// The rule that a caller's request falls under, if any.
 pub fn find<'r>(rules: &'r [HostRule], target: &Target, caller: &str) -> Option<&'r HostRule> {
+    if let Err(why) = target.path
+        && let Some(rule) = of_host(rules, target, caller).find(|rule| rule.pattern.has_path())
+    {
+        debug(|| format!("its path {why}, and {} has one: no token for this request", rule.pattern.canonical()));
+        return None;
+    }
     let says = |p: &HostPattern| (Reverse(p.wildcard), p.path.len(), p.username.is_some());
     let matching = rules.iter().filter(|rule| rule.is_for(caller) && rule.pattern.matches(target));
     matching.max_by_key(|rule| says(&rule.pattern))
+}
+
+/// The rules of a caller for the host of a request, whatever its path and its user name.
+pub fn of_host<'r>(rules: &'r [HostRule], target: &Target, caller: &str) -> impl Iterator<Item = &'r HostRule> {
+    rules.iter().filter(move |rule| rule.is_for(caller) && rule.pattern.matches_host(target))
 }
 
 /// Fails if a rule is for a caller that is not among those there are.
@@ -235,7 +267,7 @@ pub(super) fn repeated(rules: &[HostRule]) -> Option<usize> {
 fn address(https: bool, host: &str, port: u16, path: &[String]) -> String {
     let (scheme, usual) = if https { ("https", 443) } else { ("http", 80) };
     let port = if port == usual { String::new() } else { format!(":{port}") };
-    let path: String = path.iter().flat_map(|component| ["/", component]).collect();
+    let path: String = path.iter().flat_map(|component| ["/".to_owned(), encoded(component)]).collect();
     format!("{scheme}://{host}{port}{path}")
 }
 
@@ -250,12 +282,73 @@ fn is_label(label: &str) -> bool {
     !label.is_empty() && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
 }
 
-/// One component of a path, or a user name: nothing that a server might take for something else.
-fn is_component(component: &str) -> bool {
-    !component.is_empty()
-        && component != "."
-        && component != ".."
-        && !component.contains(|c: char| c.is_control() || matches!(c, '/' | '\\' | '%' | '?' | '#'))
+/// The components of a path as a client sends it: decoded already (git), or not (libgit2), so that what is encoded is
+/// decoded once. The error says why it is not plain which path a server takes it for.
+fn components(path: &str) -> Result<Vec<String>, &'static str> {
+    let path = decoded(path)?;
+    if path
+        .contains(|c: char| c.is_control() || matches!(c, '\\' | '%' | ';' | '?' | '#' | char::REPLACEMENT_CHARACTER))
+    {
+        return Err("has a letter that servers read in several ways");
+    }
+    if path.split('/').any(|component| matches!(component, "" | "." | "..")) {
+        return Err("has an empty component, `.` or `..`");
+    }
+    Ok(path.split('/').map(str::to_owned).collect())
+}
+
+/// The user name of a pattern.
+fn user_name(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() || text.contains([':', '@']) {
+        return Err("has a user name that is empty, or a password");
+    }
+    let name = decoded(text).map_err(|_| "has a user name that is not plainly encoded")?;
+    if name.contains(|c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER) {
+        return Err("has a user name with a letter that none has");
+    }
+    Ok(name.into_owned())
+}
+
+/// Text with what is percent-encoded (RFC 3986, section 2.1) decoded once. Fails on what needs no encoding, on a slash, and
+/// on what is not UTF-8 then.
+fn decoded(text: &str) -> Result<Cow<'_, str>, &'static str> {
+    if !text.contains('%') {
+        return Ok(Cow::Borrowed(text));
+    }
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.bytes());
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(rest.next()?).to_digit(16);
+        let byte = digit().zip(digit()).and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
+        match byte.ok_or("has a `%` that encodes nothing")? {
+            plain if is_unreserved(plain) || plain == b'/' => {
+                return Err("has something encoded that no client encodes");
+            }
+            byte => bytes.push(byte),
+        }
+    }
+    String::from_utf8(bytes).map(Cow::Owned).map_err(|_| "is not UTF-8")
+}
+
+/// Text as one component of an address.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if is_unreserved(byte) || b"!$&'()*+,=".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+/// RFC 3986, section 2.3.
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
 #[cfg(test)]
@@ -342,6 +435,9 @@ mod tests {
             ("https", "github.com", "a\\b"),
             ("https", "github.com", "a?b"),
             ("https", "github.com", "a\nb"),
+            ("https", "github.com", "a;b"),
+            ("https", "github.com", "%74eam"),
+            ("https", "github.com", "team%252f"),
             ("https", "visualstudio.com", ""),
             ("https", ".visualstudio.com", ""),
             ("https", "a.b.visualstudio.com", ""),
@@ -354,6 +450,56 @@ mod tests {
             ("", "github.com", ""),
         ] {
             assert_eq!(whose(scheme, host, path), None, "{scheme:?} {host:?} {path:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_or_a_user_name_matters_only_where_a_rule_has_one() {
+        let rules = [
+            rule("https://plain.example", "plain"),
+            rule("https://ada@user.example", "ada"),
+            rule("https://user.example", "user"),
+            rule("https://path.example/My%20Project/tëam", "path"),
+            rule("https://path.example", "rest"),
+            rule("https://ada%40corp.example@mail.example", "mail"),
+            rule("https://CORP%5Cada@mail.example", "corp"),
+        ];
+        let odd = [
+            "a//b", "", "/", "a/../b", "a/.", "a%2fb", "a%", "a%zz", "%61", "a;b", "a?b", "a#b", "a\\b", "a\nb",
+            "\u{fffd}",
+        ];
+        let whose = |host: &str, path: Option<&str>, user: Option<&str>| {
+            find(&rules, &Target::parse("https", host, path, user).unwrap(), GIT).map(|rule| rule.profile.clone())
+        };
+        for path in odd {
+            assert_eq!(whose("plain.example", Some(path), Some(path)).as_deref(), Some("plain"), "{path:?}");
+            assert_eq!(whose("user.example", Some(path), Some("ada")).as_deref(), Some("ada"), "{path:?}");
+            assert_eq!(whose("user.example", None, Some(path)).as_deref(), Some("user"), "{path:?}");
+            assert_eq!(whose("path.example", Some(path), None), None, "{path:?}");
+        }
+        for (path, profile) in [
+            ("My Project/tëam/r", "path"),
+            ("My%20Project/t%C3%ABam", "path"),
+            ("My%20Project/tëam%3Cx%3E", "rest"),
+            ("My+Project/tëam", "rest"),
+            ("my Project/tëam", "rest"),
+        ] {
+            assert_eq!(whose("path.example", Some(path), None).as_deref(), Some(profile), "{path:?}");
+        }
+        // Decoded twice, or an encoded letter that needs none.
+        for path in
+            ["My%2520Project/tëam", "M%79 Project/tëam", "My%20Project/tëam%2Fr", "My%20Project/%FF", "a%25b", "a%3bb"]
+        {
+            assert_eq!(whose("path.example", Some(path), None), None, "{path:?}");
+        }
+        for (user, profile) in [
+            (Some("ada@corp.example"), Some("mail")),
+            (Some("CORP\\ada"), Some("corp")),
+            (Some("ada"), None),
+            (Some("ada%40corp.example"), None),
+            (None, None),
+        ] {
+            assert_eq!(whose("mail.example", None, user).as_deref(), profile, "{user:?}");
         }
     }
 
@@ -572,6 +718,11 @@ mod tests {
             ("https://github.com:x", "is not an address such as https://git.example.com:8443/team"),
             ("https://github.com/a/../b", "is not an address such as https://git.example.com:8443/team"),
             ("https://ada:secret@github.com", "has a user name that is empty, or a password"),
+            ("https://@github.com", "has a user name that is empty, or a password"),
+            ("https://a%64a@github.com", "has a user name that is not plainly encoded"),
+            ("https://ada%0a@github.com", "has a user name with a letter that none has"),
+            ("https://github.com/%74eam", "is not an address such as https://git.example.com:8443/team"),
+            ("https://github.com/team;x", "is not an address such as https://git.example.com:8443/team"),
         ] {
             assert_eq!(HostPattern::parse(pattern).unwrap_err(), why, "{pattern}");
         }
@@ -583,6 +734,7 @@ mod tests {
             ("HTTPS://GitHub.com:443/", "https://github.com"),
             ("https://*.Example.com:8443/a/b/", "https://*.example.com:8443/a/b"),
             ("http://ada@LOCALHOST:80", "http://ada@localhost"),
+            ("https://ada%40corp.example@a.example/My Project", "https://ada%40corp.example@a.example/My%20Project"),
         ] {
             assert_eq!(HostPattern::parse(pattern).unwrap().canonical(), canonical);
         }

@@ -13,13 +13,13 @@ mod machine;
 mod profile;
 mod settings;
 
-pub use file::{Az, File, contents, load, path as file_path};
+pub use file::{Az, File, Installation, StoreKind, contents, load, path as file_path};
 pub use hosts::{HostPattern, HostRule, Target};
 pub use identity::{CaFile, SessionKey};
 pub use keys::{Key, Shape, text, word};
 pub use machine::{Machine, MachineGrant, Source};
-pub use profile::{ClientKey, Endpoints, Profile, Recipe};
-pub use settings::{AuthMethod, KEYS, Origin, PromptMode, Settings};
+pub use profile::{ClientKey, Endpoints, Profile, Recipe, Redirect};
+pub use settings::{AuthMethod, Flow, KEYS, Origin, PromptMode, Settings};
 
 use crate::failure::Failure;
 use crate::text::meant;

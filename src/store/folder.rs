@@ -3,7 +3,7 @@
 use crate::access::ours_alone;
 use crate::failure::{Exit, Failure};
 use anyhow::{Context, Result};
-use rustix::fs::{FileType, Mode, OFlags, chmod, fchmod, fstat, mkdir, openat, stat};
+use rustix::fs::{FileType, Mode, OFlags, chmod, fchmod, fstat, fsync, mkdir, openat, stat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 use std::fs::File;
@@ -75,6 +75,15 @@ pub(super) fn may_make(path: &Path, missing: usize, what: &str) -> Result<()> {
 /// What an empty path, as the last ancestor of a relative one is, stands for.
 fn here(path: &Path) -> &Path {
     if path.as_os_str().is_empty() { Path::new(".") } else { path }
+}
+
+/// Has a folder's names on the disk.
+pub(super) fn flush(folder: impl AsFd) -> Result<()> {
+    match fsync(folder) {
+        // Some file systems cannot flush a folder; the file itself is safe there as well as it can be.
+        Ok(()) | Err(Errno::INVAL | Errno::ROFS) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// Opens a file in `folder`; one that `flags` have made is for this user alone.

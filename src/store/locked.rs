@@ -2,7 +2,8 @@
 
 use super::lock::Lock;
 use super::room::{Room, again};
-use super::{Found, LARGEST, SessionFile};
+use super::seal::{Key, OVERHEAD};
+use super::{Found, LARGEST, SessionFile, folder};
 use crate::clock::Timestamp;
 use crate::log::debug;
 use crate::secret::{Buffer, Secret};
@@ -37,6 +38,8 @@ pub struct Locked<'f> {
     file: &'f SessionFile<'f>,
     lock: Lock<'f>,
     known: Known,
+    /// What a write is sealed by. Known from the start: a save after a request must not depend on it.
+    key: Option<Key>,
 }
 
 /// What the file held when this process read or wrote it last.
@@ -53,8 +56,9 @@ impl Known {
 }
 
 impl<'f> Locked<'f> {
-    pub(super) fn new(file: &'f SessionFile<'f>, lock: Lock<'f>) -> Self {
-        Self { file, lock, known: Known::default() }
+    pub(super) fn new(file: &'f SessionFile<'f>, lock: Lock<'f>) -> Result<Self> {
+        let key = again(|| file.store.sealing_key())?;
+        Ok(Self { file, lock, known: Known::default(), key })
     }
 
     /// The lock's file, for a process that goes on holding it.
@@ -115,6 +119,10 @@ impl<'f> Locked<'f> {
             return Ok(news);
         }
         let bytes = bytes(session)?;
+        let bytes = match &self.key {
+            Some(key) => key.seal(&self.file.stem, bytes)?,
+            None => bytes,
+        };
         let name = self.file.temporary_name();
         let room = room.and_then(|mut room| room.rename(name.clone()).then_some(room));
         let mut room = room.map_or_else(|| Room::new(self.file.store, name), Ok)?;
@@ -163,11 +171,7 @@ impl<'f> Locked<'f> {
     fn rename(&self) -> Result<()> {
         let folder = &self.file.store.folder;
         again(|| Ok(renameat(folder, self.file.temporary_name(), folder, self.file.name())?))?;
-        again(|| match fsync(folder) {
-            // Some file systems cannot flush a folder; the file itself is safe there as well as it can be.
-            Ok(()) | Err(Errno::INVAL | Errno::ROFS) => Ok(()),
-            Err(e) => Err(e.into()),
-        })
+        again(|| folder::flush(folder))
     }
 
     /// Removes the session and its locks. False if another process has saved a new grant meanwhile: then that is left.
@@ -193,14 +197,14 @@ impl<'f> Locked<'f> {
 
 /// How much room there has to be for an answer besides `session`, in bytes.
 pub(super) fn room_for(session: &Session) -> Result<usize> {
-    Ok((bytes(session)?.len() + ANSWER).min(LARGEST))
+    Ok((bytes(session)?.len() + ANSWER + OVERHEAD).min(LARGEST))
 }
 
 /// What stands in the file. Where it would be larger than what is read, the oldest tokens are left out: they can be had again.
 fn bytes(session: &Session) -> Result<Buffer> {
     let mut bytes = Buffer::from(serde_json::to_vec(session)?);
     let mut smaller = None;
-    while bytes.len() > LARGEST {
+    while bytes.len() > LARGEST - OVERHEAD {
         let smaller = smaller.get_or_insert_with(|| {
             let mut session = session.clone();
             session.tokens.sort_by_key(|token| Reverse(token.received_at));

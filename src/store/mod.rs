@@ -10,14 +10,19 @@
 
 mod folder;
 mod handed_out;
+#[cfg_attr(not(target_os = "linux"), path = "no_keyring.rs")]
+mod keyring;
 mod lock;
 mod locked;
 mod room;
+mod seal;
+mod sealing;
 
 pub use handed_out::HandedOut;
 pub use lock::Lock;
 pub use locked::{Locked, Saved};
 pub use room::Room;
+pub use sealing::{Kept, exported, unlock};
 
 use crate::access::ours_alone;
 use crate::clock::boottime;
@@ -48,6 +53,8 @@ const WHAT: &str = "cache folder";
 pub struct Store {
     path: PathBuf,
     folder: OwnedFd,
+    /// A session whose key is gone is in the way of nothing: see [`Store::replacing_locked`].
+    replaces_locked: bool,
 }
 
 /// What the folder holds.
@@ -95,14 +102,27 @@ impl Store {
     /// The same for a folder by its path.
     pub(crate) fn at(path: PathBuf) -> Result<Option<Self>> {
         let folder = folder::open(&path, WHAT)?;
-        Ok(folder.map(|folder| Self { path, folder }))
+        Ok(folder.map(|folder| Self { path, folder, replaces_locked: false }))
     }
 
-    /// Opens the folder, making it if need be.
+    /// Opens the folder, making it if need be. Fails if its sessions are not kept as `config.toml` says.
     pub fn open_or_make() -> Result<Self> {
+        let store = Self::made()?;
+        store.check_kind()?;
+        Ok(store)
+    }
+
+    /// The same, however its sessions are kept.
+    pub fn made() -> Result<Self> {
         let path = Self::path()?;
         let folder = folder::open_or_make(&path, WHAT)?;
-        Ok(Self { path, folder })
+        Ok(Self { path, folder, replaces_locked: false })
+    }
+
+    /// The same for a person who signs in: a sealed session whose key is gone is set aside, like a damaged one.
+    #[must_use]
+    pub fn replacing_locked(self, replaces_locked: bool) -> Self {
+        Self { replaces_locked, ..self }
     }
 
     /// Where the lock files are, if the folder's file system has no locks. That is known once there is a session.
@@ -195,6 +215,11 @@ impl Store {
             .take(LARGEST as u64)
             .read_to_end(&mut bytes)
             .with_context(|| format!("could not read {}", path.display()))?;
+        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+        let bytes = match self.in_clear(stem, bytes)? {
+            InClear::Bytes(bytes) => bytes,
+            InClear::Damaged(why) => return Ok(Found::Damaged(why.into())),
+        };
         let found = parse(&bytes, key);
         let newer = match &found {
             Found::Session(session) => session.version > VERSION,
@@ -210,6 +235,32 @@ impl Store {
         }
         Ok(found)
     }
+
+    /// What a file of the session `stem` says, sealed or not.
+    fn in_clear(&self, stem: &str, bytes: Buffer) -> Result<InClear> {
+        let path = || self.path.join(format!("{stem}.json"));
+        if !seal::is_sealed(&bytes) {
+            if let Kept::Sealed(_) = self.kept()? {
+                let why = format!("could not use {}: it is not sealed, as the others are", path().display());
+                return Err(Failure::new(Exit::Failed, why).run("keyfob store kernel").into());
+            }
+            return Ok(InClear::Bytes(bytes));
+        }
+        let Some(id) = seal::sealed_by(&bytes) else { return Ok(InClear::Damaged("it is not a sealed session")) };
+        match sealing::key_here(id)? {
+            Some(key) => Ok(key.open(stem, bytes).map_or(InClear::Damaged("its seal is broken"), InClear::Bytes)),
+            None if self.replaces_locked => Ok(InClear::Damaged("it is sealed, and its key is gone")),
+            None => Err(sealing::locked(&path()).into()),
+        }
+    }
+}
+
+/// What a file comes to.
+enum InClear {
+    /// The session's bytes.
+    Bytes(Buffer),
+    /// It was changed by something else, or cannot be opened any more.
+    Damaged(&'static str),
 }
 
 /// The version that a session's file says it has, whatever else is in it.
@@ -218,7 +269,8 @@ fn version(bytes: &[u8]) -> Option<u32> {
     struct Versioned {
         version: u32,
     }
-    serde_json::from_slice::<Versioned>(bytes).ok().map(|v| v.version)
+    // Behind it may stand what is no JSON.
+    serde_json::Deserializer::from_slice(bytes).into_iter::<Versioned>().next()?.ok().map(|v| v.version)
 }
 
 /// Reads the bytes of a session's file; with `key`, one of another session is damage.
@@ -270,7 +322,7 @@ impl SessionFile<'_> {
 
     /// Takes the lock that every write needs, if nobody holds it.
     pub fn try_lock(&self) -> Result<Option<Locked<'_>>> {
-        Ok(self.take(&self.lock_name())?.map(|lock| Locked::new(self, lock)))
+        self.take(&self.lock_name())?.map(|lock| Locked::new(self, lock)).transpose()
     }
 
     /// Takes a lock if nobody holds it, or has lost it in the middle of a request.
@@ -282,13 +334,12 @@ impl SessionFile<'_> {
     /// Takes over the lock that every write needs from the process that passed its file on; `None` if `file` is not it.
     pub fn locked_by(&self, file: File) -> Result<Option<Locked<'_>>> {
         let lock = Lock::passed_on(self.store, &self.lock_name(), file)?;
-        Ok(lock.map(|lock| Locked::new(self, lock)))
+        lock.map(|lock| Locked::new(self, lock)).transpose()
     }
 
     /// Takes the lock that every write needs, waiting for it no longer than `limit`.
     pub fn lock(&self, limit: Duration) -> Result<Locked<'_>> {
-        let lock = self.wait_for_lock(limit, || self.take(&self.lock_name()))?;
-        Ok(Locked::new(self, lock))
+        Locked::new(self, self.wait_for_lock(limit, || self.take(&self.lock_name()))?)
     }
 
     /// Takes the lock again that this process has lost in the middle of a request.

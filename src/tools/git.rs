@@ -513,7 +513,7 @@ fn interfering(lines: &[Line], host: &HostPattern) -> Vec<(String, Hint)> {
                 let message = format!("{place} is another helper for this host ({helper}): git hands it the token");
                 found.push((message, line.removal_of("!(^$|keyfob)")));
             }
-            ("credential", "username") if line.concerns(host) && !host.names_user() => {
+            ("credential", "username") if line.concerns(host) && host.username().is_none() => {
                 let message = format!("{place} makes git ask for that user name");
                 found.push((message, line.removal()));
             }

@@ -21,6 +21,11 @@ const SEEDS: &[&str] = &[
     "protocol=https\nhost=git.lab:8443\npath=team/..b/.c/repo.git\n",
     "capability[]=authtype\nprotocol=https\nhost=corp.example\nusername=ada\nwwwauth[]=Basic realm=\"x\"\n",
     "protocol=http\nhost=127.0.0.1:8080\nwwwauth[]=Basic\n",
+    "protocol=https\nhost=git.lab:8443\npath=team/My%20Project/_git/r\n",
+    "url=https://github.com/team/repo.git\npath=team/repo.git\nprotocol=https\nhost=github.com\nusername=x\npassword=y\n",
+    "url=https://ada@git.lab:8443/team/r\npath=team/r\nprotocol=https\nhost=git.lab:8443\nusername=ada\n",
+    "protocol=https\nhost=github.com\npath=a//b;c%zz\nusername=CORP\\ada\n\n",
+    "capability[]=authtype\ncapability[]=state\nprotocol=https\nhost=github.com\nstate[]=keyfob:00000000deadbeef/bearer\n",
 ];
 
 /// A small change to a request.
@@ -104,6 +109,15 @@ const PIECES: &[&[u8]] = &[
     b"path=team\n",
     b"username=ada\n",
     b"url=https://github.com\n",
+    b"url=https://evil.example/team\n",
+    b"https://",
+    b"ada:x@github.com/",
+    b"github.com/@",
+    b"%2f",
+    b"%25",
+    b"%74",
+    b"%20",
+    b";",
     b"\n\n",
 ];
 
@@ -180,7 +194,12 @@ fn entitled(request: &[u8]) -> Option<&'static str> {
     // A challenge is the server's text: any letters, and tabs.
     let (challenges, head): (Vec<&[u8]>, Vec<&[u8]>) = head.partition(|line| line.starts_with(b"wwwauth[]="));
     let odd = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
-    let head: Vec<&str> = head.into_iter().map(std::str::from_utf8).collect::<Result<_, _>>().ok()?;
+    // A path and a user name are bytes.
+    let bytes = |line: &&[u8]| line.starts_with(b"path=") || line.starts_with(b"username=");
+    let text = |line: &&[u8]| {
+        if bytes(line) { Ok(String::from_utf8_lossy(line).into()) } else { String::from_utf8(line.to_vec()) }
+    };
+    let head: Vec<String> = head.iter().map(text).collect::<Result<_, _>>().ok()?;
     if challenges.concat().iter().any(odd) || head.iter().any(|line| line.contains(char::is_control)) {
         return None;
     }
@@ -190,16 +209,23 @@ fn entitled(request: &[u8]) -> Option<&'static str> {
         if values.next().is_some() { Err(()) } else { Ok(value) }
     };
     let (protocol, host) = (one("protocol").ok()??.to_ascii_lowercase(), one("host").ok()??.to_ascii_lowercase());
-    let (path, username) = (one("path").ok()?, one("username").ok()?);
-    if path.is_some_and(|path| path.split('/').any(|part| matches!(part, "" | "." | "..") || part.contains('%'))) {
-        return None;
+    let (path, username, url) = (one("path").ok()?, one("username").ok()?, one("url").ok()?);
+    let host = host.strip_suffix(":443").unwrap_or(&host);
+    if let Some(url) = url {
+        let url = url.to_ascii_lowercase();
+        let authority = url.strip_prefix(&format!("{protocol}://"))?.split(['/', '?', '#']).next()?;
+        let named = authority.rsplit('@').next()?;
+        if named.strip_suffix(":443").unwrap_or(named) != host || authority.contains(['\\', '%']) {
+            return None;
+        }
     }
-    match (protocol.as_str(), host.strip_suffix(":443").unwrap_or(&host)) {
-        ("http", _) if host == "127.0.0.1:8080" => Some("http://127.0.0.1:8080"),
+    match (protocol.as_str(), host) {
+        ("http", "127.0.0.1:8080") => Some("http://127.0.0.1:8080"),
         ("https", "github.com") => Some("https://github.com"),
         ("https", "corp.example") if username == Some("ada") => Some("https://ada@corp.example"),
-        ("https", "git.lab:8443") if path.is_some_and(|path| path == "team" || path.starts_with("team/")) => {
-            Some("https://git.lab:8443/team")
+        ("https", "git.lab:8443") => {
+            let path = path_of_a_server(path?)?;
+            (path == "team" || path.starts_with("team/")).then_some("https://git.lab:8443/team")
         }
         ("https", host) => {
             let label = host.strip_suffix(".visualstudio.com")?;
@@ -208,6 +234,24 @@ fn entitled(request: &[u8]) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// The path that every server takes this one for, if there is just one.
+fn path_of_a_server(path: &str) -> Option<String> {
+    let mut pieces = path.split('%');
+    let mut bytes = pieces.next()?.as_bytes().to_vec();
+    for piece in pieces {
+        let byte = u8::from_str_radix(piece.get(..2).filter(|two| !two.starts_with('+'))?, 16).ok()?;
+        if byte.is_ascii_alphanumeric() || b"-._~/%".contains(&byte) {
+            return None;
+        }
+        bytes.push(byte);
+        bytes.extend_from_slice(&piece.as_bytes()[2..]);
+    }
+    let path = String::from_utf8(bytes).ok()?;
+    let several = |c: char| c.is_control() || ";?#\\\u{fffd}".contains(c);
+    let plain = !path.contains(several) && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    plain.then_some(path)
 }
 
 /// Which of the mapped hosts keyfob takes a request for.
@@ -222,7 +266,7 @@ fn taken_for(request: &[u8]) -> Option<String> {
         };
         MAPPED.iter().map(rule).collect()
     });
-    let request = Request::parse(request)?;
+    let request = Request::parse(request).ok()?;
     hosts::find(&RULES, &request.target, "git").map(|rule| rule.profile.clone())
 }
 
@@ -235,8 +279,13 @@ fn every_seed_is_a_request_that_gets_a_token() {
     }
 }
 
+/// So many, or as `PROPTEST_CASES` says.
+fn cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4_096, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(4_096), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// The one direction that matters: what is taken for a mapped host is a request for it.
     #[test]

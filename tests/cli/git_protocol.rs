@@ -4,6 +4,7 @@
 //! merely silent fails them.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -18,8 +19,10 @@ const BASIC: &str = "username=x-access-token\npassword=abc\npassword_expiry_utc=
 const OAUTH2: &str = "username=oauth2\npassword=abc\npassword_expiry_utc=4102444800\n";
 /// What git gets that takes any scheme.
 const BEARER: &str = "capability[]=authtype\nauthtype=Bearer\ncredential=abc\npassword_expiry_utc=4102444800\n";
-/// What is added for git that will ask again; the middle is the token's serial number.
-const STATE: &str = "capability[]=state\nstate[]=keyfob:00000000deadbeef\ncontinue=1\n";
+/// What is added for git that will ask again; the middle is the token's serial number, and how it is shown.
+const STATE: &str = "capability[]=state\nstate[]=keyfob:00000000deadbeef/bearer\ncontinue=1\n";
+/// The same where it is shown as a password.
+const STATE_BASIC: &str = "capability[]=state\nstate[]=keyfob:00000000deadbeef/basic\ncontinue=1\n";
 
 /// Asserts that this was the whole answer, and all was well.
 #[track_caller]
@@ -64,23 +67,80 @@ fn a_request_for_a_mapped_host_gets_the_token() {
         ("protocol=http\nhost=127.0.0.1:8080\n", BASIC.to_owned()),
         // What git can and the server wants.
         ("capability[]=authtype\nprotocol=https\nhost=github.com\n", BEARER.to_owned()),
-        ("capability[]=state\nprotocol=https\nhost=github.com\n", format!("{BASIC}{STATE}")),
+        ("capability[]=state\nprotocol=https\nhost=github.com\n", format!("{BASIC}{STATE_BASIC}")),
         (all, format!("{BEARER}{STATE}")),
         (&format!("{all}wwwauth[]=Bearer realm=\"x\"\nwwwauth[]=Basic\n"), format!("{BEARER}{STATE}")),
-        (&format!("{all}wwwauth[]=Basic realm=\"x\"\n"), format!("{BASIC}{STATE}")),
+        (&format!("{all}wwwauth[]=Basic realm=\"x\"\n"), format!("{BASIC}{STATE_BASIC}")),
         (&format!("{all}wwwauth[]=Bearer authorization_uri=https://evil.example/token\n"), format!("{BEARER}{STATE}")),
         (
             "capability[]=authtype\ncapability[]=state\nprotocol=https\nhost=git.lab:8443\npath=team\nwwwauth[]=Bearer\n",
-            format!("{OAUTH2}{STATE}"),
+            format!("{OAUTH2}{STATE_BASIC}"),
         ),
         // Asked again: another token than this one was refused, so this one is good; and it is the last answer.
-        (&format!("{all}state[]=keyfob:0000000000000000\n"), BEARER.to_owned()),
+        (&format!("{all}state[]=keyfob:0000000000000000/bearer\n"), BEARER.to_owned()),
+        // Asked again, since the server takes Basic alone: the same token in the other scheme.
+        (
+            &format!("{all}wwwauth[]=Basic realm=\"x\"\nstate[]=keyfob:00000000deadbeef/bearer\n"),
+            format!("{BASIC}{STATE_BASIC}"),
+        ),
+        // Where no rule of the host has a path or a user name, nobody asks what they are.
+        ("protocol=https\nhost=github.com\npath=org/My%20Project/_git/r\n", BASIC.to_owned()),
+        ("protocol=https\nhost=github.com\npath=a//b#c?d;e%zz\\\n", BASIC.to_owned()),
+        ("protocol=https\nhost=github.com\npath=\nusername=\n", BASIC.to_owned()),
+        ("protocol=https\nhost=github.com\nusername=CORP\\ada\n", BASIC.to_owned()),
+        ("protocol=https\nhost=corp.example\nusername=ada\npath=a//../b\n", BASIC.to_owned()),
+        // Where one has a path, it is decoded once.
+        ("protocol=https\nhost=git.lab:8443\npath=team/My%20Project/_git/r\n", OAUTH2.to_owned()),
         (&format!("{all}authtype=Bearer\n"), format!("{BEARER}{STATE}")),
         (&format!("{all}state[]=other:00000000deadbeef\n"), format!("{BEARER}{STATE}")),
     ] {
         assert_says(&ask(&scene, "get", request), &answer, request.as_bytes());
     }
+    let latin = b"protocol=https\nhost=github.com\npath=b\xfcro/r\nusername=J\xfcrg\n";
+    assert_says(&ask(&scene, "get", latin), BASIC, latin);
     assert_eq!(scene.idp.requests().len(), seen, "the cache needs no provider");
+}
+
+/// A client may keep its end open: what ends a request is an empty line.
+#[test]
+fn a_request_ends_at_an_empty_line() {
+    let scene = scene();
+    let mut command = scene.command("never", ["git", "get"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"protocol=https\nhost=github.com\n\n").unwrap();
+    let mut said = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!((said.as_str(), child.wait().unwrap().code()), (BASIC, Some(0)));
+    drop(stdin);
+}
+
+#[test]
+fn what_is_refused_is_named_in_the_log() {
+    let scene = scene();
+    for (request, why) in [
+        (
+            "protocol=https\nhost=github.com\r\n",
+            "keyfob: not a request that gets a token: it has an empty key or a control character\n",
+        ),
+        (
+            "url=https://ada:secret@github.com\nprotocol=https\nhost=github.com\n",
+            "keyfob: not a request that gets a token: its `url` says something else than its parts\n",
+        ),
+        (
+            "protocol=https\nhost=git.lab:8443\npath=team//r\n",
+            "keyfob: its path has an empty component, `.` or `..`, and https://git.lab:8443/team has one: no token for this request\n",
+        ),
+        (
+            "protocol=https\nhost=git.lab:8443\npath=%74eam\n",
+            "keyfob: its path has something encoded that no client encodes, and https://git.lab:8443/team has one: no token for this request\n",
+        ),
+    ] {
+        let mut command = scene.command("never", ["git", "get"]);
+        let output = Output::of(command.env("KEYFOB_LOG", "debug").stdin(Stdio::piped()), request.as_bytes());
+        assert_eq!((output.stdout.as_str(), output.code), ("", Some(0)));
+        assert!(output.stderr.ends_with(why), "{}", output.stderr);
+    }
 }
 
 #[test]
@@ -214,6 +274,18 @@ const ATTACKS: &[&[u8]] = &[
     b"url=https://github.com\n",
     b"protocol=https\nhost=github.com\nurl=https://evil.example\n",
     b"protocol=https\nhost=evil.example\nurl=https://github.com\n",
+    b"protocol=https\nhost=github.com\nurl=https://github.com\nurl=https://github.com\n",
+    b"protocol=https\nhost=github.com\nurl=https://github.com\r\n",
+    b"protocol=https\nhost=github.com\nurl=https://ada:x@github.com\n",
+    b"protocol=https\nhost=github.com\nurl=https://ada@github.com\n",
+    b"protocol=https\nhost=github.com\nurl=http://github.com\n",
+    b"protocol=https\nhost=github.com\nurl=https://github.com:444\n",
+    b"protocol=https\nhost=github.com\nurl=https://github.com%2f@evil.example\n",
+    b"protocol=https\nhost=github.com\nurl=https://github.com\\@evil.example\n",
+    b"protocol=https\nhost=github.com\nurl=https://evil.example@github.com:x\n",
+    b"protocol=https\nhost=github.com\nurl=github.com\n",
+    b"protocol=https\nhost=github.com\npath=a\nurl=https://github.com/b\n",
+    b"url=https://github.com\nusername=x\npassword=abc\n",
     // One label, no more and no less.
     b"protocol=https\nhost=visualstudio.com\n",
     b"protocol=https\nhost=.visualstudio.com\n",
@@ -241,6 +313,18 @@ const ATTACKS: &[&[u8]] = &[
     b"protocol=https\nhost=git.lab:8443\npath=team?x\n",
     b"protocol=https\nhost=git.lab:8443\npath=team#x\n",
     b"protocol=https\nhost=git.lab:8443/team\npath=repo.git\n",
+    b"protocol=https\nhost=git.lab:8443\npath=team;x/repo.git\n",
+    b"protocol=https\nhost=git.lab:8443\npath=team%3bx/repo.git\n",
+    b"protocol=https\nhost=git.lab:8443\npath=%74eam/repo.git\n",
+    b"protocol=https\nhost=git.lab:8443\npath=team/%2e%2e/repo.git\n",
+    b"protocol=https\nhost=git.lab:8443\npath=team%252f..%252fother\n",
+    b"protocol=https\nhost=git.lab:8443\npath=team%5crepo.git\n",
+    b"protocol=https\nhost=git.lab:8443\npath=team%23x\n",
+    b"protocol=https\nhost=git.lab:8443\npath=team/%0a\n",
+    b"protocol=https\nhost=git.lab:8443\npath=team/%\n",
+    b"protocol=https\nhost=git.lab:8443\npath=team/%zz\n",
+    b"protocol=https\nhost=git.lab:8443\npath=team/%ff\n",
+    b"protocol=https\nhost=git.lab:8443\npath=team/b\xfcro\n",
     // A user name that is for somebody.
     b"protocol=https\nhost=corp.example\n",
     b"protocol=https\nhost=corp.example\nusername=eve\n",
@@ -336,7 +420,7 @@ fn a_host_that_is_mapped_to_a_profile_with_a_mistake_is_still_ours() {
 fn a_refused_token_is_replaced_once_and_for_everybody() {
     let scene = scene();
     let again = "capability[]=authtype\ncapability[]=state\nauthtype=Bearer\nprotocol=https\nhost=github.com\n\
-                 state[]=keyfob:00000000deadbeef\n";
+                 state[]=keyfob:00000000deadbeef/bearer\n";
     let first = ask(&scene, "get", again);
     let [token] = access_tokens(&scene).try_into().unwrap();
     assert_ne!(token, "abc");
@@ -430,8 +514,6 @@ fn erase_of_anything_else_changes_nothing() {
     let refresh = scene.session()["refresh_token"].as_str().unwrap().to_owned();
     for request in [
         "",
-        "protocol=https\nhost=github.com\n",
-        "protocol=https\nhost=github.com\nusername=x-access-token\n",
         "protocol=https\nhost=github.com\npassword=other\n",
         "protocol=https\nhost=github.com\npassword=ab\n",
         "protocol=https\nhost=github.com\npassword=\n",
@@ -453,6 +535,88 @@ fn erase_of_anything_else_changes_nothing() {
     let nobody = Scene::with(Options::default(), CONFIG);
     assert_says(&ask(&nobody, "erase", "protocol=https\nhost=github.com\npassword=abc\n"), "", b"erase");
     assert_eq!(nobody.names(), Vec::<String>::new());
+}
+
+/// As gix-credentials 0.29 and 0.42 write it after a 401: the address beside the parts, and the answer's own user name.
+#[test]
+fn erase_by_gitoxide_drops_the_token() {
+    for (url, parts) in [
+        ("https://github.com/team/repo.git", "path=team/repo.git\nprotocol=https\nhost=github.com\n"),
+        ("https://github.com/team/repo.git", "protocol=https\nhost=github.com\n"),
+        ("https://ada@corp.example/team/repo.git", "protocol=https\nhost=corp.example\n"),
+        (
+            "https://git.lab:8443/team/My%20Project/_git/r",
+            "path=team/My%20Project/_git/r\nprotocol=https\nhost=git.lab:8443\n",
+        ),
+        (
+            "https://git.lab:8443/team/My%20Project/_git/r",
+            "path=team/My Project/_git/r\nprotocol=https\nhost=git.lab:8443\n",
+        ),
+    ] {
+        let scene = scene();
+        let request = format!("url={url}\n{parts}username=x-access-token\npassword=abc\n\n");
+        assert_says(&ask(&scene, "erase", &request), "", request.as_bytes());
+        assert_eq!(access_tokens(&scene), Vec::<String>::new(), "{request}");
+    }
+}
+
+/// `git credential reject` by hand.
+#[test]
+fn erase_without_a_token_drops_what_would_be_answered() {
+    for request in ["protocol=https\nhost=github.com\n", "protocol=https\nhost=github.com\nusername=x-access-token\n"] {
+        let scene = scene();
+        let before = scene.session();
+        for other in ["protocol=https\nhost=evil.example\n", "protocol=https\nhost=corp.example\nusername=eve\n"] {
+            assert_says(&ask(&scene, "erase", other), "", other.as_bytes());
+        }
+        assert_eq!(scene.session(), before);
+        assert_says(&ask(&scene, "erase", request), "", request.as_bytes());
+        assert_eq!(access_tokens(&scene), Vec::<String>::new());
+        let after = scene.session();
+        assert_eq!(after["refresh_token"], before["refresh_token"]);
+        assert_eq!(after["tokens"].as_array().unwrap().len(), before["tokens"].as_array().unwrap().len() - 1);
+        assert_eq!(scene.idp.count("revoke"), 0);
+    }
+}
+
+/// What was shown as the server takes none says nothing about the token.
+#[test]
+fn erase_in_a_scheme_that_the_server_does_not_take_keeps_the_token() {
+    let scene = scene();
+    let before = fs::read(scene.file()).unwrap();
+    let host = "protocol=https\nhost=github.com\n";
+    for request in [
+        format!("{host}username=x\npassword=abc\nwwwauth[]=Bearer realm=\"x\"\n"),
+        format!("{host}authtype=Bearer\ncredential=abc\nwwwauth[]=Basic realm=\"x\"\n"),
+        // The rule says Basic.
+        "protocol=https\nhost=git.lab:8443\npath=team\nauthtype=Bearer\ncredential=abc\n".to_owned(),
+    ] {
+        assert_says(&ask(&scene, "erase", &request), "", request.as_bytes());
+        assert_eq!(fs::read(scene.file()).unwrap(), before, "{request}");
+    }
+}
+
+/// The host refuses the account, so that the next token would be refused as well.
+#[test]
+fn a_token_that_was_just_issued_is_kept() {
+    let scene = scene();
+    scene.change(|session| {
+        let now = session["fetched"]["at"].clone();
+        for token in session["tokens"].as_array_mut().unwrap() {
+            token["received_at"] = now.clone();
+        }
+    });
+    let before = fs::read(scene.file()).unwrap();
+    let said = "error: the host refused a token just issued to alice@example.com: no access?\n\
+                hint: check the address of the repository, and whether this account may use it\n";
+    let erased = ask(&scene, "erase", "protocol=https\nhost=github.com\nusername=x\npassword=abc\n");
+    assert_eq!((erased.stdout.as_str(), erased.stderr.as_str(), erased.code), ("", said, Some(0)));
+    let again = "capability[]=authtype\ncapability[]=state\nprotocol=https\nhost=github.com\n\
+                 state[]=keyfob:00000000deadbeef/bearer\n";
+    let asked = ask(&scene, "get", again);
+    assert_eq!((asked.stdout.as_str(), asked.stderr.as_str(), asked.code), ("quit=1\n", said, Some(4)));
+    assert_eq!(fs::read(scene.file()).unwrap(), before);
+    assert_eq!(scene.idp.count("token:refresh_token"), 0);
 }
 
 #[test]

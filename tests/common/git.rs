@@ -31,7 +31,7 @@ pub const MAPPED: [&str; 5] = [
     "http://127.0.0.1:8080",
 ];
 
-/// A session whose access token is `abc`, and lives to the end of the century.
+/// A session whose access token is `abc`, came some time ago, and lives to the end of the century.
 pub fn scene() -> Scene {
     let scene = Scene::with(Options::default(), CONFIG);
     scene.sign_in();
@@ -40,6 +40,7 @@ pub fn scene() -> Scene {
         let access = tokens.iter_mut().find(|token| token["key"]["kind"] == "access").unwrap();
         access["token"] = json!("abc");
         access["serial"] = json!(0xdead_beef_u64);
+        access["received_at"] = json!(1_700_000_000_i64);
         access["expires_at"] = json!(4_102_444_800_i64);
     });
     scene

@@ -194,7 +194,7 @@ fn kubernetes_by_flags_reads_the_session_alone() {
     let watched = watched(&scene, &args);
     assert!(watched.0.stdout.starts_with(r#"{"apiVersion":"client.authentication.k8s.io/v1","#), "{watched:?}");
     // The folder, so that nobody else's file can take the session's place; and the session.
-    assert_only_read(&scene, watched, &["cache", "cache/SESSION.json"]);
+    assert_only_read(&scene, watched, &["cache", "cache/SESSION.json", "cache/sealed"]);
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn kubernetes_by_config_reads_the_config_and_the_session() {
     let scene = Scene::signed_in(Options::default());
     let watched = watched(&scene, &["kubernetes", "--profile", "lab"]);
     // Besides: the profile.
-    assert_only_read(&scene, watched, &["config.toml", "cache", "cache/SESSION.json"]);
+    assert_only_read(&scene, watched, &["config.toml", "cache", "cache/SESSION.json", "cache/sealed"]);
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn kubernetes_asked_by_a_client_leaves_one_line_in_memory() {
     let names: Vec<_> = its.iter().map(|call| call.name.as_str()).collect();
     assert_eq!(names, ["mkdirat", "openat", "pwrite64"], "{its:#?}");
     // Besides: the folder in memory, before it is made and after.
-    let files = ["config.toml", ".run/keyfob", ".run/keyfob", "cache", "cache/SESSION.json"];
+    let files = ["config.toml", ".run/keyfob", ".run/keyfob", "cache", "cache/SESSION.json", "cache/sealed"];
     assert_only_read(&scene, (output, others), &files);
 }
 
@@ -231,7 +231,7 @@ fn token_by_config_reads_the_config_and_the_session() {
     let scene = Scene::signed_in(Options::default());
     for format in ["raw", "header", "json"] {
         let watched = watched(&scene, &["token", "--format", format]);
-        assert_only_read(&scene, watched, &["config.toml", "cache", "cache/SESSION.json"]);
+        assert_only_read(&scene, watched, &["config.toml", "cache", "cache/SESSION.json", "cache/sealed"]);
     }
 }
 
@@ -246,7 +246,7 @@ fn az_reads_the_config_and_the_session_and_the_zone() {
     let opened: Vec<String> = watched.1.iter().filter_map(Call::opened).collect();
     let zone = |path: &&String| path.contains("zoneinfo") || path.contains("localtime");
     assert_eq!(opened.iter().filter(zone).collect::<Vec<_>>(), ["/etc/localtime"], "the database is not searched");
-    assert_only_read(&scene, watched, &["config.toml", "cache", "cache/SESSION.json"]);
+    assert_only_read(&scene, watched, &["config.toml", "cache", "cache/SESSION.json", "cache/sealed"]);
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn a_profile_with_a_secret_and_an_authority_of_its_own_reads_only_the_latter() {
 
     let watched = watched(&scene, &["token"]);
     // Its content is part of what the session is known by.
-    assert_only_read(&scene, watched, &["config.toml", "authority.pem", "cache", "cache/SESSION.json"]);
+    assert_only_read(&scene, watched, &["config.toml", "authority.pem", "cache", "cache/SESSION.json", "cache/sealed"]);
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn the_usual_places_are_read_where_the_environment_names_none() {
     let ours = calls.iter().filter_map(Call::opened).filter_map(|path| path.strip_prefix(&below).map(str::to_owned));
     assert_eq!(
         ours.collect::<Vec<_>>(),
-        [".config/keyfob/config.toml", ".cache/keyfob", &format!(".cache/keyfob/{stem}.json")]
+        [".config/keyfob/config.toml", ".cache/keyfob", &format!(".cache/keyfob/{stem}.json"), ".cache/keyfob/sealed"]
     );
 }
 

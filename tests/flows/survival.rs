@@ -29,7 +29,7 @@ const CALLS: &str = "?open,openat,?mkdir,mkdirat,flock,write,pwrite64,fallocate,
 
 /// When a run is killed.
 #[derive(Clone, Debug)]
-enum Moment {
+pub(crate) enum Moment {
     /// This long after it was started.
     Time(Duration),
     /// Before the so-manieth system call of this name.
@@ -38,7 +38,7 @@ enum Moment {
 
 impl Moment {
     /// Runs `command`, and kills it then; false if it had ended by itself.
-    fn kill(&self, command: &mut Command) -> bool {
+    pub(crate) fn kill(&self, command: &mut Command) -> bool {
         match self {
             Self::Time(time) => {
                 let mut caller = Caller::start(command);
@@ -63,7 +63,7 @@ impl Moment {
 }
 
 /// The moments before each of the system calls that `command` makes, which runs once for that.
-fn calls(scene: &Scene, command: &Command) -> Vec<Moment> {
+pub(crate) fn calls(scene: &Scene, command: &Command) -> Vec<Moment> {
     let log = scene.keyfob.home().join("strace.log");
     let options = ["-o", log.to_str().unwrap(), "-e", &format!("trace={CALLS}")];
     let output = Caller::start(&mut strace::watch(command, &options)).finish();
@@ -124,7 +124,7 @@ fn has_temporary_file(scene: &Scene) -> bool {
 }
 
 /// Moments from the start on, evenly spread; afterwards some more at random.
-fn times(whole: Duration) -> Vec<Moment> {
+pub(crate) fn times(whole: Duration) -> Vec<Moment> {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
     println!("seed of the random moments: {seed}");
     let mut state = u64::try_from(seed & 0xffff_ffff).unwrap() | 1;
@@ -140,7 +140,7 @@ fn times(whole: Duration) -> Vec<Moment> {
 }
 
 /// How long `command` takes.
-fn measured(command: &mut Command) -> Duration {
+pub(crate) fn measured(command: &mut Command) -> Duration {
     let began = Instant::now();
     token(&Output::of(command, b""));
     began.elapsed()

@@ -6,7 +6,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use crate::common::{LAB, PROGRAM, SOON, Scene, code};
@@ -31,11 +31,26 @@ struct Setting {
 }
 
 impl Setting {
-    /// The server is mapped to the profile `lab`, and Alice has signed in to it.
+    /// The server is mapped to the profile `lab`, and Alice has signed in to it some time ago.
     fn new(git: Found, options: GitOptions) -> Result<Self, Missing> {
         let setting = Self::signed_out(git, options)?;
         setting.scene.sign_in();
+        setting.age();
         Ok(setting)
+    }
+
+    /// What was just issued came some time ago: that a host refuses it is the token's fault.
+    fn age(&self) {
+        self.scene.change(|session| {
+            for token in session["tokens"].as_array_mut().unwrap() {
+                token["received_at"] = (token["received_at"].as_i64().unwrap() - 600).into();
+            }
+        });
+    }
+
+    /// There is nothing to renew a token with.
+    fn without_refresh_token(&self) {
+        self.scene.change(|session| drop(session.as_object_mut().unwrap().remove("refresh_token")));
     }
 
     /// The same, and nobody has signed in.
@@ -147,6 +162,10 @@ impl Setting {
 fn modules() -> impl Iterator<Item = String> {
     (1..=MODULES).map(|number| format!("s-{number}"))
 }
+
+/// What a person is told whose account may not use a repository.
+const NO_ACCESS: &str = "error: the host refused a token just issued to alice@example.com: no access?\n\
+                         hint: check the address of the repository, and whether this account may use it\n";
 
 /// The fetch of everything at once.
 const FETCH: &[&str] = &["-C", "s", "fetch", "-q", "--recurse-submodules", "-j8"];
@@ -478,20 +497,102 @@ fn a_token_that_is_revoked_halfway_is_replaced_within_the_command() {
 }
 
 #[test]
-fn a_token_that_is_refused_again_fails_the_command_and_is_forgotten() {
+fn a_token_that_is_refused_again_fails_the_command_and_is_kept() {
     let setting = need!(Setting::new(Git::with_capabilities(), GitOptions::default()));
     let deaf = need!(GitServer::start(GitOptions::default(), |_| false));
     deaf.repository("a");
     setting.hosts(&format!("'{}' = 'lab'", deaf.origin()));
+    let failed = format!("fatal: Authentication failed for '{}/'\n", deaf.url("a"));
     let output = setting.run(&["clone", "-q", &deaf.url("a")]);
-    let said = format!("remote: Who are you?\nfatal: Authentication failed for '{}/'\n", deaf.url("a"));
-    assert_eq!((output.code, output.stderr), (Some(128), said));
+    assert_eq!((output.code, output.stderr), (Some(128), format!("{NO_ACCESS}remote: Who are you?\n{failed}")));
     let lines = ["-", "Bearer", "Bearer"].map(|scheme| format!("GET /a.git/info/refs {scheme} 401"));
     assert_eq!(deaf.take_lines(), lines);
     assert_eq!(setting.refreshes(), 1);
-    let tokens = setting.scene.session()["tokens"].as_array().cloned().unwrap_or_default();
-    assert!(tokens.iter().all(|token| token["key"]["kind"] != "access"), "{tokens:?}");
-    assert!(setting.scene.session()["refresh_token"].is_string());
+
+    // The next command shows it once, and renews nothing.
+    let output = setting.run(&["clone", "-q", &deaf.url("a")]);
+    let quit = format!("fatal: credential helper '{HELPER}' told us to quit\n");
+    assert_eq!((output.code, output.stderr), (Some(128), format!("{NO_ACCESS}{quit}")));
+    assert_eq!(deaf.take_lines(), &lines[..2]);
+    assert_eq!(setting.refreshes(), 1);
+}
+
+/// A host that answers 401 for what one may not read, as for what does not exist.
+#[test]
+fn a_mistyped_repository_costs_no_second_sign_in() {
+    for (git, capable) in [(Git::with_capabilities(), true), (Git::without_capabilities(), false)] {
+        let setting = need!(Setting::signed_out(git, GitOptions { hidden: vec!["b".into()], ..GitOptions::default() }));
+        setting.server.repository("b");
+        setting.scene.idp.auto(Auto::Approve);
+        let url = setting.server.url("b");
+        for _ in 0..2 {
+            let ended = setting.in_terminal(&["clone", "-q", &url]).wait();
+            assert_eq!(ended.code, Some(128), "{}", ended.screen);
+            let screen = ended.screen.replace('\r', "");
+            assert!(screen.contains(NO_ACCESS), "{screen}");
+            let end = if capable { format!("'{HELPER}' told us to quit") } else { format!("failed for '{url}/'") };
+            assert!(screen.trim_end().ends_with(&end), "{screen}");
+        }
+        assert_eq!((setting.scene.idp.count("device"), setting.refreshes()), (1, 0));
+    }
+}
+
+/// `http.proactiveAuth` shows a token before any challenge, so that keyfob cannot know what the server takes.
+#[test]
+fn a_token_that_was_shown_in_the_wrong_scheme_is_shown_in_the_other_one() {
+    let options = GitOptions { schemes: vec![Scheme::Basic], ..GitOptions::default() };
+    let setting = need!(Setting::new(Git::with_capabilities(), options));
+    setting.without_refresh_token();
+    setting.server.repository("a");
+    let proactive = ["-c", "http.proactiveAuth=auto"];
+    setting.git(&[&proactive[..], &["clone", "-q", &setting.server.url("a")]].concat());
+    let mut lines = Terms { unasked: 0, scheme: "Basic" }.exchange("a", "git-upload-pack", 2);
+    lines.insert(0, "GET /a.git/info/refs Bearer 401".to_owned());
+    assert_eq!(setting.server.take_lines(), lines);
+    assert_eq!((setting.refreshes(), setting.scene.idp.count("device")), (0, 1));
+
+    // Refused in both: it is the token.
+    setting.scene.idp.expire_access_tokens();
+    let output = setting.run(&[&proactive[..], &["-C", "a", "fetch", "-q"]].concat());
+    assert!(output.stderr.contains("a sign-in is needed"), "{output:?}");
+    let lines = ["Bearer", "Basic"].map(|scheme| format!("GET /a.git/info/refs {scheme} 401"));
+    assert_eq!(setting.server.take_lines(), lines);
+}
+
+/// git before 2.46 can show a token as Basic alone, and does not say what the server takes.
+#[test]
+fn a_token_that_was_shown_as_its_host_takes_none_is_kept() {
+    let options = GitOptions { schemes: vec![Scheme::Bearer], ..GitOptions::default() };
+    let setting = need!(Setting::new(Git::without_capabilities(), options));
+    setting.map("{ profile = 'lab', auth = 'bearer' }");
+    setting.without_refresh_token();
+    setting.server.repository("a");
+    let before = setting.scene.session();
+    assert_eq!(setting.run(&["clone", "-q", &setting.server.url("a")]).code, Some(128));
+    assert!(setting.server.take_lines().contains(&"GET /a.git/info/refs - 401".to_owned()));
+    assert_eq!(setting.scene.session(), before);
+    // Another git on the same machine.
+    let setting = Setting { git: need!(Git::with_capabilities()), ..setting };
+    setting.git(&["clone", "-q", &setting.server.url("a")]);
+    assert_eq!((setting.refreshes(), setting.scene.idp.count("device")), (0, 1));
+}
+
+#[test]
+fn git_credential_reject_with_the_host_alone_drops_the_token() {
+    for git in [Git::with_capabilities(), Git::without_capabilities()] {
+        let setting = need!(Setting::new(git, GitOptions::default()));
+        let (scheme, host) = setting.server.origin().split_once("://").unwrap();
+        let request = format!("protocol={scheme}\nhost={host}\n\n");
+        let credential = |operation: &str| {
+            let mut command = setting.command(&["credential", operation]);
+            Output::of(command.stdin(Stdio::piped()), request.as_bytes())
+        };
+        let first = credential("fill");
+        assert_eq!(credential("fill"), first);
+        assert_eq!((credential("reject").code, setting.refreshes()), (Some(0), 0));
+        assert_ne!(credential("fill"), first);
+        assert_eq!(setting.refreshes(), 1);
+    }
 }
 
 #[test]
@@ -535,6 +636,45 @@ fn git_terminal_prompt_0_means_no_prompt_and_a_clear_message() {
             );
             assert_eq!(setting.scene.idp.count("device"), 0);
         }
+    }
+}
+
+/// As a schedule for `git maintenance` says it, and as Git Credential Manager is told.
+#[test]
+fn interactive_false_means_no_prompt() {
+    let task = ["maintenance", "run", "--task=prefetch"];
+    for (git, options, variable, why) in [
+        (
+            Git::with_capabilities(),
+            &["-c", "credential.interactive=false"][..],
+            None,
+            "credential.interactive in git's configuration",
+        ),
+        (
+            Git::with_capabilities(),
+            &["-c", "credential.interactive=never"],
+            None,
+            "credential.interactive in git's configuration",
+        ),
+        (
+            Git::without_capabilities(),
+            &["-c", "credential.interactive=0"],
+            None,
+            "credential.interactive in git's configuration",
+        ),
+        (Git::with_capabilities(), &[], Some(("GCM_INTERACTIVE", "never")), "GCM_INTERACTIVE"),
+    ] {
+        let setting = need!(Setting::signed_out(git, GitOptions::default()));
+        setting.server.repository("a");
+        setting.git(&["init", "-q", "a"]);
+        setting.git(&["-C", "a", "remote", "add", "origin", &setting.server.url("a")]);
+        let mut command = setting.command(&[&["-C", "a"], options, &task].concat());
+        command.env_remove("GIT_TERMINAL_PROMPT").env("KEYFOB_PROMPT", "always").env("TERM", "xterm").envs(variable);
+        let ended = Terminal::start(command).wait();
+        assert_ne!(ended.code, Some(0), "{}", ended.screen);
+        let said = format!("a sign-in is needed, and {why} forbids to ask for one");
+        assert!(ended.screen.contains(&said), "{}", ended.screen);
+        assert_eq!(setting.scene.idp.count("device"), 0);
     }
 }
 

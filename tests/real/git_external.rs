@@ -12,7 +12,7 @@
 //! | has no existing data; requires matching protocol, host, username, path | hold, also where a neighbour is mapped |
 //! | not confused by long header | holds, also where the victim is mapped |
 //! | stores password, `password_expiry_utc`, `oauth_refresh_token` | hold: accepted in silence |
-//! | can forget host, can forget user, erases all matching credentials | hold where nothing is mapped. Where something is, they do not apply: they erase without a password, and a session is not git's to end |
+//! | can forget host, can forget user, erases all matching credentials | hold: the access token goes. The next one comes from the session, which is not git's to end |
 //! | times out | holds: an expired token is never answered |
 //! | does not erase a password distinct from input; remembers other user | fail, since they store first; hold for the provider's tokens |
 //! | can retrieve password; gets `password_expiry_utc` | fail, since they store first; hold for the provider's tokens |
@@ -72,6 +72,7 @@ impl Setting {
             assert_eq!(scene.prompting(["token", "--profile", profile]).code, Some(0));
             change_session(&scene, user, |access| {
                 access["token"] = json!(token);
+                access["received_at"] = json!(1_700_000_000_i64);
                 access["expires_at"] = json!(4_102_444_800_i64);
             });
         }
@@ -113,6 +114,14 @@ impl Setting {
         };
         let username = if input.contains("username=") { "" } else { "username=askpass-username\n" };
         self.check("fill", options, input, &format!("{input}{username}password=askpass-password\n"), &asked);
+    }
+
+    /// The token that a request gets.
+    #[track_caller]
+    fn token(&self, input: &str) -> String {
+        let output = self.credential("fill", &[], input);
+        let token = output.stdout.lines().find_map(|line| line.strip_prefix("password="));
+        token.unwrap_or_else(|| panic!("{output:?}")).to_owned()
     }
 
     /// A request that gets this token.
@@ -214,18 +223,24 @@ cases! {
         setting.check_gets(&[], "protocol=https\nhost=example.com\n", "abc");
     }
 
-    /// Where the suite erases by host or by user.
-    does_not_erase_without_a_password(setting) {
-        setting.reject("protocol=https\nhost=example.com\n");
-        setting.reject("protocol=https\nhost=example.com\nusername=x-access-token\n");
-        setting.check_gets(&[], "protocol=https\nhost=example.com\n", "abc");
+    can_forget_host_and_can_forget_user(setting) {
+        for request in [
+            "protocol=https\nhost=example.com\n",
+            "protocol=https\nhost=example.com\nusername=x-access-token\n",
+            "protocol=https\nhost=users.example.com\nusername=user2\n",
+        ] {
+            let before = setting.token(request);
+            assert_eq!(setting.token(request), before);
+            setting.reject(request);
+            let after = setting.token(request);
+            assert!(after != before && setting.scene.idp.accepts(&after), "{request}");
+        }
     }
 
     forgets_the_token_and_remembers_the_other_users(setting) {
         setting.reject("protocol=https\nhost=users.example.com\nusername=user1\npassword=abc\n");
-        let output = setting.credential("fill", &[], "protocol=https\nhost=users.example.com\nusername=user1\n");
-        let token = output.stdout.lines().find_map(|line| line.strip_prefix("password=")).unwrap();
-        assert!(token != "abc" && setting.scene.idp.accepts(token), "{output:?}");
+        let token = setting.token("protocol=https\nhost=users.example.com\nusername=user1\n");
+        assert!(token != "abc" && setting.scene.idp.accepts(&token), "{token}");
         setting.check_gets(&[], "protocol=https\nhost=users.example.com\nusername=user2\n", "xyz");
     }
 

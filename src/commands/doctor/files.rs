@@ -3,10 +3,10 @@
 use crate::callers::host_callers;
 use crate::clock::{Timestamp, roughly};
 use crate::config::hosts::check_callers;
-use crate::config::{self, File, Profile, SessionKey};
+use crate::config::{self, File, Installation, Profile, SessionKey, StoreKind};
 use crate::failure::Hint;
 use crate::session::Session;
-use crate::store::Store;
+use crate::store::{Kept, Store};
 use crate::text::shell_quoted;
 use crate::tools::findings::Findings;
 use anyhow::{Context, Result};
@@ -122,6 +122,7 @@ pub(super) fn cache(findings: &mut Findings, profiles: &[Profile], all: bool) {
             }
         }
     }
+    kept(findings, &store);
     if let Some(place) = store.locks_elsewhere() {
         let message = format!(
             "the file system has no locks; they are kept in {}, which other machines do not see",
@@ -133,6 +134,35 @@ pub(super) fn cache(findings: &mut Findings, profiles: &[Profile], all: bool) {
         match store.session(&profile.session).session() {
             Err(error) => findings.failure(&subject(profile), &error, elsewhere),
             Ok(found) => session(findings, profile, found),
+        }
+    }
+}
+
+/// Whether sessions are kept as `config.toml` says, and what a restart of the machine does to sealed ones.
+fn kept(findings: &mut Findings, store: &Store) {
+    const SUBJECT: &str = "store";
+    let (Ok(kept), Ok(installation)) = (store.kept(), Installation::load()) else { return };
+    let wanted = installation.store.unwrap_or(StoreKind::File);
+    match (&kept, wanted) {
+        (Kept::Clear, StoreKind::File) => {}
+        (Kept::Clear, StoreKind::Kernel) => {
+            let message = "config.toml says `store = \"kernel\"`, and the sessions are not sealed";
+            findings.warn(SUBJECT, message, Hint::Command("keyfob store kernel".into()));
+        }
+        (Kept::Sealing(_), _) => {
+            let message = "not every session is sealed";
+            findings.warn(SUBJECT, message, Hint::Command("keyfob store kernel".into()));
+        }
+        (Kept::Sealed(_), StoreKind::File) => {
+            let message = "the sessions are sealed, and config.toml does not say `store = \"kernel\"`";
+            findings.warn(SUBJECT, message, "write it there, or move them back: keyfob store file");
+        }
+        (Kept::Sealed(_), StoreKind::Kernel) => {
+            let back = match installation.key_command.first() {
+                Some(program) => format!("`key-command` ({program}) brings the key back"),
+                None => "you sign in again, since there is no `key-command`".to_owned(),
+            };
+            findings.ok(SUBJECT, format!("sealed by a key in the kernel's keyring; after a restart {back}"));
         }
     }
 }

@@ -41,11 +41,19 @@ pub struct GitOptions {
     pub username: Option<String>,
     /// Repositories that anybody may read.
     pub public: Vec<String>,
+    /// Repositories that nobody may read, which is said as if the credentials were wrong.
+    pub hidden: Vec<String>,
 }
 
 impl Default for GitOptions {
     fn default() -> Self {
-        Self { tls: false, schemes: vec![Scheme::Bearer, Scheme::Basic], username: None, public: Vec::new() }
+        Self {
+            tls: false,
+            schemes: vec![Scheme::Bearer, Scheme::Basic],
+            username: None,
+            public: Vec::new(),
+            hidden: Vec::new(),
+        }
     }
 }
 
@@ -268,7 +276,8 @@ impl Shared {
         let (path, query) = incoming.target.split_once('?').unwrap_or((&incoming.target, ""));
         let authorization = header(&incoming.headers, "authorization");
         let redirect = lock(&self.state).redirect.clone();
-        let allowed = self.is_good(authorization) || self.is_public(path, query);
+        let hidden = self.options.hidden.iter().any(|hidden| hidden == name(path));
+        let allowed = !hidden && (self.is_good(authorization) || self.is_public(path, query));
         let answer = match redirect {
             Some(Redirect { origin, authorized_only }) if allowed || !authorized_only => {
                 Answer::new(302, "text/plain", "").header("Location", &format!("{origin}{}", incoming.target))
@@ -289,9 +298,8 @@ impl Shared {
     }
 
     fn is_public(&self, path: &str, query: &str) -> bool {
-        let name = path.trim_start_matches('/').split(".git/").next().unwrap_or_default();
         let writes = path.ends_with("/git-receive-pack") || query == "service=git-receive-pack";
-        !writes && self.options.public.iter().any(|public| public == name)
+        !writes && self.options.public.iter().any(|public| public == name(path))
     }
 
     fn is_good(&self, authorization: Option<&str>) -> bool {
@@ -352,6 +360,11 @@ impl Shared {
         }
         Some(answer)
     }
+}
+
+/// The repository that a path is in.
+fn name(path: &str) -> &str {
+    path.trim_start_matches('/').split(".git/").next().unwrap_or_default()
 }
 
 /// Runs a command to its end; whether it was content, and what it printed.

@@ -1,0 +1,159 @@
+//! `keyfob store` and `keyfob unlock`: how sessions are kept, and the key of sealed ones.
+
+use crate::acquire::LOCK_LIMIT;
+use crate::change::files;
+use crate::clock::Timestamp;
+use crate::config::{self, Installation, StoreKind, edit};
+use crate::failure::{Exit, Failure};
+use crate::store::{Contents, Kept, Store, exported, unlock as bring_back};
+use anyhow::Result;
+use clap::builder::PossibleValuesParser;
+use std::io::IsTerminal;
+
+/// `keyfob store`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+file    in files for you alone, in clear, as ssh keeps keys
+kernel  in files that are sealed by a key in the kernel's keyring (Linux): a copy of the files, in a backup or on a
+        stolen disk, is of no use. A restart of the machine empties the keyring; then `key-command` in config.toml
+        brings the key back, or you sign in again.
+
+Every session is moved, and its tokens are renewed when they are asked for next.
+
+Examples:
+  keyfob store                            how sessions are kept
+  keyfob store kernel                     seal them
+  keyfob store --export-key | secret-tool store --label=keyfob keyfob key
+                                          keep the key where it outlives a restart")]
+pub struct Arguments {
+    /// How to keep sessions from now on: file or kernel
+    #[arg(value_parser = PossibleValuesParser::new(StoreKind::WORDS), hide_possible_values = true)]
+    kind: Option<String>,
+    /// Print the key of the sealed sessions, for a program that keeps it
+    #[arg(long, conflicts_with = "kind")]
+    export_key: bool,
+}
+
+/// `keyfob unlock`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Runs `key-command` of config.toml, which may ask you for a passphrase, and puts what it prints into the kernel's keyring.
+
+Examples:
+  keyfob unlock")]
+pub struct Unlock {}
+
+/// Says how sessions are kept, or keeps them in another way.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.export_key {
+        return export();
+    }
+    match arguments.kind.as_deref().and_then(StoreKind::of) {
+        None => super::print(&match Store::open()? {
+            Some(store) => format!("{}\n", described(&store.kept()?)),
+            None => "There are no sessions.\n".to_owned(),
+        }),
+        Some(kind) => keep(kind),
+    }
+}
+
+/// Brings the key of sealed sessions back.
+pub fn unlock(_: &Unlock) -> Result<()> {
+    let brought = bring_back()?;
+    let wanted = match Store::open()? {
+        Some(store) => store.kept()?,
+        None => Kept::Clear,
+    };
+    match wanted {
+        Kept::Sealed(key) | Kept::Sealing(key) if key != brought => {
+            let why = format!("`key-command` printed the key {brought}, and the sessions are sealed by {key}");
+            Err(Failure::new(Exit::Failed, why).hint("keep the present one: keyfob store --export-key").into())
+        }
+        _ => super::print("The sessions are unlocked.\n"),
+    }
+}
+
+/// How sessions are kept, in a sentence.
+pub fn described(kept: &Kept) -> &'static str {
+    match kept {
+        Kept::Clear => "Sessions are kept in clear, in files for you alone.",
+        Kept::Sealed(_) => "Sessions are sealed by a key in the kernel's keyring.",
+        Kept::Sealing(_) => "Sessions are being sealed; to seal the rest: keyfob store kernel",
+    }
+}
+
+fn export() -> Result<()> {
+    let (Kept::Sealed(id) | Kept::Sealing(id)) = Store::open()?.map_or(Ok(Kept::Clear), |store| store.kept())? else {
+        return Err(Failure::usage("the sessions are not sealed: there is no key").run("keyfob store kernel").into());
+    };
+    if std::io::stdout().is_terminal() {
+        let why = "the key is not printed to a terminal";
+        return Err(Failure::usage(why).hint("pipe it into the program that is to keep it").into());
+    }
+    match exported(&id)? {
+        Some(key) => super::print(&format!("{}\n", *key)),
+        None => Err(Failure::new(Exit::Failed, "the key is not in the kernel's keyring").run("keyfob unlock").into()),
+    }
+}
+
+/// Moves every session, and has `config.toml` say so. What a process was killed in the middle of is done by the next.
+fn keep(kind: StoreKind) -> Result<()> {
+    let store = Store::made()?;
+    // Whatever the configuration says, sessions are sealed until it no longer asks for it, and from before it does.
+    match kind {
+        StoreKind::Kernel => store.begin_to_seal()?,
+        StoreKind::File => {
+            say_in_config(kind)?;
+            store.begin_to_unseal()?;
+        }
+    }
+    let Contents { sessions, damaged, unusable } = store.contents()?;
+    let (number, now) = (sessions.len(), Timestamp::now());
+    for (file, _) in sessions {
+        let mut locked = file.lock(LOCK_LIMIT)?;
+        let (mut session, _) = locked.load()?;
+        // What stood in clear may have been copied; where renewing makes a copy worthless, that is done soon.
+        session.renew_soon(now);
+        locked.save(&session)?;
+    }
+    for (file, failure) in damaged {
+        store.remove_damaged(&file)?;
+        super::warn(&format!("{}; it is deleted, since there may be a token in it", failure.message));
+    }
+    store.remove_damaged_copies(None)?;
+    if let Some((_, failure)) = unusable.first() {
+        return Err(failure.clone().into());
+    }
+    if kind == StoreKind::Kernel {
+        store.is_all_sealed()?;
+        say_in_config(kind)?;
+    }
+    let number = format!("{number} session{}", if number == 1 { "" } else { "s" });
+    super::print(&match kind {
+        StoreKind::File => format!("{number} moved. {}\n", described(&Kept::Clear)),
+        StoreKind::Kernel if Installation::load()?.key_command.is_empty() => format!(
+            "{number} moved. {}\nA restart of the machine empties it: see `keyfob store --help` to keep the key elsewhere.\n",
+            described(&store.kept()?)
+        ),
+        StoreKind::Kernel => format!("{number} moved. {}\n", described(&store.kept()?)),
+    })
+}
+
+/// Has `config.toml` say how sessions are kept.
+fn say_in_config(kind: StoreKind) -> Result<()> {
+    if Installation::load()?.store.unwrap_or(StoreKind::File) == kind {
+        return Ok(());
+    }
+    let Some(path) = config::file_path() else { return Ok(()) };
+    let text = config::contents(&path)?;
+    if files::is_read_only(&path) {
+        let why = format!("{} cannot be changed, and is to say how sessions are kept", path.display());
+        let hint = format!("write there, at the top: store = {:?}; then run the same command again", kind.word());
+        return Err(Failure::usage(why).hint(hint).into());
+    }
+    let after = edit::with_store(text.as_deref().unwrap_or_default(), kind)?;
+    match text {
+        Some(_) => files::replace(&path, after.as_bytes()),
+        None => files::create(&path, after.as_bytes()),
+    }
+}

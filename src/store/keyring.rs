@@ -1,0 +1,66 @@
+//! The key that seals sessions, in this machine's memory: in the kernel's keyring of this user (keyrings(7)).
+//!
+//! It is in the persistent keyring where the kernel has one, which outlives the user's processes for three days and every
+//! use begins anew, else in the user keyring; a restart of the machine empties both. Every process of the user can read it,
+//! also one whose session is not linked to these keyrings, as those of cron, systemd and sudo are; none but the process
+//! that made it can change it.
+
+use super::seal::Key;
+use crate::failure::{Exit, Failure};
+use linux_keyutils::{KeyError, KeyPermissions, KeyRing, KeyRingIdentifier};
+use rustix::io::Errno;
+use zeroize::Zeroizing;
+
+/// All rights to the one that possesses it; view, read and search to the user (keyctl_setperm(3)).
+const PERMISSIONS: u32 = 0x3f0b_0000;
+
+/// The key of this name; `None` if it is not there.
+pub(super) fn find(id: &str) -> Result<Option<Key>, Failure> {
+    let found = ring().and_then(|ring| ring.search(&description(id)));
+    let mut bytes = Zeroizing::new([0; 32]);
+    match found.and_then(|key| key.read(&mut *bytes)) {
+        // Its name is a digest, so another's bytes under this name are no key of ours.
+        Ok(32) => Ok(Some(Key::of(bytes)).filter(|key| key.id() == id)),
+        Ok(_) | Err(KeyError::KeyDoesNotExist | KeyError::KeyExpired | KeyError::KeyRevoked) => Ok(None),
+        Err(error) => Err(unusable(error)),
+    }
+}
+
+/// Puts a key there.
+pub(super) fn put(key: &Key) -> Result<(), Failure> {
+    let added = ring().and_then(|ring| ring.add_key(&description(key.id()), key.bytes()));
+    added.and_then(|key| key.set_perms(KeyPermissions::from_u32(PERMISSIONS))).map_err(unusable)
+}
+
+fn ring() -> Result<KeyRing, KeyError> {
+    // Linked from this process's own keyring, since the persistent one can be searched only by what can reach it.
+    match KeyRing::get_persistent(KeyRingIdentifier::Process) {
+        // Built without it: which of the two is said differs by version.
+        Err(KeyError::OperationNotSupported | KeyError::Unknown(_)) => {
+            KeyRing::from_special_id(KeyRingIdentifier::User, true)
+        }
+        ring => ring,
+    }
+}
+
+fn description(id: &str) -> String {
+    format!("keyfob:{id}")
+}
+
+fn unusable(error: KeyError) -> Failure {
+    let nosys = Errno::NOSYS.raw_os_error();
+    let (why, hint) = match error {
+        KeyError::PermissionDenied => (
+            "the system refuses it, as the seccomp profile of a container does".to_owned(),
+            "allow keyctl and add_key in the container's seccomp profile, or set KEYFOB_CACHE_DIR and `store = \"file\"` for it",
+        ),
+        KeyError::Unknown(code) if code == nosys => {
+            ("this system has none".to_owned(), "use `store = \"file\"` on this machine: keyfob store file")
+        }
+        KeyError::QuotaExceeded => {
+            ("it is full".to_owned(), "see /proc/key-users, and the limits in /proc/sys/kernel/keys")
+        }
+        other => (other.to_string(), "`keyfob doctor` says which store is in use"),
+    };
+    Failure::new(Exit::Failed, format!("the kernel's keyring cannot be used: {why}")).hint(hint)
+}

@@ -1,0 +1,222 @@
+//! A session's file as it is sealed (layout 3): one line of JSON in clear, which says how, and behind it what would stand in
+//! the file otherwise, encrypted by AES-256-GCM (NIST SP 800-38D).
+//!
+//! Each write draws a new nonce of 96 bits. The line and the session's name are authenticated with the bytes, so that one
+//! file cannot be put in another's place. What stands behind the sealed bytes is no part of them: a process that was killed
+//! may have left what it reserved.
+
+use crate::secret::Buffer;
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+use std::fmt::{self, Write};
+use zeroize::Zeroizing;
+
+/// The layout of a sealed file.
+pub(super) const SEALED: u32 = 3;
+/// How every sealed file begins, and no other.
+const BEGINS: &[u8] = b"{\"version\":3,";
+/// The one algorithm there is.
+const ALGORITHM: &str = "A256GCM";
+/// The longest line that says how a file is sealed, in bytes.
+const LONGEST: usize = 160;
+/// How much longer than the session a sealed file is at most, in bytes.
+pub(super) const OVERHEAD: usize = LONGEST + 16;
+
+/// The line in front of the sealed bytes.
+#[derive(Serialize, Deserialize)]
+struct Header<'h> {
+    version: u32,
+    alg: &'h str,
+    /// Which key sealed it.
+    kid: &'h str,
+    /// The nonce, in base64.
+    nonce: &'h str,
+    /// How many bytes are sealed, the tag included.
+    size: usize,
+}
+
+/// A key that seals sessions, and what it is known by.
+pub(super) struct Key {
+    id: String,
+    bytes: Zeroizing<[u8; 32]>,
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Key").field(&self.id).finish()
+    }
+}
+
+impl Key {
+    /// A new one.
+    pub(super) fn draw() -> Result<Self> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *bytes).context("could not draw a key")?;
+        Ok(Self::of(bytes))
+    }
+
+    /// The key of these bytes. Its name is a part of their digest: so a wrong key is known for one.
+    pub(super) fn of(bytes: Zeroizing<[u8; 32]>) -> Self {
+        let digest = digest(&SHA256, &*bytes);
+        let id = digest.as_ref()[..4].iter().fold(String::new(), |mut id, byte| {
+            let _ = write!(id, "{byte:02x}");
+            id
+        });
+        Self { id, bytes }
+    }
+
+    /// The key that `text` says: 32 bytes in base64 or hexadecimal; white space around it does not count.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let bytes = Zeroizing::new(if text.len() == 64 {
+            let digits = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+            (0..64).step_by(2).map(digits).collect::<Option<Vec<u8>>>()?
+        } else {
+            BASE64.decode(text).ok()?
+        });
+        Some(Self::of(Zeroizing::new(bytes.as_slice().try_into().ok()?)))
+    }
+
+    /// The key as text, which [`parse`](Self::parse) reads.
+    pub(super) fn text(&self) -> Zeroizing<String> {
+        Zeroizing::new(BASE64.encode(*self.bytes))
+    }
+
+    /// What it is known by: eight hexadecimal digits.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The bytes themselves.
+    pub(super) fn bytes(&self) -> &[u8; 32] {
+        &self.bytes
+    }
+
+    /// What stands in the file of the session `name`, whose bytes in clear are `bytes`.
+    pub(super) fn seal(&self, name: &str, mut bytes: Buffer) -> Result<Buffer> {
+        let mut nonce = [0; 12];
+        getrandom::fill(&mut nonce).context("could not draw a nonce")?;
+        let size = bytes.len() + AES_256_GCM.tag_len();
+        let header = Header { version: SEALED, alg: ALGORITHM, kid: &self.id, nonce: &BASE64.encode(nonce), size };
+        let mut sealed = Buffer::from(Vec::with_capacity(bytes.len() + OVERHEAD));
+        serde_json::to_writer(&mut *sealed, &header)?;
+        sealed.push(b'\n');
+        let aad = Aad::from([name.as_bytes(), b"\n", &sealed].concat());
+        let key = self.unbound()?;
+        key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut *bytes)
+            .ok()
+            .context("could not seal the session")?;
+        sealed.extend_from_slice(&bytes);
+        Ok(sealed)
+    }
+
+    /// The bytes in clear of a file that this key has sealed as that of the session `name`; `None` if it has not.
+    pub(super) fn open(&self, name: &str, mut bytes: Buffer) -> Option<Buffer> {
+        let line = line(&bytes)?;
+        let header: Header<'_> = serde_json::from_slice(line).ok()?;
+        if (header.version, header.alg, header.kid) != (SEALED, ALGORITHM, &self.id) {
+            return None;
+        }
+        let nonce: [u8; 12] = BASE64.decode(header.nonce).ok()?.try_into().ok()?;
+        let aad = Aad::from([name.as_bytes(), b"\n", line, b"\n"].concat());
+        let start = line.len() + 1;
+        let end = start.checked_add(header.size).filter(|end| *end <= bytes.len())?;
+        bytes.truncate(end);
+        let opened = self.unbound().ok()?.open_within(Nonce::assume_unique_for_key(nonce), aad, &mut bytes, start..);
+        let length = opened.ok()?.len();
+        bytes.truncate(length);
+        Some(bytes)
+    }
+
+    fn unbound(&self) -> Result<LessSafeKey> {
+        let key = UnboundKey::new(&AES_256_GCM, &*self.bytes).ok().context("AES-256-GCM cannot be used")?;
+        Ok(LessSafeKey::new(key))
+    }
+}
+
+/// Whether a file is sealed, or says so.
+pub(super) fn is_sealed(bytes: &[u8]) -> bool {
+    bytes.starts_with(BEGINS)
+}
+
+/// Which key sealed a file, as its line says; `None` if the line is damaged.
+pub(super) fn sealed_by(bytes: &[u8]) -> Option<&str> {
+    let header: Header<'_> = serde_json::from_slice(line(bytes)?).ok()?;
+    let plain = header.kid.len() == 8 && header.kid.bytes().all(|byte| byte.is_ascii_hexdigit());
+    plain.then_some(header.kid)
+}
+
+/// The line that says how a file is sealed.
+fn line(bytes: &[u8]) -> Option<&[u8]> {
+    let end = bytes.iter().take(LONGEST).position(|byte| *byte == b'\n')?;
+    Some(&bytes[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLEAR: &[u8] = b"{\"version\":2,\"authority\":\"https://id.example.com\",\"refresh_token\":\"r\"}";
+
+    fn key() -> Key {
+        Key::of(Zeroizing::new(*b"0123456789abcdef0123456789abcdef"))
+    }
+
+    fn sealed() -> Buffer {
+        key().seal("id.example.com-0", CLEAR.to_vec().into()).unwrap()
+    }
+
+    #[test]
+    fn what_is_sealed_can_be_opened_by_its_key_under_its_name_alone() {
+        let sealed = sealed();
+        let text = String::from_utf8_lossy(&sealed).into_owned();
+        let id = key().id().to_owned();
+        assert!(
+            text.starts_with(&format!("{{\"version\":3,\"alg\":\"A256GCM\",\"kid\":\"{id}\",\"nonce\":\"")),
+            "{text}"
+        );
+        assert!(!text.contains("authority") && !text.contains("id.example.com"), "{text}");
+        assert!(is_sealed(&sealed) && !is_sealed(CLEAR));
+        assert_eq!(sealed_by(&sealed), Some(id.as_str()));
+        assert!(sealed.len() <= CLEAR.len() + OVERHEAD);
+        assert_eq!(**key().open("id.example.com-0", sealed.clone()).unwrap(), *CLEAR);
+        assert_eq!(key().open("id.example.com-1", sealed.clone()), None);
+        let other = Key::of(Zeroizing::new([7; 32]));
+        assert_eq!(other.open("id.example.com-0", sealed.clone()), None);
+        let left = [&sealed[..], b"    "].concat();
+        assert_eq!(**key().open("id.example.com-0", left.into()).unwrap(), *CLEAR);
+    }
+
+    #[test]
+    fn no_nonce_is_used_twice() {
+        assert_ne!(sealed(), sealed());
+    }
+
+    #[test]
+    fn whichever_bit_is_flipped_or_byte_is_missing_nothing_is_opened() {
+        let sealed = sealed();
+        for at in 0..sealed.len() * 8 {
+            let mut flipped = sealed.clone();
+            flipped[at / 8] ^= 1 << (at % 8);
+            assert_eq!(key().open("id.example.com-0", flipped), None, "bit {at}");
+        }
+        for length in 0..sealed.len() {
+            assert_eq!(key().open("id.example.com-0", sealed[..length].to_vec().into()), None, "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_key_is_read_as_it_is_written() {
+        let hexadecimal = "3031323334353637383961626364656630313233343536373839616263646566";
+        for text in [&*key().text(), hexadecimal, " MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n"] {
+            assert_eq!(Key::parse(text).map(|key| key.id), Some(key().id), "{text}");
+        }
+        for text in ["", "MDEyMzQ1", &hexadecimal[2..], &hexadecimal.replace('3', "x")] {
+            assert!(Key::parse(text).is_none(), "{text}");
+        }
+    }
+}
