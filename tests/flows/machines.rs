@@ -605,6 +605,7 @@ fn where_nothing_is_kept_a_machine_asks_each_time_and_a_person_cannot_sign_in() 
                 hint: use a machine's `grant` in the profile, or keep sessions: keyfob store file\n";
     assert_eq!(failure(&run(&keyfob)), (Some(2), said));
     assert!(!keyfob.cache_dir().exists());
+}
 
 /// A profile of a managed identity, in an environment that names this server.
 fn identity(says: &str, variables: &[(&str, String)]) -> Keyfob {
