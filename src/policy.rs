@@ -33,6 +33,8 @@ pub struct Needs {
     pub refused: Option<Refused>,
     /// The claims challenge that the token must answer.
     pub claims: Option<ClaimsDigest>,
+    /// Nothing of a session that began by device code will do.
+    pub by_browser: bool,
     /// What a machine makes tokens from: it can always ask for another, and no person helps. None where a person signs in.
     pub proof: Option<Proof>,
 }
@@ -148,6 +150,10 @@ pub enum Decision<'s> {
 
 /// Decides. `started` is how things were when the call began.
 pub fn policy<'s>(session: &'s Session, needs: &Needs, started: &Started, now: Now) -> Decision<'s> {
+    if needs.by_browser && session.is_of_device_flow() {
+        let because = Some("this session began by device code, and the profile wants one by browser");
+        return Decision::SignIn { fallback: None, because, for_this: false };
+    }
     let machine = needs.proof.is_some();
     if session.proof != needs.proof {
         // Another CI job's, for instance: nothing of it is this one's, not even its error.
@@ -320,6 +326,7 @@ mod tests {
             effort: Effort::Least,
             refused: None,
             claims: None,
+            by_browser: false,
             proof: None,
         }
     }
@@ -401,11 +408,21 @@ mod tests {
             [899, 898, 300, 299].map(|left| decided(3600, left, late, &needs())),
             ["fresh", "due", "due", "renew+"]
         );
+        // The spread is what is between the two: a serial beyond it begins anew.
+        let beyond = serial(&format!("{:x}", 601));
+        assert_eq!([301, 300].map(|left| decided(3600, left, beyond, &needs())), ["fresh", "due"]);
         // Where the profile says, it is not spread; where a refresh kills the old token, it is late.
         let said = Needs { min_ttl: Some(600), ..needs() };
         assert_eq!([600, 599].map(|left| decided(3600, left, late, &said)), ["fresh", "renew+"]);
         let kills = Needs { early_refresh: false, min_ttl: Some(600), ..needs() };
         assert_eq!([30, 29].map(|left| decided(3600, left, late, &kills)), ["fresh", "renew+"]);
+    }
+
+    #[test]
+    fn what_a_call_began_with_is_known() {
+        let before = Started::of(&session(vec![token(1)], true), &key());
+        assert!(before.had(serial("0")) && !before.had(serial("1")));
+        assert!(!Started::default().had(serial("0")));
     }
 
     #[test]

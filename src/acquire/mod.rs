@@ -14,6 +14,7 @@
 //!    A machine's profile has no steps 5 and 6: what it proves itself by is asked for in step 3 (`machine`).
 //! 7. A refused or expired sign-in is remembered for a moment, so that callers that retry at once do not prompt again.
 
+mod flow;
 mod machine;
 mod renew;
 mod sign_in;
@@ -22,12 +23,12 @@ mod view;
 pub mod worker;
 
 pub use crate::policy::{Effort, Refused};
-pub use steps::{Step, start, step};
+pub use steps::{Step, Waiting, start, step};
 pub use view::foreign_host;
 
 use crate::address::Address;
 use crate::clock::{Timestamp, boottime};
-use crate::config::Profile;
+use crate::config::{Flow, Profile};
 use crate::failure::{Exit, Failure};
 use crate::grants::Ask;
 use crate::log::debug;
@@ -168,9 +169,11 @@ pub fn acquire(want: &Want<'_>) -> Result<Credential> {
     if let Err(error) = attempt.prepare(living.is_some()) {
         return living.ok_or(error).with_context(|| format!("could not get a token for {}", want.profile.title()));
     }
-    let store = Store::open_or_make()?.replacing_locked(by_person);
-    let file = store.session(&want.profile.session);
-    attempt.work(&file).with_context(|| format!("could not get a token for {}", want.profile.title()))
+    let credential = match Store::open_or_make()?.map(|store| store.replacing_locked(by_person)) {
+        Some(store) => attempt.work(&store.session(&want.profile.session)),
+        None => attempt.ask_and_forget(),
+    };
+    credential.with_context(|| format!("could not get a token for {}", want.profile.title()))
 }
 
 /// The token that the cache can answer with, if any. Asks nobody, waits for nothing and changes nothing.
@@ -226,6 +229,7 @@ impl<'w> Attempt<'w> {
             effort: if want.profile.machine.is_some() { want.effort.without_a_person() } else { want.effort },
             refused: want.refused,
             claims: want.claims.map(ClaimsDigest::of),
+            by_browser: want.profile.flow == Flow::Browser,
             proof: machine::proof(want.profile)?,
         };
         Ok(Self {
