@@ -18,7 +18,7 @@ use anyhow::{Context, Result};
 /// What a profile's tokens are made from; `None` where a person signs in. Asks nobody.
 pub(super) fn proof(profile: &Profile) -> Result<Option<Proof>> {
     let Some(machine) = &profile.machine else { return Ok(None) };
-    let Some(parent) = parent(machine)? else { return Ok(Some(sources::proof(machine.source.as_ref())?)) };
+    let Some(parent) = parent(machine)? else { return Ok(Some(sources::proof(machine)?)) };
     let session = match Store::open()? {
         Some(store) => store.session(&parent.session).session()?,
         None => None,
@@ -101,7 +101,7 @@ impl Attempt<'_> {
                 Err(failure) => return Ok(failure.into()),
             },
         };
-        let client = machine.asks_a_server().then(|| self.client(session, http::LIMIT)).transpose()?;
+        let client = machine.grant.asks_a_server().then(|| self.client(session, http::LIMIT)).transpose()?;
         Ok(ask(client.as_ref(), machine, &own, proven.as_ref()))
     }
 

@@ -4,7 +4,10 @@
 //! This file reads a token answer, however it was asked for: which tokens are in it, whose they are, and until when they
 //! are good by this machine's clock.
 
+mod arc;
+pub mod delegated;
 pub mod machine;
+mod managed_identity;
 mod metadata;
 pub mod refresh;
 pub mod sources;

@@ -463,7 +463,7 @@ fn every_other_mistake_on_the_command_line_is_named() {
         (
             &["setup", "--yes"],
             "error: which tool, or which profile?\n\
-             hint: keyfob setup kubernetes, git or az; or --profile NAME with --issuer or --provider\n",
+             hint: keyfob setup --help lists the tools; or --profile NAME with --issuer or --provider\n",
         ),
     ] {
         assert_failed(&keyfob, &silently(&keyfob, args), 2, error);
