@@ -1,7 +1,7 @@
 //! The grants of machines: a token for what the machine can prove itself by. There is no refresh token: for the next token the
 //! same is asked again.
 
-use super::{Ask, Renewal, answered, sources};
+use super::{Ask, Renewal, acr, answered, aws, sources};
 use crate::clock::Timestamp;
 use crate::config::{Machine, MachineGrant};
 use crate::failure::{Exit, Failure};
@@ -45,7 +45,11 @@ impl Proven {
 pub fn ask(client: Option<&Client<'_>>, machine: &Machine, ask: &Ask<'_>, proven: Option<&Proven>) -> Renewal {
     debug(|| format!("asking for a token of {}", ask.profile.title()));
     let renewal = match (client, proven) {
-        (None, Some(proven)) => as_it_is(ask, &proven.token),
+        (None, Some(proven)) => match machine.grant {
+            MachineGrant::AwsRole => aws::ask(ask, machine, proven),
+            MachineGrant::Acr => acr::ask(ask, machine, proven),
+            _ => as_it_is(ask, &proven.token),
+        },
         (Some(client), _) => at_server(client, machine, ask, proven),
         (None, None) => Renewal::Refused(Failure::usage("the profile names neither a server nor a source")),
     };
@@ -57,11 +61,16 @@ pub fn ask(client: Option<&Client<'_>>, machine: &Machine, ask: &Ask<'_>, proven
 
 /// The source's own token as the answer.
 fn as_it_is(ask: &Ask<'_>, token: &Secret) -> Renewal {
+    let end = Claims::of(token).and_then(|claims| claims.expires_at).unwrap_or(Timestamp::now().plus(UNSTATED));
+    granted(ask, token.clone(), end)
+}
+
+/// A token that was given without an answer of OAuth, and ends then.
+pub(super) fn granted(ask: &Ask<'_>, token: Secret, end: Timestamp) -> Renewal {
     let at = Timestamp::now();
-    let end = Claims::of(token).and_then(|claims| claims.expires_at).unwrap_or(at.plus(UNSTATED));
     let token = Token {
         key: ask.key.clone(),
-        token: token.clone(),
+        token,
         serial: Serial::draw(),
         received_at: at,
         expires_at: Some(end),
@@ -82,7 +91,7 @@ fn at_server(client: &Client<'_>, machine: &Machine, ask: &Ask<'_>, proven: Opti
         MachineGrant::JwtBearer => {
             client.token_request(JWT_BEARER, scopes).with_secret("assertion", proven.map(|proven| &proven.token))
         }
-        MachineGrant::ClientCredentials | MachineGrant::None => {
+        MachineGrant::ClientCredentials | MachineGrant::AwsRole | MachineGrant::Acr | MachineGrant::None => {
             let request = client.token_request("client_credentials", scopes);
             match proven {
                 Some(proven) => request.with_assertion(&proven.token),
@@ -133,21 +142,21 @@ fn refused(client: &Client<'_>, error: &OauthError, proven: Option<&Proven>) -> 
     let failure = client.refused(error, "the provider refused this machine a token");
     let about_it =
         matches!(error.code.as_str(), "invalid_client" | "invalid_grant" | "unauthorized_client" | "invalid_request");
-    let claims = proven.filter(|_| about_it).and_then(|proven| Claims::of(&proven.token));
-    Renewal::Refused(match claims {
-        Some(claims) => {
-            let said =
-                |claim: Option<&String>| claim.map_or_else(|| "none".to_owned(), |text| format!("{:?}", clean(text)));
-            let audiences =
-                claims.audience.iter().map(|one| format!("{:?}", clean(one))).collect::<Vec<_>>().join(", ");
-            let (issuer, subject) = (said(claims.issuer.as_ref()), said(claims.subject.as_ref()));
-            let first = failure.hint.as_ref().map(|hint| format!("{}; ", hint.text())).unwrap_or_default();
-            let shown =
-                format!("{first}it was shown a token of the issuer {issuer}, subject {subject}, audience {audiences}");
-            failure.hint(shown)
-        }
+    Renewal::Refused(match proven.filter(|_| about_it) {
+        Some(proven) => with_proof(failure, proven),
         None => failure,
     })
+}
+
+/// A failure that says besides which token was shown.
+pub(super) fn with_proof(failure: Failure, proven: &Proven) -> Failure {
+    let Some(claims) = Claims::of(&proven.token) else { return failure };
+    let said = |claim: Option<&String>| claim.map_or_else(|| "none".to_owned(), |text| format!("{:?}", clean(text)));
+    let audiences = claims.audience.iter().map(|one| format!("{:?}", clean(one))).collect::<Vec<_>>().join(", ");
+    let (issuer, subject) = (said(claims.issuer.as_ref()), said(claims.subject.as_ref()));
+    let first = failure.hint.as_ref().map(|hint| format!("{}; ", hint.text())).unwrap_or_default();
+    let shown = format!("{first}it was shown a token of the issuer {issuer}, subject {subject}, audience {audiences}");
+    failure.hint(shown)
 }
 
 impl From<Failure> for Renewal {

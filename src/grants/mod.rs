@@ -4,6 +4,8 @@
 //! This file reads a token answer, however it was asked for: which tokens are in it, whose they are, and until when they
 //! are good by this machine's clock.
 
+pub mod acr;
+mod aws;
 pub mod machine;
 mod metadata;
 pub mod refresh;
