@@ -18,6 +18,12 @@ pub enum MachineGrant {
     TokenExchange,
     /// RFC 7523, section 2.1.
     JwtBearer,
+    /// The identity that Azure gives to a machine.
+    ManagedIdentity,
+    /// The account that is signed in to the Azure CLI.
+    Az,
+    /// The same of the Azure Developer CLI.
+    Azd,
     /// AWS's keys of a role, for the source's token.
     AwsRole,
     /// Azure Container Registry's own token, for the source's.
@@ -26,8 +32,21 @@ pub enum MachineGrant {
     None,
 }
 
+impl MachineGrant {
+    /// Whether tokens come from the profile's own token endpoint.
+    pub fn asks_a_server(self) -> bool {
+        matches!(self, Self::ClientCredentials | Self::TokenExchange | Self::JwtBearer)
+    }
+
+    /// Whether it is one of Azure's alone.
+    pub(super) fn is_azures(self) -> bool {
+        matches!(self, Self::ManagedIdentity | Self::Az | Self::Azd)
+    }
+}
+
 /// The words for [`MachineGrant`], as `grant` takes them.
-pub(super) const GRANTS: &[&str] = &["client-credentials", "token-exchange", "jwt-bearer", "aws-role", "acr", "none"];
+pub(super) const GRANTS: &[&str] =
+    &["client-credentials", "token-exchange", "jwt-bearer", "managed-identity", "az", "azd", "aws-role", "acr", "none"];
 
 /// The region of AWS that is asked where a profile names none.
 const REGION: &str = "us-east-1";
@@ -82,8 +101,10 @@ const SOURCE_KEYS: [(&str, &[&str]); 6] = [
 ];
 
 /// Keys that a session of a machine is known by, besides those that every session is.
-pub(super) const PARTS: [&str; 13] = [
+pub(super) const PARTS: [&str; 15] = [
     "grant",
+    "identity-resource-id",
+    "subscription",
     "source",
     "source-file",
     "source-env",
@@ -99,7 +120,9 @@ pub(super) const PARTS: [&str; 13] = [
 ];
 
 /// The keys of one grant alone.
-const GRANT_KEYS: [(&str, MachineGrant, &str); 5] = [
+const GRANT_KEYS: [(&str, MachineGrant, &str); 7] = [
+    ("identity-resource-id", MachineGrant::ManagedIdentity, "managed-identity"),
+    ("subscription", MachineGrant::Az, "az"),
     ("subject-token-type", MachineGrant::TokenExchange, "token-exchange"),
     ("requested-token-type", MachineGrant::TokenExchange, "token-exchange"),
     ("role", MachineGrant::AwsRole, "aws-role"),
@@ -126,7 +149,10 @@ impl Machine {
         };
         let source = source(settings, audience)?;
         let word = settings.items("grant").first().map_or("", String::as_str);
-        if source.is_none() && grant != MachineGrant::ClientCredentials {
+        if grant.is_azures() && settings.has("source") {
+            return Err(Wrong::Key("source", format!("means nothing to `grant = \"{word}\"`")));
+        }
+        if source.is_none() && grant != MachineGrant::ClientCredentials && !grant.is_azures() {
             return Err(Wrong::Missing("source", format!(", which `grant = \"{word}\"` wants")));
         }
         for (key, own, word) in GRANT_KEYS {
@@ -159,11 +185,6 @@ impl Machine {
             role: settings.role.clone(),
             registry: settings.registry.clone(),
         }))
-    }
-
-    /// Whether tokens come from a token endpoint of OAuth, rather than from the source itself or what takes its token.
-    pub fn asks_a_server(&self) -> bool {
-        !matches!(self.grant, MachineGrant::AwsRole | MachineGrant::Acr | MachineGrant::None)
     }
 
     /// Which kind of token another profile is to bring, unless it says.

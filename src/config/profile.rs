@@ -8,7 +8,7 @@ use super::settings::{AuthMethod, Flow, KEYS, Origin, PromptMode, Settings};
 use super::{Selection, file_name};
 use crate::address::Address;
 use crate::failure::Failure;
-use crate::providers::{OPENID, PRESETS, Preset, TokenKind};
+use crate::providers::{PRESETS, Preset, TokenKind};
 use crate::secret::Secret;
 use crate::text::shell_quoted;
 use anyhow::{Context, Result};
@@ -375,6 +375,16 @@ impl Profile {
         self.settings.tenant.as_deref().filter(|tenant| !self.preset.tenant_groups.contains(tenant))
     }
 
+    /// Azure's id of the managed identity, if the profile names one.
+    pub fn identity_resource_id(&self) -> Option<&str> {
+        self.settings.identity_resource_id.as_deref()
+    }
+
+    /// The subscription whose account the Azure CLI is to take, if the profile names one.
+    pub fn subscription(&self) -> Option<&str> {
+        self.settings.subscription.as_deref()
+    }
+
     /// Whether the profile itself names this scope, rather than a default.
     pub fn asks_for(&self, scope: &str) -> bool {
         self.settings.scopes.iter().flatten().any(|s| s == scope)
@@ -435,7 +445,7 @@ impl Said<'_> {
     }
 
     fn preset(&self) -> Result<&'static Preset, Failure> {
-        let preset = self.settings.provider.unwrap_or(&OPENID);
+        let preset = self.settings.row();
         for (key, takes) in [("authority", preset.authority.is_some()), ("tenant", preset.tenant.is_some())] {
             if self.settings.has(key) && !takes {
                 return Err(self.wrong(key, &format!("means nothing to {}", preset.title)));
@@ -526,7 +536,8 @@ impl Said<'_> {
             Wrong::Key(key, what) => self.wrong(key, &what),
         })?;
         let tenant = self.settings.tenant.as_deref().or(preset.tenant);
-        if machine.is_some() && tenant.is_some_and(|tenant| preset.tenant_groups.contains(&tenant)) {
+        let asks = machine.as_ref().is_some_and(|machine| machine.grant.asks_a_server());
+        if asks && tenant.is_some_and(|tenant| preset.tenant_groups.contains(&tenant)) {
             return Err(self.missing("tenant", ", the id or domain of the one that knows this machine"));
         }
         Ok(machine)

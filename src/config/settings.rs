@@ -5,7 +5,7 @@ use super::hosts::HostPattern;
 use super::keys::{self, Key, Shape, in_file, text, word};
 use super::machine::{GRANTS, MachineGrant, SOURCES};
 use crate::address::Address;
-use crate::providers::{PRESETS, Preset, TokenKind, preset};
+use crate::providers::{OPENID, PRESETS, Preset, TokenKind, preset};
 use crate::secret::Secret;
 use crate::text::{meant, shell_quoted};
 use serde::de::DeserializeOwned;
@@ -188,6 +188,8 @@ settings! {
     source_profile: String = in_file("source-profile", "Profile whose token is that proof"), one;
     source_audience: String = in_file("source-audience", "What that proof is to be for"), one;
     service_connection: String = in_file("service-connection", "Id of an Azure Pipelines service connection"), one;
+    identity_resource_id: String = in_file("identity-resource-id", "Azure's id of one of several managed identities"), one;
+    subscription: String = in_file("subscription", "Subscription whose account the Azure CLI is to take"), one;
     subject_token_type: String =
         in_file("subject-token-type", "Type of the token that is exchanged (RFC 8693, section 3)"), one;
     requested_token_type: String =
@@ -218,6 +220,13 @@ impl Settings {
         self.read(key, &items).map_err(wrong)?;
         self.said.insert(key.name, (items, origin));
         Ok(())
+    }
+
+    /// The provider's row.
+    pub(super) fn row(&self) -> &'static Preset {
+        // What Azure's grants bring are tokens of its own provider.
+        let azures = self.grant.filter(|grant| grant.is_azures()).and_then(|_| preset("entra"));
+        self.provider.or(azures).unwrap_or(&OPENID)
     }
 
     /// Whether the key of this name was set.

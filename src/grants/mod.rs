@@ -5,8 +5,11 @@
 //! are good by this machine's clock.
 
 pub mod acr;
+mod arc;
 mod aws;
+pub mod delegated;
 pub mod machine;
+mod managed_identity;
 mod metadata;
 pub mod refresh;
 pub mod sources;

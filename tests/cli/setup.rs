@@ -529,9 +529,9 @@ fn the_lines_are_printed_for_those_who_write_their_files_themselves() {
         (
             &["git", "--profile", "gh", "https://github.com", "https://git.lab/a\"b"][..],
             format!(
-                "# HOME/config.toml\n[hosts]\n\"https://github.com\" = \"gh\"\n'https://git.lab/a\"b' = \"gh\"\n\n\
+                "# HOME/config.toml\n[hosts]\n\"https://github.com\" = \"gh\"\n\"https://git.lab/a%22b\" = \"gh\"\n\n\
                  # HOME/.gitconfig\n[credential \"https://github.com\"]\n\thelper = \n\thelper = \"!{PROGRAM} git\"\n\
-                 [credential \"https://git.lab/a\\\"b\"]\n\thelper = \n\thelper = \"!{PROGRAM} git\"\n\tuseHttpPath = true\n"
+                 [credential \"https://git.lab/a%22b\"]\n\thelper = \n\thelper = \"!{PROGRAM} git\"\n\tuseHttpPath = true\n"
             ),
         ),
         (

@@ -62,8 +62,8 @@ pub(super) fn profile(findings: &mut Findings, profile: &Profile) {
 }
 
 fn look(findings: &mut Findings, subject: &str, profile: &Profile) -> Result<()> {
-    if let Some(machine) = profile.machine.as_ref().filter(|machine| !machine.asks_a_server()) {
-        proof(machine.source.as_ref())?;
+    if let Some(machine) = profile.machine.as_ref().filter(|machine| !machine.grant.asks_a_server()) {
+        proof(machine)?;
         findings.ok(subject, "this machine has what its tokens are made from");
         return Ok(());
     }
@@ -88,7 +88,7 @@ fn look(findings: &mut Findings, subject: &str, profile: &Profile) -> Result<()>
     let (client, _) = Client::new(profile, None, LIMIT)?;
     let next = match &profile.machine {
         Some(machine) => {
-            proof(machine.source.as_ref())?;
+            proof(machine)?;
             format!("this machine asks {} for tokens", client.token_endpoint())
         }
         None => sign_in(&client, profile)?,
