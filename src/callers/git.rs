@@ -119,9 +119,16 @@ fn get(io: &mut Io<'_>, ask: &Ask<'_>, given: Given<'_>) -> u8 {
         Err(failure) => {
             // The host is ours: without this git would go on to ask the person for a password.
             io.answer("quit=1\n".into());
-            io.fail(&failure)
+            io.fail(&in_one_line(failure))
         }
     }
+}
+
+/// The same failure with the command that signs in within its first line: the only one that an editor shows of what git
+/// says.
+fn in_one_line(failure: Failure) -> Failure {
+    let command = failure.sign_in().map(|command| format!("run `{command}` in a terminal: "));
+    Failure { message: command.unwrap_or_default() + &failure.message, ..failure }
 }
 
 /// Drops the access token that did not work, if it is still the one in the cache; without a token, the one that `get` would

@@ -418,7 +418,9 @@ impl Said<'_> {
         };
         // An address that does not move with the authority is that of the provider's own home: a token of another
         // installation has no business there.
-        let at_home = preset.authority == Some(&*home);
+        let host = Address::parse(&home).map(|home| home.host()).unwrap_or_default();
+        let at_home =
+            preset.authority == Some(&*home) || preset.company_homes.is_some_and(|domain| host.ends_with(domain));
         let account_source = preset
             .account
             .filter(|(template, _)| at_home || template.contains("{authority}"))
@@ -526,7 +528,7 @@ fn key(name: &str) -> &'static Key {
 /// In front of the name of a parameter of `extra`, in [`SessionKey::parts`].
 const EXTRA: &str = "extra.";
 
-/// A row's template with what `{authority}` and `{tenant}` stand for; `{tid}` is for the ID token to say.
+/// A row's template with what `{authority}`, its `{host}` and `{tenant}` stand for; `{tid}` is for the ID token to say.
 fn filled(template: &str, authority: &str, tenant: &str) -> String {
     let mut text = String::with_capacity(template.len() + authority.len() + tenant.len());
     for piece in template.split_inclusive('}') {
@@ -534,6 +536,7 @@ fn filled(template: &str, authority: &str, tenant: &str) -> String {
         text.push_str(before);
         match word {
             "authority}" => text.push_str(authority),
+            "host}" => text.push_str(&Address::parse(authority).map(|home| home.host()).unwrap_or_default()),
             "tenant}" => text.push_str(tenant),
             _ => text.push_str(&piece[before.len()..]),
         }
@@ -553,6 +556,25 @@ mod tests {
             settings.set(key, vec![(*value).to_owned()], origin).map_err(Failure::usage)?;
         }
         Profile::resolve(None, Settings::default(), settings)
+    }
+
+    #[test]
+    fn an_account_is_asked_for_at_the_home_that_signs_it_in() {
+        let at = |provider: &str, authority: Option<&str>| {
+            let authority = authority.map(|authority| ("authority", authority));
+            let said: Vec<_> = [("provider", provider), ("client-id", "c")].into_iter().chain(authority).collect();
+            resolved(&said).unwrap().account_source.map(|(address, member)| format!("{address} {member}"))
+        };
+        for (provider, authority, source) in [
+            ("github", None, Some("https://api.github.com/user login")),
+            ("github", Some("https://octo.ghe.com"), Some("https://api.octo.ghe.com/user login")),
+            ("github", Some("https://ghe.com.example"), None),
+            ("github", Some("https://evilghe.com"), None),
+            ("github-enterprise", Some("https://git.corp.example"), Some("https://git.corp.example/api/v3/user login")),
+            ("gitlab", None, None),
+        ] {
+            assert_eq!(at(provider, authority).as_deref(), source, "{provider} {authority:?}");
+        }
     }
 
     #[test]

@@ -4,10 +4,13 @@
 //! token is keyfob's decision alone.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use crate::common::{LAB, PROGRAM, SOON, Scene, code};
 use keyfob_test_support::git::{GitOptions, GitServer, Scheme};
@@ -330,6 +333,68 @@ fn a_path_in_hosts_is_for_the_repositories_below_it() {
     }
 }
 
+/// Two accounts at one host: by the user name in the address, by path, and by the folder that a repository is in.
+#[test]
+fn several_accounts_at_one_host() {
+    for git in [Git::with_capabilities(), Git::without_capabilities()] {
+        let setting = need!(Setting::new(git, GitOptions::default()));
+        let Setting { scene, server, .. } = &setting;
+        let (origin, host) = (server.origin(), server.origin().trim_start_matches("http://"));
+        let lab = LAB.replace("ISSUER", scene.idp.issuer());
+        let eve = format!(
+            "[profile.eve]\nissuer = '{}'\nclient-id = 'keyfob'\naccount = 'eve@example.com'\n",
+            scene.idp.issuer()
+        );
+        let hosts =
+            |lines: &str| scene.keyfob.write_config(&format!("{lab}\n{eve}\n[hosts]\n'{origin}' = 'lab'\n{lines}\n"));
+        hosts("");
+        scene.idp.set_user("eve@example.com");
+        scene.idp.auto(Auto::Approve);
+        let eves = scene.prompting(["token", "--profile", "eve"]).stdout.trim().to_owned();
+        let alices = scene.silently(["token", "--profile", "lab"]).stdout.trim().to_owned();
+        assert!(!eves.is_empty() && eves != alices);
+        server.repository("a");
+        server.repository("team/a");
+        // Whose token the server was shown.
+        let shown = || {
+            let shown = server.take_requests().pop().unwrap().authorization.unwrap();
+            let basic = |token: &str| format!("Basic {}", STANDARD.encode(format!("x-access-token:{token}")));
+            let is = |token: &str| shown == format!("Bearer {token}") || shown == basic(token);
+            if is(&eves) {
+                "eve"
+            } else {
+                assert!(is(&alices), "{shown}");
+                "alice"
+            }
+        };
+        hosts(&format!("'http://eve%40example.com@{host}' = 'eve'"));
+        setting.git(&["ls-remote", "-q", &server.url("a")]);
+        assert_eq!(shown(), "alice");
+        setting.git(&["ls-remote", "-q", &format!("http://eve%40example.com@{host}/a.git")]);
+        assert_eq!(shown(), "eve");
+
+        hosts(&format!("'{origin}/team' = 'eve'"));
+        setting.git(&["config", "--global", &format!("credential.{origin}/team.useHttpPath"), "true"]);
+        setting.git(&["ls-remote", "-q", &server.url("a")]);
+        assert_eq!(shown(), "alice");
+        setting.git(&["ls-remote", "-q", &server.url("team/a")]);
+        assert_eq!(shown(), "eve");
+
+        hosts("");
+        let work =
+            format!("[credential \"{origin}\"]\n\thelper =\n\thelper = {HELPER} --profile eve --host {origin}\n");
+        fs::write(setting.home("work.gitconfig"), work).unwrap();
+        let folder = setting.home("work/");
+        setting.git(&["config", "--global", &format!("includeIf.gitdir:{}.path", folder.display()), "work.gitconfig"]);
+        setting.git(&["init", "-q", "work/a"]);
+        setting.git(&["init", "-q", "other/a"]);
+        for (folder, account) in [("work/a", "eve"), ("other/a", "alice")] {
+            setting.git(&["-C", folder, "ls-remote", "-q", &server.url("a")]);
+            assert_eq!(shown(), account);
+        }
+    }
+}
+
 // 2. Many at once: one refresh, one prompt.
 
 #[test]
@@ -629,7 +694,10 @@ fn git_terminal_prompt_0_means_no_prompt_and_a_clear_message() {
             assert_eq!(
                 said.lines().collect::<Vec<_>>(),
                 [
-                    "error: could not get a token for lab: a sign-in is needed, and GIT_TERMINAL_PROMPT forbids to ask for one",
+                    &format!(
+                        "error: run `{PROGRAM} login lab` in a terminal: could not get a token for lab: a sign-in is needed, \
+                         and GIT_TERMINAL_PROMPT forbids to ask for one"
+                    ),
                     &format!("hint: {PROGRAM} login lab"),
                     &format!("fatal: credential helper '{HELPER}' told us to quit"),
                 ]
@@ -675,6 +743,32 @@ fn interactive_false_means_no_prompt() {
         let said = format!("a sign-in is needed, and {why} forbids to ask for one");
         assert!(ended.screen.contains(&said), "{}", ended.screen);
         assert_eq!(setting.scene.idp.count("device"), 0);
+    }
+}
+
+/// As an editor runs it: no terminal, a program of its own that asks for passwords, and what git says kept aside.
+#[test]
+fn an_editor_is_told_what_to_run_and_asks_for_no_password() {
+    for git in [Git::with_capabilities(), Git::without_capabilities()] {
+        let setting = need!(Setting::signed_out(git, GitOptions::default()));
+        setting.server.repository("a");
+        let askpass = setting.home("askpass");
+        fs::write(&askpass, "#!/bin/sh\necho asked >> \"$0.log\"\necho secret\n").unwrap();
+        fs::set_permissions(&askpass, fs::Permissions::from_mode(0o700)).unwrap();
+        let url = setting.server.url("a");
+        let mut command = setting.scene.keyfob.other("setsid");
+        command.arg("--wait").arg(&setting.git.path).args(["clone", "-q", &url]).current_dir(setting.home(""));
+        command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", setting.home(".gitconfig"));
+        command.env("GIT_ASKPASS", &askpass).env("SSH_ASKPASS", &askpass).env_remove("KEYFOB_PROMPT");
+        let output = Output::of(&mut command, b"");
+        assert_eq!(output.code, Some(128), "{output:?}");
+        let said = output.stderr.replace(&setting.environment(), "");
+        let what = format!(
+            "error: run `{PROGRAM} login lab` in a terminal: could not get a token for lab: a sign-in is needed, and there \
+             is no terminal to show a sign-in on"
+        );
+        assert_eq!(said.lines().next(), Some(what.as_str()), "{said}");
+        assert!(!setting.home("askpass.log").exists() && setting.scene.idp.count("device") == 0);
     }
 }
 
