@@ -24,18 +24,18 @@ const MODULES: usize = 8;
 /// How the helper is named in git's configuration.
 const HELPER: &str = concat!(env!("CARGO_BIN_EXE_keyfob"), " git");
 
-type Found = Result<&'static Git, Missing>;
+pub(super) type Found = Result<&'static Git, Missing>;
 
 /// A git whose helper is a keyfob, and a server that takes the tokens of that keyfob's provider.
-struct Setting {
-    scene: Scene,
-    server: GitServer,
+pub(super) struct Setting {
+    pub(super) scene: Scene,
+    pub(super) server: GitServer,
     git: &'static Git,
 }
 
 impl Setting {
     /// The server is mapped to the profile `lab`, and Alice has signed in to it some time ago.
-    fn new(git: Found, options: GitOptions) -> Result<Self, Missing> {
+    pub(super) fn new(git: Found, options: GitOptions) -> Result<Self, Missing> {
         let setting = Self::signed_out(git, options)?;
         setting.scene.sign_in();
         setting.age();
@@ -43,7 +43,7 @@ impl Setting {
     }
 
     /// What was just issued came some time ago: that a host refuses it is the token's fault.
-    fn age(&self) {
+    pub(super) fn age(&self) {
         self.scene.change(|session| {
             for token in session["tokens"].as_array_mut().unwrap() {
                 token["received_at"] = (token["received_at"].as_i64().unwrap() - 600).into();
@@ -52,7 +52,7 @@ impl Setting {
     }
 
     /// There is nothing to renew a token with.
-    fn without_refresh_token(&self) {
+    pub(super) fn without_refresh_token(&self) {
         self.scene.change(|session| drop(session.as_object_mut().unwrap().remove("refresh_token")));
     }
 
@@ -88,7 +88,7 @@ impl Setting {
         fs::write(self.home(".gitconfig"), config).unwrap();
     }
 
-    fn home(&self, name: &str) -> PathBuf {
+    pub(super) fn home(&self, name: &str) -> PathBuf {
         self.scene.keyfob.home().join(name)
     }
 
@@ -99,7 +99,7 @@ impl Setting {
     }
 
     /// A git command where nobody can be asked for anything.
-    fn command(&self, args: &[&str]) -> Command {
+    pub(super) fn command(&self, args: &[&str]) -> Command {
         let mut command = self.scene.keyfob.other(&self.git.path);
         command.args(args).current_dir(self.scene.keyfob.home());
         command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", self.home(".gitconfig"));
@@ -108,13 +108,13 @@ impl Setting {
     }
 
     /// Runs git to its end, well or not.
-    fn run(&self, args: &[&str]) -> Output {
+    pub(super) fn run(&self, args: &[&str]) -> Output {
         Output::of(&mut self.command(args), b"")
     }
 
     /// Runs git, which has to work without a word; what it printed.
     #[track_caller]
-    fn git(&self, args: &[&str]) -> String {
+    pub(super) fn git(&self, args: &[&str]) -> String {
         let output = self.run(args);
         assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "git {args:?}");
         output.stdout.trim().to_owned()
@@ -151,7 +151,7 @@ impl Setting {
     }
 
     /// How often the provider has refreshed.
-    fn refreshes(&self) -> usize {
+    pub(super) fn refreshes(&self) -> usize {
         self.scene.idp.count("token:refresh_token")
     }
 
@@ -391,6 +391,46 @@ fn several_accounts_at_one_host() {
         for (folder, account) in [("work/a", "eve"), ("other/a", "alice")] {
             setting.git(&["-C", folder, "ls-remote", "-q", &server.url("a")]);
             assert_eq!(shown(), account);
+        }
+    }
+}
+
+/// cargo asks by libgit2, which passes the path on as it stands in the address, and no host that is a number.
+#[test]
+fn cargo_fetches_by_libgit2() {
+    let place = "org/My Project/_git/r";
+    for pattern in ["", "/org/My%20Project", "/org/other"] {
+        let setting = need!(Setting::new(Git::any(), GitOptions::default()));
+        let Setting { scene, server, .. } = &setting;
+        let named = |address: &str| address.replace("127.0.0.1", "localhost");
+        setting.hosts(&format!("'{}{pattern}' = 'lab'", named(server.origin())));
+        setting.git(&["config", "--global", "credential.useHttpPath", "true"]);
+        server.repository(place);
+        server.commit(
+            place,
+            "Cargo.toml",
+            b"[package]\nname = 'r'\nversion = '0.1.0'\nedition = '2021'\n[lib]\npath = 'lib.rs'\n",
+        );
+        server.commit(place, "lib.rs", b"");
+        fs::create_dir(setting.home("project")).unwrap();
+        fs::write(setting.home("project/lib.rs"), "").unwrap();
+        let url = named(&server.url(place)).replace(' ', "%20");
+        let project =
+            "[package]\nname = 'p'\nversion = '0.1.0'\nedition = '2021'\n[lib]\npath = 'lib.rs'\n[workspace]\n";
+        fs::write(setting.home("project/Cargo.toml"), format!("{project}[dependencies]\nr = {{ git = '{url}' }}\n"))
+            .unwrap();
+        let program = PathBuf::from(std::env::var_os("CARGO").unwrap());
+        let mut cargo = scene.keyfob.other(&program);
+        cargo.env("RUSTC", program.with_file_name("rustc"));
+        cargo.arg("fetch").current_dir(setting.home("project")).env("CARGO_HOME", setting.home("cargo"));
+        cargo.env("KEYFOB_PROMPT", "never").env("CARGO_TERM_COLOR", "never");
+        let output = Output::of(&mut cargo, b"");
+        let lines = server.take_lines();
+        let shown = lines.iter().filter(|line| line.contains(" Basic 200")).count();
+        if pattern == "/org/other" {
+            assert!(output.code == Some(101) && shown == 0, "{output:?} {lines:?}");
+        } else {
+            assert!(output.code == Some(0) && shown == 2, "{pattern} {output:?} {lines:?}");
         }
     }
 }

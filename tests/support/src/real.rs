@@ -10,6 +10,7 @@ mod azure;
 mod child;
 mod git;
 mod kubectl;
+mod lfs;
 mod node;
 mod programs;
 mod store;
@@ -24,6 +25,7 @@ pub use azure::AzureSdk;
 pub use child::{Prompt, Running};
 pub use git::Git;
 pub use kubectl::{ExecPlugin, KubeHome, Kubectl};
+pub use lfs::GitLfs;
 pub use node::{ApiRequest, ApiServer, Browser, Client, Lifetimes, OidcProvider, Request, Token, Transport};
 pub use programs::{npm, on_this_machine, pypi};
 
