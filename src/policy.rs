@@ -33,6 +33,8 @@ pub struct Needs {
     pub refused: Option<Refused>,
     /// The claims challenge that the token must answer.
     pub claims: Option<ClaimsDigest>,
+    /// Nothing of a session that began by device code will do.
+    pub by_browser: bool,
     /// What a machine makes tokens from: it can always ask for another, and no person helps. None where a person signs in.
     pub proof: Option<Proof>,
 }
@@ -148,6 +150,10 @@ pub enum Decision<'s> {
 
 /// Decides. `started` is how things were when the call began.
 pub fn policy<'s>(session: &'s Session, needs: &Needs, started: &Started, now: Now) -> Decision<'s> {
+    if needs.by_browser && session.is_of_device_flow() {
+        let because = Some("this session began by device code, and the profile wants one by browser");
+        return Decision::SignIn { fallback: None, because, for_this: false };
+    }
     let machine = needs.proof.is_some();
     if session.proof != needs.proof {
         // Another CI job's, for instance: nothing of it is this one's, not even its error.
@@ -320,6 +326,7 @@ mod tests {
             effort: Effort::Least,
             refused: None,
             claims: None,
+            by_browser: false,
             proof: None,
         }
     }

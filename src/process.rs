@@ -119,6 +119,14 @@ pub fn is_stopped(pid: u32) -> bool {
     state.is_some_and(|rest| rest.starts_with(['T', 't']))
 }
 
+/// Whether there is a process of this number.
+pub fn is_running(pid: u32) -> bool {
+    use rustix::process::{Pid, test_kill_process};
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    // One of another user's is there too.
+    pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH)))
+}
+
 /// Opens `/dev/null` for standard streams that are closed: else the next file opened would take their number, and what
 /// is meant for the caller would be written to it.
 fn hold_streams() {

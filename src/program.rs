@@ -23,8 +23,13 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(30);
 /// How long its output is waited for once it has ended: what it left running may keep that open.
 const REST: Duration = Duration::from_secs(1);
+/// Most of its output that is read, in bytes.
+const LARGEST: u64 = 4 << 20;
 /// The programs that keyfob runs now, one within the other, with colons between.
 const RUNNING: &str = "KEYFOB_RUNNING";
+
+/// The keyfobs, by their files, that have passed a call on to the program behind them: two of them would do so in a circle.
+const PASSED: &str = "KEYFOB_PASSED";
 
 /// How a program ended, and what it said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,15 +54,20 @@ pub fn is_program(file: &Path) -> bool {
     file.is_file() && access(file, Access::EXEC_OK).is_ok()
 }
 
-/// The first program of this name on `PATH` that is not keyfob.
+/// The first program of this name on `PATH` that is not keyfob, nor another keyfob that has passed a call on to this one.
 pub fn find(name: &str) -> Option<PathBuf> {
-    let is_same = |one: &Metadata, other: &Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
-    let own = std::env::current_exe().and_then(std::fs::metadata).ok();
-    let is_other = |file: &PathBuf| match (std::fs::metadata(file), &own) {
-        (Ok(file), Some(own)) => !is_same(&file, own),
-        (file, _) => file.is_ok(),
+    let own = std::env::current_exe().and_then(std::fs::metadata).ok().map(|file| identity(&file));
+    let passed = std::env::var(PASSED).unwrap_or_default();
+    let is_other = |file: &PathBuf| {
+        let file = std::fs::metadata(file).map(|file| identity(&file));
+        file.is_ok_and(|file| own.as_ref() != Some(&file) && !passed.split(' ').any(|other| other == file))
     };
     on_path(name).find(is_other)
+}
+
+/// What a program's file is known by, whatever it is called.
+fn identity(file: &Metadata) -> String {
+    format!("{}:{}", file.dev(), file.ino())
 }
 
 /// The program that a configuration names: by its whole path, or the first of that name on `PATH`.
@@ -130,21 +140,23 @@ fn attend(mut child: Child, limit: Duration, input: &str) -> Result<Option<Ran>>
 }
 
 /// Becomes the next program of this name on `PATH`: it has this process's streams, terminal and exit code. Returns only if
-/// there is none, or if it runs already and has started this keyfob: the exit code, 1.
+/// there is none: the exit code, 1.
 pub fn pass_on(name: &str, arguments: &[String]) -> u8 {
-    let running = std::env::var(RUNNING).unwrap_or_default();
-    if let Some(program) = find(name).filter(|_| !running.split(':').any(|other| other == name)) {
+    if let Some(program) = find(name) {
+        let own = std::env::current_exe().and_then(std::fs::metadata).map(|file| identity(&file)).unwrap_or_default();
+        let passed = std::env::var(PASSED).unwrap_or_default();
         let mut command = Command::new(program);
-        let _ = command.args(arguments).env(RUNNING, format!("{running}:{name}")).exec();
+        let _ = command.args(arguments).env(PASSED, format!("{passed} {own}").trim_start()).exec();
     }
     1
 }
 
-/// Reads a pipe to its end.
+/// Reads a pipe to its end, or as much as is sensible.
 fn text(pipe: Option<impl Read>) -> String {
     let mut bytes = Vec::new();
-    if let Some(mut pipe) = pipe {
-        let _ = pipe.read_to_end(&mut bytes);
+    if let Some(pipe) = pipe {
+        // What it goes on to say has no reader, and ends it.
+        let _ = pipe.take(LARGEST).read_to_end(&mut bytes);
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }

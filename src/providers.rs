@@ -39,7 +39,29 @@ impl fmt::Display for TokenKind {
     }
 }
 
-/// One identity provider. In templates, `{authority}` and `{tenant}` stand for the profile's own.
+/// Which flows a provider has for a person to sign in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flows {
+    /// By device code and by browser, as far as its endpoints are known.
+    Both,
+    /// The same, but the browser flow wants a client secret: by device code, unless the profile says otherwise.
+    DeviceFirst,
+    /// By browser alone: there is no device grant.
+    Browser,
+}
+
+/// The address on this machine that a browser comes back to: `http://HOST:PORT` and the path.
+#[derive(Clone, Copy, Debug)]
+pub struct Redirect {
+    /// `127.0.0.1`, or `localhost` where the provider does not take the other.
+    pub host: &'static str,
+    /// The port, where the provider compares it; 0: any that is free (RFC 8252, section 7.3).
+    pub port: u16,
+    /// The path, as it has to be registered.
+    pub path: &'static str,
+}
+
+/// One identity provider. In templates, `{authority}`, its `{host}` and `{tenant}` stand for the profile's own.
 #[derive(Debug)]
 pub struct Preset {
     /// What `provider = "…"` and `--provider` call it.
@@ -49,13 +71,25 @@ pub struct Preset {
     /// Where it lives, if it has one home; the profile's `authority` points elsewhere (its own installation, a
     /// national cloud). `None`: `authority` means nothing to this provider.
     pub authority: Option<&'static str>,
-    /// `tenant`, when the profile names none. `None`: this provider has no tenants.
+    /// `tenant`, when the profile names none; empty if it must. `None`: this provider has no tenants.
     pub tenant: Option<&'static str>,
     /// Words for `tenant` that stand for many tenants.
     pub tenant_groups: &'static [&'static str],
     /// The issuer, as a template; `{tid}` stands for whatever the ID token's `tid` says. `None`: the profile must name
     /// its own.
     pub issuer: Option<&'static str>,
+    /// Which flows it has.
+    pub flows: Flows,
+    /// A public client that every installation of it has: what a profile without `client-id` uses.
+    pub client_id: Option<&'static str>,
+    /// Where a browser comes back to.
+    pub redirect: Redirect,
+    /// Whether an authorization answer comes as a form that the browser posts; `None`: as discovery says.
+    pub form_post: Option<bool>,
+    /// Parameters that an authorization request needs besides, unless the profile's `extra` sets them.
+    pub authorization_parameters: &'static [(&'static str, &'static str)],
+    /// Authorization endpoint, as a template; `None`: from discovery.
+    pub authorization_endpoint: Option<&'static str>,
     /// Device authorization endpoint, as a template; `None`: from discovery.
     pub device_authorization_endpoint: Option<&'static str>,
     /// Token endpoint, as a template; `None`: from discovery.
@@ -97,8 +131,8 @@ pub struct Preset {
     pub assertion_audiences: &'static [(&'static str, &'static str)],
     /// What to do about the numbers that its errors carry.
     pub advice: &'static [(RangeInclusive<u32>, &'static str)],
-    /// The provider has no device grant: what to use instead. Such a row only exists to say so.
-    pub no_device_grant: Option<&'static str>,
+    /// The numbers by which its errors say that a policy forbids the device flow.
+    pub device_refusals: &'static [RangeInclusive<u32>],
 }
 
 /// A server that follows OpenID Connect Discovery: what rows differ from, and what a profile without `provider` uses.
@@ -109,6 +143,12 @@ pub const OPENID: Preset = Preset {
     tenant: None,
     tenant_groups: &[],
     issuer: None,
+    flows: Flows::Both,
+    client_id: None,
+    redirect: ANY_PORT,
+    form_post: None,
+    authorization_parameters: &[],
+    authorization_endpoint: None,
     device_authorization_endpoint: None,
     token_endpoint: None,
     revocation_endpoint: None,
@@ -127,10 +167,54 @@ pub const OPENID: Preset = Preset {
     needs_secret: false,
     assertion_audiences: &[],
     advice: &[],
-    no_device_grant: None,
+    device_refusals: &[],
 };
 
+/// As RFC 8252 has it: the loopback address, any port. What is registered is `http://127.0.0.1`.
+const ANY_PORT: Redirect = Redirect { host: "127.0.0.1", port: 0, path: "" };
+/// For providers that compare the port too.
+const FIXED_PORT: Redirect = Redirect { port: 28460, ..ANY_PORT };
+
 const OWN_ISSUER_WITH_EMAIL: Preset = Preset { scopes: &["openid", "email", "offline_access"], ..OPENID };
+
+/// An installation of GitHub at an address of its own.
+const GITHUB_OF_ONES_OWN: Preset = Preset {
+    flows: Flows::DeviceFirst,
+    authorization_endpoint: Some("{authority}/login/oauth/authorize"),
+    device_authorization_endpoint: Some("{authority}/login/device/code"),
+    token_endpoint: Some("{authority}/login/oauth/access_token"),
+    scopes: &["repo"],
+    kubernetes_token: TokenKind::Access,
+    early_refresh: false,
+    unstated_lifetime: None,
+    host_auth: HostAuth::Basic,
+    ..OPENID
+};
+
+const BITBUCKET: Preset = Preset {
+    flows: Flows::Browser,
+    kubernetes_token: TokenKind::Access,
+    unstated_lifetime: Some(7200),
+    needs_secret: true,
+    host_auth: HostAuth::Basic,
+    basic_username: "x-token-auth",
+    ..OPENID
+};
+
+const GITEA: Preset = Preset {
+    authority: Some(""), // every installation has its own
+    flows: Flows::Browser,
+    // The client "git-credential-oauth" of every installation, by its setting DEFAULT_APPLICATIONS. What is registered with
+    // it is http://127.0.0.1, without a path.
+    client_id: Some("a4792ccc-144e-407e-86c9-5e7d8d9c3269"),
+    authorization_endpoint: Some("{authority}/login/oauth/authorize"),
+    token_endpoint: Some("{authority}/login/oauth/access_token"),
+    scopes: &["openid", "profile", "read:repository", "write:repository"],
+    kubernetes_token: TokenKind::Access,
+    host_auth: HostAuth::Basic,
+    basic_username: "oauth2",
+    ..OPENID
+};
 
 /// Every provider that has a name.
 pub const PRESETS: &[Preset] = &[
@@ -142,6 +226,10 @@ pub const PRESETS: &[Preset] = &[
         tenant: Some("organizations"),
         tenant_groups: &["organizations", "common", "consumers"],
         issuer: Some("{authority}/{tid}/v2.0"),
+        redirect: Redirect { host: "localhost", ..ANY_PORT },
+        // No code ever stands in the address bar, from where people are talked into copying it.
+        form_post: Some(true),
+        authorization_endpoint: Some("{authority}/{tenant}/oauth2/v2.0/authorize"),
         device_authorization_endpoint: Some("{authority}/{tenant}/oauth2/v2.0/devicecode"),
         token_endpoint: Some("{authority}/{tenant}/oauth2/v2.0/token"),
         scopes: &["openid", "profile", "offline_access"],
@@ -160,12 +248,45 @@ pub const PRESETS: &[Preset] = &[
         verification_hosts: &["microsoft.com", "www.microsoft.com", "login.microsoft.com", "aka.ms"],
         assertion_audiences: entra::ASSERTION_AUDIENCES,
         advice: entra::ADVICE,
+        device_refusals: entra::DEVICE_REFUSALS,
+        ..OPENID
+    },
+    Preset {
+        name: "entra-external-id",
+        title: "Microsoft Entra External ID",
+        authority: Some(""), // https://NAME.ciamlogin.com
+        tenant: Some(""),    // its id, or NAME.onmicrosoft.com
+        redirect: Redirect { host: "localhost", ..ANY_PORT },
+        form_post: Some(true),
+        authorization_endpoint: Some("{authority}/{tenant}/oauth2/v2.0/authorize"),
+        token_endpoint: Some("{authority}/{tenant}/oauth2/v2.0/token"),
+        scopes: &["openid", "profile", "offline_access"],
+        scopes_besides: &["openid", "profile", "offline_access"],
+        kubernetes_token: TokenKind::Access,
+        // Its device endpoint sends people to microsoft.com/devicelogin, which does not know these accounts.
+        flows: Flows::Browser,
+        advice: entra::ADVICE,
+        ..OPENID
+    },
+    Preset {
+        name: "entra-b2c",
+        title: "Azure AD B2C",
+        authority: Some(""), // https://NAME.b2clogin.com/NAME.onmicrosoft.com/POLICY
+        flows: Flows::Browser,
+        redirect: Redirect { host: "localhost", ..ANY_PORT },
+        form_post: Some(true),
+        authorization_endpoint: Some("{authority}/oauth2/v2.0/authorize"),
+        token_endpoint: Some("{authority}/oauth2/v2.0/token"),
+        scopes_besides: &["openid", "offline_access"],
+        advice: entra::ADVICE,
         ..OPENID
     },
     Preset {
         name: "github",
         title: "GitHub",
         authority: Some("https://github.com"),
+        flows: Flows::DeviceFirst,
+        authorization_endpoint: Some("{authority}/login/oauth/authorize"),
         device_authorization_endpoint: Some("{authority}/login/device/code"),
         token_endpoint: Some("{authority}/login/oauth/access_token"),
         scopes: &["repo"],
@@ -179,24 +300,25 @@ pub const PRESETS: &[Preset] = &[
         ..OPENID
     },
     Preset {
+        name: "github-data-residency",
+        title: "GitHub Enterprise Cloud (ghe.com)",
+        authority: Some(""), // https://NAME.ghe.com
+        account: Some(("https://api.{host}/user", "login")),
+        ..GITHUB_OF_ONES_OWN
+    },
+    Preset {
         name: "github-enterprise",
         title: "GitHub Enterprise Server",
         authority: Some(""), // every installation has its own
-        device_authorization_endpoint: Some("{authority}/login/device/code"),
-        token_endpoint: Some("{authority}/login/oauth/access_token"),
-        scopes: &["repo"],
-        kubernetes_token: TokenKind::Access,
-        early_refresh: false,
-        unstated_lifetime: None,
         account: Some(("{authority}/api/v3/user", "login")),
-        host_auth: HostAuth::Basic,
-        ..OPENID
+        ..GITHUB_OF_ONES_OWN
     },
     Preset {
         name: "gitlab",
         title: "GitLab",
         authority: Some("https://gitlab.com"),
         issuer: Some("{authority}"),
+        authorization_endpoint: Some("{authority}/oauth/authorize"),
         device_authorization_endpoint: Some("{authority}/oauth/authorize_device"),
         token_endpoint: Some("{authority}/oauth/token"),
         revocation_endpoint: Some("{authority}/oauth/revoke"),
@@ -213,6 +335,10 @@ pub const PRESETS: &[Preset] = &[
         title: "Google",
         issuer: Some("https://accounts.google.com"),
         scopes: &["openid", "email"],
+        // Its clients for desktop programs know this one.
+        form_post: Some(false),
+        // It gives a refresh token only where one is asked for, and only after consent.
+        authorization_parameters: &[("access_type", "offline"), ("prompt", "consent")],
         needs_secret: true,
         hosts: &["accounts.google.com", "oauth2.googleapis.com"],
         verification_hosts: &["www.google.com", "google.com"],
@@ -220,8 +346,8 @@ pub const PRESETS: &[Preset] = &[
         basic_username: "oauth2accesstoken",
         ..OPENID
     },
-    Preset { name: "okta", title: "Okta", ..OWN_ISSUER_WITH_EMAIL },
-    Preset { name: "auth0", title: "Auth0", ..OWN_ISSUER_WITH_EMAIL },
+    Preset { name: "okta", title: "Okta", redirect: FIXED_PORT, ..OWN_ISSUER_WITH_EMAIL },
+    Preset { name: "auth0", title: "Auth0", redirect: FIXED_PORT, ..OWN_ISSUER_WITH_EMAIL },
     Preset { name: "keycloak", title: "Keycloak", ..OWN_ISSUER_WITH_EMAIL },
     Preset { name: "dex", title: "Dex", scopes: &["openid", "email", "groups", "offline_access"], ..OPENID },
     Preset { name: "zitadel", title: "ZITADEL", ..OWN_ISSUER_WITH_EMAIL },
@@ -240,37 +366,61 @@ pub const PRESETS: &[Preset] = &[
     Preset { name: "ping", title: "PingOne and PingFederate", ..OWN_ISSUER_WITH_EMAIL },
     Preset {
         name: "bitbucket",
-        title: "Bitbucket",
-        no_device_grant: Some("use an access token of the repository or project with git's own helpers"),
-        ..OPENID
+        title: "Bitbucket Cloud",
+        authority: Some("https://bitbucket.org"),
+        // What a request names may only extend what is registered with the client.
+        redirect: FIXED_PORT,
+        authorization_endpoint: Some("{authority}/site/oauth2/authorize"),
+        token_endpoint: Some("{authority}/site/oauth2/access_token"),
+        scopes: &["account", "repository", "repository:write"],
+        account: Some(("https://api.bitbucket.org/2.0/user", "username")),
+        hosts: &["bitbucket.org", "api.bitbucket.org"],
+        ..BITBUCKET
     },
     Preset {
-        name: "gitea",
-        title: "Gitea",
-        no_device_grant: Some("use git-credential-oauth on a machine with a browser"),
-        ..OPENID
+        name: "bitbucket-data-center",
+        title: "Bitbucket Data Center",
+        authority: Some(""), // every installation has its own
+        redirect: FIXED_PORT,
+        authorization_endpoint: Some("{authority}/rest/oauth2/latest/authorize"),
+        token_endpoint: Some("{authority}/rest/oauth2/latest/token"),
+        revocation_endpoint: Some("{authority}/rest/oauth2/latest/revoke"),
+        scopes: &["REPO_WRITE"],
+        ..BITBUCKET
     },
-    Preset {
-        name: "forgejo",
-        title: "Forgejo",
-        no_device_grant: Some("use git-credential-oauth on a machine with a browser"),
-        ..OPENID
-    },
+    Preset { name: "gitea", title: "Gitea", ..GITEA },
+    Preset { name: "forgejo", title: "Forgejo", ..GITEA },
     Preset {
         name: "openshift",
         title: "OpenShift",
-        no_device_grant: Some("use `oc login --web`, or an OpenID Connect provider in front of the cluster"),
+        authority: Some(""), // https://oauth-openshift.apps.CLUSTER
+        flows: Flows::Browser,
+        // The client of `oc login --web`, which every cluster has since OpenShift 4.14.
+        client_id: Some("openshift-cli-client"),
+        redirect: Redirect { path: "/callback", ..ANY_PORT },
+        authorization_endpoint: Some("{authority}/oauth/authorize"),
+        token_endpoint: Some("{authority}/oauth/token"),
+        scopes: &["user:full"],
+        kubernetes_token: TokenKind::Access,
         ..OPENID
     },
     Preset {
         name: "cognito",
         title: "Amazon Cognito",
-        no_device_grant: Some("use a provider with a device grant in front of the user pool"),
+        flows: Flows::Browser,
+        redirect: Redirect { host: "localhost", ..FIXED_PORT },
+        scopes: &["openid", "email"],
         ..OPENID
     },
 ];
 
 impl Preset {
+    /// Whether an error says that a policy forbids the device flow, by its numbers or those that its description names.
+    pub fn refuses_device(&self, numbers: &[u32], description: &str) -> bool {
+        let refuses = |number: &u32| self.device_refusals.iter().any(|of| of.contains(number));
+        numbers.iter().any(refuses) || (numbers.is_empty() && entra::numbers_in(description).any(|n| refuses(&n)))
+    }
+
     /// What to do about an error, by its numbers (`error_codes`), else by those that its description names.
     pub fn advice(&self, numbers: &[u32], description: &str) -> Option<&'static str> {
         let advice = |number: u32| self.advice.iter().find(|(of, _)| of.contains(&number)).map(|(_, what)| *what);
@@ -301,19 +451,24 @@ mod tests {
         assert_eq!(names.len(), PRESETS.len());
         for p in PRESETS {
             let home = p.authority.filter(|home| !home.is_empty());
-            let templates = [p.issuer, p.device_authorization_endpoint, p.token_endpoint, p.revocation_endpoint, home];
-            for template in templates.into_iter().flatten().chain(p.account.map(|a| a.0)) {
-                let bare =
-                    ["{authority}", "{tenant}", "{tid}"].iter().fold(template.to_owned(), |t, w| t.replace(w, ""));
+            let endpoints = [p.authorization_endpoint, p.device_authorization_endpoint, p.token_endpoint];
+            let templates = [p.issuer, p.revocation_endpoint, home].into_iter().chain(endpoints);
+            for template in templates.flatten().chain(p.account.map(|a| a.0)) {
+                let bare = ["{authority}", "{host}", "{tenant}", "{tid}"]
+                    .iter()
+                    .fold(template.to_owned(), |t, w| t.replace(w, ""));
                 assert!(!bare.contains(['{', '}']), "{}: {template}", p.name);
                 assert!(!template.contains("{authority}") || p.authority.is_some(), "{}: {template}", p.name);
                 assert!(!template.contains("{tenant}") || p.tenant.is_some(), "{}: {template}", p.name);
                 assert!(template.starts_with("https://") || template.starts_with("{authority}"), "{}", p.name);
-                if let Some(host) = template.strip_prefix("https://").and_then(|rest| rest.split('/').next()) {
+                if let Some(host) = template.strip_prefix("https://").and_then(|rest| rest.split('/').next())
+                    && !host.contains("{host}")
+                {
                     assert_eq!(owner(host).map(|row| row.name), Some(p.name), "{host} is its own");
                 }
                 // Addresses made by a row are not checked again; see `Address::assembled`.
                 let made = template.replace("{authority}", "https://id.example").replace("{tenant}", "common");
+                let made = made.replace("{host}", "id.example");
                 assert_eq!(Address::parse(&made.replace("{tid}", "t")).err(), None, "{}: {template}", p.name);
             }
         }
@@ -322,7 +477,7 @@ mod tests {
     #[test]
     fn a_provider_that_kills_old_tokens_on_refresh_is_never_refreshed_early() {
         let late: Vec<_> = PRESETS.iter().filter(|p| !p.early_refresh).map(|p| p.name).collect();
-        assert_eq!(late, ["github", "github-enterprise", "gitlab"]);
+        assert_eq!(late, ["github", "github-data-residency", "github-enterprise", "gitlab"]);
     }
 
     #[test]

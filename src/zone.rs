@@ -13,10 +13,20 @@ const LARGEST: u64 = 1 << 16;
 /// `2026-11-22 22:30:56`: a time in this machine's own zone, without a word about which. `None` past the year 9999.
 pub fn local(time: Timestamp) -> Option<String> {
     let time = jiff::Timestamp::from_second(time.0).ok()?;
+    Some(own().to_datetime(time).to_string().replace('T', " "))
+}
+
+/// The moment of such a time, with or without a fraction; `None` if it is not one. Of an hour that comes twice, the first.
+pub fn moment(local: &str) -> Option<Timestamp> {
+    let time: jiff::civil::DateTime = local.replace(' ', "T").parse().ok()?;
+    Some(Timestamp(own().to_timestamp(time).ok()?.as_second()))
+}
+
+/// This machine's own zone.
+fn own() -> TimeZone {
     let folder = std::env::var_os("TZDIR").filter(|folder| !folder.is_empty());
     let folder = folder.map_or_else(|| PathBuf::from("/usr/share/zoneinfo"), PathBuf::from);
-    let zone = zone(std::env::var("TZ").ok().as_deref(), &folder);
-    Some(zone.to_datetime(time).to_string().replace('T', " "))
+    zone(std::env::var("TZ").ok().as_deref(), &folder)
 }
 
 /// The zone that the C library would find: what `TZ` names (a file below `folder`, or a rule as POSIX writes it), else

@@ -18,7 +18,7 @@ use anyhow::{Context, Result};
 /// What a profile's tokens are made from; `None` where a person signs in. Asks nobody.
 pub(super) fn proof(profile: &Profile) -> Result<Option<Proof>> {
     let Some(machine) = &profile.machine else { return Ok(None) };
-    let Some(parent) = parent(machine)? else { return Ok(Some(sources::proof(machine.source.as_ref())?)) };
+    let Some(parent) = parent(machine)? else { return Ok(Some(sources::proof(machine)?)) };
     let session = match Store::open()? {
         Some(store) => store.session(&parent.session).session()?,
         None => None,
@@ -84,7 +84,7 @@ impl Attempt<'_> {
             Ok(Renewal::Refused(failure)) => session.failed(self.failed(failure, None), now_ms()),
             Ok(Renewal::Trouble(failure, after)) => session.failed(self.failed(failure, after), now_ms()),
             Ok(Renewal::Ended(why) | Renewal::Unmet(why)) => {
-                session.failed(self.failed(Failure::new(Exit::Failed, why), None), now_ms());
+                session.failed(self.failed(Failure::new(Exit::Failed, why.text), None), now_ms());
             }
             Err(error) => return self.not_renewed(locked, session, &error),
         }
@@ -101,7 +101,7 @@ impl Attempt<'_> {
                 Err(failure) => return Ok(failure.into()),
             },
         };
-        let client = machine.asks_a_server().then(|| self.client(session, http::LIMIT)).transpose()?;
+        let client = machine.grant.asks_a_server().then(|| self.client(session, http::LIMIT)).transpose()?;
         Ok(ask(client.as_ref(), machine, &own, proven.as_ref()))
     }
 

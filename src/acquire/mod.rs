@@ -14,6 +14,7 @@
 //!    A machine's profile has no steps 5 and 6: what it proves itself by is asked for in step 3 (`machine`).
 //! 7. A refused or expired sign-in is remembered for a moment, so that callers that retry at once do not prompt again.
 
+mod flow;
 mod machine;
 mod renew;
 mod sign_in;
@@ -22,12 +23,12 @@ mod view;
 pub mod worker;
 
 pub use crate::policy::{Effort, Refused};
-pub use steps::{Step, start, step};
+pub use steps::{Step, Waiting, start, step};
 pub use view::foreign_host;
 
 use crate::address::Address;
 use crate::clock::{Timestamp, boottime};
-use crate::config::Profile;
+use crate::config::{Flow, Profile};
 use crate::failure::{Exit, Failure};
 use crate::grants::Ask;
 use crate::log::debug;
@@ -226,6 +227,7 @@ impl<'w> Attempt<'w> {
             effort: if want.profile.machine.is_some() { want.effort.without_a_person() } else { want.effort },
             refused: want.refused,
             claims: want.claims.map(ClaimsDigest::of),
+            by_browser: want.profile.flow == Flow::Browser,
             proof: machine::proof(want.profile)?,
         };
         Ok(Self {

@@ -2,17 +2,17 @@
 
 use super::worker::{Worker, ends_with_us};
 use super::{Attempt, Credential, EARLY_LIMIT, HOLD, LOCK_LIMIT, Needed};
-use crate::clock::{boottime, now_ms};
+use crate::clock::{Timestamp, boottime, now_ms};
 use crate::failure::{Exit, Failure};
 use crate::grants::refresh::refresh;
-use crate::grants::{Renewal, no_id_token};
+use crate::grants::{Because, Renewal, no_id_token};
 use crate::log::debug;
 use crate::oauth::{Client, http};
 use crate::policy::Decision;
 use crate::process::Uninterrupted;
 use crate::prompt::{SAY_AFTER, Screen};
 use crate::providers::TokenKind;
-use crate::session::{Account, BackOff, Failed, Grant, Refusal, Session, TokenKey, Unconfirmed};
+use crate::session::{Account, BackOff, DeviceRefused, Failed, Grant, Refusal, Session, TokenKey, Unconfirmed};
 use crate::store::{Locked, Saved, SessionFile};
 use anyhow::Result;
 use std::thread::sleep;
@@ -184,9 +184,13 @@ impl Attempt<'_> {
                         session = on_disk;
                         continue;
                     }
+                    let because = noted(because, &mut session.device_refused);
                     session.ended(because);
                 }
-                Renewal::Unmet(because) => session.unmet(self.needs.key.clone(), because),
+                Renewal::Unmet(because) => {
+                    let because = noted(because, &mut session.device_refused);
+                    session.unmet(self.needs.key.clone(), because);
+                }
                 Renewal::Refused(failure) => session.failed(self.failed(failure, None), now_ms()),
                 Renewal::Trouble(failure, retry_after) => session.failed(self.failed(failure, retry_after), now_ms()),
             }
@@ -331,6 +335,14 @@ fn answer(session: &Session, decision: &Decision<'_>) -> Result<Option<Credentia
         Decision::BackOff { error, left_ms, .. } => Err(error.backing_off(*left_ms).into()),
         Decision::Renew { .. } | Decision::Confirm { .. } | Decision::SignIn { .. } => Ok(None),
     }
+}
+
+/// The words for it, after it is noted that a policy refuses the device flow, if that is why.
+fn noted(because: Because, device_refused: &mut Option<DeviceRefused>) -> String {
+    if because.forbids_device {
+        *device_refused = Some(DeviceRefused { at: Timestamp::now(), because: because.text.clone() });
+    }
+    because.text
 }
 
 /// Does not leave behind a grant that is not wanted.

@@ -1,12 +1,13 @@
 //! Steps 5 to 7 of the story: one sign-in for every process that waits for it.
 
+use super::flow::{REFUSED_BY_POLICY, forbids, remember_device_refused, tell};
 use super::renew::revoke;
 use super::view::View;
 use super::{Attempt, Credential, Effort, LOCK_LIMIT, Needed};
 use crate::clock::{Timestamp, boottime, minutes, now_ms};
 use crate::config::PromptMode;
 use crate::failure::{Exit, Failure, Hint};
-use crate::flows::{End, Turn, Turns, begin};
+use crate::flows::{End, Turn, Turns};
 use crate::grants::{Ask, no_id_token, read};
 use crate::log::debug;
 use crate::oauth::answer::{OauthError, TokenAnswer};
@@ -14,7 +15,7 @@ use crate::oauth::{Client, http};
 use crate::policy::Decision;
 use crate::process::{self, Uninterrupted};
 use crate::providers::TokenKind;
-use crate::session::{Failed, FlowKind, Grant, Metadata, Pending, Refusal, Session, Unconfirmed};
+use crate::session::{Failed, FlowKind, Grant, Pending, Refusal, Session, Unconfirmed};
 use crate::store::{Lock, Room, Saved, SessionFile};
 use anyhow::Result;
 use std::thread::sleep;
@@ -109,20 +110,9 @@ impl Attempt<'_> {
         let (client, found) = self.noted(file, made)?;
         // What the person approves is to be kept: no code is shown whose answer could not be.
         let Some(room) = file.reserve(lock, &session)? else { return Ok(SignedIn::Elsewhere) };
-        let mut resumed = session.pending.filter(|p| p.lives(Timestamp::now()) && self.leads_to_ours(p));
+        let mut left = session.pending.filter(|p| p.lives(Timestamp::now()) && self.leads_to_ours(p));
         loop {
-            let going_on = resumed.is_some();
-            let (mut pending, mut turns) = match resumed.take() {
-                Some(mut pending) => {
-                    let turns = Turns::resume(&pending);
-                    // If it was a sign-in in steps: from here on this process polls, and does not write down when.
-                    pending.device_mut().next_poll_ms = None;
-                    pending.driver = Some(std::process::id());
-                    keep_pending(file, &pending)?;
-                    (pending, turns)
-                }
-                None => self.begin(file, &client, found.clone(), view.screen.terminal(), false)?,
-            };
+            let (going_on, mut pending, mut turns) = self.started(file, &client, found.as_ref(), left.take(), view)?;
             view.joined = going_on;
             view.show(&pending, false);
             let Some((end, _until_saved)) = self.wait_for_end(file, lock, &client, &mut pending, &mut turns, view)?
@@ -134,7 +124,16 @@ impl Attempt<'_> {
                 view.because = Some("the last sign-in was interrupted".into());
                 continue;
             }
-            self.finish(file, room, &client, end, &pending)?;
+            if let Some(error) = end.error().filter(|error| forbids(&client, error, &pending))
+                && self.may_go_on_by_browser(&client)?
+            {
+                remember_device_refused(file, error)?;
+                view.because = Some(REFUSED_BY_POLICY.into());
+                continue;
+            }
+            let finished = self.finish(file, room, &client, end, &pending);
+            tell(turns, file, &finished);
+            finished?;
             return Ok(if self.is_ours(&pending) { SignedIn::Here } else { SignedIn::Elsewhere });
         }
     }
@@ -154,13 +153,13 @@ impl Attempt<'_> {
             if !lock.is_ours() {
                 return Ok(None);
             }
-            let interval = pending.device().interval;
+            let interval = pending.device().map(|device| device.interval);
             let until_saved = Uninterrupted::begin();
             let next = match turns.turn(client, pending) {
                 Turn::Ended(end) => return Ok(Some((end, until_saved))),
                 Turn::Wait(next) => next,
             };
-            if pending.device().interval != interval {
+            if pending.device().map(|device| device.interval) != interval {
                 // The next process that goes on with it must not be faster than the server allows.
                 keep_pending(file, pending)?;
             }
@@ -169,48 +168,26 @@ impl Attempt<'_> {
             view.screen.left(turns.deadline().saturating_sub(now));
             let left = self.time_left();
             if left.is_zero() {
+                if pending.device().is_none() {
+                    // It ends with this process.
+                    file.update(LOCK_LIMIT, |session| session.pending = None)?;
+                }
                 return Err(self.out_of_time(Some(pending)));
             }
-            sleep(next.saturating_sub(now).min(left).min(Duration::from_secs(1)));
+            turns.wait(next.saturating_sub(now).min(left).min(Duration::from_secs(1)));
         }
     }
 
     /// Whether a pending sign-in, whichever process began it, brings the token that is wanted here.
     pub(super) fn leads_to_ours(&self, pending: &Pending) -> bool {
         // Elsewhere a refresh brings the rest. Here a sign-in is for one resource, at one tenant's endpoint.
-        !self.want.profile.preset.multi_resource || self.is_ours(pending)
+        let brings = !self.want.profile.preset.multi_resource || self.is_ours(pending);
+        brings && !(self.needs.by_browser && pending.kind() == FlowKind::Device)
     }
 
     /// Whether the token that a pending sign-in brings is filed under what is wanted here.
     fn is_ours(&self, pending: &Pending) -> bool {
         pending.key.of_kind(self.needs.key.kind) == self.needs.key
-    }
-
-    /// Begins a sign-in and writes it down for the others; `in_steps` with the time of its next turn.
-    pub(super) fn begin(
-        &self,
-        file: &SessionFile<'_>,
-        client: &Client<'_>,
-        found: Option<Metadata>,
-        terminal: Option<&str>,
-        in_steps: bool,
-    ) -> Result<(Pending, Turns)> {
-        let session = file.session()?.unwrap_or_else(|| Session::new(&self.want.profile.session));
-        let begun = self.while_asking(|| begin(client, &session, &self.ask()));
-        let (mut pending, turns) = self.noted(file, begun.map_err(Into::into))?;
-        pending.terminal = terminal.map(str::to_owned);
-        if in_steps {
-            turns.note_next(&mut pending);
-        } else {
-            pending.driver = Some(std::process::id());
-        }
-        file.update(LOCK_LIMIT, |session| {
-            session.server = found.or(session.server.take());
-            session.pending = Some(pending.clone());
-            session.refusal = None;
-            session.last_error = None;
-        })?;
-        Ok((pending, turns))
     }
 
     /// Writes down how a sign-in ended. Fails unless it has brought something.
@@ -225,11 +202,21 @@ impl Attempt<'_> {
         let preset = self.want.profile.preset;
         let advice = |error: &OauthError| preset.advice(&error.numbers, &error.description).map(Hint::from);
         let expired = matches!(end, End::Expired);
+        let by_browser = pending.kind() == FlowKind::Browser;
+        if let Some(error) = end.error().filter(|error| forbids(client, error, pending)) {
+            remember_device_refused(file, error)?;
+        }
         let (message, hint) = match end {
             End::Approved(answer) => return self.keep(file, room, client, &answer, pending),
             End::Failed(error) => {
                 let failure = client.refused(&error, "the provider ended the sign-in");
+                let failure = if by_browser { self.about_the_browser(&error, failure) } else { failure };
                 return self.noted(file, Err(failure.into()));
+            }
+            End::Foreign(why) => {
+                let what = format!("the sign-in's answer is not from this provider: {why}");
+                let hint = format!("check `issuer`, and sign in again: {}", self.login());
+                return self.noted(file, Err(Failure::new(Exit::Failed, what).hint(hint).into()));
             }
             End::Lost(why) => {
                 let what = format!("the sign-in's answer from {} was lost: {why}", client.token_endpoint());
@@ -237,7 +224,8 @@ impl Attempt<'_> {
                 return self.noted(file, Err(Failure::new(Exit::Unreachable, what).hint(hint).into()));
             }
             End::Refused(error) => (format!("the sign-in was refused ({})", error.text()), advice(&error)),
-            End::Expired => ("the code has expired before it was entered".into(), None),
+            End::Expired if by_browser => ("nobody has signed in in the browser in time".into(), None),
+            End::Expired => ("the code has expired before it was entered".into(), self.other_flow()),
             End::Spent(error) => (format!("the code is no longer valid ({})", error.text()), advice(&error)),
         };
         let refusal = Refusal { at_ms: now_ms(), message, hint, expired };
@@ -263,14 +251,14 @@ impl Attempt<'_> {
         let mut locked = file.lock_for(&mut room, LOCK_LIMIT)?;
         let mut room = Some(room);
         let (mut session, _) = locked.load()?;
-        if session.pending.as_ref().is_none_or(|now| now.device().device_code != pending.device().device_code) {
+        if session.pending.as_ref().is_none_or(|now| !now.is(pending)) {
             drop(locked);
             revoke(client, &grant);
             return Err(self.signed_out().into());
         }
         session.pending = None;
         let to_be_asked = grant.account.is_none();
-        session.unconfirmed = Some(Unconfirmed { flow: FlowKind::Device, grant: grant.clone() });
+        session.unconfirmed = Some(Unconfirmed { flow: pending.kind(), grant: grant.clone() });
         if to_be_asked && !self.is_saved(&locked.save_in(room.take(), &session)?, client, &grant)? {
             return Ok(());
         }
@@ -331,9 +319,13 @@ impl Attempt<'_> {
         Failure::new(Exit::Refused, what).hint(format!("to try again: {}", self.login()))
     }
 
-    /// The caller's own limit is no end of the sign-in: the code stays good, and the next call goes on with it.
+    /// The caller's own limit is no end of a sign-in by device code: the code stays good, and the next call goes on with it.
     fn out_of_time(&self, pending: Option<&Pending>) -> anyhow::Error {
         let seconds = self.want.timeout.unwrap_or_default().as_secs();
+        if pending.is_some_and(|pending| pending.device().is_none()) {
+            let what = format!("nobody has signed in in the browser within {seconds} s");
+            return Failure::new(Exit::SignInNeeded, what).hint(format!("to try again: {}", self.login())).into();
+        }
         let left = pending.map_or(0, |pending| pending.expires_at.since(Timestamp::now()));
         let left = minutes(Duration::from_secs(left));
         let what = format!("nobody has entered the code within {seconds} s; it is good for {left} more");
@@ -359,7 +351,7 @@ impl Attempt<'_> {
     }
 
     /// The command that signs in to this profile.
-    fn login(&self) -> String {
+    pub(super) fn login(&self) -> String {
         self.want.profile.command("login")
     }
 }
@@ -367,8 +359,7 @@ impl Attempt<'_> {
 /// Brings a pending sign-in in the file up to date, unless another has taken its place.
 pub(super) fn keep_pending(file: &SessionFile<'_>, pending: &Pending) -> Result<()> {
     file.update(LOCK_LIMIT, |session| {
-        let known = session.pending.as_mut().filter(|p| p.device().device_code == pending.device().device_code);
-        if let Some(known) = known {
+        if let Some(known) = session.pending.as_mut().filter(|known| known.is(pending)) {
             known.clone_from(pending);
         }
     })

@@ -3,6 +3,7 @@
 //! It is the same sign-in as any other: it stands in the session's file, where other callers find it, show it and may
 //! finish it. A step that comes before the server's interval has passed asks nobody, so that no caller polls too fast.
 
+use super::flow::write_down;
 use super::renew::Renewed;
 use super::sign_in::{LOOK, keep_pending};
 use super::{Attempt, Credential, Effort, LOCK_LIMIT, Requester, Want, acquire};
@@ -12,7 +13,7 @@ use crate::flows::{Turn, Turns};
 use crate::oauth::{Client, http};
 use crate::policy::Started;
 use crate::process::Uninterrupted;
-use crate::session::{Pending, Session};
+use crate::session::{FlowKind, Pending, PendingDevice, Session};
 use crate::store::{SessionFile, Store};
 use anyhow::{Context, Result};
 use std::thread::sleep;
@@ -23,11 +24,22 @@ pub enum Step {
     /// There is a token.
     Done(Credential),
     /// A person is to enter the code; the next step is worth while after this long.
-    Waiting(Box<Pending>, Duration),
+    Waiting(Box<Waiting>),
     /// It was refused.
     Refused(Failure),
     /// The code has run out.
     Expired(Failure),
+}
+
+/// A sign-in in steps that waits for a person: by device code, which outlives each step.
+#[derive(Debug)]
+pub struct Waiting {
+    /// The sign-in.
+    pub pending: Pending,
+    /// What to show of it.
+    pub device: PendingDevice,
+    /// How long until the next step asks the provider.
+    pub wait: Duration,
 }
 
 /// Starts a sign-in, or joins the one that is under way, and does not wait for its end. Done at once where the session is
@@ -65,18 +77,25 @@ impl Attempt<'_> {
         {
             return Ok(Step::Done(credential));
         }
+        if self.needs.by_browser {
+            let what = "a sign-in in steps goes by device code, and this profile signs in by browser";
+            return Err(Failure::usage(what).run(self.want.profile.command("login")).into());
+        }
         let began = boottime();
         loop {
             let lock = file.try_sign_in_lock()?;
             let session = file.session()?.unwrap_or_else(|| Session::new(&self.want.profile.session));
-            if let Some(pending) = session.pending.filter(|p| p.lives(Timestamp::now()) && self.leads_to_ours(p)) {
-                return Ok(waiting(pending));
+            let pending = session.pending.filter(|p| p.lives(Timestamp::now()) && self.leads_to_ours(p));
+            if let Some(waiting) = pending.and_then(waiting) {
+                return Ok(waiting);
             }
             if lock.is_some() {
                 let made = Client::new(self.want.profile, session.server.as_ref(), http::LIMIT);
                 let (client, found) = self.noted(file, made)?;
-                let (pending, _) = self.begin(file, &client, found, None, true)?;
-                return Ok(waiting(pending));
+                let (mut pending, turns) = self.begun(file, &client, FlowKind::Device)?;
+                turns.note_next(&mut pending);
+                write_down(file, found.as_ref(), &pending)?;
+                continue;
             }
             if boottime().saturating_sub(began) > LOCK_LIMIT {
                 let why = "another process is at a sign-in for something else";
@@ -92,18 +111,19 @@ impl Attempt<'_> {
         let Some(mut pending) = session.pending.clone().filter(|pending| self.leads_to_ours(pending)) else {
             return self.last_outcome(file, &session);
         };
+        let Some(wait) = waiting(pending.clone()) else { return self.last_outcome(file, &session) };
         // The process that holds the lock polls.
-        let Some(lock) = lock else { return Ok(waiting(pending)) };
+        let Some(lock) = lock else { return Ok(wait) };
         let (client, _) = self.noted(file, Client::new(self.want.profile, session.server.as_ref(), http::LIMIT))?;
-        let Some(room) = file.reserve(&lock, &session)? else { return Ok(waiting(pending)) };
-        let mut turns = Turns::resume(&pending);
+        let Some(room) = file.reserve(&lock, &session)? else { return Ok(wait) };
+        let Some(mut turns) = Turns::resume(&pending) else { return Ok(wait) };
         let _until_saved = Uninterrupted::begin();
         let end = match turns.turn(&client, &mut pending) {
             Turn::Ended(end) => end,
             Turn::Wait(_) => {
                 turns.note_next(&mut pending);
                 keep_pending(file, &pending)?;
-                return Ok(waiting(pending));
+                return Ok(waiting(pending).unwrap_or(wait));
             }
         };
         match self.finish(file, room, &client, end, &pending) {
@@ -142,8 +162,9 @@ impl Attempt<'_> {
     }
 }
 
-/// A step that waits for the next turn of a pending sign-in.
-fn waiting(pending: Pending) -> Step {
-    let wait = Turns::resume(&pending).next().saturating_sub(boottime());
-    Step::Waiting(Box::new(pending), wait)
+/// A step that waits for the next turn of a pending sign-in; `None` if that cannot be in steps.
+fn waiting(pending: Pending) -> Option<Step> {
+    let device = pending.device()?.clone();
+    let wait = Turns::resume(&pending)?.next().saturating_sub(boottime());
+    Some(Step::Waiting(Box::new(Waiting { pending, device, wait })))
 }

@@ -4,8 +4,9 @@ use super::Attempt;
 use crate::address::Address;
 use crate::clock::Timestamp;
 use crate::config::Profile;
-use crate::prompt::{Screen, SignIn};
-use crate::session::Pending;
+use crate::flows::environment;
+use crate::prompt::{Screen, SignIn, Way};
+use crate::session::{Pending, PendingFlow};
 use std::time::Duration;
 
 /// A screen, and what it shows.
@@ -16,8 +17,8 @@ pub(super) struct View<'a> {
     pub(super) because: Option<String>,
     /// Another process started it.
     pub(super) joined: bool,
-    /// The code that has been dealt with.
-    seen: Option<String>,
+    /// The sign-in that has been dealt with.
+    seen: Option<Pending>,
     /// It is on this process's screen, not only on another's.
     shown: bool,
     /// The process that drives the sign-in has been found stopped, and that was said.
@@ -31,15 +32,14 @@ impl<'a> View<'a> {
 
     /// Shows a sign-in, once; `waiting` for another process to finish it.
     pub(super) fn show(&mut self, pending: &Pending, waiting: bool) {
-        let device = pending.device();
         let left = Duration::from_secs(pending.expires_at.since(Timestamp::now()));
-        if self.seen.as_ref() == Some(&device.user_code) {
+        if self.seen.as_ref().is_some_and(|seen| seen.is(pending)) {
             if self.shown && !self.stopped {
                 self.screen.left(left);
             }
             return;
         }
-        self.seen = Some(device.user_code.clone());
+        self.seen = Some(pending.clone());
         // The process that started it shows it on this very terminal already; unless it died, and then we are not waiting.
         self.shown = !(waiting && pending.terminal.is_some() && pending.terminal.as_deref() == self.screen.terminal());
         if !self.shown {
@@ -56,11 +56,20 @@ impl<'a> View<'a> {
             joined: self.joined,
             open_for: Some(Duration::from_secs(Timestamp::now().since(pending.started_at))),
             because: self.because.as_deref(),
-            message: device.message.as_deref(),
-            verification_uri: &device.verification_uri,
-            verification_uri_complete: device.verification_uri_complete.as_deref(),
-            foreign_host: foreign.as_deref(),
-            user_code: &device.user_code,
+            way: match &pending.flow {
+                PendingFlow::Device(device) => Way::Code {
+                    message: device.message.as_deref(),
+                    verification_uri: &device.verification_uri,
+                    verification_uri_complete: device.verification_uri_complete.as_deref(),
+                    foreign_host: foreign.as_deref(),
+                    user_code: &device.user_code,
+                },
+                PendingFlow::Browser(browser) => Way::Browser {
+                    address: &browser.address,
+                    opening: browser.opening,
+                    remote: environment("SSH_CONNECTION").is_some(),
+                },
+            },
             left,
             qr: self.attempt.want.qr,
         });
@@ -87,7 +96,7 @@ pub fn foreign_host(profile: &Profile, pending: &Pending) -> Option<String> {
     let host = |address: &str| Address::parse(address).map(|a| a.host()).unwrap_or_default();
     let authority = host(&profile.session.authority);
     let known = |host: &String| *host == authority || profile.preset.verification_hosts.contains(&host.as_str());
-    let device = pending.device();
+    let device = pending.device()?;
     let addresses = [Some(&device.verification_uri), device.verification_uri_complete.as_ref()];
     addresses.into_iter().flatten().map(|address| host(address)).find(|host| !known(host))
 }

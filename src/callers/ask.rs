@@ -200,11 +200,19 @@ impl Found {
 
     fn described(self) -> Described {
         let tenant = self.profile.tenant().map(str::to_owned);
+        let machine = self.profile.machine.is_some();
         let Profile { session, audience, .. } = self.profile;
-        Described { authority: session.authority, account: None, tenant, subscription: self.az.subscription, audience }
+        let subscription = self.az.subscription;
+        Described { authority: session.authority, machine, account: None, tenant, subscription, audience }
     }
 
     fn account(self) -> Result<Described> {
+        if self.profile.machine.is_some() {
+            let id = Some(self.profile.session.client_id.clone()).filter(|id| !id.is_empty());
+            // As az calls the one that has no id of its own.
+            let account = id.or_else(|| Some("systemAssignedIdentity".to_owned()));
+            return Ok(Described { account, ..self.described() });
+        }
         let session = match Store::open()? {
             Some(store) => store.session(&self.profile.session).session()?,
             None => None,

@@ -20,7 +20,7 @@ pub const CALLER: Caller = Caller {
     hosts: true,
     grammar: Grammar { flags: &[], rest: Rest::Nothing },
     after_help: "\
-cargo runs `keyfob --cargo-plugin`, where ~/.cargo/config.toml says
+cargo runs `keyfob --cargo-plugin`. `keyfob setup cargo` has it do so for one registry; by hand, in ~/.cargo/config.toml
   [registries.lab]
   index = \"sparse+https://crates.example.com/index/\"
   credential-provider = [\"keyfob\"]

@@ -25,7 +25,8 @@ pub const CALLER: Caller = Caller {
     hosts: true,
     grammar: Grammar { flags: &[], rest: Rest::Word("OPERATION", "get, store, erase or list") },
     after_help: "\
-docker runs this by the name docker-credential-keyfob: a link of that name on PATH, and in ~/.docker/config.json
+docker runs this by the name docker-credential-keyfob. `keyfob setup docker` has it do so for one registry; by hand, a link
+of that name on PATH, and in ~/.docker/config.json
   {\"credHelpers\": {\"ghcr.io\": \"keyfob\"}}
 Which profile's token a registry gets is said in config.toml:
   [hosts]

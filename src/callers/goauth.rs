@@ -23,7 +23,7 @@ pub const CALLER: Caller = Caller {
     hosts: true,
     grammar: Grammar { flags: &[], rest: Rest::Line("URL", "what Go has been refused; its response is on stdin") },
     after_help: "\
-Go runs this after
+`keyfob setup go` has Go run this; by hand
   go env -w GOAUTH='/home/ada/.local/bin/keyfob goauth; netrc'
 Which profile's token a host gets is said in config.toml:
   [hosts]

@@ -21,7 +21,7 @@ pub const CALLER: Caller = Caller {
     hosts: true,
     grammar: Grammar { flags: &[], rest: Rest::Line("ARGUMENTS", "keyring's own") },
     after_help: "\
-pip and uv run the first `keyring` on PATH: a link of that name to keyfob, and
+pip and uv run the first `keyring` on PATH. `keyfob setup pip` puts keyfob there; by hand, a link of that name, and
   pip config set global.keyring-provider subprocess
   pip install --index-url https://pypi.example.com/simple/ …
   uv pip install --keyring-provider subprocess --index-url https://oauth2@pypi.example.com/simple/ …

@@ -355,6 +355,8 @@ pub(super) fn is_new(received_at: Timestamp) -> bool {
 pub struct Described {
     /// Where it signs in.
     pub authority: String,
+    /// A machine signs itself in, and no person.
+    pub machine: bool,
     /// The account that is signed in, where that was asked.
     pub account: Option<String>,
     /// The account's tenant, or the one that the profile names.

@@ -77,6 +77,14 @@ impl Plan {
         self.write(path, before.map(str::as_bytes), after.as_bytes(), Shown::Lines(shown));
     }
 
+    /// The same, but where lines change that were there before, which may hold secrets, in words.
+    pub fn edit_quietly(&mut self, path: &Path, before: Option<&str>, after: &str, words: &'static str) {
+        let lines = changed_lines(before.unwrap_or_default(), after);
+        let both = ["- ", "+ "].into_iter().all(|mark| lines.iter().any(|line| line.starts_with(mark)));
+        let shown = if both { Shown::Words(words) } else { Shown::Lines(lines) };
+        self.write(path, before.map(str::as_bytes), after.as_bytes(), shown);
+    }
+
     /// A file's new bytes, unless they are the old ones.
     pub fn write(&mut self, path: &Path, before: Option<&[u8]>, after: &[u8], shown: Shown) {
         if before.unwrap_or_default() != after {

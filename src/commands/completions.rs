@@ -191,7 +191,7 @@ mod tests {
         let found = candidates(&command, &["logi"]);
         assert_eq!(found, [Candidate::new("login", "Sign in, or confirm that the session is good")]);
         assert_eq!(words(&["help", "sta"]), ["status"]);
-        assert_eq!(words(&["setup", "g"]), ["git"]);
+        assert_eq!(words(&["setup", "g"]), ["git", "go"]);
     }
 
     #[test]

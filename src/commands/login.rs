@@ -1,7 +1,7 @@
 //! `keyfob login`: sign in, or have the provider confirm the session that is there. In steps for programs that run the
 //! waiting themselves.
 
-use crate::acquire::{Credential, Effort, Requester, Step, Want, acquire, foreign_host, start, step};
+use crate::acquire::{Credential, Effort, Requester, Step, Waiting, Want, acquire, foreign_host, start, step};
 use crate::arguments::ProfileFlags;
 use crate::clock::{Timestamp, minutes};
 use crate::config::{Profile, Selection};
@@ -9,7 +9,6 @@ use crate::failure::{Exit, Failure, Hint};
 use crate::flows::patient;
 use crate::prompt::{ONLY_YOURS, foreign_note};
 use crate::providers::TokenKind;
-use crate::session::Pending;
 use anyhow::Result;
 use serde::Serialize;
 use std::time::Duration;
@@ -84,9 +83,9 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
             }
             Ok(0)
         }
-        Step::Waiting(pending, delay) => {
+        Step::Waiting(step) => {
             if !arguments.json {
-                super::print(&waiting(&profile, &pending, delay, arguments.start))?;
+                super::print(&waiting(&profile, &step, arguments.start))?;
             }
             Ok(if arguments.start { 0 } else { Exit::SignInNeeded as u8 })
         }
@@ -109,12 +108,11 @@ fn done(profile: &Profile, credential: &Credential) -> String {
     format!("Signed in to {}{who}{until}.\n", profile.title())
 }
 
-fn waiting(profile: &Profile, pending: &Pending, wait: Duration, started: bool) -> String {
+fn waiting(profile: &Profile, Waiting { pending, device, wait }: &Waiting, started: bool) -> String {
     let left = minutes(Duration::from_secs(pending.expires_at.since(Timestamp::now())));
     if !started {
-        return format!("Not yet; the code ends in {left}. Ask again in {} s.\n", seconds(wait));
+        return format!("Not yet; the code ends in {left}. Ask again in {} s.\n", seconds(*wait));
     }
-    let device = pending.device();
     let complete = device.verification_uri_complete.as_ref();
     let complete = complete.map(|address| format!("Or open     {address}\n")).unwrap_or_default();
     let foreign = foreign_host(profile, pending).map(|host| format!("{}\n", foreign_note(&host))).unwrap_or_default();
@@ -174,18 +172,21 @@ impl<'a> Json<'a> {
                 let expires_at = expires_at.and_then(Timestamp::rfc3339);
                 Self::Done { profile, account: account.as_deref(), expires_at }
             }
-            Step::Waiting(pending, wait) => Self::Pending {
-                profile,
-                verification_uri: &pending.device().verification_uri,
-                verification_uri_complete: pending.device().verification_uri_complete.as_deref(),
-                user_code: &pending.device().user_code,
-                message: pending.device().message.as_deref(),
-                foreign_host: foreign_host(of, pending),
-                expires_at: pending.expires_at.rfc3339(),
-                expires_in: pending.expires_at.since(Timestamp::now()),
-                interval: pending.device().interval,
-                retry_in: seconds(*wait),
-            },
+            Step::Waiting(step) => {
+                let Waiting { pending, device, wait } = &**step;
+                Self::Pending {
+                    profile,
+                    verification_uri: &device.verification_uri,
+                    verification_uri_complete: device.verification_uri_complete.as_deref(),
+                    user_code: &device.user_code,
+                    message: device.message.as_deref(),
+                    foreign_host: foreign_host(of, pending),
+                    expires_at: pending.expires_at.rfc3339(),
+                    expires_in: pending.expires_at.since(Timestamp::now()),
+                    interval: device.interval,
+                    retry_in: seconds(*wait),
+                }
+            }
             Step::Refused(Failure { message, hint, .. }) => {
                 Self::Refused { profile, error: message, hint: hint.as_ref().map(Hint::text) }
             }

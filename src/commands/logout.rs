@@ -141,7 +141,7 @@ fn revoke(session: &Session, profile: Result<&Profile, &str>) -> Result<(), Stri
 
 fn revoke_at(profile: &Profile, session: &Session) -> Result<(), String> {
     let until = boottime() + HOLD;
-    if profile.machine.as_ref().is_some_and(|machine| !machine.asks_a_server()) {
+    if profile.machine.as_ref().is_some_and(|machine| !machine.grant.asks_a_server()) {
         // What hands out such tokens takes none back; they end by themselves.
         return Ok(());
     }

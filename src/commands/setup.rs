@@ -33,6 +33,7 @@ Examples:
   keyfob setup git --profile gh https://github.com
   keyfob setup git --undo https://github.com
   keyfob setup az --profile work ~/bin
+  keyfob setup docker --profile gh ghcr.io
   keyfob setup --profile lab --issuer https://id.example.com --client-id kubernetes
                                            just the profile"
 )]
@@ -114,7 +115,7 @@ pub fn set_up(arguments: &Arguments) -> Result<u8> {
     }
     let Some(name) = wanted.profile.as_deref().filter(|_| consent.undo || !wanted.flags.0.is_empty()) else {
         return Err(Failure::usage("which tool, or which profile?")
-            .hint("keyfob setup kubernetes, git or az; or --profile NAME with --issuer or --provider")
+            .hint("keyfob setup --help lists the tools; or --profile NAME with --issuer or --provider")
             .into());
     };
     carry_out(&if consent.undo { remove(name)? } else { make(wanted)? }, consent)?;

@@ -3,7 +3,8 @@
 use super::store;
 use crate::clock::{Timestamp, minutes, roughly};
 use crate::config::{Profile, StoreKind, file_path};
-use crate::session::Session;
+use crate::process;
+use crate::session::{FlowKind, Pending, PendingFlow, Session};
 use crate::store::{Kept, Store};
 use crate::text::{clean, shell_quoted};
 use anyhow::Result;
@@ -50,6 +51,10 @@ struct Entry {
     /// No person signs in: the machine does so itself.
     machine: bool,
     refreshable: bool,
+    /// By which flow it was signed in.
+    began: Option<FlowKind>,
+    /// What the provider said when its policy refused the device flow.
+    device_refused: Option<String>,
     /// Why there is nothing to renew with any more.
     ended: Option<String>,
     tokens: Vec<TokenEntry>,
@@ -69,6 +74,7 @@ struct Last {
 /// A sign-in that waits for a person.
 #[derive(Serialize)]
 struct Waiting {
+    flow: FlowKind,
     verification_uri: String,
     asked_by: String,
     started_at: Option<String>,
@@ -182,6 +188,8 @@ fn entry(session: &Session, profiles: Vec<String>, profiles_with_account: Vec<St
         signed_in: session.is_signed_in(now),
         machine: session.proof.is_some(),
         refreshable: session.refresh_token.is_some() || session.proof.is_some(),
+        began: session.begun.as_ref().filter(|_| session.is_signed_in(now)).map(|begun| begun.flow),
+        device_refused: session.device_refused(now).map(|refused| clean(&refused.because)),
         ended: session.ended_because.as_deref().map(clean),
         tokens: tokens.collect(),
         last_fetched: session.fetched.as_ref().map(|last| Last {
@@ -189,14 +197,28 @@ fn entry(session: &Session, profiles: Vec<String>, profiles_with_account: Vec<St
             at: last.at.rfc3339(),
             ago: now.since(last.at),
         }),
-        pending: session.pending.as_ref().filter(|p| p.expires_at > now).map(|pending| Waiting {
-            verification_uri: clean(&pending.device().verification_uri),
+        pending: session.pending.as_ref().filter(|p| p.expires_at > now && goes_on(p)).map(|pending| Waiting {
+            flow: pending.kind(),
+            verification_uri: clean(address(pending)),
             asked_by: clean(&pending.asked_by),
             started_at: pending.started_at.rfc3339(),
             expires_at: pending.expires_at.rfc3339(),
             ago: Some(now.since(pending.started_at)),
             left: pending.expires_at.since(now),
         }),
+    }
+}
+
+/// Whether a sign-in can still end well: one by browser ends with its process.
+fn goes_on(pending: &Pending) -> bool {
+    pending.kind() == FlowKind::Device || pending.driver.is_none_or(process::is_running)
+}
+
+/// Where a person goes on with a sign-in.
+fn address(pending: &Pending) -> &str {
+    match &pending.flow {
+        PendingFlow::Device(device) => &device.verification_uri,
+        PendingFlow::Browser(browser) => &browser.address,
     }
 }
 
@@ -229,6 +251,12 @@ fn text(status: &Status) -> String {
                 if session.refreshable { "renewed silently" } else { "not renewable; a sign-in when the token ends" };
             lines.push(format!("  renewal   {renewal}"));
         }
+        if let Some(flow) = session.began {
+            lines.push(format!("  began     {flow}"));
+        }
+        if let Some(refused) = &session.device_refused {
+            lines.push(format!("  policy    refuses sign-ins by device code, so they go by browser ({refused})"));
+        }
         if let Some(why) = &session.ended {
             lines.push(format!("  ended     {why}"));
         }
@@ -238,8 +266,8 @@ fn text(status: &Status) -> String {
         if let Some(pending) = &session.pending {
             let since = pending.ago.map(|s| format!(", {} ago", roughly(Duration::from_secs(s)))).unwrap_or_default();
             let left = minutes(Duration::from_secs(pending.left));
-            lines
-                .push(format!("  sign-in   started for {}{since}; its code is good for {left} more", pending.asked_by));
+            let what = if pending.flow == FlowKind::Device { "its code is good" } else { "it waits for the browser" };
+            lines.push(format!("  sign-in   started for {}{since}; {what} for {left} more", pending.asked_by));
             lines.push(format!("            at {}", pending.verification_uri));
         }
     }

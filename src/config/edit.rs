@@ -1,5 +1,6 @@
 //! Changes to the text of `config.toml` that leave everything else as the person wrote it.
 
+use super::hosts::GIT;
 use super::keys::Shape;
 use super::{HostPattern, Settings, StoreKind};
 use std::fmt::Write;
@@ -67,12 +68,60 @@ pub fn with_host(text: &str, pattern: &HostPattern, profile: &str) -> Result<Str
     })
 }
 
+/// `text` with `pattern` mapped to `profile` for one caller, besides those that its rule is for already.
+pub fn with_host_for(text: &str, pattern: &HostPattern, profile: &str, caller: &str) -> Result<String, TomlError> {
+    edited(text, |document| {
+        let Some(hosts) = section(document, "hosts", text.is_empty()) else { return };
+        let callers = |names: &[&str]| Value::Array(names.iter().copied().collect());
+        let rule = |names: &[&str]| {
+            let mut rule = InlineTable::new();
+            rule.insert("profile", profile.into());
+            rule.insert("callers", callers(names));
+            value(rule)
+        };
+        let Some(known) = key_of(hosts, pattern).and_then(|key| hosts.get_mut(&key)) else {
+            hosts.insert(&pattern.canonical(), rule(&[caller]));
+            return;
+        };
+        match known.as_table_like_mut() {
+            None => *known = rule(&[GIT, caller]),
+            Some(known) => match known.get_mut("callers").and_then(Item::as_array_mut) {
+                Some(names) => names.push(caller),
+                None => drop(known.insert("callers", value(callers(&[GIT, caller])))),
+            },
+        }
+    })
+}
+
+/// `text` with `pattern` mapped for one caller less; without its line, and without `[hosts]`, as in [`without_host`].
+pub fn without_host_for(text: &str, pattern: &HostPattern, caller: &str, section: bool) -> Result<String, TomlError> {
+    let mut others = false;
+    let changed = edited(text, |document| {
+        let Some(hosts) = document.get_mut("hosts").and_then(Item::as_table_like_mut) else { return };
+        let Some(key) = key_of(hosts, pattern) else { return };
+        let names = hosts.get_mut(&key).and_then(|rule| rule.as_table_like_mut()?.get_mut("callers")?.as_array_mut());
+        // A rule that names no callers is git's.
+        let Some(names) = names else {
+            others = caller != GIT;
+            return;
+        };
+        names.retain(|name| name.as_str() != Some(caller));
+        others = !names.is_empty();
+    })?;
+    if others { Ok(changed) } else { without_host(text, pattern, section) }
+}
+
+/// The key under which a pattern is mapped.
+fn key_of(hosts: &dyn TableLike, pattern: &HostPattern) -> Option<String> {
+    let is_it = |key: &str| HostPattern::parse(key).is_ok_and(|known| known == *pattern);
+    hosts.iter().map(|(key, _)| key.to_owned()).find(|key| is_it(key))
+}
+
 /// `text` without the line that maps `pattern`; and without `[hosts]`, if nothing is left in it and `section` says so.
 pub fn without_host(text: &str, pattern: &HostPattern, section: bool) -> Result<String, TomlError> {
     edited(text, |document| {
         let Some(hosts) = document.get_mut("hosts").and_then(Item::as_table_like_mut) else { return };
-        let is_it = |key: &str| HostPattern::parse(key).is_ok_and(|known| known == *pattern);
-        let Some(key) = hosts.iter().map(|(key, _)| key.to_owned()).find(|key| is_it(key)) else { return };
+        let Some(key) = key_of(hosts, pattern) else { return };
         hosts.remove(&key);
         if section && hosts.is_empty() {
             document.remove("hosts");
@@ -135,7 +184,7 @@ fn section<'d>(document: &'d mut DocumentMut, name: &str, first: bool) -> Option
 }
 
 /// Edits the document; line ends stay what they were, and a last line that had none gets none.
-fn edited(text: &str, edit: impl FnOnce(&mut DocumentMut)) -> Result<String, TomlError> {
+pub fn edited(text: &str, edit: impl FnOnce(&mut DocumentMut)) -> Result<String, TomlError> {
     let mut document: DocumentMut = text.parse()?;
     edit(&mut document);
     Ok(as_before(text, document.to_string()))
@@ -183,6 +232,37 @@ mod tests {
         for (section, left) in [(true, ""), (false, "[hosts]\n")] {
             assert_eq!(without_host("[hosts]\n'https://github.com' = 'gh'\n", &pattern, section).unwrap(), left);
         }
+    }
+
+    #[test]
+    fn a_host_is_for_one_caller_more_or_less() {
+        let pattern = HostPattern::parse("https://ghcr.io").unwrap();
+        let alone = "[hosts]\n\"https://ghcr.io\" = { profile = \"gh\", callers = [\"docker\"] }\n";
+        for (before, after, left) in [
+            ("", alone, ""),
+            (
+                "[hosts]\n'https://GHCR.io/' = 'gh'\n",
+                "[hosts]\n'https://GHCR.io/' = { profile = \"gh\", callers = [\"git\", \"docker\"] }\n",
+                "[hosts]\n'https://GHCR.io/' = { profile = \"gh\", callers = [\"git\"] }\n",
+            ),
+            (
+                "[hosts]\n'https://ghcr.io' = { profile = 'gh', auth = 'basic' }\n",
+                "[hosts]\n'https://ghcr.io' = { profile = 'gh', auth = 'basic' , callers = [\"git\", \"docker\"] }\n",
+                "[hosts]\n'https://ghcr.io' = { profile = 'gh', auth = 'basic' , callers = [\"git\"] }\n",
+            ),
+            (
+                "[hosts]\n'https://ghcr.io' = { profile = 'gh', callers = ['cargo'] }\n",
+                "[hosts]\n'https://ghcr.io' = { profile = 'gh', callers = ['cargo', \"docker\"] }\n",
+                "[hosts]\n'https://ghcr.io' = { profile = 'gh', callers = ['cargo'] }\n",
+            ),
+        ] {
+            let with = with_host_for(before, &pattern, "gh", "docker").unwrap();
+            assert_eq!(with, after);
+            assert_eq!(without_host_for(&with, &pattern, "docker", true).unwrap(), left);
+        }
+        let gits = "[hosts]\n'https://ghcr.io' = 'gh'\n";
+        assert_eq!(without_host_for(gits, &pattern, "docker", true).unwrap(), gits);
+        assert_eq!(without_host_for(gits, &pattern, "git", true).unwrap(), "");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::cmp::Reverse;
 use std::fmt::Write;
 
 /// The caller that a rule is for if it names none.
-const GIT: &str = "git";
+pub const GIT: &str = "git";
 
 /// One line of `[hosts]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

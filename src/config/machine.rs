@@ -15,12 +15,31 @@ pub enum MachineGrant {
     TokenExchange,
     /// RFC 7523, section 2.1.
     JwtBearer,
+    /// The identity that Azure gives to a machine.
+    ManagedIdentity,
+    /// The account that is signed in to the Azure CLI.
+    Az,
+    /// The same of the Azure Developer CLI.
+    Azd,
     /// The source's own token is the answer.
     None,
 }
 
+impl MachineGrant {
+    /// Whether tokens come from the profile's own token endpoint.
+    pub fn asks_a_server(self) -> bool {
+        matches!(self, Self::ClientCredentials | Self::TokenExchange | Self::JwtBearer)
+    }
+
+    /// Whether it is one of Azure's alone.
+    pub(super) fn is_azures(self) -> bool {
+        matches!(self, Self::ManagedIdentity | Self::Az | Self::Azd)
+    }
+}
+
 /// The words for [`MachineGrant`], as `grant` takes them.
-pub(super) const GRANTS: &[&str] = &["client-credentials", "token-exchange", "jwt-bearer", "none"];
+pub(super) const GRANTS: &[&str] =
+    &["client-credentials", "token-exchange", "jwt-bearer", "managed-identity", "az", "azd", "none"];
 
 /// The words for [`Source`], as `source` takes them.
 pub(super) const SOURCES: &[&str] = &["file", "env", "command", "github", "azure-pipelines", "gcp", "profile"];
@@ -68,8 +87,10 @@ const SOURCE_KEYS: [(&str, &[&str]); 6] = [
 ];
 
 /// Keys that a session of a machine is known by, besides those that every session is.
-pub(super) const PARTS: [&str; 10] = [
+pub(super) const PARTS: [&str; 12] = [
     "grant",
+    "identity-resource-id",
+    "subscription",
     "source",
     "source-file",
     "source-env",
@@ -100,13 +121,21 @@ impl Machine {
         };
         let source = source(settings, audience)?;
         let word = settings.items("grant").first().map_or("", String::as_str);
-        if source.is_none() && grant != MachineGrant::ClientCredentials {
+        if grant.is_azures() && settings.has("source") {
+            return Err(Wrong::Key("source", format!("means nothing to `grant = \"{word}\"`")));
+        }
+        if source.is_none() && grant != MachineGrant::ClientCredentials && !grant.is_azures() {
             return Err(Wrong::Missing("source", format!(", which `grant = \"{word}\"` wants")));
         }
-        if grant != MachineGrant::TokenExchange
-            && let Some(key) = ["subject-token-type", "requested-token-type"].into_iter().find(|key| settings.has(key))
-        {
-            return Err(Wrong::Key(key, "is for `grant = \"token-exchange\"` alone".to_owned()));
+        for (key, its, name) in [
+            ("subject-token-type", MachineGrant::TokenExchange, "token-exchange"),
+            ("requested-token-type", MachineGrant::TokenExchange, "token-exchange"),
+            ("identity-resource-id", MachineGrant::ManagedIdentity, "managed-identity"),
+            ("subscription", MachineGrant::Az, "az"),
+        ] {
+            if settings.has(key) && grant != its {
+                return Err(Wrong::Key(key, format!("is for `grant = \"{name}\"` alone")));
+            }
         }
         let shown = ["client-secret", "client-secret-file", "client-key-file", "client-certificate-file"];
         if grant == MachineGrant::ClientCredentials && source.is_none() && !shown.iter().any(|key| settings.has(key)) {
@@ -119,11 +148,6 @@ impl Machine {
             subject_token_type: settings.subject_token_type.clone(),
             requested_token_type: settings.requested_token_type.clone(),
         }))
-    }
-
-    /// Whether tokens come from a token endpoint, rather than from the source itself.
-    pub fn asks_a_server(&self) -> bool {
-        self.grant != MachineGrant::None
     }
 
     /// The profile whose token is this one's proof, if one is.

@@ -18,8 +18,8 @@ pub use hosts::{HostPattern, HostRule, Target};
 pub use identity::{CaFile, SessionKey};
 pub use keys::{Key, Shape, text, word};
 pub use machine::{Machine, MachineGrant, Source};
-pub use profile::{ClientKey, Endpoints, Profile, Recipe};
-pub use settings::{AuthMethod, KEYS, Origin, PromptMode, Settings};
+pub use profile::{ClientKey, Endpoints, Profile, Recipe, Redirect};
+pub use settings::{AuthMethod, Flow, KEYS, Origin, PromptMode, Settings};
 
 use crate::failure::Failure;
 use crate::text::meant;
@@ -104,9 +104,8 @@ impl Profile {
         }
         let mut file = file::load()?;
         // What cannot be read may be one of them: it is not passed over for another.
-        let entra = |settings: &Result<Settings, Failure>| {
-            settings.as_ref().map_or(true, |said| said.provider.is_some_and(|row| row.multi_resource))
-        };
+        let entra =
+            |settings: &Result<Settings, Failure>| settings.as_ref().map_or(true, |said| said.row().multi_resource);
         let name = if let Some(name) = &selection.profile {
             file.named(name)?.to_owned()
         } else if let Some(name) = &file.az.profile {

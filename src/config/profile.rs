@@ -5,10 +5,10 @@ use super::hosts::HostPattern;
 use super::identity::{CaFile, SessionKey};
 use super::keys::Key;
 use super::machine::{self, Machine, MachineGrant, Wrong};
-use super::settings::{AuthMethod, KEYS, Origin, PromptMode, Settings};
+use super::settings::{AuthMethod, Flow, KEYS, Origin, PromptMode, Settings};
 use crate::address::Address;
 use crate::failure::Failure;
-use crate::providers::{OPENID, PRESETS, Preset, TokenKind};
+use crate::providers::{PRESETS, Preset, TokenKind};
 use crate::secret::Secret;
 use crate::text::shell_quoted;
 use anyhow::{Context, Result};
@@ -29,12 +29,32 @@ const LONGEST_FLAG_SECRET: usize = 512;
 /// Endpoints known before any discovery: given by hand, or by the provider's row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoints {
+    /// Authorization endpoint (RFC 6749, section 3.1).
+    pub authorization: Option<Address>,
     /// Device authorization endpoint (RFC 8628, section 3.1).
     pub device_authorization: Option<Address>,
     /// Token endpoint.
     pub token: Option<Address>,
     /// Revocation endpoint (RFC 7009).
     pub revocation: Option<Address>,
+}
+
+/// The address on this machine that a browser comes back to (RFC 8252, section 7.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// `127.0.0.1` or `localhost`.
+    pub host: String,
+    /// The port; 0: any that is free.
+    pub port: u16,
+    /// The path; empty for none.
+    pub path: String,
+}
+
+impl Endpoints {
+    /// Whether it is known where a person signs in.
+    fn begins_a_sign_in(&self) -> bool {
+        self.authorization.is_some() || self.device_authorization.is_some()
+    }
 }
 
 /// The files of a client's key.
@@ -89,6 +109,12 @@ pub struct Profile {
     pub ca_file: Option<CaFile>,
     /// Where a sign-in may be shown.
     pub prompt: PromptMode,
+    /// How a person signs in.
+    pub flow: Flow,
+    /// Where a browser comes back to: host, port (0: any that is free) and path.
+    pub redirect: Redirect,
+    /// The account that the provider's page offers.
+    pub login_hint: Option<String>,
     /// How the client secret is sent, if it was said.
     pub auth_method: Option<AuthMethod>,
     /// What the client signs with, if it shows itself by a key.
@@ -135,10 +161,21 @@ impl Profile {
             environment.set(key("prompt"), vec![mode], origin).map_err(Failure::usage)?;
         }
         let names_endpoint = |said: &Settings| {
-            [&said.device_authorization_endpoint, &said.token_endpoint, &said.revocation_endpoint]
-                .iter()
-                .any(|endpoint| endpoint.is_some())
+            [
+                &said.authorization_endpoint,
+                &said.device_authorization_endpoint,
+                &said.token_endpoint,
+                &said.revocation_endpoint,
+            ]
+            .iter()
+            .any(|endpoint| endpoint.is_some())
         };
+        if let (Some(Flow::Browser | Flow::Device), Some(flag)) = (file.flow, flags.flow)
+            && file.flow != Some(flag)
+        {
+            let what = format!("{}: `flow` is set for this profile, and no flag changes it", file.place("flow"));
+            return Err(Failure::usage(what).hint("leave --flow out, or set `flow = \"auto\"` there"));
+        }
         let endpoints_chosen = names_endpoint(&file) && !names_endpoint(&flags);
         if let (Some(_), Some((key, _))) = (file.grant, flags.all().find(|(key, _)| MACHINES_OWN.contains(&key.name))) {
             let what =
@@ -175,6 +212,13 @@ impl Profile {
             refusal_memory: settings.refusal_memory.unwrap_or(REFUSAL_MEMORY),
             ca_file,
             prompt: settings.prompt.unwrap_or(PromptMode::Auto),
+            flow: settings.flow.unwrap_or_default(),
+            redirect: Redirect {
+                host: settings.redirect_host.clone().unwrap_or_else(|| preset.redirect.host.to_owned()),
+                port: settings.redirect_port.unwrap_or(preset.redirect.port),
+                path: settings.redirect_path.clone().unwrap_or_else(|| preset.redirect.path.to_owned()),
+            },
+            login_hint: settings.login_hint.clone().or_else(|| settings.account.clone()),
             auth_method: settings.auth_method,
             client_key: said.client_key()?,
             machine,
@@ -306,6 +350,16 @@ impl Profile {
         self.settings.tenant.as_deref().filter(|tenant| !self.preset.tenant_groups.contains(tenant))
     }
 
+    /// Azure's id of the managed identity, if the profile names one.
+    pub fn identity_resource_id(&self) -> Option<&str> {
+        self.settings.identity_resource_id.as_deref()
+    }
+
+    /// The subscription whose account the Azure CLI is to take, if the profile names one.
+    pub fn subscription(&self) -> Option<&str> {
+        self.settings.subscription.as_deref()
+    }
+
     /// Whether the profile itself names this scope, rather than a default.
     pub fn asks_for(&self, scope: &str) -> bool {
         self.settings.scopes.iter().flatten().any(|s| s == scope)
@@ -366,14 +420,7 @@ impl Said<'_> {
     }
 
     fn preset(&self) -> Result<&'static Preset, Failure> {
-        let preset = self.settings.provider.unwrap_or(&OPENID);
-        if let Some(instead) = preset.no_device_grant.filter(|_| self.settings.grant.is_none()) {
-            let what = format!(
-                "{} has no device authorization grant (RFC 8628), so keyfob cannot sign in there",
-                preset.title
-            );
-            return Err(Failure::usage(format!("{}: {what}", self.settings.place("provider"))).hint(instead));
-        }
+        let preset = self.settings.row();
         for (key, takes) in [("authority", preset.authority.is_some()), ("tenant", preset.tenant.is_some())] {
             if self.settings.has(key) && !takes {
                 return Err(self.wrong(key, &format!("means nothing to {}", preset.title)));
@@ -385,6 +432,9 @@ impl Said<'_> {
     fn server(&self, preset: &'static Preset) -> Result<Server, Failure> {
         let settings = self.settings;
         let tenant = settings.tenant.as_deref().or(preset.tenant).unwrap_or_default();
+        if preset.tenant == Some("") && tenant.is_empty() {
+            return Err(self.missing("tenant", ", its id or domain"));
+        }
         if !tenant.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c)) {
             return Err(self.wrong("tenant", "must be a tenant id or a domain name"));
         }
@@ -397,6 +447,7 @@ impl Said<'_> {
         let by_row = |template: &str| Address::assembled(filled(template));
         let or = |given: &Option<Address>, template: Option<&str>| given.clone().or_else(|| template.map(by_row));
         let endpoints = Endpoints {
+            authorization: or(&settings.authorization_endpoint, preset.authorization_endpoint),
             device_authorization: or(&settings.device_authorization_endpoint, preset.device_authorization_endpoint),
             token: or(&settings.token_endpoint, preset.token_endpoint),
             revocation: or(&settings.revocation_endpoint, preset.revocation_endpoint),
@@ -410,9 +461,7 @@ impl Said<'_> {
         let authority = match (&issuer, &endpoints.token) {
             _ if !home.is_empty() => home.clone(),
             (Some(issuer), _) => issuer.to_string(),
-            (None, Some(token)) if endpoints.device_authorization.is_some() || settings.grant.is_some() => {
-                token.to_string()
-            }
+            (None, Some(token)) if endpoints.begins_a_sign_in() || settings.grant.is_some() => token.to_string(),
             _ if settings.grant == Some(MachineGrant::None) => settings.source.clone().unwrap_or_default(),
             _ => return Err(self.missing("issuer", "")),
         };
@@ -423,15 +472,16 @@ impl Said<'_> {
             preset.authority == Some(&*home) || preset.company_homes.is_some_and(|domain| host.ends_with(domain));
         let account_source = preset
             .account
-            .filter(|(template, _)| at_home || template.contains("{authority}"))
+            .filter(|(template, _)| at_home || template.contains("{authority}") || template.contains("{host}"))
             .map(|(template, member)| (by_row(template), member));
         Ok(Server { issuer, issuer_template, endpoints, account_source, authority })
     }
 
     fn client(&self, preset: &Preset) -> Result<String, Failure> {
         let (inline, file) = (self.settings.client_secret.is_some(), self.settings.client_secret_file.is_some());
-        let client_id = match (&self.settings.client_id, self.settings.grant) {
-            (Some(id), _) => id.clone(),
+        let client_id = self.settings.client_id.clone().or_else(|| preset.client_id.map(str::to_owned));
+        let client_id = match (client_id, self.settings.grant) {
+            (Some(id), _) => id,
             (None, Some(grant)) if grant != MachineGrant::ClientCredentials => String::new(),
             _ => return Err(self.missing("client-id", "")),
         };
@@ -462,7 +512,8 @@ impl Said<'_> {
             Wrong::Key(key, what) => self.wrong(key, &what),
         })?;
         let tenant = self.settings.tenant.as_deref().or(preset.tenant);
-        if machine.is_some() && tenant.is_some_and(|tenant| preset.tenant_groups.contains(&tenant)) {
+        let asks = machine.as_ref().is_some_and(|machine| machine.grant.asks_a_server());
+        if asks && tenant.is_some_and(|tenant| preset.tenant_groups.contains(&tenant)) {
             return Err(self.missing("tenant", ", the id or domain of the one that knows this machine"));
         }
         Ok(machine)
@@ -490,7 +541,8 @@ impl Said<'_> {
     /// What shapes a grant besides authority, client and account. Where every refresh names the resource it is for, the
     /// resource is no part of the grant.
     fn parts(&self, preset: &Preset, ca_file: Option<&CaFile>) -> BTreeMap<String, String> {
-        let by_hand = ["device-authorization-endpoint", "token-endpoint", "revocation-endpoint"];
+        let by_hand =
+            ["authorization-endpoint", "device-authorization-endpoint", "token-endpoint", "revocation-endpoint"];
         let targets = ["audience", "resource"].into_iter().filter(|_| !preset.multi_resource);
         let said =
             by_hand.into_iter().chain(targets).filter_map(|name| Some((name, self.settings.items(name).first()?)));
@@ -538,6 +590,7 @@ fn filled(template: &str, authority: &str, tenant: &str) -> String {
             "authority}" => text.push_str(authority),
             "host}" => text.push_str(&Address::parse(authority).map(|home| home.host()).unwrap_or_default()),
             "tenant}" => text.push_str(tenant),
+            "host}" => text.push_str(authority.split_once("://").map_or("", |(_, host)| host)),
             _ => text.push_str(&piece[before.len()..]),
         }
     }
@@ -584,6 +637,7 @@ mod tests {
             ("{authority}/{tid}/v2.0", "https://id.example/{tid}/v2.0"),
             ("{authority}", "https://id.example"),
             ("https://other.example/", "https://other.example/"),
+            ("https://api.{host}/user", "https://api.id.example/user"),
             ("", ""),
         ] {
             assert_eq!(filled(template, "https://id.example", "common"), text);
@@ -654,6 +708,28 @@ mod tests {
     }
 
     #[test]
+    fn no_flag_changes_the_flow_that_a_profile_sets() {
+        let said = |word: &str, origin| {
+            let mut settings = Settings::default();
+            settings.set(key("flow"), vec![word.to_owned()], origin).unwrap();
+            settings
+        };
+        let with = |file: &str, flag: &str| {
+            let mut file = said(file, Origin::Line("config.toml".into(), 3));
+            for (name, value) in [("issuer", "https://id.example.com"), ("client-id", "c")] {
+                file.set(key(name), vec![value.to_owned()], Origin::Line("config.toml".into(), 2)).unwrap();
+            }
+            Profile::resolve(Some("lab".into()), file, said(flag, Origin::Flag("flow"))).map(|profile| profile.flow)
+        };
+        assert_eq!(with("auto", "device").unwrap(), Flow::Device);
+        assert_eq!(with("browser", "browser").unwrap(), Flow::Browser);
+        for (file, flag) in [("browser", "device"), ("browser", "auto"), ("device", "browser")] {
+            let failure = with(file, flag).unwrap_err();
+            assert_eq!(failure.message, "config.toml:3: `flow` is set for this profile, and no flag changes it");
+        }
+    }
+
+    #[test]
     fn no_extra_parameter_is_given_twice() {
         let items = vec!["a=1".into(), "b=1".into(), "a=2".into()];
         let refused = Settings::default().set(key("extra"), items, Origin::Flag("extra"));
@@ -673,9 +749,18 @@ mod tests {
                 &[("provider", "keycloack"), ("client-id", "c")],
                 "--provider: `provider` \"keycloack\" is not known; did you mean `keycloak`?",
             ),
+            (&[("provider", "gitea")], "this profile has no `authority`, the address of your own installation"),
             (
-                &[("provider", "gitea"), ("client-id", "c")],
-                "--provider: Gitea has no device authorization grant (RFC 8628), so keyfob cannot sign in there",
+                &[("provider", "entra-external-id"), ("authority", "https://own.ciamlogin.com"), ("client-id", "c")],
+                "this profile has no `tenant`, its id or domain",
+            ),
+            (
+                &[("issuer", "https://id.example.com"), ("client-id", "c"), ("redirect-port", "0")],
+                "--redirect-port: `redirect-port` must be a port from 1 to 65535, not \"0\"",
+            ),
+            (
+                &[("issuer", "https://id.example.com"), ("client-id", "c"), ("redirect-path", "callback")],
+                "--redirect-path: `redirect-path` must be a path such as /callback, not \"callback\"",
             ),
             (
                 &[("provider", "entra"), ("tenant", "a/b"), ("client-id", "c")],
@@ -752,13 +837,16 @@ mod tests {
     }
 
     #[test]
-    fn every_row_with_a_device_grant_makes_a_profile() {
-        for p in PRESETS.iter().filter(|p| p.no_device_grant.is_none()) {
+    fn every_row_makes_a_profile() {
+        for p in PRESETS {
             let mut values = vec![("provider", p.name), ("client-id", "c")];
             if p.authority == Some("") {
                 values.push(("authority", "https://own.example"));
             }
-            if p.issuer.is_none() && p.device_authorization_endpoint.is_none() {
+            if p.tenant == Some("") {
+                values.push(("tenant", "own.example"));
+            }
+            if p.issuer.is_none() && p.authorization_endpoint.is_none() {
                 values.push(("issuer", "https://own.example"));
             }
             if p.needs_secret {

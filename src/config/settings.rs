@@ -5,7 +5,7 @@ use super::hosts::HostPattern;
 use super::keys::{self, Key, Shape, in_file, text, word};
 use super::machine::{GRANTS, MachineGrant, SOURCES};
 use crate::address::Address;
-use crate::providers::{PRESETS, Preset, TokenKind, preset};
+use crate::providers::{OPENID, PRESETS, Preset, TokenKind, preset};
 use crate::secret::Secret;
 use crate::text::{meant, shell_quoted};
 use serde::de::DeserializeOwned;
@@ -26,6 +26,19 @@ pub enum PromptMode {
     Always,
     /// Nowhere.
     Never,
+}
+
+/// How a person signs in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Flow {
+    /// By what provider and machine have: see `flows::automatic`.
+    #[default]
+    Auto,
+    /// In a browser on this machine, and in no other way.
+    Browser,
+    /// By a code that is entered on any device.
+    Device,
 }
 
 /// How a client that has a secret shows it (RFC 7591's names).
@@ -114,8 +127,22 @@ settings! {
     resource: String = text("resource", "RESOURCE", "`resource` parameter sent to the provider (RFC 8707)"), one;
     extra: Vec<(String, String)> = Key {
         shape: Shape::Pairs,
-        ..text("extra", "NAME=VALUE", "Another parameter for the device authorization request; repeat for more")
+        ..text("extra", "NAME=VALUE", "Another parameter for the request that begins a sign-in; repeat for more")
     }, pairs;
+    flow: Flow = word(
+        "flow",
+        &["auto", "browser", "device"],
+        "How to sign in: in a browser on this machine, by a code on any device, or as it fits [default: auto]",
+    ), chosen;
+    redirect_host: String = word(
+        "redirect-host",
+        &["127.0.0.1", "localhost"],
+        "Host of the address that a browser comes back to, as registered at the provider",
+    ), one;
+    redirect_port: u16 =
+        text("redirect-port", "PORT", "Its port, where the provider compares it or one is forwarded"), port;
+    redirect_path: String = text("redirect-path", "PATH", "Its path, e.g. /callback"), path;
+    login_hint: String = text("login-hint", "NAME", "Account that the provider's page offers [default: `account`]"), one;
     clusters: Vec<HostPattern> = Key {
         flag: None,
         shape: Shape::List,
@@ -133,6 +160,8 @@ settings! {
     ), chosen;
     ca_file: PathBuf =
         text("ca-file", "FILE", "PEM file with certificate authorities to trust besides the system's"), one;
+    authorization_endpoint: Address =
+        text("authorization-endpoint", "URL", "Authorization endpoint, for servers that do not publish it"), one;
     device_authorization_endpoint: Address = text(
         "device-authorization-endpoint",
         "URL",
@@ -159,6 +188,8 @@ settings! {
     source_profile: String = in_file("source-profile", "Profile whose token is that proof"), one;
     source_audience: String = in_file("source-audience", "What that proof is to be for"), one;
     service_connection: String = in_file("service-connection", "Id of an Azure Pipelines service connection"), one;
+    identity_resource_id: String = in_file("identity-resource-id", "Azure's id of one of several managed identities"), one;
+    subscription: String = in_file("subscription", "Subscription whose account the Azure CLI is to take"), one;
     subject_token_type: String =
         in_file("subject-token-type", "Type of the token that is exchanged (RFC 8693, section 3)"), one;
     requested_token_type: String =
@@ -186,6 +217,13 @@ impl Settings {
         self.read(key, &items).map_err(wrong)?;
         self.said.insert(key.name, (items, origin));
         Ok(())
+    }
+
+    /// The provider's row.
+    pub(super) fn row(&self) -> &'static Preset {
+        // What Azure's grants bring are tokens of its own provider.
+        let azures = self.grant.filter(|grant| grant.is_azures()).and_then(|_| preset("entra"));
+        self.provider.or(azures).unwrap_or(&OPENID)
     }
 
     /// Whether the key of this name was set.
@@ -297,6 +335,19 @@ fn seconds(_: &Key, items: &[String]) -> Result<u64, String> {
     said.parse::<u32>().map(u64::from).map_err(|_| format!("must be a whole number of seconds, not {said:?}"))
 }
 
+fn port(_: &Key, items: &[String]) -> Result<u16, String> {
+    let said = text_of(items);
+    said.parse().ok().filter(|port| *port > 0).ok_or_else(|| format!("must be a port from 1 to 65535, not {said:?}"))
+}
+
+/// A path as it is sent and compared: nothing in it that a browser would write in another way.
+fn path(_: &Key, items: &[String]) -> Result<String, String> {
+    let said = text_of(items);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
+    let sound = said.starts_with('/') && said.chars().all(plain) && !said.contains("//") && !said.contains("/.");
+    if sound { Ok(said.to_owned()) } else { Err(format!("must be a path such as /callback, not {said:?}")) }
+}
+
 fn scopes(_: &Key, items: &[String]) -> Result<Vec<String>, String> {
     match items.iter().find(|scope| scope.is_empty() || scope.contains(char::is_whitespace)) {
         Some(bad) => Err(format!("{bad:?} is not one scope; list them one by one")),
@@ -330,8 +381,9 @@ fn pairs(_: &Key, items: &[String]) -> Result<Vec<(String, String)>, String> {
 
 /// Parameters that the protocol itself uses.
 const RESERVED: &str = "client_id client_secret client_assertion client_assertion_type scope grant_type device_code \
-                        refresh_token code_challenge code_challenge_method code_verifier audience resource assertion subject_token subject_token_type \
-                        requested_token_type";
+                        refresh_token code_challenge code_challenge_method code_verifier audience resource assertion \
+                        subject_token subject_token_type requested_token_type code response_type response_mode \
+                        redirect_uri state nonce request request_uri";
 
 #[cfg(test)]
 mod tests {
@@ -354,6 +406,8 @@ mod tests {
         let prompt = |word| said(&[("prompt", &[word])]).prompt;
         let modes = [PromptMode::Auto, PromptMode::Always, PromptMode::Never];
         assert_eq!(["auto", "always", "never"].map(prompt), modes.map(Some));
+        let flow = |word| said(&[("flow", &[word])]).flow;
+        assert_eq!(["auto", "browser", "device"].map(flow), [Flow::Auto, Flow::Browser, Flow::Device].map(Some));
         let method = |word| said(&[("token-endpoint-auth-method", &[word])]).auth_method;
         let methods = [AuthMethod::ClientSecretBasic, AuthMethod::ClientSecretPost];
         assert_eq!(["client_secret_basic", "client_secret_post"].map(method), methods.map(Some));

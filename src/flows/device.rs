@@ -1,29 +1,21 @@
 //! The device flow (RFC 8628): a code that the person enters on any device, and a server that is asked now and then whether
 //! that has happened.
 
-use super::{End, Polling, Turn, patient};
+use super::{Begun, End, Polling, Turn, patient, scopes};
 use crate::clock::{Timestamp, boottime, now_ms};
-use crate::failure::Failure;
 use crate::grants::Ask;
 use crate::log::debug;
-use crate::oauth::Client;
 use crate::oauth::answer::Answer;
+use crate::oauth::{Client, NotStarted};
 use crate::session::{Pending, PendingDevice, PendingFlow, Session};
 use std::time::Duration;
 
 /// Longest time until the next poll that a file is believed, in milliseconds; more than that is a clock that was set back.
 const LONGEST_WAIT_MS: i64 = 300_000;
 
-/// Asks for a code for `ask`, and for all that `session` was granted before where a refresh can narrow that down again: else
-/// the next caller's scopes would be gone.
-pub fn begin(client: &Client<'_>, session: &Session, ask: &Ask<'_>) -> Result<(Pending, Turns), Failure> {
-    let profile = ask.profile;
-    let mut scopes = profile.scopes.clone();
-    if !profile.preset.multi_resource && session.begun.as_ref().is_none_or(|begun| begun.renewable) {
-        scopes.extend(session.asked.iter().filter(|scope| !profile.scopes.contains(scope)).cloned());
-    }
-    let key = ask.key.with_scopes(&scopes);
-    let scopes = client.askable(&scopes);
+/// Asks for a code for `ask`, and for all that `session` was granted before.
+pub(super) fn begin(client: &Client<'_>, session: &Session, ask: &Ask<'_>) -> Result<Begun<Turns>, NotStarted> {
+    let (scopes, key) = scopes(client, session, ask);
     let (sent, started_at) = (boottime(), Timestamp::now());
     let (code, code_verifier) = client.device_authorization(&scopes)?;
     let turns = Turns { polling: Polling::new(code.interval, sent + Duration::from_secs(code.expires_in), boottime()) };
@@ -59,8 +51,7 @@ pub struct Turns {
 impl Turns {
     /// Goes on with a sign-in that another process began. When that one last polled is only known of a sign-in in steps;
     /// else one whole interval is waited for.
-    pub fn resume(pending: &Pending) -> Self {
-        let device = pending.device();
+    pub fn resume(pending: &Pending, device: &PendingDevice) -> Self {
         let now = boottime();
         let left = Duration::from_secs(pending.expires_at.since(Timestamp::now()));
         let wait = device.next_poll_ms.map_or(patient(device.interval), |at_ms| {
@@ -80,8 +71,9 @@ impl Turns {
         self.polling.next()
     }
 
-    /// Asks the server, if it is time to. `pending` then has the interval that the server wants now.
-    pub fn turn(&mut self, client: &Client<'_>, pending: &mut Pending) -> Turn {
+    /// Asks the server, if it is time to, for the `resource` of the profile that began. `device` then has the interval that the
+    /// server wants now.
+    pub fn turn(&mut self, client: &Client<'_>, device: &mut PendingDevice, resource: Option<&str>) -> Turn {
         let now = boottime();
         if self.polling.ended(now) {
             return Turn::Ended(End::Expired);
@@ -89,8 +81,6 @@ impl Turns {
         if now < self.next() {
             return Turn::Wait(self.next());
         }
-        let device = pending.device();
-        let resource = pending.key.resource.as_deref();
         let answer = client.poll(&device.device_code, device.code_verifier.as_ref(), resource);
         if let Err(why) | Ok(Answer::Transient(why, _)) = &answer {
             debug(|| format!("polling goes on: {why}"));
@@ -98,15 +88,14 @@ impl Turns {
         if let Some(end) = self.polling.receive(answer, boottime()) {
             return Turn::Ended(end);
         }
-        let device = pending.device_mut();
         device.interval = self.polling.interval();
         device.wait = Some(self.polling.wait()).filter(|wait| *wait != device.interval);
         Turn::Wait(self.next())
     }
 
-    /// Writes into `pending` when the next turn is, for a sign-in in steps.
-    pub fn note_next(&self, pending: &mut Pending) {
+    /// Writes into `device` when the next turn is, for a sign-in in steps.
+    pub fn note_next(&self, device: &mut PendingDevice) {
         let wait = i64::try_from(self.next().saturating_sub(boottime()).as_millis()).unwrap_or(LONGEST_WAIT_MS);
-        pending.device_mut().next_poll_ms = Some(now_ms().saturating_add(wait));
+        device.next_poll_ms = Some(now_ms().saturating_add(wait));
     }
 }

@@ -38,6 +38,18 @@ pub enum End {
     Failed(OauthError),
     /// The answer may have held the tokens, but cannot be read, or it leads elsewhere (R23, R25).
     Lost(String),
+    /// The answer is another provider's, or for another sign-in.
+    Foreign(String),
+}
+
+impl End {
+    /// The provider's error, if it ended by one.
+    pub fn error(&self) -> Option<&OauthError> {
+        match self {
+            Self::Refused(error) | Self::Spent(error) | Self::Failed(error) => Some(error),
+            Self::Approved(_) | Self::Expired | Self::Lost(_) | Self::Foreign(_) => None,
+        }
+    }
 }
 
 impl Polling {

@@ -1,7 +1,7 @@
 //! The grants of machines: a token for what the machine can prove itself by. There is no refresh token: for the next token the
 //! same is asked again.
 
-use super::{Ask, Renewal, answered, sources};
+use super::{Ask, Renewal, answered, delegated, managed_identity, sources};
 use crate::clock::Timestamp;
 use crate::config::{Machine, MachineGrant};
 use crate::failure::{Exit, Failure};
@@ -40,14 +40,16 @@ impl Proven {
     }
 }
 
-/// Asks once, as `machine` says. `client` is the profile's at its server: there is one, unless the grant is `none`.
+/// Asks once, as `machine` says. `client` is the profile's at its server, if the grant is for one.
 /// `proven` is what the source gave, where the profile has one.
 pub fn ask(client: Option<&Client<'_>>, machine: &Machine, ask: &Ask<'_>, proven: Option<&Proven>) -> Renewal {
     debug(|| format!("asking for a token of {}", ask.profile.title()));
-    let renewal = match (client, proven) {
-        (None, Some(proven)) => as_it_is(ask, &proven.token),
-        (Some(client), _) => at_server(client, machine, ask, proven),
-        (None, None) => Renewal::Refused(Failure::usage("the profile names neither a server nor a source")),
+    let renewal = match (machine.grant, client, proven) {
+        (MachineGrant::ManagedIdentity, ..) => managed_identity::ask(ask),
+        (MachineGrant::Az | MachineGrant::Azd, ..) => delegated::ask(machine.grant, ask),
+        (_, Some(client), _) => at_server(client, machine, ask, proven),
+        (_, None, Some(proven)) => as_it_is(ask, &proven.token),
+        (_, None, None) => Renewal::Refused(Failure::usage("the profile names neither a server nor a source")),
     };
     match renewal {
         Renewal::Granted(grant, problem) => Renewal::Granted(of_a_machine(grant), problem),
@@ -82,7 +84,7 @@ fn at_server(client: &Client<'_>, machine: &Machine, ask: &Ask<'_>, proven: Opti
         MachineGrant::JwtBearer => {
             client.token_request(JWT_BEARER, scopes).with_secret("assertion", proven.map(|proven| &proven.token))
         }
-        MachineGrant::ClientCredentials | MachineGrant::None => {
+        _ => {
             let request = client.token_request("client_credentials", scopes);
             match proven {
                 Some(proven) => request.with_assertion(&proven.token),

@@ -4,7 +4,10 @@
 //! This file reads a token answer, however it was asked for: which tokens are in it, whose they are, and until when they
 //! are good by this machine's clock.
 
+mod arc;
+pub mod delegated;
 pub mod machine;
+mod managed_identity;
 mod metadata;
 pub mod refresh;
 pub mod sources;
@@ -40,14 +43,23 @@ pub struct Ask<'p> {
 pub enum Renewal {
     /// With tokens. The second value says what is wrong, if the one that was asked for is not among what can be used.
     Granted(Grant, Option<Failure>),
-    /// The provider has ended the grant, and this is what it said.
-    Ended(String),
-    /// The provider wants a new sign-in for just this, for this reason; the session is good.
-    Unmet(String),
+    /// The provider has ended the grant.
+    Ended(Because),
+    /// The provider wants a new sign-in for just this; the session is good.
+    Unmet(Because),
     /// The provider refused the request as it is; the session is not to blame (R41).
     Refused(Failure),
     /// Nothing was decided: try again later, after so many seconds if the provider said so (R39).
     Trouble(Failure, Option<u64>),
+}
+
+/// Why a refresh brought nothing.
+#[derive(Debug)]
+pub struct Because {
+    /// In the provider's words.
+    pub text: String,
+    /// A policy forbids this to sessions that began by device code, as this one did.
+    pub forbids_device: bool,
 }
 
 /// How a renewal ended whose request was sent at `sent` for the scopes `asked`; `refused` says what an error answer means.

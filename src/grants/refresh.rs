@@ -1,6 +1,6 @@
 //! RFC 6749, section 6: a new access token for the refresh token of a session that a person began.
 
-use super::{Ask, Renewal, answered};
+use super::{Ask, Because, Renewal, answered};
 use crate::clock::Timestamp;
 use crate::config::Profile;
 use crate::log::debug;
@@ -22,16 +22,18 @@ pub fn refresh(client: &Client<'_>, session: &Session, ask: &Ask<'_>) -> Option<
 /// What an error answer means for the session.
 fn refused(client: &Client<'_>, session: &Session, ask: &Ask<'_>, error: &OauthError) -> Renewal {
     let profile = ask.profile;
+    let forbids_device = session.is_of_device_flow() && client.forbids_device_flow(error);
+    let because = |text| Because { text, forbids_device };
     // What one tenant or resource answers concerns that alone, unless it says that the refresh token is dead.
     let about_this = || error.is_about_this_resource() || !(error.ends_the_token() || session.was_begun_for(&ask.key));
     if profile.preset.multi_resource && ends_the_grant(error) && about_this() {
-        return Renewal::Unmet(format!("the provider wants one for this ({})", error.text()));
+        return Renewal::Unmet(because(format!("the provider wants one for this ({})", error.text())));
     }
     if ends_the_grant(error) {
-        return Renewal::Ended(format!("the provider ended the session ({})", error.text()));
+        return Renewal::Ended(because(format!("the provider ended the session ({})", error.text())));
     }
     if error.code == "invalid_scope" && asks_for_more(client, session, profile) {
-        return Renewal::Unmet("more scopes are needed than were granted".into());
+        return Renewal::Unmet(because("more scopes are needed than were granted".into()));
     }
     let failure = client.refused(error, "the provider refused to renew the token");
     Renewal::Refused(if failure.hint.is_none() { failure.run(profile.command("login")) } else { failure })

@@ -12,7 +12,8 @@ use crate::text::clean;
 
 /// Fetches what `issuer` publishes, at both well-known places if the first does not list a device endpoint (R43).
 pub fn discover(http: &Http, issuer: &Address) -> Result<Metadata, Failure> {
-    let hint = "check `issuer`; for a server without metadata set `device-authorization-endpoint` and `token-endpoint`";
+    let hint = "check `issuer`; for a server without metadata set `token-endpoint`, and `device-authorization-endpoint` or \
+                `authorization-endpoint`";
     let mut found = None;
     let mut reasons = Vec::new();
     for url in [issuer.openid_configuration(), issuer.authorization_server_metadata()] {
@@ -67,9 +68,12 @@ pub fn read(document: &Members, issuer: &Address, now: Timestamp) -> Result<Meta
     Ok(Metadata {
         fetched_at: now,
         device_authorization_endpoint: endpoint("device_authorization_endpoint")?,
+        authorization_endpoint: endpoint("authorization_endpoint")?,
         token_endpoint: endpoint("token_endpoint")?,
         revocation_endpoint: endpoint("revocation_endpoint")?,
         auth_method: if basic { AuthMethod::ClientSecretBasic } else { AuthMethod::ClientSecretPost },
+        form_post: lists("response_modes_supported", "form_post").unwrap_or(false),
+        names_issuer: document.get("authorization_response_iss_parameter_supported").unwrap_or(false),
         s256: lists("code_challenge_methods_supported", "S256").unwrap_or(false),
         offline_access: lists("scopes_supported", "offline_access").unwrap_or(true),
     })

@@ -59,6 +59,7 @@ pub struct Http {
     agent: Agent,
     limit: Duration,
     until: Duration,
+    connect: Duration,
 }
 
 /// The proxy that every request goes through, but for those to hosts that `NO_PROXY` names and to this very machine by
@@ -100,7 +101,6 @@ impl Http {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .timeout_connect(Some(CONNECT))
             // Polls are further apart: none goes to a connection that the server may be closing at that moment.
             .max_idle_age(Duration::from_secs(1))
             .user_agent(concat!("keyfob/", env!("CARGO_PKG_VERSION")))
@@ -108,7 +108,7 @@ impl Http {
             .accept_encoding("identity")
             .build();
         let agent = Agent::with_parts(config, DefaultConnector::new(), Lookup);
-        Ok(Self { agent, limit: LIMIT, until: Duration::MAX })
+        Ok(Self { agent, limit: LIMIT, until: Duration::MAX, connect: CONNECT })
     }
 
     /// Gives each request from now on this much time at most, its reply included.
@@ -121,6 +121,11 @@ impl Http {
         self.until = until;
     }
 
+    /// Gives each connection from now on this much time at most to come about.
+    pub fn connect_within(&mut self, limit: Duration) {
+        self.connect = limit;
+    }
+
     fn left(&self) -> Duration {
         self.limit.min(self.until.saturating_sub(boottime())).max(LEAST)
     }
@@ -128,7 +133,7 @@ impl Http {
     /// A request with its time limit. What goes to this very machine in the clear does not leave it by way of a proxy.
     fn prepared<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
         let plain = request.uri_ref().and_then(Uri::scheme_str).is_none_or(|scheme| scheme != "https");
-        let config = request.config().timeout_global(Some(self.left()));
+        let config = request.config().timeout_connect(Some(self.connect)).timeout_global(Some(self.left()));
         if plain { config.proxy(None).build() } else { config.build() }
     }
 
@@ -153,10 +158,10 @@ impl Http {
         reply(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).call())
     }
 
-    /// POSTs nothing, with these headers.
-    pub fn post_empty(&self, url: &str, headers: &[(&str, &str)]) -> Result<Reply, String> {
+    /// POSTs these bytes with these headers.
+    pub fn post_with(&self, url: &str, body: &str, headers: &[(&str, &str)]) -> Result<Reply, String> {
         let request = self.prepared(self.agent.post(url));
-        reply(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).send_empty())
+        reply(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).send(body))
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Claims {
     pub subject: Option<String>,
     /// `tid`: the id of a tenant (Microsoft Entra ID).
     pub tenant: Option<String>,
+    /// `nonce`: which authorization request it answers.
+    pub nonce: Option<String>,
     /// `iat`, by the server's clock.
     pub issued_at: Option<Timestamp>,
     /// `exp`, by the server's clock.
@@ -84,6 +86,7 @@ impl Claims {
             authorized_party: members.text("azp"),
             subject: members.text("sub"),
             tenant: members.text("tid"),
+            nonce: members.text("nonce"),
             issued_at: time("iat"),
             expires_at: time("exp"),
             name: ["preferred_username", "email", "sub"].iter().find_map(name),

@@ -1,4 +1,5 @@
-//! The OAuth wire: RFC 6749, 7009, 7636, 8414, 8628 and OpenID Connect, as far as a device-flow client needs them.
+//! The OAuth wire: RFC 6749, 7009, 7636, 8414, 8628, 9207 and OpenID Connect, as far as a client on a person's machine needs
+//! them.
 //!
 //! `http` moves bytes, `json` takes apart what they hold, `answer` says what it means; `discovery` and `id_token` read two
 //! special documents; `request` posts a form. A [`Client`] is one profile at one server, and knows which forms there are.
@@ -16,9 +17,9 @@ pub use request::Request;
 
 use crate::address::Address;
 use crate::clock::{Skew, Timestamp, boottime};
-use crate::config::{AuthMethod, Profile};
+use crate::config::{AuthMethod, Flow, Profile};
 use crate::failure::{Exit, Failure};
-use crate::providers::owner;
+use crate::providers::{Flows, owner};
 use crate::secret::Secret;
 use crate::session::Metadata;
 use answer::{Answer, DeviceCode, OauthError};
@@ -39,16 +40,20 @@ const METADATA_LIFE: u64 = 24 * 3600;
 const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// One profile's client at its server.
+#[expect(clippy::struct_excessive_bools, reason = "each is an ability of its own")]
 pub struct Client<'p> {
     profile: &'p Profile,
     http: Http,
     secret: Option<Secret>,
     auth: AuthMethod,
+    authorization: Option<Address>,
     key: Option<Key>,
     device_authorization: Option<Address>,
     token: Address,
     revocation: Option<Address>,
     s256: bool,
+    form_post: bool,
+    names_issuer: bool,
     offline_access: bool,
     skew: Cell<Skew>,
 }
@@ -59,8 +64,13 @@ impl<'p> Client<'p> {
     pub fn new(profile: &'p Profile, known: Option<&Metadata>, limit: Duration) -> Result<(Self, Option<Metadata>)> {
         let mut http = Http::new(profile.ca_file.as_ref())?;
         let by_hand = &profile.endpoints;
-        let needs_device = profile.machine.is_none();
-        let complete = by_hand.token.is_some() && (by_hand.device_authorization.is_some() || !needs_device);
+        let begins = match profile.flow {
+            _ if profile.machine.is_some() => &by_hand.token,
+            Flow::Browser => &by_hand.authorization,
+            _ if profile.preset.flows == Flows::Browser => &by_hand.authorization,
+            _ => &by_hand.device_authorization,
+        };
+        let complete = begins.is_some() && by_hand.token.is_some();
         let now = Timestamp::now();
         let mut found = None;
         let fresh = known.filter(|m| m.fetched_at <= now && now.since(m.fetched_at) < METADATA_LIFE);
@@ -79,6 +89,7 @@ impl<'p> Client<'p> {
                 .hint("set `token-endpoint`")
         })?;
         let client = Self {
+            authorization: published(&by_hand.authorization, |m| m.authorization_endpoint.as_ref()),
             device_authorization: published(&by_hand.device_authorization, |m| {
                 m.device_authorization_endpoint.as_ref()
             }),
@@ -88,25 +99,26 @@ impl<'p> Client<'p> {
             key: profile.client_key.as_ref().map(Key::read).transpose()?,
             auth: profile.auth_method.or(metadata.map(|m| m.auth_method)).unwrap_or(AuthMethod::ClientSecretBasic),
             s256: metadata.is_some_and(|m| m.s256),
+            form_post: profile.preset.form_post.unwrap_or_else(|| metadata.is_some_and(|m| m.form_post)),
+            names_issuer: metadata.is_some_and(|m| m.names_issuer),
             offline_access: metadata.is_none_or(|m| m.offline_access),
             skew: Cell::default(),
             http,
             profile,
         };
-        client.check_origins()?;
+        client.check_origins(&[
+            ("the device authorization endpoint", client.device_authorization.as_ref()),
+            ("the token endpoint", Some(&client.token)),
+            ("the revocation endpoint", client.revocation.as_ref()),
+        ])?;
         Ok((client, found))
     }
 
     /// Fails where the endpoints are not all one provider's: a code, or a refresh token, that one gave would go to another.
     /// Origins may differ within a provider whose row says which hosts are its own, and where `config.toml` says so; and no
     /// other issuer may name those hosts.
-    fn check_origins(&self) -> Result<(), Failure> {
-        let endpoints = [
-            ("the device authorization endpoint", self.device_authorization.as_ref()),
-            ("the token endpoint", Some(&self.token)),
-            ("the revocation endpoint", self.revocation.as_ref()),
-        ];
-        let endpoints = endpoints.into_iter().filter_map(|(what, address)| Some((what, address?)));
+    fn check_origins(&self, endpoints: &[(&str, Option<&Address>)]) -> Result<(), Failure> {
+        let endpoints = endpoints.iter().filter_map(|(what, address)| Some((*what, (*address)?)));
         if self.profile.endpoints_chosen {
             return Ok(());
         }
@@ -128,8 +140,8 @@ impl<'p> Client<'p> {
             let text = format!(
                 "the endpoints of {authority} are at different origins: {what} at {other}, the token endpoint at {token}"
             );
-            let hint = "if both are the provider's, name them in config.toml: `device-authorization-endpoint`, \
-                        `token-endpoint`, `revocation-endpoint`";
+            let hint = "if both are the provider's, name them in config.toml: `authorization-endpoint`, \
+                        `device-authorization-endpoint`, `token-endpoint`, `revocation-endpoint`";
             return Err(Failure::new(Exit::Failed, text).hint(hint));
         }
         Ok(())
@@ -162,7 +174,66 @@ impl<'p> Client<'p> {
         scopes.iter().filter(keep).cloned().collect()
     }
 
-    /// Where a sign-in starts (RFC 8628, section 3.1); fails where the server has no such place.
+    /// Where a person signs in by browser (RFC 6749, section 3.1); fails where the server has no such place, where it is not
+    /// of the token endpoint's origin, and where the provider wants a secret for it that the profile does not have.
+    pub fn authorization_endpoint(&self) -> Result<&Address, Failure> {
+        let authority = &self.profile.session.authority;
+        let Some(endpoint) = &self.authorization else {
+            let what = format!("{authority} publishes no authorization endpoint (RFC 6749)");
+            return Err(Failure::new(Exit::Failed, what).hint(
+                "set `authorization-endpoint` if it has one it does not publish, or sign in by device code: `flow = \"device\"`",
+            ));
+        };
+        if self.profile.preset.flows == Flows::DeviceFirst && self.secret.is_none() {
+            let what = format!("{} wants a client secret for a sign-in by browser", self.profile.preset.title);
+            return Err(Failure::usage(what).hint("set `client-secret-file`, or sign in by device code"));
+        }
+        self.check_origins(&[
+            ("the authorization endpoint", Some(endpoint)),
+            ("the token endpoint", Some(&self.token)),
+        ])?;
+        Ok(endpoint)
+    }
+
+    /// Whether an authorization answer comes as a form that the browser posts.
+    pub fn posts_answers(&self) -> bool {
+        self.form_post
+    }
+
+    /// Whether an authorization answer has to name the issuer, and which one it may name, if that is known (RFC 9207).
+    pub fn issuer(&self) -> (bool, Option<&str>) {
+        (self.names_issuer, self.profile.issuer.as_ref().map(Address::as_str))
+    }
+
+    /// The address of an authorization request (RFC 6749, section 4.1.1; RFC 7636, section 4.3): these parameters, those of
+    /// the client and those of the profile.
+    pub fn authorization_request(&self, parameters: &[(&str, &str)], verifier: &Secret) -> Result<String, Failure> {
+        let endpoint = self.authorization_endpoint()?.as_str();
+        let Profile { preset, audience, resource, extra, login_hint, .. } = self.profile;
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("response_type", "code").append_pair("client_id", self.id());
+        query.extend_pairs(parameters);
+        query.append_pair("code_challenge", &code_challenge(verifier)).append_pair("code_challenge_method", "S256");
+        let optional = [("audience", audience), ("resource", resource), ("login_hint", login_hint)];
+        let optional = optional.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+        let others = optional.chain(preset.authorization_parameters.iter().copied());
+        query.extend_pairs(others.filter(|(name, _)| !extra.iter().any(|(known, _)| known == name)));
+        query.extend_pairs(extra);
+        Ok(format!("{endpoint}{}{}", if endpoint.contains('?') { '&' } else { '?' }, query.finish()))
+    }
+
+    /// RFC 6749, section 4.1.3: the tokens for a code, which is then used up. `Err` is a transport failure.
+    pub fn exchange(&self, code: &Secret, redirect: &str, verifier: &Secret) -> Result<Answer, String> {
+        self.request(&self.token)
+            .with("grant_type", "authorization_code")
+            .with_secret("code", code)
+            .with("redirect_uri", redirect)
+            .with_secret("code_verifier", verifier)
+            .with("resource", self.profile.resource.as_deref())
+            .send()
+    }
+
+    /// Where a sign-in by device code starts (RFC 8628, section 3.1); fails where the server has no such place.
     pub fn device_endpoint(&self) -> Result<&Address, Failure> {
         self.device_authorization.as_ref().ok_or_else(|| {
             let what =
@@ -195,10 +266,10 @@ impl<'p> Client<'p> {
     }
 
     /// RFC 8628, section 3.1: asks for a code. The second value is the PKCE verifier, where the server takes one (R46).
-    pub fn device_authorization(&self, scopes: &[String]) -> Result<(DeviceCode, Option<Secret>), Failure> {
+    pub fn device_authorization(&self, scopes: &[String]) -> Result<(DeviceCode, Option<Secret>), NotStarted> {
         let endpoint = self.device_endpoint()?;
-        let verifier = self.s256.then(code_verifier).transpose()?;
-        let challenge = verifier.as_ref().map(|v| URL_SAFE_NO_PAD.encode(digest(&SHA256, v.expose().as_bytes())));
+        let verifier = self.s256.then(random::<32>).transpose()?;
+        let challenge = verifier.as_ref().map(code_challenge);
         let scopes = Some(scopes.join(" ")).filter(|scopes| !scopes.is_empty());
         let request = self.request(endpoint).with("scope", scopes.as_deref());
         let extra = self.profile.extra.iter();
@@ -211,11 +282,17 @@ impl<'p> Client<'p> {
                 let code = DeviceCode::read(&members);
                 Ok((code.map_err(|why| Failure::new(Exit::Failed, format!("{endpoint}: {why}")))?, verifier))
             }
-            Answer::Error(error) => Err(self.refused(&error, "the provider refused to start a sign-in")),
+            Answer::Error(error) if self.forbids_device_flow(&error) => Err(NotStarted::Forbidden(error)),
+            Answer::Error(error) => Err(self.refused(&error, "the provider refused to start a sign-in").into()),
             Answer::Transient(why, _) | Answer::Redirect(why) | Answer::Unreadable(why) => {
-                Err(unreachable(endpoint.as_str(), &why))
+                Err(unreachable(endpoint.as_str(), &why).into())
             }
         }
+    }
+
+    /// Whether an error says that a policy forbids the device flow, here or for all that began by it.
+    pub fn forbids_device_flow(&self, error: &OauthError) -> bool {
+        self.profile.preset.refuses_device(&error.numbers, &error.description)
     }
 
     /// RFC 8628, section 3.4: asks once whether the person is done. `resource` is that of the profile that the code was asked
@@ -322,10 +399,30 @@ impl<'p> Client<'p> {
     }
 }
 
-/// RFC 7636, section 4.1: 32 random octets.
-fn code_verifier() -> Result<Secret, Failure> {
-    let mut bytes = Zeroizing::new([0; 32]);
+/// Why no sign-in by device code was started.
+#[derive(Debug)]
+pub enum NotStarted {
+    /// A policy of the provider forbids it.
+    Forbidden(OauthError),
+    /// Another failure.
+    Failed(Failure),
+}
+
+impl From<Failure> for NotStarted {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Text that nobody guesses: so many random octets, in base64url. 32 are a PKCE verifier (RFC 7636, section 4.1).
+pub fn random<const OCTETS: usize>() -> Result<Secret, Failure> {
+    let mut bytes = Zeroizing::new([0; OCTETS]);
     getrandom::fill(&mut *bytes)
         .map_err(|e| Failure::new(Exit::Failed, format!("the system gives no random bytes: {e}")))?;
     Ok(Secret::from(URL_SAFE_NO_PAD.encode(*bytes)))
+}
+
+/// RFC 7636, section 4.2: S256.
+fn code_challenge(verifier: &Secret) -> String {
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.expose().as_bytes()))
 }

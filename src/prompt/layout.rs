@@ -1,6 +1,6 @@
 //! What the prompt says, and how that stands on a terminal of any width: nothing here writes or asks the system.
 
-use super::{SignIn, qr};
+use super::{SignIn, Way, qr};
 use crate::clock::{minutes, roughly};
 use crate::text::one_line;
 use std::time::Duration;
@@ -16,6 +16,8 @@ pub(super) struct Page {
     parts: Vec<Part>,
     /// The address as a QR code, where one is wanted.
     qr: Option<String>,
+    /// A browser is waited for, not a code.
+    by_browser: bool,
 }
 
 #[derive(Debug)]
@@ -53,6 +55,10 @@ pub(super) struct Row {
 /// What every form of a prompt says.
 pub const ONLY_YOURS: &str = "Enter the code only if you started this yourself.";
 
+/// Where the address on this machine is opened.
+const OPENS: &str = "A browser window opens by itself; if none does, open the address in a browser on this machine.";
+const OPEN_HERE: &str = "Open the address in a browser on this machine.";
+
 /// What every form of a prompt says of an address on a host that is not the provider's own.
 pub fn foreign_note(host: &str) -> String {
     format!("Note: {host} is not the provider's own host. Go on only if you know it.")
@@ -80,27 +86,25 @@ impl Page {
             parts.push(Part::Text(format!("Why now: {because}.")));
         }
         parts.push(Part::Empty);
-        if let Some(message) = sign_in.message {
-            parts.push(Part::Text(message.to_owned()));
-            parts.push(Part::Empty);
-        }
-        parts.push(Part::Value("Open", sign_in.verification_uri.into()));
-        parts.push(Part::Value("Enter code", sign_in.user_code.into()));
-        if let Some(complete) = sign_in.verification_uri_complete {
-            parts.push(Part::Value("Or open", complete.into()));
-        }
-        parts.push(Part::Empty);
-        if let Some(host) = sign_in.foreign_host {
-            parts.push(Part::Warning(foreign_note(host)));
-        }
-        parts.push(Part::Text(ONLY_YOURS.into()));
+        let address = sign_in.way.add_to(&mut parts);
         for part in &mut parts {
             if let Part::Text(text) | Part::Warning(text) | Part::Value(_, text) = part {
                 *text = one_line(text);
             }
         }
-        let address = sign_in.verification_uri_complete.unwrap_or(sign_in.verification_uri);
-        Self { parts, qr: sign_in.qr.then(|| address.to_owned()) }
+        let qr = address.filter(|_| sign_in.qr).map(str::to_owned);
+        Self { parts, qr, by_browser: matches!(sign_in.way, Way::Browser { .. }) }
+    }
+
+    /// The time left, in words for wide terminals down to narrow ones.
+    pub(super) fn waiting(&self, left: Duration) -> [String; 3] {
+        let left = minutes(left);
+        let long = if self.by_browser {
+            format!("Waiting for the browser, {left} more. Ctrl-C stops.")
+        } else {
+            format!("Waiting; the code ends in {left}. Ctrl-C stops.")
+        };
+        [long, format!("{left} left. Ctrl-C stops."), format!("{left} left")]
     }
 
     /// As plain lines, each as long as it is.
@@ -140,6 +144,44 @@ impl Page {
             above.retain(|row| row.width > 0);
         }
         above
+    }
+}
+
+impl<'a> Way<'a> {
+    /// Adds what to do; returns the address that another device can open, if one can.
+    fn add_to(self, parts: &mut Vec<Part>) -> Option<&'a str> {
+        match self {
+            Self::Code { message, verification_uri, verification_uri_complete, foreign_host, user_code } => {
+                if let Some(message) = message {
+                    parts.push(Part::Text(message.to_owned()));
+                    parts.push(Part::Empty);
+                }
+                parts.push(Part::Value("Open", verification_uri.into()));
+                parts.push(Part::Value("Enter code", user_code.into()));
+                if let Some(complete) = verification_uri_complete {
+                    parts.push(Part::Value("Or open", complete.into()));
+                }
+                parts.push(Part::Empty);
+                if let Some(host) = foreign_host {
+                    parts.push(Part::Warning(foreign_note(host)));
+                }
+                parts.push(Part::Text(ONLY_YOURS.into()));
+                Some(verification_uri_complete.unwrap_or(verification_uri))
+            }
+            Self::Browser { address, opening, remote } => {
+                parts.push(Part::Value("Open", address.into()));
+                parts.push(Part::Empty);
+                parts.push(Part::Text(if opening { OPENS } else { OPEN_HERE }.into()));
+                if remote {
+                    let port = address.split(':').nth(2).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+                    parts.push(Part::Text(format!(
+                        "From another machine, first: ssh -L {port}:127.0.0.1:{port} and this host's name."
+                    )));
+                }
+                parts.push(Part::Text("Go on only if you started this yourself.".into()));
+                None
+            }
+        }
     }
 }
 
@@ -219,16 +261,6 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// The time left, in words for wide terminals down to narrow ones.
-pub(super) fn waiting(left: Duration) -> [String; 3] {
-    let left = minutes(left);
-    [
-        format!("Waiting; the code ends in {left}. Ctrl-C stops."),
-        format!("{left} left. Ctrl-C stops."),
-        format!("{left} left"),
-    ]
-}
-
 /// The first of these that fits into a line; the last column stays free, since some terminals wrap as soon as it is
 /// filled. The last form is cut if it has to be.
 pub(super) fn fitting(forms: &[String], width: usize) -> String {
@@ -241,6 +273,18 @@ pub(super) fn fitting(forms: &[String], width: usize) -> String {
 mod tests {
     use super::*;
 
+    const CODE: Way<'static> = code("https://id.example.com/device", None, None);
+
+    const fn code<'a>(address: &'a str, complete: Option<&'a str>, foreign_host: Option<&'a str>) -> Way<'a> {
+        Way::Code {
+            message: None,
+            verification_uri: address,
+            verification_uri_complete: complete,
+            foreign_host,
+            user_code: "WDJB-MJHT",
+        }
+    }
+
     fn sign_in() -> SignIn<'static> {
         SignIn {
             profile: "lab",
@@ -250,11 +294,7 @@ mod tests {
             joined: false,
             open_for: None,
             because: None,
-            message: None,
-            verification_uri: "https://id.example.com/device",
-            verification_uri_complete: None,
-            foreign_host: None,
-            user_code: "WDJB-MJHT",
+            way: CODE,
             left: Duration::from_secs(899),
             qr: false,
         }
@@ -297,8 +337,11 @@ mod tests {
             joined: true,
             open_for: Some(Duration::from_secs(150)),
             because: Some("the provider ended the session"),
-            verification_uri_complete: Some("https://other.example/device?c=WDJB-MJHT"),
-            foreign_host: Some("other.example"),
+            way: code(
+                "https://id.example.com/device",
+                Some("https://other.example/device?c=WDJB-MJHT"),
+                Some("other.example"),
+            ),
             ..sign_in()
         };
         let lines = [
@@ -314,6 +357,36 @@ mod tests {
             "Enter the code only if you started this yourself.",
         ];
         assert_eq!(Page::of(&sign_in).lines(), lines);
+    }
+
+    #[test]
+    fn a_browser_is_given_an_address_of_this_machine() {
+        let shown = |opening, remote| {
+            let way = Way::Browser { address: "http://127.0.0.1:8400/hYd93kd0sKdj20dk", opening, remote };
+            let page = Page::of(&SignIn { asked_by: None, way, qr: true, ..sign_in() });
+            let last = page.waiting(Duration::from_secs(899))[0].clone();
+            assert!(page.qr.is_none(), "no other device can open it");
+            [page.lines(), vec![last]].concat()
+        };
+        assert_eq!(
+            shown(true, false),
+            [
+                "Sign in to https://id.example.com (profile lab)",
+                "",
+                "    Open        http://127.0.0.1:8400/hYd93kd0sKdj20dk",
+                "",
+                "A browser window opens by itself; if none does, open the address in a browser on this machine.",
+                "Go on only if you started this yourself.",
+                "Waiting for the browser, 14:59 more. Ctrl-C stops.",
+            ]
+        );
+        assert_eq!(
+            shown(false, true)[4..6],
+            [
+                "Open the address in a browser on this machine.",
+                "From another machine, first: ssh -L 8400:127.0.0.1:8400 and this host's name.",
+            ]
+        );
     }
 
     #[test]
@@ -359,7 +432,8 @@ mod tests {
 
     #[test]
     fn address_and_code_are_bold_and_a_warning_is_yellow_where_colour_is_wanted() {
-        let sign_in = SignIn { foreign_host: Some("other.example"), ..sign_in() };
+        let way = code("https://id.example.com/device", None, Some("other.example"));
+        let sign_in = SignIn { way, ..sign_in() };
         let rows = Page::of(&sign_in).rows(&Terminal { colour: true, ..on(80, 24) });
         let styled: Vec<_> = rows.iter().map(|row| row.text.as_str()).filter(|t| t.contains('\u{1b}')).collect();
         assert_eq!(
@@ -375,7 +449,8 @@ mod tests {
 
     #[test]
     fn a_qr_code_stands_below_the_code_if_everything_fits() {
-        let sign_in = SignIn { asked_by: None, verification_uri: "https://a.example/d", qr: true, ..sign_in() };
+        let way = code("https://a.example/d", None, None);
+        let sign_in = SignIn { asked_by: None, way, qr: true, ..sign_in() };
         let code = qr::lines("https://a.example/d", false).unwrap();
         assert_eq!((code.len(), code[0].chars().count()), (14, 29));
         let mut lines = vec![
@@ -410,7 +485,8 @@ mod tests {
 
     #[test]
     fn the_time_left_is_told_in_as_many_words_as_fit() {
-        let told = |width| fitting(&waiting(Duration::from_secs(599)), width);
+        let page = Page::of(&sign_in());
+        let told = |width| fitting(&page.waiting(Duration::from_secs(599)), width);
         assert_eq!(told(80), "Waiting; the code ends in 9:59. Ctrl-C stops.");
         assert_eq!(told(45), "9:59 left. Ctrl-C stops.");
         assert_eq!(told(20), "9:59 left");
@@ -419,7 +495,14 @@ mod tests {
 
     #[test]
     fn r11_control_characters_reach_no_terminal() {
-        let sign_in = SignIn { user_code: "A\u{1b}[2J\u{202e}B", ..sign_in() };
+        let way = Way::Code {
+            message: None,
+            verification_uri: "https://id.example.com/device",
+            verification_uri_complete: None,
+            foreign_host: None,
+            user_code: "A\u{1b}[2J\u{202e}B",
+        };
+        let sign_in = SignIn { way, ..sign_in() };
         let mut lines = Page::of(&sign_in).lines();
         lines.extend(rows(&sign_in, &on(20, 24)));
         assert!(lines.iter().all(|l| !l.contains(['\u{1b}', '\u{202e}'])), "{lines:?}");

@@ -14,7 +14,6 @@
 //!   Elsewhere the lines are printed once, as long as they are.
 //! - A terminal that changes its width gets the prompt anew. What is taken back is never more than what was shown,
 //!   whether the terminal has wrapped the old lines anew or not.
-//! - The address is never opened by keyfob itself.
 //! - Whatever a server or a caller said was cleaned before it gets here; it is cleaned again here all the same.
 //! - Ctrl-C is left to the system: nothing is changed about the terminal that would have to be put back.
 
@@ -23,7 +22,7 @@ mod qr;
 
 use crate::config::PromptMode;
 pub use layout::{ONLY_YOURS, Terminal, foreign_note, wrapped};
-use layout::{Page, fitting, height, waiting};
+use layout::{Page, fitting, height};
 use rustix::fs::{Mode, OFlags};
 use rustix::termios::{LocalModes, isatty, tcgetattr, tcgetpgrp, tcgetsid, tcgetwinsize};
 use std::fs::File;
@@ -73,20 +72,39 @@ pub struct SignIn<'a> {
     pub open_for: Option<Duration>,
     /// What happened before, if it explains why a sign-in is needed.
     pub because: Option<&'a str>,
-    /// The provider's own words, in the person's language perhaps.
-    pub message: Option<&'a str>,
-    /// Where the code is entered.
-    pub verification_uri: &'a str,
-    /// The same with the code in it.
-    pub verification_uri_complete: Option<&'a str>,
-    /// The address is on this host, which is not the provider's own.
-    pub foreign_host: Option<&'a str>,
-    /// The code.
-    pub user_code: &'a str,
+    /// What to do.
+    pub way: Way<'a>,
     /// Time left.
     pub left: Duration,
     /// Show the address as a QR code too, where it fits.
     pub qr: bool,
+}
+
+/// What a person does to sign in.
+#[derive(Clone, Copy, Debug)]
+pub enum Way<'a> {
+    /// Enters a code, on any device.
+    Code {
+        /// The provider's own words, in the person's language perhaps.
+        message: Option<&'a str>,
+        /// Where the code is entered.
+        verification_uri: &'a str,
+        /// The same with the code in it.
+        verification_uri_complete: Option<&'a str>,
+        /// The address is on this host, which is not the provider's own.
+        foreign_host: Option<&'a str>,
+        /// The code.
+        user_code: &'a str,
+    },
+    /// Goes through the provider's pages, in a browser that comes back to this machine.
+    Browser {
+        /// Where that begins, on this machine.
+        address: &'a str,
+        /// A program opens it.
+        opening: bool,
+        /// The person may be at another machine, with ssh between.
+        remote: bool,
+    },
 }
 
 impl Screen {
@@ -132,7 +150,7 @@ impl Screen {
             self.left(sign_in.left);
         } else {
             let lines: String = page.lines().into_iter().map(|line| line + "\n").collect();
-            self.write(&format!("{lines}{}\n", waiting(sign_in.left)[0]));
+            self.write(&format!("{lines}{}\n", page.waiting(sign_in.left)[0]));
         }
     }
 
@@ -151,7 +169,9 @@ impl Screen {
                 self.write(&text);
             }
         }
-        self.rewrite(&fitting(&waiting(left), on.width));
+        if let Some(page) = &self.page {
+            self.rewrite(&fitting(&page.waiting(left), on.width));
+        }
     }
 
     /// Says what is being waited for, in place; only where it can be taken back.

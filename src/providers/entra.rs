@@ -17,6 +17,7 @@ pub(super) const ASSERTION_AUDIENCES: &[(&str, &str)] = &[
 pub(super) const ADVICE: &[(RangeInclusive<u32>, &str)] = &[
     (50059..=50059, "set `tenant` to a tenant's id or domain, or to `organizations`"),
     (90133..=90133, "this authority has no device flow: set `tenant` to a tenant's id or domain"),
+    (50011..=50011, "register the redirect address `http://localhost` with the application, for mobile and desktop"),
     (90002..=90002, "check `tenant` for a typing error; or the tenant has no active subscription: ask who manages it"),
     (700_016..=700_016, "check `client-id` and `tenant`: this tenant does not know the application"),
     (7_000_218..=7_000_218, "in the application's registration, under Authentication, allow public client flows"),
@@ -31,6 +32,7 @@ pub(super) const ADVICE: &[(RangeInclusive<u32>, &str)] = &[
     (700_082..=700_082, SESSION_ENDED),
     (70008..=70008, SESSION_ENDED),
     (53000..=53099, CONDITIONAL_ACCESS),
+    (530_000..=530_999, CONDITIONAL_ACCESS),
     (50097..=50097, CONDITIONAL_ACCESS),
     (50199..=50199, CONDITIONAL_ACCESS),
     (70021..=70021, FEDERATION),
@@ -51,8 +53,11 @@ pub(super) const ADVICE: &[(RangeInclusive<u32>, &str)] = &[
 
 const FEDERATION: &str = "add a federated credential with this token's issuer, subject and audience to the application";
 const SESSION_ENDED: &str = "sign in again: the refresh token has expired or was revoked";
-const CONDITIONAL_ACCESS: &str =
-    "Conditional Access forbids this sign-in by device code: ask the tenant's administrator, or use a flow it allows";
+const CONDITIONAL_ACCESS: &str = "Conditional Access forbids this sign-in: ask the tenant's administrator, or try the other flow (--flow browser, --flow device)";
+
+/// Conditional Access refuses what began by device code.
+pub(super) const DEVICE_REFUSALS: &[RangeInclusive<u32>] =
+    &[53000..=53099, 530_000..=530_999, 50097..=50097, 50199..=50199];
 
 /// The numbers that a description names, in order.
 pub(super) fn numbers_in(description: &str) -> impl Iterator<Item = u32> + '_ {

@@ -6,7 +6,7 @@
 mod pending;
 mod token;
 
-pub use pending::{Pending, PendingDevice, PendingFlow};
+pub use pending::{Pending, PendingBrowser, PendingDevice, PendingFlow};
 pub use token::{ClaimsDigest, Proof, Serial, Token, TokenKey};
 
 use crate::backoff::Backoff;
@@ -17,10 +17,13 @@ use crate::providers::TokenKind;
 use crate::secret::{Secret, expose_option};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// The layout this program writes. A file with a higher number is left alone; one of layout 1, which had no parts, is read,
 /// and written in this one.
 pub const VERSION: u32 = 2;
+/// How long it is remembered that a policy refused the device flow, in seconds.
+const DEVICE_REFUSED_FOR: u64 = 7 * 24 * 3600;
 /// So many wants are remembered that the provider answered with a no.
 const MOST_UNMET: usize = 16;
 
@@ -85,6 +88,9 @@ pub struct Session {
     /// What the provider would not give without a new sign-in, although the session is good.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unmet: Vec<Unmet>,
+    /// The provider's policy refused the device flow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_refused: Option<DeviceRefused>,
 }
 
 /// Who signed in, in the provider's words.
@@ -124,6 +130,26 @@ pub struct Begun {
 pub enum FlowKind {
     /// By a code that is entered on any device (RFC 8628).
     Device,
+    /// In a browser that comes back to this machine (RFC 8252).
+    Browser,
+}
+
+impl fmt::Display for FlowKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Device => "by device code",
+            Self::Browser => "by browser",
+        })
+    }
+}
+
+/// A policy's refusal of the device flow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRefused {
+    /// When, by this machine's clock.
+    pub at: Timestamp,
+    /// What the provider said.
+    pub because: String,
 }
 
 /// What a token answer brings, checked and with its times by this machine's clock.
@@ -167,12 +193,16 @@ pub struct Fetched {
 
 /// A server's endpoints as its metadata gave them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an ability of its own")]
 pub struct Metadata {
     /// When it was fetched.
     pub fetched_at: Timestamp,
     /// Device authorization endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_authorization_endpoint: Option<String>,
+    /// Authorization endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization_endpoint: Option<String>,
     /// Token endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_endpoint: Option<String>,
@@ -183,6 +213,12 @@ pub struct Metadata {
     pub auth_method: AuthMethod,
     /// S256 is among its PKCE methods.
     pub s256: bool,
+    /// `form_post` is among its response modes (OAuth 2.0 Form Post Response Mode).
+    #[serde(default)]
+    pub form_post: bool,
+    /// Its authorization answers name the issuer (RFC 9207).
+    #[serde(default)]
+    pub names_issuer: bool,
     /// Its scopes, when it lists them, hold `offline_access`; true when it lists none.
     pub offline_access: bool,
 }
@@ -298,6 +334,7 @@ impl Session {
             proof: None,
             last_error: None,
             unmet: Vec::new(),
+            device_refused: None,
         }
     }
 
@@ -321,6 +358,18 @@ impl Session {
     /// The token kept under `key`.
     pub fn token(&self, key: &TokenKey) -> Option<&Token> {
         self.tokens.iter().find(|t| t.key == *key)
+    }
+
+    /// The policy's refusal of the device flow that still counts at `now`.
+    pub fn device_refused(&self, now: Timestamp) -> Option<&DeviceRefused> {
+        // One from the future was written by a clock that has been set right since.
+        self.device_refused.as_ref().filter(|it| it.at <= now && now.since(it.at) < DEVICE_REFUSED_FOR)
+    }
+
+    /// Whether what is there began by device code.
+    pub fn is_of_device_flow(&self) -> bool {
+        let unconfirmed = self.unconfirmed.as_ref().map(|unconfirmed| unconfirmed.flow);
+        unconfirmed.or(self.begun.as_ref().map(|begun| begun.flow)) == Some(FlowKind::Device)
     }
 
     /// Has every token renewed when it is asked for next, although it lives on, if it can be.

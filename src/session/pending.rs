@@ -1,6 +1,6 @@
 //! A sign-in that a person is at, as it stands in the session's file for the processes that wait for it.
 
-use super::TokenKey;
+use super::{FlowKind, TokenKey};
 use crate::clock::Timestamp;
 use crate::secret::{Secret, expose, expose_option};
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,18 @@ pub struct Pending {
 pub enum PendingFlow {
     /// RFC 8628. It survives its process: another one goes on polling.
     Device(PendingDevice),
+    /// RFC 8252. It ends with its process, which is the one that the browser comes back to.
+    Browser(PendingBrowser),
+}
+
+/// RFC 8252: an authorization request whose answer a process waits for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PendingBrowser {
+    /// The address on this machine that leads to the provider. Nobody can guess it, so it names the sign-in too.
+    pub address: String,
+    /// A program was found that opens it.
+    #[serde(default)]
+    pub opening: bool,
 }
 
 /// RFC 8628, section 3.2: a device authorization.
@@ -74,14 +86,35 @@ impl Pending {
     }
 
     /// The device authorization, if it is one.
-    pub fn device(&self) -> &PendingDevice {
-        let PendingFlow::Device(device) = &self.flow;
-        device
+    pub fn device(&self) -> Option<&PendingDevice> {
+        match &self.flow {
+            PendingFlow::Device(device) => Some(device),
+            PendingFlow::Browser(_) => None,
+        }
     }
 
     /// The same, to be changed.
-    pub fn device_mut(&mut self) -> &mut PendingDevice {
-        let PendingFlow::Device(device) = &mut self.flow;
-        device
+    pub fn device_mut(&mut self) -> Option<&mut PendingDevice> {
+        match &mut self.flow {
+            PendingFlow::Device(device) => Some(device),
+            PendingFlow::Browser(_) => None,
+        }
+    }
+
+    /// By which flow.
+    pub fn kind(&self) -> FlowKind {
+        match &self.flow {
+            PendingFlow::Device(_) => FlowKind::Device,
+            PendingFlow::Browser(_) => FlowKind::Browser,
+        }
+    }
+
+    /// Whether both are one sign-in.
+    pub fn is(&self, other: &Self) -> bool {
+        match (&self.flow, &other.flow) {
+            (PendingFlow::Device(one), PendingFlow::Device(other)) => one.device_code == other.device_code,
+            (PendingFlow::Browser(one), PendingFlow::Browser(other)) => one.address == other.address,
+            _ => false,
+        }
     }
 }

@@ -5,14 +5,21 @@
 //! to and carries out, and `keyfob doctor` prints what a check found.
 
 mod az;
+mod cargo;
+mod docker;
 pub mod findings;
 pub mod found;
 mod git;
+mod go;
+mod hosted;
 mod kubeconfig;
 mod kubelogin;
 mod kuberc;
 mod kubernetes;
+mod pip;
+mod pnpm;
 pub mod profile;
+mod terraform;
 
 use crate::change::plan::Plan;
 use crate::config::{File, Profile};
@@ -49,7 +56,17 @@ pub struct Tool {
 }
 
 /// Every tool, in the order in which they are shown.
-pub const TOOLS: &[Tool] = &[kubernetes::TOOL, git::TOOL, az::TOOL];
+pub const TOOLS: &[Tool] = &[
+    kubernetes::TOOL,
+    git::TOOL,
+    az::TOOL,
+    docker::TOOL,
+    pip::TOOL,
+    cargo::TOOL,
+    go::TOOL,
+    terraform::TOOL,
+    pnpm::TOOL,
+];
 
 /// Something to do for a person who agrees.
 pub struct Job {

@@ -5,9 +5,9 @@ use crate::arguments::ProfileFlags;
 use crate::change::backup::{Records, Setup};
 use crate::change::plan::{Plan, Step};
 use crate::change::undo::Undo;
-use crate::config::{self, File, KEYS, Origin, Profile, Selection, Settings, edit};
+use crate::config::{self, File, Flow, KEYS, Origin, Profile, Selection, Settings, edit};
 use crate::failure::{Exit, Failure};
-use crate::oauth::Client;
+use crate::oauth::{Client, NotStarted};
 use crate::providers::TokenKind;
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -99,8 +99,9 @@ impl Chosen {
         self.profile.title()
     }
 
-    /// Fails unless the provider takes sign-ins as the profile describes them. A device authorization is asked for, which
-    /// a wrong client id or scope does not get; the code is left unused.
+    /// Fails unless the provider takes sign-ins as the profile describes them. A device authorization is asked for where it
+    /// has one, which a wrong client id or scope does not get; the code is left unused. A sign-in by browser cannot be tried
+    /// without a person, so there it is enough that its endpoints are known.
     pub fn check(&self) -> Result<()> {
         let profile = &self.profile;
         if profile.machine.is_some() {
@@ -108,8 +109,14 @@ impl Chosen {
             return Ok(());
         }
         let (client, _) = Client::new(profile, None, crate::oauth::http::LIMIT)?;
-        client.device_authorization(&client.askable(&profile.scopes))?;
-        Ok(())
+        if profile.flow == Flow::Browser || client.device_endpoint().is_err() {
+            return Ok(client.authorization_endpoint().map(drop)?);
+        }
+        match client.device_authorization(&client.askable(&profile.scopes)) {
+            // The client is known, and a sign-in goes by browser then.
+            Ok(_) | Err(NotStarted::Forbidden(_)) => Ok(()),
+            Err(NotStarted::Failed(failure)) => Err(failure.into()),
+        }
     }
 }
 

@@ -4,11 +4,15 @@
 //! `azure_sdk.rs`, Entra's own side in `entra.rs`.
 
 use crate::common::azure::{Azure, WORK, claims, plain};
-use crate::common::{self, LAB, Scene, now, token};
+use crate::common::{self, LAB, PROGRAM, Scene, copy_program, now, token};
 use keyfob_test_support::entra::{HOME_TENANT, OTHER_TENANT};
 use keyfob_test_support::provider::{Endpoint, Options, Reply};
 use keyfob_test_support::{Output, Terminal};
 use serde_json::json;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Stdio;
 
 /// What an SDK parses, with a subscription in it: here the tenant stands for it.
 const ANSWER: &str = "{\"accessToken\":\"TOKEN\",\"expiresOn\":\"LOCAL\",\"expires_on\":EPOCH,\
@@ -231,14 +235,19 @@ fn what_is_not_answered_names_what_is() {
     let azure = Azure::signed_out(Options::entra(), WORK);
     let needed = "ERROR: keyfob answers account get-access-token, account show, account list, version and cloud show in \
                   place of the Azure CLI; for ";
-    for (line, what) in [
-        ("az storage account list -o json", "'storage account list'"),
-        ("az login", "'login'"),
-        ("az account set --subscription s", "'account set'"),
-        ("az --version", "this"),
-        ("az account", "'account'"),
+    for (line, what, own) in [
+        ("az storage account list -o json", "'storage account list'", ""),
+        ("az login", "'login'", "With keyfob: keyfob login\n"),
+        ("az logout", "'logout'", "With keyfob: keyfob logout\n"),
+        (
+            "az account set --subscription s",
+            "'account set'",
+            "With keyfob: set `subscription` below [az] in config.toml\n",
+        ),
+        ("az --version", "this", ""),
+        ("az account", "'account'", ""),
     ] {
-        let text = format!("{needed}{what} the real Azure CLI is needed.\n");
+        let text = format!("{needed}{what} the real Azure CLI is needed.\n{own}");
         assert_eq!(failed(&azure, line), (Some(2), text), "{line}");
     }
     for (line, text) in [
@@ -581,4 +590,51 @@ fn the_end_of_a_token_that_has_none_is_in_an_hour() {
     let output = scene.silently(["az", "account", "get-access-token", "--query", "expires_on"]);
     let left = output.stdout.trim().parse::<i64>().unwrap_or_else(|_| panic!("{output:?}")) - now();
     assert!((3540..=3600).contains(&left), "{left}");
+}
+
+/// Behind two keyfobs called az, each of which finds the other first.
+#[test]
+fn what_is_not_answered_goes_to_the_real_one_behind_and_an_account_never_does() {
+    let azure = Azure::signed_out(Options::entra(), WORK);
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    for name in ["copy", "link", "real"] {
+        fs::create_dir(place(name)).unwrap();
+    }
+    copy_program(&place("copy").join("az"));
+    symlink(PROGRAM, place("link").join("az")).unwrap();
+    for tool in ["az", "azd"] {
+        let real = place("real").join(tool);
+        fs::write(&real, "#!/bin/sh\necho \"real $0 $@\"\ncat\nexit 7\n").unwrap();
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let path = [place("copy"), place("link"), place("real"), "/usr/bin".into(), "/bin".into()];
+    let path = std::env::join_paths(path).unwrap();
+    let run = |program: &Path, words: &[&str]| {
+        let mut command = azure.scene.keyfob.other(program);
+        command.args(words).env("PATH", &path).env("KEYFOB_PROMPT", "never").stdin(Stdio::piped());
+        Output::of(&mut command, b"typed\n")
+    };
+    let real = |tool: &str, words: &str| format!("real {} {words}\ntyped\n", place("real").join(tool).display());
+    for first in ["copy", "link"] {
+        for words in
+            [&["group", "list", "-o", "table"][..], &["--version"], &["login", "--use-device-code"], &["version", "-x"]]
+        {
+            let output = run(&place(first).join("az"), words);
+            assert_eq!((output.stdout, output.code), (real("az", &words.join(" ")), Some(7)), "{first} {words:?}");
+        }
+    }
+    let azd = run(Path::new(PROGRAM), &["azd", "env", "list"]);
+    assert_eq!((azd.stdout, azd.code), (real("azd", "env list"), Some(7)));
+    for words in
+        [&["account", "get-access-token"][..], &["account", "set", "-s", "x"], &["account", "show", "--nonsense"]]
+    {
+        let output = run(&place("link").join("az"), words);
+        assert!(
+            output.stdout.is_empty() && output.code != Some(7) && output.stderr.starts_with("ERROR: "),
+            "{output:?}"
+        );
+    }
+    let azd = run(Path::new(PROGRAM), &["azd", "auth", "token", "--nonsense"]);
+    assert_eq!((azd.stdout.as_str(), azd.code), ("", Some(2)));
 }

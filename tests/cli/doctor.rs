@@ -139,7 +139,7 @@ fn chmod(path: &Path, mode: u32) {
 #[test]
 fn whoever_is_well_is_told_what_was_looked_at() {
     let patient = Patient::well();
-    let output = patient.shell("keyfob doctor");
+    let output = patient.shell("KEYFOB_FLOW=device keyfob doctor");
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
     let home = patient.home().to_str().unwrap();
     let text = output.stdout.replace(home, "HOME").replace(patient.scene.idp.issuer(), "ISSUER");
@@ -152,7 +152,7 @@ fn whoever_is_well_is_told_what_was_looked_at() {
             "ok     cache: 1 session in HOME/cache",
             "ok     session lab: signed in as alice@example.com",
             "ok     proxy: none",
-            "ok     provider lab: ISSUER/.well-known/openid-configuration answers; a sign-in starts at ISSUER/device_authorization",
+            "ok     provider lab: ISSUER/.well-known/openid-configuration answers; a sign-in starts at ISSUER/device_authorization, by device code, since KEYFOB_FLOW says so",
             "6 ok, 0 warnings, 0 errors",
         ]
     );
@@ -427,7 +427,7 @@ fn a_provider_that_is_not_what_the_profile_says() {
 
 #[test]
 fn a_server_without_a_device_endpoint_needs_one_by_hand() {
-    let options = Options { device_endpoint_in_metadata: false, ..Options::default() };
+    let options = Options { device_endpoint_in_metadata: false, authorize_in_metadata: false, ..Options::default() };
     let patient = Patient::with(options, LAB);
     assert_eq!(
         patient.complaints("")[2..],

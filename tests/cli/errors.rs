@@ -162,8 +162,8 @@ fn what_is_wrong_with_metadata_is_named() {
     let error = "error: could not get a token for lab: found no metadata of ISSUER \
                  (ISSUER/.well-known/openid-configuration: status 404; ISSUER/.well-known/oauth-authorization-server: \
                  status 404)\n\
-                 hint: check `issuer`; for a server without metadata set `device-authorization-endpoint` and \
-                 `token-endpoint`\n";
+                 hint: check `issuer`; for a server without metadata set `token-endpoint`, and \
+                 `device-authorization-endpoint` or `authorization-endpoint`\n";
     scene.assert_failed(&scene.prompting(["token"]), 1, error);
 }
 

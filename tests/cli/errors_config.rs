@@ -52,9 +52,9 @@ fn a_mistake_in_the_configuration_is_named_with_its_line_and_the_nearest_right_w
             "HOME/config.toml:4: `client-secret` and `client-secret-file` exclude each other\n",
         ),
         (
-            "[profile.lab]\nprovider = 'gitea'\nclient-id = 'c'\n",
-            "HOME/config.toml:2: Gitea has no device authorization grant (RFC 8628), so keyfob cannot sign in there\n\
-             hint: use git-credential-oauth on a machine with a browser\n",
+            "[profile.lab]\nprovider = 'gitea'\n",
+            "profile \"lab\" has no `authority`, the address of your own installation\n\
+             hint: add `authority = \"…\"` below [profile.lab] in HOME/config.toml, or pass --authority\n",
         ),
         (
             "default-profile = 'lap'\n[profile.lab]\nissuer = 'https://id.example.com'\nclient-id = 'c'\n",
@@ -463,7 +463,7 @@ fn every_other_mistake_on_the_command_line_is_named() {
         (
             &["setup", "--yes"],
             "error: which tool, or which profile?\n\
-             hint: keyfob setup kubernetes, git or az; or --profile NAME with --issuer or --provider\n",
+             hint: keyfob setup --help lists the tools; or --profile NAME with --issuer or --provider\n",
         ),
     ] {
         assert_failed(&keyfob, &silently(&keyfob, args), 2, error);

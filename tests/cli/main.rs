@@ -24,6 +24,7 @@ mod screens;
 mod seeds;
 mod setup;
 mod setup_kubernetes;
+mod setup_tools;
 mod setup_undo;
 mod tools;
 mod trust;

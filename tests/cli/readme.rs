@@ -49,10 +49,10 @@ fn every_key_of_a_profile_is_in_the_table_with_its_flag_and_its_help() {
 }
 
 #[test]
-fn every_provider_with_a_device_grant_is_named_and_only_those() {
+fn every_provider_is_named() {
     let named = README.split("or a `provider`: ").nth(1).unwrap().split('.').next().unwrap();
     let named: Vec<_> = named.split(',').map(str::trim).collect();
-    let able = PRESETS.iter().filter(|preset| preset.no_device_grant.is_none() && preset.name != OPENID.name);
+    let able = PRESETS.iter().filter(|preset| preset.name != OPENID.name);
     assert_eq!(named, able.map(|preset| preset.name).collect::<Vec<_>>());
 }
 

@@ -301,7 +301,7 @@ fn doctor() {
     for size in SIZES {
         let mut desk = Desk::new(size);
         desk.sign_in("lab");
-        desk.types("KEYFOB_PROFILE=gone keyfob doctor");
+        desk.types("KEYFOB_PROFILE=gone KEYFOB_FLOW=device keyfob doctor");
         hold("doctor", size, &desk.said());
     }
 }

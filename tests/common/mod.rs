@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
 pub mod azure;
+pub mod browser;
 pub mod doctor;
 pub mod errors;
 pub mod git;

@@ -55,6 +55,14 @@ impl Desk {
         symlink(PROGRAM, self.scene.keyfob.home().join("bin").join(name)).unwrap();
     }
 
+    /// Connects a tool with the profile by `keyfob setup`, which tries it.
+    #[track_caller]
+    pub fn setup(&self, args: &[&str]) {
+        let done = self.run(PROGRAM, &[&["setup"], args, &["--profile", "lab", "--yes"]].concat());
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
+        assert!(done.stdout.ends_with(", and is answered.\n"), "{done:?}");
+    }
+
     /// Writes a file below the home folder.
     pub fn write(&self, name: &str, text: &str) {
         let path = self.scene.keyfob.home().join(name);

@@ -938,7 +938,7 @@ fn r44_a_template_for_all_tenants_is_accepted_and_the_id_token_still_checked() {
 
 #[test]
 fn r45_a_server_without_a_device_endpoint_is_told_so_and_takes_one_by_hand() {
-    let options = || Options { device_endpoint_in_metadata: false, ..Options::default() };
+    let options = || Options { device_endpoint_in_metadata: false, authorize_in_metadata: false, ..Options::default() };
     let scene = Scene::lab(options());
     assert_eq!(
         failure(&scene.prompting(["token"]), 1),

@@ -130,19 +130,13 @@ fn a_sign_in_that_ends_says_how_and_what_to_do() {
             refused("expired_token", 70020, None),
             4,
             "the code has expired before it was entered",
-            "hint: to try again: ",
+            "hint: if the page said that the sign-in is blocked: ",
         ),
         (
             refused("bad_verification_code", 70019, None),
             4,
             "the code is no longer valid (bad_verification_code: AADSTS70019: ",
             "hint: to try again: ",
-        ),
-        (
-            refused("invalid_grant", 53003, Some("message_only")),
-            4,
-            "the sign-in was refused (invalid_grant: AADSTS53003: ",
-            "hint: Conditional Access forbids this sign-in by device code: ask the tenant's administrator",
         ),
         (
             refused("interaction_required", 50076, Some("basic_action")),

@@ -9,7 +9,7 @@ use crate::common::machine::{Keys, answer, checked_claims, file};
 use crate::common::{Caller, PROGRAM, now, token, wait_until};
 use keyfob_test_support::lookalike::{Lookalike, Seen, json};
 use keyfob_test_support::provider::{Auto, Options, Provider};
-use keyfob_test_support::{Keyfob, Output, jwt, need};
+use keyfob_test_support::{Keyfob, Output, jwt, need, skip};
 use serde_json::json;
 
 /// A token endpoint that answers every request by the same token.
@@ -299,7 +299,7 @@ fn what_a_program_prints_is_an_assertion() {
         ),
         (
             "'no-such-program'",
-            "could not get a token for ci: `source-command`: there is no program \"no-such-program\" on PATH",
+            "could not get a token for ci: `source-command`: there is no program no-such-program on PATH",
         ),
         ("'sh', '-c', 'echo a b'", "could not get a token for ci: what \"sh\" prints is not a token"),
         ("'true'", "could not get a token for ci: what \"true\" prints is empty"),
@@ -580,4 +580,280 @@ fn status_and_doctor_know_a_machine() {
     assert!(said.starts_with("ci: signs itself in\n") && said.contains("  renewal   renewed silently\n"), "{said}");
     let doctor = Output::of(&mut keyfob.command(["doctor"]), b"").stdout;
     assert!(doctor.contains(&format!("this machine asks {}/token for tokens", server.origin())), "{doctor}");
+}
+
+/// A profile of a managed identity, in an environment that names this server.
+fn identity(says: &str, variables: &[(&str, String)]) -> Keyfob {
+    let config =
+        format!("[profile.ci]\ngrant = 'managed-identity'\nscopes = ['https://vault.azure.net/.default']\n{says}");
+    let keyfob = Keyfob::new(PROGRAM).config(&config);
+    variables.iter().fold(keyfob, |keyfob, (name, value)| keyfob.env(name, value))
+}
+
+/// What the hosts of Azure answer.
+fn vault_token(end: i64) -> serde_json::Value {
+    json!({ "access_token": "t0ken", "expires_on": end.to_string(), "resource": "https://vault.azure.net", "token_type": "Bearer" })
+}
+
+#[test]
+fn each_host_of_a_managed_identity_is_asked_as_it_wants() {
+    const BY_ID: &str = "client-id = 'c-1'\n";
+    const BY_RESOURCE: &str = "identity-resource-id = '/sub/x'\n";
+    const VAULT: &str = "resource=https%3A%2F%2Fvault.azure.net";
+    for (says, variables, target, headers) in [
+        (
+            "",
+            &[("IDENTITY_ENDPOINT", "/msi"), ("IDENTITY_HEADER", "s3cret")][..],
+            "/msi?api-version=2019-08-01&VAULT",
+            ("x-identity-header", "s3cret"),
+        ),
+        (
+            BY_ID,
+            &[("IDENTITY_ENDPOINT", "/msi"), ("IDENTITY_HEADER", "s3cret")],
+            "/msi?api-version=2019-08-01&VAULT&client_id=c-1",
+            ("x-identity-header", "s3cret"),
+        ),
+        (
+            BY_RESOURCE,
+            &[("IDENTITY_ENDPOINT", "/msi"), ("IDENTITY_HEADER", "s3cret")],
+            "/msi?api-version=2019-08-01&VAULT&mi_res_id=%2Fsub%2Fx",
+            ("x-identity-header", "s3cret"),
+        ),
+        (
+            BY_ID,
+            &[("MSI_ENDPOINT", "/ml"), ("MSI_SECRET", "s3cret")],
+            "/ml?api-version=2017-09-01&VAULT&clientid=c-1",
+            ("secret", "s3cret"),
+        ),
+        ("", &[("MSI_ENDPOINT", "/shell")], "/shell", ("metadata", "true")),
+        (
+            BY_RESOURCE,
+            &[("AZURE_POD_IDENTITY_AUTHORITY_HOST", "/")],
+            "/metadata/identity/oauth2/token?api-version=2018-02-01&VAULT&msi_res_id=%2Fsub%2Fx",
+            ("metadata", "true"),
+        ),
+    ] {
+        let server = Lookalike::start(|_| json(200, &vault_token(now() + 3000)));
+        let at = |path: &str| format!("{}{path}", server.origin());
+        let variables: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| (*name, if value.starts_with('/') { at(value) } else { (*value).to_owned() }))
+            .collect();
+        let keyfob = identity(says, &variables);
+        let said =
+            Output::of(keyfob.command(["token", "--format", "json"]).env("HTTP_PROXY", "http://127.0.0.1:9"), b"");
+        let said: serde_json::Value = serde_json::from_str(&said.stdout).unwrap_or_else(|_| panic!("{said:?}"));
+        let left = said["expires_at_epoch"].as_i64().unwrap() - now();
+        assert!(said["token"] == "t0ken" && (2900..=3000).contains(&left), "{said}");
+        let seen = the_one(&server);
+        assert_eq!(seen.target, target.replace("VAULT", VAULT));
+        assert_eq!(seen.header(headers.0), Some(headers.1));
+        assert_eq!(seen.header("authorization"), None);
+        let posts = target == "/shell";
+        assert_eq!((seen.method.as_str(), seen.body.as_str()), if posts { ("POST", VAULT) } else { ("GET", "") });
+    }
+}
+
+#[test]
+fn a_host_that_chooses_no_identity_is_not_asked_to() {
+    for (says, variables, why) in [
+        (
+            "client-id = 'c'\n",
+            &[("MSI_ENDPOINT", "http://127.0.0.1:9/")][..],
+            "`client-id`: Cloud Shell does not choose",
+        ),
+        (
+            "identity-resource-id = '/x'\n",
+            &[("MSI_ENDPOINT", "http://127.0.0.1:9/"), ("MSI_SECRET", "s")],
+            "`identity-resource-id`: Azure Machine Learning does not choose",
+        ),
+        (
+            "client-id = 'c'\n",
+            &[("IDENTITY_ENDPOINT", "http://127.0.0.1:9/"), ("IMDS_ENDPOINT", "x")],
+            "`client-id`: Azure Arc does not choose",
+        ),
+    ] {
+        let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let output = run(&identity(says, &variables));
+        let (code, stderr) = failure(&output);
+        assert!(code == Some(2) && stderr.contains(why), "{output:?}");
+    }
+}
+
+/// It starts, is updated, and has no such identity; what does not pass is said at once.
+#[test]
+fn a_virtual_machines_service_is_given_time() {
+    let count = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&count);
+    let server = Lookalike::start(move |_| {
+        let mut count = counted.lock().unwrap();
+        *count += 1;
+        match *count {
+            1 => json(404, &json!({ "error": "not_found" })),
+            2 => json(410, &json!({ "error": "gone" })),
+            // Life of a day: it is renewed from half of that on.
+            _ => json(200, &json!({ "access_token": "t0ken", "expires_in": "86400", "token_type": "Bearer" })),
+        }
+    });
+    let place = [("AZURE_POD_IDENTITY_AUTHORITY_HOST", server.origin().to_owned())];
+    let keyfob = identity("", &place);
+    assert_eq!(token(&run(&keyfob)), "t0ken");
+    assert_eq!(server.seen().len(), 3);
+    let mut files = fs::read_dir(keyfob.cache_dir()).unwrap().map(|entry| entry.unwrap().path());
+    let session = files.find(|path| path.extension().is_some_and(|kind| kind == "json")).unwrap();
+    let session: serde_json::Value = serde_json::from_slice(&fs::read(session).unwrap()).unwrap();
+    let [from, until] = ["refresh_at", "expires_at"].map(|name| session["tokens"][0][name].as_i64().unwrap());
+    assert_eq!(until - from, 43200);
+
+    let server = Lookalike::start(|_| {
+        let description = "Identity not found";
+        json(400, &json!({ "error": "invalid_request", "error_description": description }))
+    });
+    let output = run(&identity("", &[("AZURE_POD_IDENTITY_AUTHORITY_HOST", server.origin().to_owned())]));
+    let (code, stderr) = failure(&output);
+    let hint = "hint: assign an identity to this machine; or check `client-id` and `identity-resource-id`";
+    assert!(
+        code == Some(1) && stderr.contains("invalid_request: Identity not found\n") && stderr.contains(hint),
+        "{stderr}"
+    );
+    assert_eq!(server.seen().len(), 1);
+    let nowhere = run(&identity("", &[("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:9".to_owned())]));
+    let (code, stderr) = failure(&nowhere);
+    assert!(code == Some(5) && stderr.contains("managed identity"), "{stderr}");
+}
+
+/// What answers in place of the agent gets nothing that is not the agent's.
+#[test]
+fn a_false_agent_of_azure_arc_gets_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let bait = file(folder.path(), "bait.key", "bait-5ecret");
+    for realm in [bait.as_str(), "/var/opt/azcmagent/tokens/../../../../etc/hostname", "/etc/hostname", ""] {
+        let challenge = format!("Basic realm={realm}");
+        let server = Lookalike::start(move |_| json(401, &json!({})).header("WWW-Authenticate", &challenge));
+        let place = |path: &str| format!("{}{path}", server.origin());
+        let output = run(&identity("", &[("IDENTITY_ENDPOINT", place("/token")), ("IMDS_ENDPOINT", place("/"))]));
+        let (code, stderr) = failure(&output);
+        assert!(code == Some(1) && stderr.contains("it names a file that is not one of the agent's keys"), "{stderr}");
+        let seen = the_one(&server);
+        assert_eq!(seen.target, "/token?api-version=2020-06-01&resource=https%3A%2F%2Fvault.azure.net");
+        assert_eq!((seen.header("metadata"), seen.header("authorization")), (Some("true"), None));
+    }
+}
+
+/// In a folder of the agent's that only this process sees.
+#[test]
+fn the_agent_of_azure_arc_is_shown_its_key() {
+    let server = Lookalike::start(|seen| match seen.header("authorization") {
+        None => json(401, &json!({})).header("WWW-Authenticate", "Basic realm=/var/opt/azcmagent/tokens/1.key"),
+        Some(_) => json(200, &vault_token(now() + 3000)),
+    });
+    let place = |path: &str| format!("{}{path}", server.origin());
+    let keyfob = identity("", &[("IDENTITY_ENDPOINT", place("/token")), ("IMDS_ENDPOINT", place("/"))]);
+    let script = "mount -t tmpfs none /var/opt && mkdir -p /var/opt/azcmagent/tokens && \
+                  echo agents-key > /var/opt/azcmagent/tokens/1.key && exec \"$0\" token";
+    let within = |script: &str| {
+        let mut command = keyfob.other("unshare");
+        command.args(["--mount", "--map-root-user", "sh", "-c", script, PROGRAM]);
+        command
+    };
+    if !within("mount -t tmpfs none /var/opt").output().is_ok_and(|output| output.status.success()) {
+        skip!("unshare cannot make a mount namespace here");
+    }
+    assert_eq!(token(&Output::of(&mut within(script), b"")), "t0ken");
+    let [_, shown] = &server.seen()[..] else { panic!("two requests") };
+    assert_eq!(shown.header("authorization"), Some("Basic agents-key"));
+}
+
+/// A program in place of az or azd, first on PATH; and a keyfob whose profile asks it.
+struct Delegated {
+    keyfob: Keyfob,
+    folder: tempfile::TempDir,
+}
+
+impl Delegated {
+    fn new(tool: &str, says: &str, script: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join(tool);
+        fs::write(&program, format!("#!/bin/sh\necho \"$@\" >> {0}/calls\n{script}\n", folder.path().display()))
+            .unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let config = format!("[profile.ci]\ngrant = '{tool}'\nscopes = ['https://vault.azure.net/.default']\n{says}");
+        let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+        let keyfob = Keyfob::new(PROGRAM).config(&config).env("PATH", path);
+        fs::create_dir_all(keyfob.home().join(".azure")).unwrap();
+        fs::write(keyfob.home().join(".azure/azureProfile.json"), "one account").unwrap();
+        Self { keyfob, folder }
+    }
+
+    fn calls(&self) -> String {
+        fs::read_to_string(self.folder.path().join("calls")).unwrap_or_default()
+    }
+}
+
+#[test]
+fn the_azure_cli_is_asked_once_for_each_account() {
+    let end = now() + 3000;
+    let answer = json!({ "accessToken": "t0ken", "expires_on": end, "tenant": "t-1", "subscription": "s", "tokenType": "Bearer" });
+    let says = "tenant = 'contoso.com'\n";
+    let scene = Delegated::new("az", says, &format!("[ \"$KEYFOB_PROMPT$(pwd)\" = never/ ] && echo '{answer}'"));
+    for _ in 0..3 {
+        assert_eq!(token(&run(&scene.keyfob)), "t0ken");
+    }
+    let call = "account get-access-token --output json --resource https://vault.azure.net --tenant contoso.com\n";
+    assert_eq!(scene.calls(), call);
+    // As an SDK asks that runs `az`, for another resource.
+    let asked = ["az", "account", "get-access-token", "--resource", "https://graph.microsoft.com"];
+    let sdk = Output::of(&mut scene.keyfob.command(asked), b"");
+    let said: serde_json::Value = serde_json::from_str(&sdk.stdout).unwrap_or_else(|_| panic!("{sdk:?}"));
+    assert_eq!(
+        (&said["accessToken"], &said["tenant"], &said["expires_on"]),
+        (&json!("t0ken"), &json!("t-1"), &json!(end))
+    );
+    assert_eq!(scene.calls(), call.to_owned() + &call.replace("vault.azure.net", "graph.microsoft.com"));
+    fs::write(scene.keyfob.home().join(".azure/azureProfile.json"), "another account").unwrap();
+    assert_eq!(token(&run(&scene.keyfob)), "t0ken");
+    assert_eq!(scene.calls().lines().count(), 3, "az login as somebody else");
+}
+
+#[test]
+fn what_the_azure_clis_say_is_understood() {
+    let azd = json!({ "token": "t0ken", "expiresOn": "2100-01-01T00:00:00Z" });
+    let scene = Delegated::new("azd", "tenant = 'contoso.com'\n", &format!("echo '{azd}'"));
+    let said = Output::of(&mut scene.keyfob.command(["token", "--format", "json"]), b"").stdout;
+    assert!(said.contains("\"token\":\"t0ken\"") && said.contains("\"expires_at\":\"2100-01-01T00:00:00Z\""), "{said}");
+    let call =
+        "auth token --output json --no-prompt --scope https://vault.azure.net/.default --tenant-id contoso.com\n";
+    assert_eq!(scene.calls(), call);
+
+    let local = json!({ "accessToken": "t0ken", "expiresOn": "2100-01-01 02:00:00.123456" });
+    let scene = Delegated::new("az", "subscription = 's-1'\n", &format!("echo '{local}'"));
+    let said = Output::of(scene.keyfob.command(["token", "--format", "json"]).env("TZ", "XYZ-2"), b"").stdout;
+    assert!(said.contains("\"expires_at\":\"2100-01-01T00:00:00Z\""), "{said}");
+    assert!(scene.calls().ends_with("--resource https://vault.azure.net --subscription s-1\n"), "{}", scene.calls());
+
+    for (script, code, error) in [
+        (
+            "echo \"ERROR: Please run 'az login' to setup account.\" >&2; exit 1",
+            3,
+            "nobody is signed in to the Azure CLI\nhint: az login\n",
+        ),
+        (
+            "echo '{\"accessToken\": \"eyJ0.s3cret.x\"}'; echo 'WARNING: x' >&2; echo 'ERROR: AADSTS50076: run az login with eyJ0.s3cret.x' >&2; exit 1",
+            1,
+            "az failed: AADSTS50076: run az login with [redacted]\nhint: see what it says: az login\n",
+        ),
+        ("echo '{}'", 1, "az printed no token\n"),
+        ("echo hello", 1, "what az printed is not a JSON object\n"),
+    ] {
+        let output = run(&Delegated::new("az", "", script).keyfob);
+        let error = format!("error: could not get a token for ci: {error}");
+        assert_eq!(failure(&output), (Some(code), error.as_str()));
+    }
+    // keyfob itself, called az, is not the Azure CLI.
+    let scene = Delegated::new("az", "", "");
+    let az = scene.folder.path().join("az");
+    fs::remove_file(&az).unwrap();
+    std::os::unix::fs::symlink(PROGRAM, &az).unwrap();
+    let output = Output::of(scene.keyfob.command(["token"]).env("PATH", scene.folder.path()), b"");
+    assert!(failure(&output).1.contains("there is no program \"az\" on PATH besides keyfob"), "{output:?}");
 }

@@ -9,6 +9,7 @@ mod common;
 mod account;
 mod answers;
 mod backoff;
+mod browser;
 mod cached_path;
 mod clock;
 mod concurrency;

@@ -1,9 +1,14 @@
 //! People who stop, sign out and share machines while a sign-in is under way, and what the processes that wait are told.
 
-use crate::common::{LAB, SOON, Scene, now, token, wait_until};
+use crate::common::{LAB, PROGRAM, SOON, Scene, now, token, wait_until};
 use keyfob_test_support::provider::{Auto, Endpoint, Options, Reply};
+use keyfob_test_support::{Keyfob, Output};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 fn pid(number: u32) -> Pid {
     Pid::from_raw(i32::try_from(number).unwrap()).unwrap()
@@ -193,9 +198,68 @@ fn a_limit_on_the_size_of_files_ends_no_cached_answer() {
     let request =
         r#"{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","spec":{"interactive":false}}"#;
     let mut shell = scene.keyfob.other("sh");
-    shell.args(["-c", "ulimit -f 0; exec \"$0\" kubernetes", crate::common::PROGRAM]);
+    shell.args(["-c", "ulimit -f 0; exec \"$0\" kubernetes", PROGRAM]);
     shell.env("KEYFOB_PROMPT", "never").env("KUBERNETES_EXEC_INFO", request);
-    let output = keyfob_test_support::Output::of(&mut shell, b"");
+    let output = Output::of(&mut shell, b"");
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
     assert!(output.stdout.contains("\"token\":"), "{output:?}");
+}
+
+/// Answers the requests of one connection, which stays open; but a poll that comes over one that was used before finds it
+/// closed. `None` once there was none.
+fn answer_all(connection: &TcpStream, polls: &AtomicUsize, closed: &AtomicUsize) -> Option<()> {
+    let mut reader = BufReader::new(connection);
+    for is_new in [true].into_iter().chain(std::iter::repeat(false)) {
+        let head: Vec<String> =
+            reader.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+        let length = head.iter().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        let mut body = vec![0; length?];
+        reader.read_exact(&mut body).ok()?;
+        let answer = if head[0].starts_with("POST /device ") {
+            json!({"device_code": "d", "user_code": "ABCD", "verification_uri": "http://127.0.0.1/", "interval": 1})
+        } else if !is_new {
+            closed.fetch_add(1, Ordering::SeqCst);
+            return Some(());
+        } else if polls.fetch_add(1, Ordering::SeqCst) < 2 {
+            json!({"error": "authorization_pending"})
+        } else {
+            json!({"access_token": "granted", "token_type": "Bearer", "expires_in": 3600})
+        };
+        let status = if answer["error"].is_null() { 200 } else { 400 };
+        let answer = answer.to_string();
+        write!(&*connection, "HTTP/1.1 {status} \r\nContent-Length: {}\r\n\r\n{answer}", answer.len()).ok()?;
+    }
+    None
+}
+
+/// Servers close connections that were idle for as long as the polls are apart, and so at the very moment of the next.
+#[test]
+fn no_poll_goes_to_a_connection_that_the_server_may_be_closing() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (polls, closed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let config = format!(
+        "[profile.lab]\nclient-id = 'keyfob'\ndevice-authorization-endpoint = 'http://{address}/device'\n\
+         token-endpoint = 'http://{address}/token'\n"
+    );
+    let keyfob = Keyfob::new(PROGRAM).config(&config);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for connection in listener.incoming() {
+                let connection = connection.unwrap();
+                // The test itself has come, and is done.
+                if connection.peek(&mut [0]).unwrap() == 0 {
+                    return;
+                }
+                let (polls, closed) = (&polls, &closed);
+                scope.spawn(move || answer_all(&connection, polls, closed));
+            }
+        });
+        let mut command = keyfob.command(["token"]);
+        let output = Output::of(command.env("KEYFOB_PROMPT", "always").env("KEYFOB_LOG", "debug"), b"");
+        drop(TcpStream::connect(address).unwrap());
+        assert_eq!(token(&output), "granted");
+        assert!(!output.stderr.contains("polling goes on"), "{output:?}");
+    });
+    assert_eq!((polls.into_inner(), closed.into_inner()), (3, 0));
 }

@@ -18,16 +18,14 @@ struct Client {
 
 impl Client {
     fn docker(desk: &Desk) -> Result<Self, Missing> {
-        desk.write(
-            ".docker/config.json",
-            &format!("{{\"credHelpers\": {{\"{}\": \"keyfob\"}}}}", desk.registry.host()),
-        );
+        desk.setup(&["docker", "--bin", "bin", desk.registry.host()]);
         let image = format!("{}/team/app:1", desk.registry.host());
         let words = ["manifest", "inspect", "--insecure", &image].map(str::to_owned).to_vec();
         Ok(Self { program: on_this_machine("docker")?, words })
     }
 
     fn skopeo(desk: &Desk) -> Result<Self, Missing> {
+        desk.link("docker-credential-keyfob");
         desk.write(
             ".run/containers/auth.json",
             &format!("{{\"credHelpers\": {{\"{}\": \"keyfob\"}}}}", desk.registry.host()),
@@ -45,7 +43,6 @@ impl Client {
 
 fn desk() -> Desk {
     let desk = Desk::new("docker", BASIC);
-    desk.link("docker-credential-keyfob");
     let manifest = format!(
         "{{\"schemaVersion\":2,\"mediaType\":\"{MANIFEST}\",\"config\":{{\"mediaType\":\"application/vnd.docker.container.image.v1+json\",\
          \"size\":{},\"digest\":\"{}\"}},\"layers\":[]}}",

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::common::PROGRAM;
 use crate::common::tools::Desk;
 use keyfob_test_support::real::{npm, on_this_machine, pypi};
 use keyfob_test_support::registry::Asks;
@@ -54,10 +53,8 @@ fn cargo_resolves_from_a_sparse_index() {
         "0".repeat(64)
     );
     desk.registry.serve("/index/de/mo/demo", "text/plain", entry);
-    desk.write(
-        ".cargo/config.toml",
-        &format!("[registries.lab]\nindex = \"sparse+{index}/\"\ncredential-provider = [\"{PROGRAM}\"]\n"),
-    );
+    desk.write(".cargo/config.toml", &format!("[registries.lab]\nindex = \"sparse+{index}/\"\n"));
+    desk.setup(&["cargo", &index]);
     desk.write("src/lib.rs", "");
     let manifest = "[package]\nname = \"own\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\n\
                     demo = { version = \"1\", registry = \"lab\" }\n";
@@ -79,11 +76,7 @@ fn go(desk: &Desk, go: &Path, args: &[&str]) -> Output {
     let home = desk.scene.keyfob.home();
     let mut command = desk.command(go);
     command.args(args).env("GOPROXY", desk.registry.origin()).env("GOFLAGS", "-modcacherw");
-    command
-        .env("GOAUTH", format!("{PROGRAM} goauth"))
-        .env("GOTOOLCHAIN", "local")
-        .env("GOSUMDB", "off")
-        .env("GOPATH", home.join("go"));
+    command.env("GOTOOLCHAIN", "local").env("GOSUMDB", "off").env("GOPATH", home.join("go"));
     command.env("SSL_CERT_FILE", desk.registry.ca_file().unwrap()).env("SSL_CERT_DIR", "/nonexistent");
     Output::of(&mut command, b"")
 }
@@ -94,6 +87,7 @@ fn go_lists_the_versions_of_a_module() {
     let program = packages.join("go/bin/go");
     let desk = Desk::new("goauth", BEARER_TLS);
     let url = desk.registry.origin().to_owned();
+    desk.setup(&["go", &url]);
     desk.registry.serve("/demo.example/m/@v/list", "text/plain", "v1.0.0\n");
     let (info, module) = ("{\"Version\":\"v1.0.0\"}", "module demo.example/m\n");
     desk.registry.serve("/demo.example/m/@v/v1.0.0.info", "application/json", info);
@@ -120,14 +114,15 @@ fn go_lists_the_versions_of_a_module() {
 fn pnpm_resolves_a_package() {
     let modules = need!(npm("pnpm@12.21.0"));
     let desk = Desk::new("git", BEARER);
-    let (origin, host) = (desk.registry.origin().to_owned(), desk.registry.host().to_owned());
+    let origin = desk.registry.origin().to_owned();
     let packument = format!(
         "{{\"name\":\"demo\",\"dist-tags\":{{\"latest\":\"1.0.0\"}},\"versions\":{{\"1.0.0\":{{\"name\":\"demo\",\"version\":\"1.0.0\",\
          \"dist\":{{\"tarball\":\"{origin}/demo/-/demo-1.0.0.tgz\",\"integrity\":\"sha512-{}==\"}}}}}}}}",
         "A".repeat(86)
     );
     desk.registry.serve("/demo", "application/json", packument);
-    desk.write(".npmrc", &format!("registry={origin}/\n//{host}/:tokenHelper={PROGRAM} token --profile lab\n"));
+    desk.write(".npmrc", &format!("registry={origin}/\n"));
+    desk.setup(&["pnpm", &origin]);
     desk.write("own/package.json", "{\"name\":\"own\",\"version\":\"1.0.0\",\"dependencies\":{\"demo\":\"1\"}}");
     let run = |desk: &Desk| {
         let own = desk.scene.keyfob.home().join("own");
@@ -156,10 +151,8 @@ fn terraform_asks_for_a_module() {
     desk.registry.serve("/.well-known/terraform.json", "application/json", "{\"modules.v1\":\"/v1/modules/\"}");
     let versions = "{\"modules\":[{\"versions\":[{\"version\":\"1.0.0\"}]}]}";
     desk.registry.serve("/v1/modules/team/demo/lab/versions", "application/json", versions);
-    let plugins = desk.scene.keyfob.home().join(".terraform.d/plugins");
-    std::fs::create_dir_all(&plugins).unwrap();
-    std::os::unix::fs::symlink(PROGRAM, plugins.join("terraform-credentials-keyfob")).unwrap();
-    desk.write(".terraformrc", "disable_checkpoint = true\ncredentials_helper \"keyfob\" {}\n");
+    desk.write(".terraformrc", "disable_checkpoint = true\n");
+    desk.setup(&["terraform", desk.registry.host()]);
     desk.write(
         "own/main.tf",
         &format!("module \"demo\" {{\n  source = \"{}/team/demo/lab\"\n}}\n", desk.registry.host()),

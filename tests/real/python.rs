@@ -23,8 +23,9 @@ const FILE: &str = "demo-1.0-py3-none-any.whl";
 
 fn desk() -> Desk {
     let desk = Desk::new("keyring", BASIC);
-    desk.link("keyring");
-    desk.map(&format!("{}/team/simple", desk.registry.origin()), ", username = 'oauth2'");
+    let index = format!("{}/team/simple", desk.registry.origin());
+    desk.map(&index, ", username = 'oauth2'");
+    desk.setup(&["pip", "--bin", "bin", &index]);
     let wheel = desk.scene.keyfob.home().join(FILE);
     let made = Output::of(Command::new("python3").args(["-c", WHEEL]).arg(&wheel), b"");
     assert_eq!(made.code, Some(0), "{made:?}");
@@ -47,7 +48,7 @@ impl Client {
     fn pip(version: &str, user: &'static str) -> Result<Self, Missing> {
         let packages = pypi(&[&format!("pip=={version}")])?;
         let words = "-m pip install --no-input --disable-pip-version-check --no-cache-dir --no-deps --force-reinstall \
-                     --keyring-provider subprocess --target out --index-url";
+                     --target out --index-url";
         Ok(Self { program: on_this_machine("python3")?, packages, words: split(words), user })
     }
 

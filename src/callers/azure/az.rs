@@ -28,6 +28,7 @@ pub const CALLER: Caller = Caller {
     grammar: Grammar { flags: FLAGS, rest: Rest::Line("COMMAND", "An az command with its own flags") },
     after_help: "\
 Answered are: account get-access-token, account show, account list, version, cloud show (-o json|tsv|none, --query)
+Any other command that does not begin with `account` goes to the real az behind keyfob on PATH, if there is one.
 
 A link called `az`, in a folder before any other az on PATH, is what programs find.
 `keyfob setup az` makes it; by hand:
@@ -70,14 +71,16 @@ fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
         "version" => version,
         "cloud show" => cloud,
         other => {
-            let what = if other.is_empty() { "this".to_owned() } else { format!("'{}'", one_line(other)) };
-            let text = format!(
-                "ERROR: keyfob answers {COMMANDS} in place of the Azure CLI; for {what} the real Azure CLI is needed.\n"
-            );
-            return io.complain(&text, 2);
+            if !is_account(other) {
+                (io.pass_on)("az", io.arguments.rest());
+            }
+            return io.complain(&unanswered(other), 2);
         }
     };
     if let Some(mistake) = &line.mistake {
+        if !is_account(&line.command) {
+            (io.pass_on)("az", io.arguments.rest());
+        }
         let text =
             format!("ERROR: {}. For what keyfob does not know the real Azure CLI is needed.\n", one_line(mistake));
         return io.complain(&text, 2);
@@ -90,6 +93,23 @@ fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
         Ok(text) => io.answer(text),
         Err(failure) => io.complain(&failed(&failure), 1),
     }
+}
+
+/// Whether a command is about the account. The real az knows another one: nothing of it stands in for keyfob's.
+fn is_account(command: &str) -> bool {
+    command.split(' ').next() == Some("account")
+}
+
+/// What is said of a command that only the real az answers, where there is none.
+fn unanswered(command: &str) -> String {
+    let what = if command.is_empty() { "this".to_owned() } else { format!("'{}'", one_line(command)) };
+    let own = match command {
+        "login" => "\nWith keyfob: keyfob login\n",
+        "logout" => "\nWith keyfob: keyfob logout\n",
+        "account set" => "\nWith keyfob: set `subscription` below [az] in config.toml\n",
+        _ => "\n",
+    };
+    format!("ERROR: keyfob answers {COMMANDS} in place of the Azure CLI; for {what} the real Azure CLI is needed.{own}")
 }
 
 /// A command that is understood, and what answers it.
@@ -198,7 +218,10 @@ fn account(described: &Described, cloud: &str) -> Value {
         "name": subscription.unwrap_or(NO_SUBSCRIPTION),
         "state": "Enabled",
         "tenantId": tenant,
-        "user": { "name": described.account.as_deref().unwrap_or_default(), "type": "user" },
+        "user": {
+            "name": described.account.as_deref().unwrap_or_default(),
+            "type": if described.machine { "servicePrincipal" } else { "user" },
+        },
     })
 }
 
@@ -365,7 +388,7 @@ mod tests {
                 "login",
                 2,
                 "ERROR: keyfob answers account get-access-token, account show, account list, version and cloud show in \
-                 place of the Azure CLI; for 'login' the real Azure CLI is needed.\n",
+                 place of the Azure CLI; for 'login' the real Azure CLI is needed.\nWith keyfob: keyfob login\n",
             ),
             (
                 "--debug",

@@ -21,6 +21,7 @@ pub const CALLER: Caller = Caller {
     grammar: Grammar { flags: FLAGS, rest: Rest::Line("COMMAND", "An azd command with its own flags") },
     after_help: "\
 Answered is: auth token (--output json|none, --scope, --tenant-id, --claims)
+Any other command goes to the real azd behind keyfob on PATH, if there is one.
 
 A link called `azd`, in a folder before any other azd on PATH, is what programs find.
 `keyfob setup az` makes it; by hand:
@@ -44,6 +45,7 @@ const LINE: &[Flag] = &[
 fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
     let line = Line::read(io.arguments.rest(), LINE);
     if line.command != "auth token" {
+        (io.pass_on)("azd", io.arguments.rest());
         let what = if line.command.is_empty() { "this".to_owned() } else { format!("'{}'", one_line(&line.command)) };
         let text = format!(
             "ERROR: keyfob answers auth token in place of the Azure Developer CLI; for {what} the real azd is needed.\n"

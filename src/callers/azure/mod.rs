@@ -1,7 +1,7 @@
 //! Stand-ins for the Azure CLI (`az`) and the Azure Developer CLI (`azd`), as far as programs run them for tokens.
 //!
 //! The Azure SDKs, Terraform, Databricks and scripts get their tokens by running one of the two. What is answered here is
-//! what they ask; for anything else the real one is needed, and exit 2 says so. `line` reads their flags, `output` writes
+//! what they ask; anything else goes to the real one behind keyfob on `PATH`, and without one exit 2 says so. `line` reads their flags, `output` writes
 //! az's formats, `clouds` holds what az knows of the national clouds.
 //!
 //! - Nobody is ever asked to sign in: the caller captures what is shown, and kills what takes longer than ten seconds.

@@ -4,9 +4,12 @@ use crate::address::Address;
 use crate::clock::roughly;
 use crate::config::Profile;
 use crate::failure::{Failure, Hint};
+use crate::flows::choose;
 use crate::grants::sources::proof;
 use crate::oauth::Client;
 use crate::oauth::http::{Http, proxy, unreachable};
+use crate::session::{FlowKind, Session};
+use crate::store::Store;
 use crate::tools::findings::Findings;
 use anyhow::Result;
 use std::time::Duration;
@@ -59,8 +62,8 @@ pub(super) fn profile(findings: &mut Findings, profile: &Profile) {
 }
 
 fn look(findings: &mut Findings, subject: &str, profile: &Profile) -> Result<()> {
-    if let Some(machine) = profile.machine.as_ref().filter(|machine| !machine.asks_a_server()) {
-        proof(machine.source.as_ref())?;
+    if let Some(machine) = profile.machine.as_ref().filter(|machine| !machine.grant.asks_a_server()) {
+        proof(machine)?;
         findings.ok(subject, "this machine has what its tokens are made from");
         return Ok(());
     }
@@ -85,13 +88,24 @@ fn look(findings: &mut Findings, subject: &str, profile: &Profile) -> Result<()>
     let (client, _) = Client::new(profile, None, LIMIT)?;
     let next = match &profile.machine {
         Some(machine) => {
-            proof(machine.source.as_ref())?;
+            proof(machine)?;
             format!("this machine asks {} for tokens", client.token_endpoint())
         }
-        None => format!("a sign-in starts at {}", client.device_endpoint()?),
+        None => sign_in(&client, profile)?,
     };
     findings.ok(subject, format!("{url} answers; {next}"));
     Ok(())
+}
+
+/// Where a sign-in would start now, by which flow, and why by that one.
+fn sign_in(client: &Client<'_>, profile: &Profile) -> Result<String> {
+    let session = Store::open()?.and_then(|store| store.session(&profile.session).session().ok().flatten());
+    let choice = choose(client, profile, &session.unwrap_or_else(|| Session::new(&profile.session)))?;
+    let starts = match choice.flow {
+        FlowKind::Device => client.device_endpoint()?,
+        FlowKind::Browser => client.authorization_endpoint()?,
+    };
+    Ok(format!("a sign-in starts at {starts}, {}, since {}", choice.flow, choice.because))
 }
 
 #[cfg(test)]

@@ -38,5 +38,5 @@ pub(super) fn token(profile: &Profile, connection: &str) -> Result<String, Failu
         // Else it answers a token that it does not know by the page where a person signs in.
         ("x-tfs-fedauthredirect", "Suppress"),
     ];
-    member(address.as_str(), http(profile)?.post_empty(&url, &headers), &token, "oidcToken", HINT)
+    member(address.as_str(), http(profile)?.post_with(&url, "", &headers), &token, "oidcToken", HINT)
 }

@@ -7,8 +7,9 @@ mod github;
 
 use crate::address::Address;
 use crate::clock::boottime;
-use crate::config::{Profile, Source};
+use crate::config::{Machine, MachineGrant, Profile, Source};
 use crate::failure::{Exit, Failure};
+use crate::grants::delegated;
 use crate::oauth::answer::Answer;
 use crate::oauth::http::{Http, Reply, unreachable};
 use crate::oauth::id_token::Claims;
@@ -16,7 +17,6 @@ use crate::program;
 use crate::secret::Secret;
 use crate::session::Proof;
 use crate::text::one_line;
-use anyhow::Context;
 use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
@@ -62,9 +62,10 @@ pub fn token(source: &Source, profile: &Profile) -> Result<Secret, Failure> {
 
 /// What tells this machine or job from others that have the same profile, as far as that is known without asking. Fails as
 /// [`token`] does.
-pub fn proof(source: Option<&Source>) -> Result<Proof, Failure> {
+pub fn proof(machine: &Machine) -> Result<Proof, Failure> {
     let is_set = |name: &str| std::env::var(name).unwrap_or_default();
-    Ok(match source {
+    Ok(match &machine.source {
+        None if matches!(machine.grant, MachineGrant::Az | MachineGrant::Azd) => delegated::proof(machine.grant),
         None | Some(Source::Gcp(_) | Source::Profile(_)) => Proof::of([]),
         Some(Source::File(file)) => of_text(in_file(file)?),
         Some(Source::Env(name)) => of_text(in_variable(name)?),
@@ -114,16 +115,10 @@ fn in_variable(name: &str) -> Result<String, Failure> {
 /// The output of a program, which no shell starts.
 fn printed(words: &[String]) -> Result<String, Failure> {
     let name = &words[0];
-    let named = Path::new(name);
-    let program = if named.is_absolute() { Some(named.to_owned()) } else { program::find(name) };
-    let program = program.filter(|program| program::is_program(program));
-    let Some(program) = program else {
-        return Err(Failure::usage(format!("`source-command`: there is no program {name:?} on PATH")));
-    };
+    let failed = |error: anyhow::Error| Failure::of(&error.context("`source-command`"));
+    let program = program::by_name(name).map_err(failed)?;
     let arguments: Vec<&str> = words[1..].iter().map(String::as_str).collect();
-    let ran = program::run(&program, &arguments, &[], "", Some(Path::new("/")))
-        .context("`source-command`")
-        .map_err(|error| Failure::of(&error))?;
+    let ran = program::run(&program, &arguments, &[], "", Some(Path::new("/"))).map_err(failed)?;
     if ran.ok {
         return Ok(ran.stdout);
     }

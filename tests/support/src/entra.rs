@@ -21,7 +21,7 @@ pub const CONSUMERS: &str = "9188040d-6c67-4b5b-b112-36a304b66dad";
 pub const VERIFICATION_URI: &str = "https://microsoft.com/devicelogin";
 
 impl Options {
-    /// Entra's device-code and token endpoints.
+    /// Entra's authorization, device-code and token endpoints.
     #[must_use]
     pub fn entra() -> Self {
         let tenants = [
@@ -38,10 +38,12 @@ impl Options {
             tenants: tenants.map(|(name, id)| (name.to_owned(), id.to_owned())).to_vec(),
             aliases: vec![
                 ("/*/oauth2/v2.0/devicecode".to_owned(), Endpoint::Device),
+                ("/*/oauth2/v2.0/authorize".to_owned(), Endpoint::Authorize),
                 ("/*/oauth2/v2.0/token".to_owned(), Endpoint::Token),
             ],
             oidc_discovery: false,
             pkce: false,
+            redirects: vec!["http://localhost:*".to_owned()],
             access_token: AccessToken::Jwt,
             refresh_any_scope: true,
             // The tokens are renewed, and the old ones stay good.

@@ -76,6 +76,20 @@ struct Code {
     waited_for: bool,
 }
 
+/// An authorization code (RFC 6749, section 4.1.2).
+struct Authorization {
+    code: String,
+    tenant: Option<String>,
+    client: String,
+    redirect: String,
+    scope: Vec<String>,
+    audience: Option<String>,
+    challenge: String,
+    nonce: Option<String>,
+    user: String,
+    used: Option<usize>,
+}
+
 /// What one approval allows; every token belongs to one.
 struct Grant {
     client: String,
@@ -103,8 +117,11 @@ pub(crate) struct Ledger {
     issuer: String,
     /// The tenant that the request at hand names, and its id.
     tenant: Option<(String, String)>,
+    /// The nonce of the authorization request at hand, for its ID token.
+    nonce: Option<String>,
     pub(crate) signer: Signer,
     codes: Vec<Code>,
+    authorizations: Vec<Authorization>,
     grants: Vec<Grant>,
     access: HashMap<String, Access>,
     refresh: HashMap<String, Refresh>,
@@ -122,8 +139,10 @@ impl Ledger {
             options,
             issuer,
             tenant: None,
+            nonce: None,
             signer: Signer::new(),
             codes: Vec::new(),
+            authorizations: Vec::new(),
             grants: Vec::new(),
             access: HashMap::new(),
             refresh: HashMap::new(),
@@ -231,10 +250,108 @@ impl Ledger {
     pub(crate) fn token(&mut self, client: &Client, form: &Form) -> Outcome {
         match field(form, "grant_type") {
             Some("urn:ietf:params:oauth:grant-type:device_code") => self.poll(client, form),
+            Some("authorization_code") => self.exchange(client, form),
             Some("refresh_token") => self.refresh(client, form),
-            Some(_) => refuse("unsupported_grant_type", "device codes and refresh tokens only"),
+            Some(_) => refuse("unsupported_grant_type", "codes and refresh tokens only"),
             None => refuse("invalid_request", "grant_type is missing"),
         }
+    }
+
+    /// The authorization endpoint: where the browser is sent, and with what. The challenge is required (RFC 9700).
+    pub(crate) fn authorize(&mut self, query: &Form) -> Result<(String, Vec<(String, String)>), Refusal> {
+        let client = field(query, "client_id").unwrap_or_default().to_owned();
+        if !self.options.clients.iter().any(|known| known.id == client) {
+            return refuse("invalid_client", "no such client");
+        }
+        let redirect = field(query, "redirect_uri").unwrap_or_default().to_owned();
+        if !self.knows_redirect(&redirect) {
+            return refuse("invalid_request", "the redirect address is not registered");
+        }
+        let fields = |pairs: &[(&str, &str)]| pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let wrong = |error, description| {
+            Ok((redirect.clone(), fields(&[("error", error), ("error_description", description)])))
+        };
+        let scope = match self.scope(field(query, "scope").unwrap_or_default()) {
+            Ok(scope) => scope,
+            Err(refusal) => return wrong(refusal.error, refusal.description),
+        };
+        let Some(challenge) = field(query, "code_challenge") else {
+            return wrong("invalid_request", "code_challenge is missing");
+        };
+        if field(query, "code_challenge_method") != Some("S256") {
+            return wrong("invalid_request", "code_challenge_method has to be S256");
+        }
+        if field(query, "response_type") != Some("code") || field(query, "state").is_none() {
+            return wrong("invalid_request", "not a request for a code, or without a state");
+        }
+        if self.auto == Auto::Deny {
+            return wrong("access_denied", "the user said no");
+        }
+        let code = random_secret("code-");
+        self.issued.push(code.clone());
+        self.authorizations.push(Authorization {
+            code: code.clone(),
+            tenant: self.tenant.as_ref().map(|(name, _)| name.clone()),
+            client,
+            redirect: redirect.clone(),
+            scope,
+            audience: audience(query),
+            challenge: challenge.to_owned(),
+            nonce: field(query, "nonce").map(str::to_owned),
+            user: self.user.clone(),
+            used: None,
+        });
+        Ok((redirect, fields(&[("code", &code)])))
+    }
+
+    /// Whether a redirect address is a loopback one that is registered (RFC 8252, section 7.3).
+    fn knows_redirect(&self, redirect: &str) -> bool {
+        let split = |address: &str| {
+            let rest = address.strip_prefix("http://")?;
+            let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+            let (host, port) = authority.rsplit_once(':')?;
+            Some((host.to_owned(), port.to_owned(), path.to_owned()))
+        };
+        let Some((host, port, path)) = split(redirect) else { return false };
+        if self.options.redirects.is_empty() {
+            return ["127.0.0.1", "localhost"].contains(&host.as_str());
+        }
+        self.options
+            .redirects
+            .iter()
+            .filter_map(|known| split(known))
+            .any(|known| (known.0 == host && known.2 == path) && (known.1 == "*" || known.1 == port))
+    }
+
+    /// RFC 6749 section 4.1.3; a code that comes twice ends what it gave (section 4.1.2).
+    fn exchange(&mut self, client: &Client, form: &Form) -> Outcome {
+        let code = field(form, "code").unwrap_or_default();
+        let tenant = self.tenant.as_ref().map(|(name, _)| name.as_str());
+        let found = self.authorizations.iter_mut().find(|known| known.code == code && known.client == client.id);
+        let Some(known) = found else { return refuse("invalid_grant", "no such code") };
+        if let Some(grant) = known.used {
+            self.grants[grant].ended = true;
+            return refuse("invalid_grant", "the code was used before; what it gave is revoked");
+        }
+        let verifier = field(form, "code_verifier").unwrap_or_default();
+        let hash = ring::digest::digest(&ring::digest::SHA256, verifier.as_bytes());
+        if URL_SAFE_NO_PAD.encode(hash) != known.challenge {
+            return refuse("invalid_grant", "the verifier does not fit the challenge");
+        }
+        if field(form, "redirect_uri") != Some(&known.redirect) || known.tenant.as_deref() != tenant {
+            return refuse("invalid_grant", "not the redirect address, or the tenant, that the code was given for");
+        }
+        let grant = self.grants.len();
+        known.used = Some(grant);
+        let (user, scope, audience) = (known.user.clone(), known.scope.clone(), known.audience.clone());
+        self.nonce = known.nonce.clone();
+        let client = client.id.clone();
+        self.grants.push(Grant { client, user, scope: scope.clone(), audience: audience.clone(), ended: false });
+        let offline = !self.options.offline_access || scope.iter().any(|name| name == "offline_access");
+        let refresh = offline.then(|| self.new_refresh(grant));
+        let answer = self.tokens(grant, &scope, audience.as_deref(), refresh, true);
+        self.nonce = None;
+        Ok(answer)
     }
 
     /// RFC 8628 section 3.5.
@@ -533,6 +650,9 @@ impl Ledger {
             claims.insert("iss".into(), format!("{}/{tid}/v2.0", self.issuer).into());
             claims.insert("sub".into(), format!("{}-at-{tid}", claims["sub"].as_str().unwrap_or_default()).into());
             claims.insert("tid".into(), tid.clone().into());
+        }
+        if let Some(nonce) = &self.nonce {
+            claims.insert("nonce".into(), nonce.clone().into());
         }
         for (name, value) in self.options.claims.as_object().into_iter().flatten() {
             if value.is_null() {

@@ -17,6 +17,8 @@ pub type Edit = Arc<dyn Fn(Endpoint, &mut Value) + Send + Sync>;
 pub enum Endpoint {
     /// The metadata, in either of its places.
     Discovery,
+    /// `/authorize`: signs a person in in a browser, and sends that back with a code.
+    Authorize,
     /// `/device_authorization`: gives out codes.
     Device,
     /// `/token`: polls and refreshes.
@@ -183,6 +185,14 @@ pub struct Options {
     pub device_endpoint_in_metadata: bool,
     /// The issuer that the metadata claims, if not the real one.
     pub issuer_override: Option<String>,
+    /// Whether the metadata names the authorization endpoint.
+    pub authorize_in_metadata: bool,
+    /// Whether the metadata lists `form_post`; an answer that is asked for by it is posted.
+    pub form_post: bool,
+    /// Authorization answers name the issuer, and the metadata says so (RFC 9207).
+    pub names_issuer: bool,
+    /// The only redirect addresses, with `*` for any port; none: every loopback address.
+    pub redirects: Vec<String>,
     /// How scopes are written in token answers.
     pub scope_format: ScopeFormat,
     /// Tenants: the name in the path, and the id. With any, the first component of every path is one; tokens are for the
@@ -230,6 +240,10 @@ impl Default for Options {
             rfc8414_discovery: false,
             device_endpoint_in_metadata: true,
             issuer_override: None,
+            authorize_in_metadata: true,
+            form_post: false,
+            names_issuer: false,
+            redirects: Vec::new(),
             scope_format: ScopeFormat::Spaces,
             tenants: Vec::new(),
             refresh_in: None,

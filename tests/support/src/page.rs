@@ -29,6 +29,20 @@ pub(crate) fn message(title: &str, text: &str, again: bool) -> String {
     layout(title, &format!("<p role=\"status\">{}</p>\n{again}", escape(text)))
 }
 
+/// What a browser posts to the redirect address as soon as a person agrees (OAuth 2.0 Form Post Response Mode). It does by
+/// itself, by a script, where scripts run.
+pub(crate) fn posted(redirect: &str, fields: &[(String, String)]) -> String {
+    let field = |(name, value): &(String, String)| {
+        format!("<input type=\"hidden\" name=\"{}\" value=\"{}\">", escape(name), escape(value))
+    };
+    let fields: String = fields.iter().map(field).collect();
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Going back</title>\
+         <body onload=\"document.forms[0].submit()\"><form method=\"post\" action=\"{}\">{fields}<button>Go back</button></form>\n",
+        escape(redirect)
+    )
+}
+
 fn layout(title: &str, content: &str) -> String {
     let title = escape(title);
     format!(

@@ -331,6 +331,7 @@ impl Shared {
     fn url(&self, endpoint: Endpoint) -> String {
         let path = match endpoint {
             Endpoint::Discovery => "/.well-known/openid-configuration",
+            Endpoint::Authorize => "/authorize",
             Endpoint::Device => "/device_authorization",
             Endpoint::Token => "/token",
             Endpoint::Revoke => "/revoke",
@@ -425,6 +426,7 @@ impl Shared {
         }
         let endpoint = match path.strip_prefix(prefix.as_str()) {
             Some("/.well-known/openid-configuration") if *oidc_discovery => Some(Endpoint::Discovery),
+            Some("/authorize") => Some(Endpoint::Authorize),
             Some("/device_authorization") => Some(Endpoint::Device),
             Some("/token") => Some(Endpoint::Token),
             Some("/revoke") => Some(Endpoint::Revoke),
@@ -435,6 +437,7 @@ impl Shared {
         }?;
         let label = match endpoint {
             Endpoint::Discovery => "discovery:oidc",
+            Endpoint::Authorize => "authorize",
             Endpoint::Device => "device",
             Endpoint::Token => "token",
             Endpoint::Revoke => "revoke",
@@ -450,7 +453,7 @@ impl Shared {
             return Answer::new(404, "text/plain", "There is nothing here.\n");
         };
         let allowed = match endpoint {
-            Endpoint::Discovery | Endpoint::Jwks => &["GET"][..],
+            Endpoint::Discovery | Endpoint::Jwks | Endpoint::Authorize => &["GET"][..],
             Endpoint::Device | Endpoint::Token | Endpoint::Revoke => &["POST"],
             Endpoint::UserInfo | Endpoint::Page => &["GET", "POST"],
         };
@@ -465,6 +468,7 @@ impl Shared {
             }
             Endpoint::UserInfo => self.user_info(request),
             Endpoint::Page => self.page(request),
+            Endpoint::Authorize => self.authorize(request),
             Endpoint::Device | Endpoint::Token | Endpoint::Revoke => match self.oauth(endpoint, request) {
                 Ok(Value::Null) => Answer::new(200, "text/plain", ""),
                 Ok(answer) => self.json(endpoint, 200, answer),
@@ -542,6 +546,16 @@ impl Shared {
         if options.device_endpoint_in_metadata {
             metadata["device_authorization_endpoint"] = self.url(Endpoint::Device).into();
         }
+        if options.authorize_in_metadata {
+            metadata["authorization_endpoint"] = self.url(Endpoint::Authorize).into();
+            metadata["response_types_supported"] = json!(["code"]);
+        }
+        if options.form_post {
+            metadata["response_modes_supported"] = json!(["query", "form_post"]);
+        }
+        if options.names_issuer {
+            metadata["authorization_response_iss_parameter_supported"] = json!(true);
+        }
         if options.pkce {
             metadata["code_challenge_methods_supported"] = json!(["S256"]);
         }
@@ -563,6 +577,31 @@ impl Shared {
                 .json(Endpoint::UserInfo, 401, json!({ "error": "invalid_token" }))
                 .header("WWW-Authenticate", "Bearer error=\"invalid_token\""),
         }
+    }
+
+    /// Answers an authorization request for the current user, without a page of its own: [`Auto::Deny`] refuses.
+    fn authorize(&self, request: &Request) -> Answer {
+        let query = &request.query;
+        let answered = self.with(|state| {
+            state.ledger.enter(&request.path)?;
+            state.ledger.authorize(query)
+        });
+        let (redirect, mut fields) = match answered {
+            Ok(answered) => answered,
+            // To an address that is not known nobody is sent (RFC 6749, section 4.1.2.1).
+            Err(refusal) => return Answer::new(400, "text/plain", format!("{}\n", refusal.description)),
+        };
+        fields.extend(field(query, "state").map(|state| ("state".to_owned(), state.to_owned())));
+        if self.options.names_issuer {
+            fields.push(("iss".to_owned(), self.issuer.clone()));
+        }
+        if field(query, "response_mode") == Some("form_post") {
+            return Answer::new(200, "text/html; charset=utf-8", page::posted(&redirect, &fields))
+                .header("Cache-Control", "no-store");
+        }
+        let mark = if redirect.contains('?') { '&' } else { '?' };
+        let to = format!("{redirect}{mark}{}", form::encode(&fields));
+        Answer::new(302, "text/plain", "").header("Location", &to)
     }
 
     fn page(&self, request: &Request) -> Answer {

@@ -1,4 +1,4 @@
-//! The real programs: kubectl, git, a certified OpenID provider and a browser, all unmodified.
+//! The real programs: kubectl, git, OAuth servers and a browser, all unmodified.
 //!
 //! What they need from a package registry is pinned in `tests/real` and fetched on first use into the target folder,
 //! once; after that no network is needed. What is not there and cannot be had is [`Missing`], for the test to say so.
@@ -12,7 +12,9 @@ mod git;
 mod kubectl;
 mod lfs;
 mod node;
+mod oauth_server;
 mod programs;
+mod python;
 mod store;
 
 use std::fmt;
@@ -27,6 +29,7 @@ pub use git::Git;
 pub use kubectl::{ExecPlugin, KubeHome, Kubectl};
 pub use lfs::GitLfs;
 pub use node::{ApiRequest, ApiServer, Browser, Client, Lifetimes, OidcProvider, Request, Token, Transport};
+pub use oauth_server::OauthServer;
 pub use programs::{npm, on_this_machine, pypi};
 
 /// How long anything here may take before it counts as hung. It guards, it doesn't measure.

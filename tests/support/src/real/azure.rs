@@ -1,10 +1,10 @@
 //! The real Azure SDKs, for Python and for JavaScript, through a program of a few lines each.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use super::python::{self, write};
 use super::{Missing, on_path, run, store};
 
 /// Pins the packages by version and hash.
@@ -56,25 +56,7 @@ impl AzureSdk {
 }
 
 fn fetch_python() -> Result<AzureSdk, String> {
-    let program = on_path("python3").ok_or("python3 not found")?;
-    let version = run(Command::new(&program).args(["-c", "import sys; print(sys.implementation.cache_tag)"]))?;
-    let version = String::from_utf8_lossy(&version).trim().to_owned();
-    let name = format!("azure-python-{}", store::hash(&[REQUIREMENTS, PYTHON, &version]));
-    let folder = store::folder(&name, |folder| {
-        let requirements = folder.join("requirements.txt");
-        write(folder, &[("requirements.txt", REQUIREMENTS), ("credential.py", PYTHON)])?;
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"];
-        let only = ["--only-binary", ":all:", "--no-compile"];
-        let mut pip_install = Command::new(&program);
-        pip_install
-            .args(pip)
-            .args(only)
-            .arg("--target")
-            .arg(folder.join("packages"))
-            .arg("--requirement")
-            .arg(requirements);
-        run(&mut pip_install).map(drop)
-    })?;
+    let (program, folder) = python::with_packages("azure-python", REQUIREMENTS, &[("credential.py", PYTHON)])?;
     Ok(AzureSdk {
         language: "Python",
         program,
@@ -95,8 +77,4 @@ fn fetch_javascript() -> Result<AzureSdk, String> {
         run(Command::new(npm).args(options).current_dir(folder)).map(drop)
     })?;
     Ok(AzureSdk { language: "JavaScript", program, script: folder.join("credential.mjs"), packages: folder })
-}
-
-fn write(folder: &Path, files: &[(&str, &str)]) -> Result<(), String> {
-    files.iter().try_for_each(|(name, text)| fs::write(folder.join(name), text)).map_err(|e| e.to_string())
 }

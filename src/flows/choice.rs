@@ -1,0 +1,200 @@
+//! Which flow a sign-in takes where nobody has said: one pure function of what the provider has and what this machine is.
+
+use super::opener;
+use crate::clock::Timestamp;
+use crate::config::{Flow, Profile};
+use crate::failure::Failure;
+use crate::oauth::Client;
+use crate::providers::Flows;
+use crate::session::{FlowKind, Session};
+use std::path::Path;
+
+/// The variable that says the flow for profiles that leave it open.
+const VARIABLE: &str = "KEYFOB_FLOW";
+
+/// A flow, and why it is that one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// By which flow.
+    pub flow: FlowKind,
+    /// Why, as `…` in "by browser, since …".
+    pub because: String,
+    /// A person has said so, in the profile, by a flag or by the variable.
+    pub said: bool,
+}
+
+/// What a provider has for one client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Has {
+    /// A device flow.
+    pub device: bool,
+    /// A browser flow.
+    pub browser: bool,
+    /// It has both, and the browser flow takes a secret that few have.
+    pub device_first: bool,
+}
+
+/// What kind of place this is, beside what the environment says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub struct Place {
+    /// Linux in Windows (WSL).
+    pub wsl: bool,
+    /// A container.
+    pub container: bool,
+    /// macOS.
+    pub macos: bool,
+    /// A program is here that opens a browser.
+    pub opener: bool,
+}
+
+/// A variable of the environment that is set to something.
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+impl Place {
+    /// This one.
+    pub fn find() -> Self {
+        let container = ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| Path::new(mark).exists());
+        let release = rustix::system::uname().release().to_string_lossy().to_ascii_lowercase();
+        let wsl = release.contains("microsoft") && !container;
+        let opener = !opener::openers("", wsl, &environment).is_empty();
+        Self { wsl, container, macos: cfg!(target_os = "macos"), opener }
+    }
+}
+
+impl Has {
+    /// What the provider has for this client.
+    pub fn of(client: &Client<'_>, profile: &Profile) -> Self {
+        let (device, browser) = (client.device_endpoint().is_ok(), client.authorization_endpoint().is_ok());
+        Self { device, browser, device_first: profile.preset.flows == Flows::DeviceFirst }
+    }
+}
+
+/// Which flow a sign-in takes: as the profile says, else as `KEYFOB_FLOW` says, else by browser if a policy has refused the
+/// device flow to this session, else as [`automatic`] says. Fails if `KEYFOB_FLOW` is no flow.
+pub fn choose(client: &Client<'_>, profile: &Profile, session: &Session) -> Result<Choice, Failure> {
+    let said = |flow, because: String| Ok(Choice { flow, because, said: true });
+    match profile.flow {
+        Flow::Browser => return said(FlowKind::Browser, "the profile says so".into()),
+        Flow::Device => return said(FlowKind::Device, "the profile says so".into()),
+        Flow::Auto => {}
+    }
+    match environment(VARIABLE).as_deref() {
+        Some("browser") => return said(FlowKind::Browser, format!("{VARIABLE} says so")),
+        Some("device") => return said(FlowKind::Device, format!("{VARIABLE} says so")),
+        None | Some("auto") => {}
+        Some(other) => {
+            return Err(Failure::usage(format!("{VARIABLE} cannot be {other:?}; use auto, browser or device")));
+        }
+    }
+    let has = Has::of(client, profile);
+    if has.browser && session.device_refused(Timestamp::now()).is_some() {
+        let because = "the provider's policy has refused a device code".into();
+        return Ok(Choice { flow: FlowKind::Browser, because, said: false });
+    }
+    let (flow, because) = automatic(has, Place::find(), &environment);
+    Ok(Choice { flow, because: because.into(), said: false })
+}
+
+/// The flow that fits, and why. A browser that opens must be in front of the person who asked.
+pub(super) fn automatic(has: Has, place: Place, set: &dyn Fn(&str) -> Option<String>) -> (FlowKind, &'static str) {
+    let is = |name: &str| set(name).is_some();
+    let any = |names: &[&str]| names.iter().any(|name| is(name));
+    let device = |because| (FlowKind::Device, because);
+    let browser = |because| (FlowKind::Browser, because);
+    // In a window of VS Code that is connected to this machine, `BROWSER` opens one on the other side, and what listens here
+    // is forwarded. Not so through a tunnel, which looks the same but for these.
+    let vscode = any(&["VSCODE_IPC_HOOK_CLI"]) && is("BROWSER");
+    let vscode = vscode && ((is("SSH_CONNECTION") && !is("SSH_TTY")) || is("REMOTE_CONTAINERS") || place.wsl);
+    match () {
+        () if !has.device && has.browser => browser("the provider has no device flow"),
+        () if !has.browser => device("the provider has no browser flow for this client"),
+        () if has.device_first => device("the provider's browser flow is for clients with a secret"),
+        () if set("CI").is_some_and(|value| value != "false") => device("this is a CI job (CI)"),
+        () if is("CODESPACES") => device("this is a codespace (CODESPACES)"),
+        () if vscode => browser("VS Code opens it"),
+        () if any(&["SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY"]) => device("this is a remote session (SSH_CONNECTION)"),
+        () if place.container => device("this is a container"),
+        () if is("VSCODE_IPC_HOOK_CLI") && !place.wsl => device("this is a tunnel of VS Code"),
+        () if !(place.macos || place.wsl || any(&["DISPLAY", "WAYLAND_DISPLAY"])) => device("there is no display here"),
+        () if !place.opener => device("no program here opens a browser"),
+        () => browser("a browser can be opened here"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: Has = Has { device: true, browser: true, device_first: false };
+    const LINUX: Place = Place { wsl: false, container: false, macos: false, opener: true };
+
+    fn chosen(has: Has, place: Place, environment: &[&str]) -> &'static str {
+        let set = |name: &str| {
+            let said = environment.iter().filter_map(|pair| pair.split_once('='));
+            said.filter(|(known, value)| *known == name && !value.is_empty()).map(|(_, value)| value.to_owned()).next()
+        };
+        match automatic(has, place, &set).0 {
+            FlowKind::Browser => "browser",
+            FlowKind::Device => "device",
+        }
+    }
+
+    #[test]
+    fn the_flow_fits_the_place() {
+        let wsl = Place { wsl: true, ..LINUX };
+        let container = Place { container: true, ..LINUX };
+        let macos = Place { macos: true, ..LINUX };
+        let bare = Place { opener: false, ..LINUX };
+        let remote = ["VSCODE_IPC_HOOK_CLI=/run/vscode.sock", "BROWSER=/helper"];
+        let ssh = "SSH_CONNECTION=10.0.0.1 5 10.0.0.2 22";
+        let with = |more: &[&'static str]| [&remote[..], more].concat();
+        for (what, place, environment, flow) in [
+            ("X11", LINUX, vec!["DISPLAY=:0"], "browser"),
+            ("Wayland", LINUX, vec!["WAYLAND_DISPLAY=wayland-0"], "browser"),
+            ("no display", LINUX, vec![], "device"),
+            ("an empty display", LINUX, vec!["DISPLAY="], "device"),
+            ("a display, nothing that opens", bare, vec!["DISPLAY=:0"], "device"),
+            ("macOS", macos, vec![], "browser"),
+            ("macOS by ssh", macos, vec![ssh], "device"),
+            ("WSL", wsl, vec![], "browser"),
+            ("WSL in VS Code", wsl, with(&[]), "browser"),
+            ("WSL by ssh", wsl, vec![ssh, "SSH_TTY=/dev/pts/1"], "device"),
+            ("ssh", LINUX, vec![ssh, "SSH_TTY=/dev/pts/1"], "device"),
+            (
+                "ssh with a forwarded display",
+                LINUX,
+                vec![ssh, "SSH_TTY=/dev/pts/1", "DISPLAY=localhost:10.0"],
+                "device",
+            ),
+            ("a command by ssh", LINUX, vec!["SSH_CLIENT=10.0.0.1 5 22", "DISPLAY=:0"], "device"),
+            ("VS Code by ssh", LINUX, with(&[ssh]), "browser"),
+            ("ssh from VS Code's terminal to itself", LINUX, with(&[ssh, "SSH_TTY=/dev/pts/1"]), "device"),
+            ("VS Code by ssh, without its helper", LINUX, vec![remote[0], ssh], "device"),
+            ("a development container of VS Code", container, with(&["REMOTE_CONTAINERS=true"]), "browser"),
+            ("a tunnel of VS Code", LINUX, with(&["DISPLAY=:0"]), "device"),
+            ("a container", container, vec!["DISPLAY=:0"], "device"),
+            ("a codespace", container, with(&["CODESPACES=true", "REMOTE_CONTAINERS=true"]), "device"),
+            ("CI", LINUX, vec!["CI=true", "DISPLAY=:99"], "device"),
+            ("CI that is none", LINUX, vec!["CI=false", "DISPLAY=:0"], "browser"),
+        ] {
+            assert_eq!(chosen(BOTH, place, &environment), flow, "{what}");
+        }
+    }
+
+    #[test]
+    fn the_flow_is_one_that_the_provider_has() {
+        let display = ["DISPLAY=:0"];
+        for (has, environment, flow) in [
+            (Has { device: false, ..BOTH }, &[][..], "browser"),
+            (Has { device: false, ..BOTH }, &["CI=true"], "browser"),
+            (Has { browser: false, ..BOTH }, &display, "device"),
+            (Has { device_first: true, ..BOTH }, &display, "device"),
+            (Has { device: false, browser: false, ..BOTH }, &display, "device"),
+        ] {
+            assert_eq!(chosen(has, LINUX, environment), flow, "{has:?} {environment:?}");
+        }
+    }
+}

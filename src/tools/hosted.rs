@@ -1,0 +1,436 @@
+//! What the tools have in common that are connected host by host: a rule of `[hosts]`, one file of the tool's own, and perhaps
+//! a link by which the tool finds keyfob. A tool is a row, [`Hosted`], and what it does to its file.
+
+use super::findings::Findings;
+use super::found::{Found, Machine};
+use super::profile::{Chosen, Config, Wanted};
+use super::{Asked, Job, is_program, own_program};
+use crate::change::files::{folder_to_make, read};
+use crate::change::plan::{Plan, Step};
+use crate::change::undo::Undo;
+use crate::config::{File, HostPattern, HostRule, Profile, edit};
+use crate::failure::{Exit, Failure, Hint};
+use crate::program::{self, on_path};
+use crate::providers::TokenKind;
+use crate::text::{clean, shell_quoted};
+use anyhow::{Context, Result};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, value_parser};
+use rustix::fs::{Access, access};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// A tool that is connected host by host.
+#[derive(Clone, Copy)]
+pub(super) struct Hosted {
+    /// The subcommand of `keyfob setup`.
+    pub name: &'static str,
+    /// What it calls itself in config.toml.
+    pub by: &'static str,
+    /// What people call the tool.
+    pub title: &'static str,
+    /// The caller that its rules in `[hosts]` are for; `None` if the tool's own file names the profile.
+    pub caller: Option<&'static str>,
+    /// The link that it runs, and the folder for it below the home folder; without one, on `PATH`.
+    pub link: Option<(&'static str, Option<&'static str>)>,
+    /// Its file.
+    pub file: fn() -> Result<PathBuf>,
+    /// One setting in that file is for all hosts.
+    pub shared: bool,
+    /// The file's text with keyfob for a host.
+    pub with: fn(&str, &Entry<'_>) -> Result<String>,
+    /// The file's text without it.
+    pub without: fn(&str, &HostPattern) -> String,
+    /// What the file has the tool run for a host, if it says.
+    pub runs: fn(&str, &HostPattern) -> Option<String>,
+    /// How the tool asks: keyfob's arguments, its stdin, and what the answer holds.
+    pub asks: fn(&HostPattern, &str) -> (Vec<String>, String, &'static str),
+}
+
+/// What is to stand in the tool's file.
+pub(super) struct Entry<'a> {
+    pub host: &'a HostPattern,
+    pub profile: &'a str,
+    /// keyfob, by its whole path.
+    pub own: &'a str,
+    /// `--registry`
+    pub registry: Option<&'a str>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Arguments {
+    /// Hosts whose token the tool is to get from keyfob: `[https://]HOST[:PORT][/PATH]`
+    #[arg(required = true, value_name = "URL")]
+    hosts: Vec<String>,
+    #[command(flatten)]
+    wanted: Wanted,
+}
+
+/// What was done for a host.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Added {
+    /// The rule in `[hosts]`, or the caller in it.
+    rule: bool,
+    /// The entry in the tool's file.
+    entry: bool,
+    /// The link, for this host or for others that are still connected.
+    link: Option<PathBuf>,
+    /// The highest folder that had to be made for it.
+    made: Option<PathBuf>,
+}
+
+impl Hosted {
+    /// Its arguments.
+    pub(super) fn define(&self, command: Command, help: &'static str) -> Command {
+        let command = Arguments::augment_args(command).after_help(help);
+        match self.link {
+            Some((name, None)) => {
+                let what = format!("Folder on PATH for the link {name} [default: one of yours]");
+                command.arg(
+                    Arg::new("bin").long("bin").value_name("FOLDER").help(what).value_parser(value_parser!(PathBuf)),
+                )
+            }
+            _ => command,
+        }
+    }
+
+    /// Connects the tool.
+    pub(super) fn connect(&self, matches: &ArgMatches) -> Result<Job> {
+        let arguments = Arguments::from_arg_matches(matches)?;
+        let hosts = patterns(&arguments.hosts)?;
+        let mut config = Config::load()?;
+        let chosen = arguments.wanted.in_config(&mut config, self.by, &[])?;
+        let title = format!("Connect {} with the profile {} for {}", self.title, chosen.title(), urls(&hosts));
+        let plan = self.connecting(config, &hosts, chosen.title(), matches)?;
+        let asked = hosts.into_iter().map(|host| self.asked(host, &chosen)).collect();
+        Ok(Job { asked, ..Job::new(title, plan) })
+    }
+
+    fn connecting(
+        &self,
+        mut config: Config,
+        hosts: &[HostPattern],
+        profile: &str,
+        matches: &ArgMatches,
+    ) -> Result<Plan> {
+        let mut plan = Plan::default();
+        let path = (self.file)()?;
+        let before = text(&path)?;
+        let (mut after, mut by_hand) = (before.clone().unwrap_or_default(), String::new());
+        let own = own_program()?.to_string_lossy().into_owned();
+        let registry = matches.try_get_one::<String>("registry").ok().flatten().map(String::as_str);
+        let mut done = Vec::new();
+        for host in hosts {
+            let entry = Entry { host, profile, own: &own, registry };
+            let rule = self.map(&mut config, host, profile)?;
+            let is_new = match (self.runs)(&after, host) {
+                None => true,
+                Some(there) if is_keyfob(&there) => false,
+                Some(other) => {
+                    let (title, url) = (self.title, host.canonical());
+                    let what = format!("{title} has {:?} for {url} already, in {}", clean(&other), path.display());
+                    return Err(Failure::usage(what).hint("remove that first").into());
+                }
+            };
+            if is_new {
+                after = (self.with)(&after, &entry)?;
+            }
+            if by_hand.is_empty() || !self.shared {
+                by_hand += &(self.with)("", &Entry { registry: Some(registry.unwrap_or("NAME")), ..entry })?;
+            }
+            done.push((host.canonical(), Added { rule, entry: is_new, ..Added::default() }));
+        }
+        let (link, made) = self.link(&mut plan, &own, matches.try_get_one::<PathBuf>("bin").ok().flatten())?;
+        for (url, added) in done.into_iter().filter(|(_, added)| added.rule || added.entry || link.is_some()) {
+            let all = |earlier: Option<Added>| {
+                let earlier = earlier.unwrap_or_default();
+                let (link, made) = (earlier.link.or(link.clone()), earlier.made.or(made.clone()));
+                Added { rule: added.rule || earlier.rule, entry: added.entry || earlier.entry, link, made }
+            };
+            let setup = config.setup(&plan, (self.name, &url), Some(profile), vec![path.clone()], all)?;
+            plan.setups.push(setup);
+        }
+        let links = std::mem::take(&mut plan.steps);
+        config.into_plan(&mut plan);
+        plan.edit_quietly(&path, before.as_deref(), &after, "gets keyfob as a helper");
+        plan.steps.extend(links);
+        plan.lines.insert(1, (path.display().to_string(), by_hand));
+        Ok(plan)
+    }
+
+    /// Maps the host in `[hosts]`; whether anything changes.
+    fn map(&self, config: &mut Config, host: &HostPattern, profile: &str) -> Result<bool> {
+        let Some(caller) = self.caller else { return Ok(false) };
+        let rule = config.file()?.hosts.into_iter().find(|rule| rule.pattern == *host);
+        if let Some(other) = rule.as_ref().map(|rule| &rule.profile).filter(|other| *other != profile) {
+            let url = host.canonical();
+            return Err(Failure::usage(format!("{url} has the token of profile {other:?} already"))
+                .hint("change that in [hosts] of config.toml, or connect with that profile")
+                .into());
+        }
+        let is_new = rule.is_none_or(|rule| !rule.is_for(caller));
+        config.say(is_new, |text| edit::with_host_for(text, host, profile, caller))?;
+        Ok(is_new)
+    }
+
+    /// Adds the link to the plan, unless the tool finds keyfob without; the link that is there for this tool alone, and the
+    /// highest folder that had to be made for it.
+    fn link(&self, plan: &mut Plan, own: &str, bin: Option<&PathBuf>) -> Result<(Option<PathBuf>, Option<PathBuf>)> {
+        let Some((name, fixed)) = self.link else { return Ok((None, None)) };
+        let others = Undo::of(|_| false)?;
+        let mut earlier = others.others().filter(|setup| setup.tool == self.name);
+        let earlier =
+            earlier.find_map(|setup| Added::deserialize(&setup.did).ok().filter(|added| added.link.is_some()));
+        let there = earlier.map(|added| (added.link, added.made)).unwrap_or_default();
+        if bin.is_none() && self.found(name).is_some_and(|file| is_keyfob_at(&file)) {
+            return Ok(there);
+        }
+        let folder = match (bin, fixed) {
+            (Some(folder), _) => std::path::absolute(folder)?,
+            (None, Some(fixed)) => home()?.join(fixed),
+            (None, None) => folder_on_path(name)?,
+        };
+        let path = folder.join(name);
+        let made = folder_to_make(&path);
+        plan.steps.extend(made.as_ref().map(|_| Step::Folder(folder)));
+        match std::fs::symlink_metadata(&path) {
+            Ok(_) if !is_keyfob_at(&path) => {
+                let what = format!("{} is there already, and is not keyfob", path.display());
+                return Err(Failure::usage(what).hint("remove it, or add --bin FOLDER").into());
+            }
+            Ok(_) => return Ok(there),
+            Err(_) => plan.steps.push(Step::Link { path: path.clone(), target: own.into() }),
+        }
+        let line = format!("ln -s {} {}\n", shell_quoted(own), shell_quoted(&path.to_string_lossy()));
+        plan.lines.push(("in a shell".to_owned(), line));
+        Ok((Some(path), made))
+    }
+
+    /// What the tool finds by the link's name.
+    fn found(&self, name: &str) -> Option<PathBuf> {
+        match self.link {
+            Some((_, Some(fixed))) => {
+                Some(home().ok()?.join(fixed).join(name)).filter(|file| program::is_program(file))
+            }
+            _ => on_path(name).next(),
+        }
+    }
+
+    /// Disconnects it.
+    pub(super) fn disconnect(&self, matches: &ArgMatches) -> Result<Job> {
+        let hosts = patterns(&Arguments::from_arg_matches(matches)?.hosts)?;
+        let urls = urls(&hosts);
+        let (plan, released) = self.undoing(&hosts)?;
+        let done = format!("{} no longer asks keyfob for {urls}.\n", self.title);
+        Ok(Job { done, released, ..Job::new(format!("Disconnect {} from keyfob for {urls}", self.title), plan) })
+    }
+
+    fn undoing(&self, hosts: &[HostPattern]) -> Result<(Plan, Vec<Profile>)> {
+        let mut plan = Plan::default();
+        let mut config = Config::load()?;
+        let urls: Vec<String> = hosts.iter().map(HostPattern::canonical).collect();
+        let undo = Undo::of(|setup| setup.tool == self.name && urls.contains(&setup.name))?;
+        let mut profiles: BTreeSet<String> = undo.undone.iter().filter_map(|setup| setup.profile.clone()).collect();
+        let (mut entries, mut links) = (Vec::new(), Vec::new());
+        for (host, url) in hosts.iter().zip(&urls) {
+            let known =
+                undo.undone.iter().filter(|setup| setup.name == *url).map(|setup| Added::deserialize(&setup.did));
+            let mut known: Vec<Added> = known.collect::<Result<_, _>>()?;
+            if known.is_empty() {
+                // Nothing is known of it any more: what looks as if `setup` had written it goes.
+                known.push(Added { rule: true, entry: true, ..Added::default() });
+            }
+            if let Some(caller) = self.caller.filter(|_| known.iter().any(|added| added.rule)) {
+                let rule = config.file()?.hosts.into_iter().find(|rule| rule.pattern == *host);
+                profiles.extend(rule.map(|rule| rule.profile));
+                config.edit(|text| edit::without_host_for(text, host, caller, undo.made_section("hosts")))?;
+            }
+            entries.extend(known.iter().any(|added| added.entry || self.shared).then_some(host));
+            links.extend(known.into_iter().filter_map(|added| Some((added.link?, added.made))));
+        }
+        let is_used = undo.others().any(|setup| setup.tool == self.name);
+        let released = config.release(profiles.iter().map(String::as_str), self.by, &undo, &mut plan)?;
+        config.take_back(&undo, &mut plan)?;
+        let path = (self.file)()?;
+        undo.file(&path, &mut plan, |plan| {
+            let before = text(&path)?.unwrap_or_default();
+            let ours = |text: &str, host| (self.runs)(text, host).is_some_and(|program| is_keyfob(&program));
+            let entries = entries.iter().filter(|_| !(self.shared && is_used));
+            let after = entries
+                .fold(before.clone(), |text, host| if ours(&text, host) { (self.without)(&text, host) } else { text });
+            plan.edit_quietly(&path, Some(&before), &after, "no longer has keyfob as a helper");
+            Ok(())
+        })?;
+        links.dedup();
+        for (link, made) in links.into_iter().filter(|(link, _)| !is_used && is_keyfob_at(link)) {
+            let folder = link.parent().unwrap_or(Path::new("/")).to_owned();
+            plan.steps.push(Step::Unlink(link));
+            plan.steps.extend(made.map(|highest| Step::RemoveFolder { path: folder, highest }));
+        }
+        undo.finish(&mut plan);
+        Ok((plan, released))
+    }
+
+    /// The hosts in `[hosts]` that the tool may ask for.
+    pub(super) fn discover(&self, machine: &Machine, found: &mut Found) {
+        let Ok(text) = (self.file)().and_then(|path| text(&path)) else { return };
+        let text = text.unwrap_or_default();
+        for rule in self.rules(&machine.file, None) {
+            let url = rule.pattern.canonical();
+            let what = format!("{}: {}", self.title, clean(&url));
+            if (self.runs)(&text, &rule.pattern).is_some_and(|program| is_keyfob(&program)) {
+                found.connected.push(what);
+            } else {
+                found.offer(what, &[self.name, "--profile", &rule.profile, &url], true);
+            }
+        }
+    }
+
+    /// What the tool really runs for the hosts that have a profile.
+    pub(super) fn check(&self, findings: &mut Findings, file: &File, only: Option<&str>) {
+        let rules: Vec<&HostRule> = self.rules(file, only).collect();
+        if rules.is_empty() {
+            return;
+        }
+        let text = match (self.file)().and_then(|path| text(&path)) {
+            Ok(text) => text.unwrap_or_default(),
+            Err(error) => return findings.failure(self.name, &error, "correct that"),
+        };
+        for HostRule { pattern, profile, .. } in rules {
+            let url = pattern.canonical();
+            let subject = format!("{} {url}", self.name);
+            let (quoted, name) = (shell_quoted(&url), shell_quoted(profile));
+            let connect = Hint::Command(format!("keyfob setup {} --profile {name} {quoted}", self.name));
+            let Some(program) = (self.runs)(&text, pattern).filter(|program| is_keyfob(program)) else {
+                let what = format!("it has the profile {profile:?}, but {} does not ask keyfob", self.title);
+                findings.warn(&subject, what, connect);
+                continue;
+            };
+            let found = if program.contains('/') {
+                Some(PathBuf::from(&program)).filter(|file| is_program(&program, file))
+            } else {
+                self.found(&program)
+            };
+            match found {
+                Some(found) if is_keyfob_at(&found) => {
+                    let what = format!("{} runs {} for the profile {profile:?}", self.title, found.display());
+                    findings.ok(&subject, what);
+                }
+                Some(found) => {
+                    let what = format!("{} runs {}, which is not keyfob", self.title, found.display());
+                    findings.error(&subject, what, "put keyfob before it on PATH, or remove it");
+                }
+                None => {
+                    let again = format!(
+                        "keyfob setup {} --undo {quoted} && keyfob setup {0} --profile {name} {quoted}",
+                        self.name
+                    );
+                    let what = format!("{} runs {program}, which does not exist", self.title);
+                    findings.error(&subject, what, Hint::Command(again));
+                }
+            }
+        }
+    }
+
+    /// The rules that are for the tool and, if a profile is named, for that.
+    fn rules<'f>(&self, file: &'f File, only: Option<&'f str>) -> impl Iterator<Item = &'f HostRule> + use<'f> {
+        let caller = self.caller;
+        let rules = file.hosts.iter().filter(move |rule| caller.is_some_and(|caller| rule.is_for(caller)));
+        rules.filter(move |rule| only.is_none_or(|only| rule.profile == only))
+    }
+
+    /// What the tool asks keyfob for.
+    fn asked(&self, host: HostPattern, chosen: &Chosen) -> Asked {
+        let (tool, url, profile) = (*self, host.canonical(), chosen.title().to_owned());
+        Asked {
+            chosen: chosen.clone(),
+            kind: chosen.profile.token_kind.unwrap_or(TokenKind::Access),
+            what: format!("{} asks keyfob for {url}", self.title),
+            prompts: None,
+            unanswered: format!("{} is set up for {url}, but was not answered", self.title),
+            attempt: Box::new(move || tool.attempt(&host, &profile)),
+        }
+    }
+
+    /// Has keyfob answer as the tool would ask.
+    fn attempt(&self, host: &HostPattern, profile: &str) -> Result<String> {
+        let (title, url) = (self.title, host.canonical());
+        if host.is_wildcard() {
+            return Ok(format!("{title} asks keyfob for {url}.\n"));
+        }
+        let (words, input, holds) = (self.asks)(host, profile);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let ran = program::run(&own_program()?, &words, &[], &input, Some(Path::new("/")))?;
+        if ran.ok && ran.stdout.contains(holds) {
+            return Ok(format!("{title} asks keyfob for {url}, and is answered.\n"));
+        }
+        let what = format!("{title} is set up for {url}, but was not answered: {}", clean(&ran.stderr));
+        Err(Failure::new(Exit::Failed, what).into())
+    }
+}
+
+/// The hosts, each once. One without a scheme is https.
+fn patterns(texts: &[String]) -> Result<Vec<HostPattern>, Failure> {
+    let mut hosts: Vec<HostPattern> = Vec::new();
+    for text in texts {
+        let text = text.strip_prefix("sparse+").unwrap_or(text);
+        let url = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
+        let host = HostPattern::parse(&url).map_err(|why| Failure::usage(format!("{text:?} {why}")))?;
+        if !hosts.contains(&host) {
+            hosts.push(host);
+        }
+    }
+    Ok(hosts)
+}
+
+fn urls(hosts: &[HostPattern]) -> String {
+    hosts.iter().map(HostPattern::canonical).collect::<Vec<_>>().join(", ")
+}
+
+/// A file's text; `None` if it does not exist.
+pub(super) fn text(path: &Path) -> Result<Option<String>> {
+    let Some(bytes) = read(path)? else { return Ok(None) };
+    let text = String::from_utf8(bytes.to_vec()).with_context(|| format!("{} is not text", path.display()))?;
+    Ok(Some(text))
+}
+
+/// The home folder.
+pub(super) fn home() -> Result<PathBuf> {
+    let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
+    Ok(home.ok_or_else(|| Failure::usage("there is no home directory").hint("set HOME"))?)
+}
+
+/// A folder that a variable names, else one below the home folder.
+pub(super) fn folder_of(variable: &str, usual: &str) -> Result<PathBuf> {
+    match std::env::var_os(variable).filter(|folder| !folder.is_empty()) {
+        Some(folder) => Ok(std::path::absolute(folder)?),
+        None => Ok(home()?.join(usual)),
+    }
+}
+
+/// The first folder on `PATH` that is the person's own, before any that has another program of this name.
+fn folder_on_path(name: &str) -> Result<PathBuf> {
+    let (home, own) = (home()?, own_program()?);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).take_while(|folder| !folder.join(name).is_file());
+    let is_ours = |folder: &PathBuf| folder.starts_with(&home) || own.parent() == Some(folder);
+    let mut folders = folders.filter(|folder| folder.is_absolute() && folder.is_dir() && is_ours(folder));
+    let folder = folders.find(|folder| access(folder, Access::WRITE_OK).is_ok());
+    let none = || {
+        let before = on_path(name).next().map(|other| format!(" before {}", other.display())).unwrap_or_default();
+        Failure::usage(format!("no folder of yours is on PATH{before}, for the link {name}"))
+            .hint("add --bin FOLDER, and put that folder on PATH")
+    };
+    Ok(folder.ok_or_else(none)?)
+}
+
+/// Whether what a tool's file says is keyfob: a path to it, or one of its links.
+pub(super) fn is_keyfob(program: &str) -> bool {
+    let name = program.rsplit('/').next().unwrap_or_default();
+    name == "keyfob" || name == "keyring" || name.ends_with("-keyfob")
+}
+
+/// Whether a program is some keyfob.
+fn is_keyfob_at(file: &Path) -> bool {
+    std::fs::canonicalize(file).is_ok_and(|target| target.ends_with("keyfob"))
+}
