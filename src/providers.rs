@@ -112,11 +112,8 @@ pub struct Preset {
     /// How long an access token lives when the server does not say and the token itself does not either, in seconds.
     /// `None`: until it is revoked.
     pub unstated_lifetime: Option<u64>,
-    /// Where the signed-in account's name is asked for, and the member that holds it, when there is no ID token. `{host}`
-    /// stands for the authority's host.
+    /// Where the signed-in account's name is asked for, and the member that holds it, when there is no ID token.
     pub account: Option<(&'static str, &'static str)>,
-    /// The domain below which this provider gives companies homes of their own that are laid out as its first one.
-    pub company_homes: Option<&'static str>,
     /// Hosts that are this provider's alone: its endpoints may be at any of them, and at none of them under another issuer.
     pub hosts: &'static [&'static str],
     /// Hosts besides its own on which this provider's users enter their codes.
@@ -159,7 +156,6 @@ pub const OPENID: Preset = Preset {
     early_refresh: true,
     unstated_lifetime: Some(3600),
     account: None,
-    company_homes: None,
     hosts: &[],
     verification_hosts: &[],
     host_auth: HostAuth::Bearer,
@@ -293,8 +289,7 @@ pub const PRESETS: &[Preset] = &[
         kubernetes_token: TokenKind::Access,
         early_refresh: false,
         unstated_lifetime: None,
-        account: Some(("https://api.{host}/user", "login")),
-        company_homes: Some(".ghe.com"),
+        account: Some(("https://api.github.com/user", "login")),
         hosts: &["github.com", "api.github.com"],
         host_auth: HostAuth::Basic,
         ..OPENID

@@ -674,7 +674,8 @@ mod tests {
         let request = "protocol=https\nhost=a.example\n";
         let two = "error: nobody is signed in\nhint: keyfob login gh\n".to_owned();
         let ours = said(&["get"], request, &|_| Outcome::Failed(failed("nobody is signed in")));
-        assert_eq!(ours, (3, "quit=1\n".to_owned(), two.clone()));
+        let what = "error: run `keyfob login gh` in a terminal: nobody is signed in\nhint: keyfob login gh\n";
+        assert_eq!(ours, (3, "quit=1\n".to_owned(), what.to_owned()));
         let unknown = said(&["get"], request, &|_| Outcome::Misconfigured(failed("nobody is signed in")));
         assert_eq!(unknown, (3, String::new(), two));
         for token in ["a\nb", "a\rb", "a\0b"] {

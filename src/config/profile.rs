@@ -467,9 +467,7 @@ impl Said<'_> {
         };
         // An address that does not move with the authority is that of the provider's own home: a token of another
         // installation has no business there.
-        let host = Address::parse(&home).map(|home| home.host()).unwrap_or_default();
-        let at_home =
-            preset.authority == Some(&*home) || preset.company_homes.is_some_and(|domain| host.ends_with(domain));
+        let at_home = preset.authority == Some(&*home);
         let account_source = preset
             .account
             .filter(|(template, _)| at_home || template.contains("{authority}") || template.contains("{host}"))
@@ -588,7 +586,6 @@ fn filled(template: &str, authority: &str, tenant: &str) -> String {
         text.push_str(before);
         match word {
             "authority}" => text.push_str(authority),
-            "host}" => text.push_str(&Address::parse(authority).map(|home| home.host()).unwrap_or_default()),
             "tenant}" => text.push_str(tenant),
             "host}" => text.push_str(authority.split_once("://").map_or("", |(_, host)| host)),
             _ => text.push_str(&piece[before.len()..]),
@@ -620,9 +617,8 @@ mod tests {
         };
         for (provider, authority, source) in [
             ("github", None, Some("https://api.github.com/user login")),
-            ("github", Some("https://octo.ghe.com"), Some("https://api.octo.ghe.com/user login")),
-            ("github", Some("https://ghe.com.example"), None),
-            ("github", Some("https://evilghe.com"), None),
+            ("github", Some("https://github.corp.example"), None),
+            ("github-data-residency", Some("https://octo.ghe.com"), Some("https://api.octo.ghe.com/user login")),
             ("github-enterprise", Some("https://git.corp.example"), Some("https://git.corp.example/api/v3/user login")),
             ("gitlab", None, None),
         ] {
