@@ -12,9 +12,10 @@ use std::sync::Mutex;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::common::{LAB, PROGRAM, SOON, Scene, code};
+use crate::common::browser::browse;
+use crate::common::{Caller, LAB, PROGRAM, SOON, Scene, code};
 use keyfob_test_support::git::{GitOptions, GitServer, Scheme};
-use keyfob_test_support::provider::{Auto, Options};
+use keyfob_test_support::provider::{Auto, Client, Endpoint, Options};
 use keyfob_test_support::real::{Git, Missing};
 use keyfob_test_support::{Output, Terminal, need};
 
@@ -888,4 +889,45 @@ fn a_redirect_takes_no_token_along() {
             }
         }
     }
+}
+
+// Gitea, which knows no device codes.
+
+#[test]
+fn git_clones_from_a_look_alike_of_gitea_by_its_address_alone_and_a_browser() {
+    let git = need!(Git::any());
+    let options = Options {
+        clients: vec![Client::public("a4792ccc-144e-407e-86c9-5e7d8d9c3269")],
+        redirects: vec!["http://127.0.0.1:*".to_owned()],
+        aliases: vec![
+            ("/login/oauth/authorize".to_owned(), Endpoint::Authorize),
+            ("/login/oauth/access_token".to_owned(), Endpoint::Token),
+        ],
+        oidc_discovery: false,
+        offline_access: false,
+        ..Options::default()
+    };
+    let scene = Scene::with(options, "");
+    let basic = GitOptions { schemes: vec![Scheme::Basic], username: Some("oauth2".into()), ..GitOptions::default() };
+    let server = need!(GitServer::start(basic, scene.idp.judge()));
+    server.repository("r");
+    server.commit("r", "README", b"one\n");
+    let setting = Setting { scene, server, git };
+    setting.configure(HELPER);
+    let Setting { scene, server, .. } = &setting;
+    let profile = format!("[profile.forge]\nprovider = 'gitea'\nauthority = '{}'\n", scene.idp.issuer());
+    scene.keyfob.write_config(&format!("{profile}[hosts]\n'{}' = 'forge'\n", server.origin()));
+
+    let mut command = setting.command(&["clone", "-q", &server.url("r")]);
+    let caller = Caller::start(command.env_remove("GIT_TERMINAL_PROMPT").env("KEYFOB_PROMPT", "always"));
+    let shown = browse(&caller.address());
+    assert!(shown.body.contains("keyfob has signed in as alice@example.com."), "{shown:?}");
+    let output = caller.finish();
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(fs::read_to_string(setting.home("r/README")).unwrap(), "one\n");
+    // From then on nobody is asked, and the token is renewed as it is anywhere.
+    scene.leave(-1);
+    setting.git(&["-C", "r", "fetch", "-q"]);
+    assert_eq!((scene.idp.count("authorize"), setting.refreshes()), (1, 1));
+    scene.assert_proper();
 }
