@@ -194,7 +194,7 @@ pub fn policy<'s>(session: &'s Session, needs: &Needs, started: &Started, now: N
     {
         return Decision::BackOff { fallback, error, left_ms };
     }
-    if session.unconfirmed.is_some() {
+    if session.unconfirmed.is_some() && effort != Effort::SignIn {
         return Decision::Confirm { fallback };
     }
     if machine || (renewable && effort != Effort::SignIn) {
@@ -408,11 +408,21 @@ mod tests {
             [899, 898, 300, 299].map(|left| decided(3600, left, late, &needs())),
             ["fresh", "due", "due", "renew+"]
         );
+        // The spread is what is between the two: a serial beyond it begins anew.
+        let beyond = serial(&format!("{:x}", 601));
+        assert_eq!([301, 300].map(|left| decided(3600, left, beyond, &needs())), ["fresh", "due"]);
         // Where the profile says, it is not spread; where a refresh kills the old token, it is late.
         let said = Needs { min_ttl: Some(600), ..needs() };
         assert_eq!([600, 599].map(|left| decided(3600, left, late, &said)), ["fresh", "renew+"]);
         let kills = Needs { early_refresh: false, min_ttl: Some(600), ..needs() };
         assert_eq!([30, 29].map(|left| decided(3600, left, late, &kills)), ["fresh", "renew+"]);
+    }
+
+    #[test]
+    fn what_a_call_began_with_is_known() {
+        let before = Started::of(&session(vec![token(1)], true), &key());
+        assert!(before.had(serial("0")) && !before.had(serial("1")));
+        assert!(!Started::default().had(serial("0")));
     }
 
     #[test]
@@ -555,6 +565,7 @@ mod tests {
         let unconfirmed = || Some(Unconfirmed { flow: FlowKind::Device, grant: grant.clone() });
         let with = |left| Session { unconfirmed: unconfirmed(), ..session(vec![token(left)], true) };
         assert_eq!([3600, 299, 0].map(|left| decided(&with(left), &needs())), ["fresh", "confirm+", "confirm"]);
+        assert_eq!(decided(&with(3600), &Needs { effort: Effort::SignIn, ..needs() }), "sign in");
     }
 
     #[test]

@@ -51,14 +51,14 @@ pub enum Flows {
 }
 
 /// The address on this machine that a browser comes back to: `http://HOST:PORT` and the path.
-#[derive(Clone, Copy, Debug)]
-pub struct Redirect {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Redirect<'a> {
     /// `127.0.0.1`, or `localhost` where the provider does not take the other.
-    pub host: &'static str,
+    pub host: &'a str,
     /// The port, where the provider compares it; 0: any that is free (RFC 8252, section 7.3).
     pub port: u16,
     /// The path, as it has to be registered.
-    pub path: &'static str,
+    pub path: &'a str,
 }
 
 /// One identity provider. In templates, `{authority}`, its `{host}` and `{tenant}` stand for the profile's own.
@@ -84,7 +84,7 @@ pub struct Preset {
     /// A public client that every installation of it has: what a profile without `client-id` uses.
     pub client_id: Option<&'static str>,
     /// Where a browser comes back to.
-    pub redirect: Redirect,
+    pub redirect: Redirect<'static>,
     /// Whether an authorization answer comes as a form that the browser posts; `None`: as discovery says.
     pub form_post: Option<bool>,
     /// Parameters that an authorization request needs besides, unless the profile's `extra` sets them.
@@ -173,9 +173,9 @@ pub const OPENID: Preset = Preset {
 };
 
 /// As RFC 8252 has it: the loopback address, any port. What is registered is `http://127.0.0.1`.
-const ANY_PORT: Redirect = Redirect { host: "127.0.0.1", port: 0, path: "" };
+const ANY_PORT: Redirect<'static> = Redirect { host: "127.0.0.1", port: 0, path: "" };
 /// For providers that compare the port too.
-const FIXED_PORT: Redirect = Redirect { port: 28460, ..ANY_PORT };
+const FIXED_PORT: Redirect<'static> = Redirect { port: 28460, ..ANY_PORT };
 
 const OWN_ISSUER_WITH_EMAIL: Preset = Preset { scopes: &["openid", "email", "offline_access"], ..OPENID };
 

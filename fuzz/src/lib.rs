@@ -17,6 +17,7 @@ use keyfob::change::yaml::{Wrong, Yaml};
 use keyfob::clock::{Skew, Timestamp};
 use keyfob::config::{self, HostPattern, Profile, edit};
 use keyfob::flows::Polling;
+use keyfob::flows::listener::{self, Expected, Request, Verdict, judge};
 use keyfob::oauth::answer::{Answer, DeviceCode, TokenAnswer};
 use keyfob::oauth::discovery;
 use keyfob::oauth::http::{Reply, date};
@@ -32,9 +33,10 @@ use serde_json::{Value, json};
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder of seeds.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("answer", answer),
     ("bazel_request", bazel_request),
+    ("browser_request", browser_request),
     ("cargo_request", cargo_request),
     ("config", config),
     ("date", dates),
@@ -89,6 +91,48 @@ pub fn answer(bytes: &[u8]) {
     let mut polling = Polling::new(5, Duration::from_secs(900), now);
     if polling.receive(Ok(answer), now).is_none() {
         assert!(polling.next() >= Duration::from_secs(106) && polling.next() <= polling.deadline());
+    }
+}
+
+/// What a browser, or anything else on this machine, sends to the port that a sign-in waits at.
+pub fn browser_request(bytes: &[u8]) {
+    const STATE: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
+    let request = match Request::read(bytes) {
+        Ok(Some(request)) => request,
+        Ok(None) => return,
+        Err(status) => return assert!([400, 411, 413].contains(&status), "{status}"),
+    };
+    let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+    for posted in [false, true] {
+        let expected = Expected {
+            short: "/short0123456789ab".into(),
+            to: "https://id.example.com/authorize".into(),
+            path: "/back".into(),
+            state: Secret::from(STATE.to_owned()),
+            posted,
+            names_issuer: false,
+            issuer: Some("https://id.example.com".into()),
+        };
+        let verdict = judge(&request, &expected, 8400);
+        if !matches!(verdict, Verdict::Say(..)) {
+            assert!(["127.0.0.1:8400", "localhost:8400", "[::1]:8400"].iter().any(|host| text.contains(host)));
+        }
+        match verdict {
+            Verdict::Lead => assert!(text.starts_with("get /short0123456789ab")),
+            Verdict::Say(status, words) => {
+                assert!([400, 404].contains(&status));
+                assert_shown_as_it_is(words);
+            }
+            Verdict::Answered(listener::Answer::Code(code)) => {
+                assert!(!code.expose().contains(char::is_control));
+                assert!(!posted || text.starts_with("post"));
+            }
+            Verdict::Answered(listener::Answer::Error(code, description)) => {
+                assert_shown_as_it_is(&code);
+                assert_shown_as_it_is(&description);
+            }
+            Verdict::Answered(listener::Answer::Foreign(why)) => assert_shown_as_it_is(&why),
+        }
     }
 }
 

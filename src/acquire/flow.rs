@@ -4,11 +4,12 @@ use super::sign_in::keep_pending;
 use super::view::View;
 use super::{Attempt, LOCK_LIMIT};
 use crate::clock::Timestamp;
-use crate::config::{Flow, Redirect};
+use crate::config::Flow;
 use crate::failure::{Failure, Hint};
 use crate::flows::{self, Choice, Has, Turns, choose};
 use crate::oauth::answer::OauthError;
 use crate::oauth::{Client, NotStarted};
+use crate::providers::Redirect;
 use crate::session::{DeviceRefused, FlowKind, Metadata, Pending, Session};
 use crate::store::SessionFile;
 use anyhow::Result;
@@ -100,8 +101,8 @@ impl Attempt<'_> {
 
     /// The failure of a sign-in by browser, with what has to be registered if that is what it is about.
     pub(super) fn about_the_browser(&self, error: &OauthError, failure: Failure) -> Failure {
-        let Redirect { host, port, path } = &self.want.profile.redirect;
-        let port = if *port == 0 { String::new() } else { format!(":{port}") };
+        let Redirect { host, port, path } = self.want.profile.redirect();
+        let port = if port == 0 { String::new() } else { format!(":{port}") };
         match error.code.as_str() {
             "unauthorized_client"
             | "unsupported_grant_type"

@@ -2,12 +2,12 @@
 //! that. Another profile's token is a proof as well: it is acquired first, before this session's lock is taken.
 
 use super::renew::Renewed;
-use super::{Attempt, Want, acquire};
+use super::{Attempt, Credential, Want, acquire};
 use crate::clock::now_ms;
-use crate::config::{self, Machine, Profile};
+use crate::config::{self, Machine, MachineGrant, Profile};
 use crate::failure::{Exit, Failure};
 use crate::grants::machine::{Proven, ask, proven};
-use crate::grants::{Renewal, no_id_token, sources};
+use crate::grants::{Renewal, acr, no_id_token, sources};
 use crate::oauth::http;
 use crate::process::Uninterrupted;
 use crate::providers::TokenKind;
@@ -33,7 +33,17 @@ pub(super) fn proof(profile: &Profile) -> Result<Option<Proof>> {
 /// The profile whose token proves what this machine is, if one does.
 fn parent(machine: &Machine) -> Result<Option<Profile>> {
     let Some(name) = machine.parent() else { return Ok(None) };
-    Ok(Some(Profile::named(config::load()?, name)?))
+    let parent = Profile::named(config::load()?, name)?;
+    Ok(Some(match machine.grant {
+        MachineGrant::Acr => parent.asking(vec![acr::SCOPE.to_owned()], None)?,
+        _ => parent,
+    }))
+}
+
+/// The failure of a sign-in that nothing could be kept of.
+pub(super) fn nothing_is_kept() -> Failure {
+    let why = "config.toml says `store = \"none\"`: nothing is kept of a sign-in, so every call would ask for another";
+    Failure::usage(why).hint("use a machine's `grant` in the profile, or keep sessions: keyfob store file")
 }
 
 impl Attempt<'_> {
@@ -43,13 +53,13 @@ impl Attempt<'_> {
         let Some(machine) = &self.want.profile.machine else { return Ok(()) };
         let Some(parent) = parent(machine)? else { return Ok(()) };
         let no_prompt = living.then_some("the old token still lives");
-        self.ask_parent(&parent, self.want.no_prompt.or(no_prompt))?;
+        self.ask_parent(machine, &parent, self.want.no_prompt.or(no_prompt))?;
         self.needs.proof = proof(self.want.profile)?;
         Ok(())
     }
 
-    fn ask_parent(&self, parent: &Profile, no_prompt: Option<&'static str>) -> Result<Proven> {
-        let kind = parent.token_kind.unwrap_or(TokenKind::Access);
+    fn ask_parent(&self, machine: &Machine, parent: &Profile, no_prompt: Option<&'static str>) -> Result<Proven> {
+        let kind = parent.token_kind.unwrap_or(machine.proof_kind());
         let want = Want {
             no_prompt,
             timeout: self.want.timeout.map(|_| self.time_left()),
@@ -71,31 +81,56 @@ impl Attempt<'_> {
         let mut session = session.made_from(proof);
         let Some(room) = locked.reserve(&session)? else { return Ok(Renewed::LookAgain) };
         let renewal = self.while_asking(|| self.asked_as_machine(machine, &mut session));
-        match renewal {
-            Ok(Renewal::Granted(grant, problem)) => {
-                self.granted_to_machine(&mut session, grant, problem);
-                return match locked.save_in(Some(room), &session)? {
-                    Saved::Saved => self.outcome(&session),
-                    // Nothing of it is worth keeping against what is there now.
-                    Saved::Superseded(_) | Saved::SignedOut => Ok(Renewed::LookAgain),
-                };
-            }
-            Ok(Renewal::Refused(failure)) if failure.exit == Exit::Usage => return Err(failure.into()),
-            Ok(Renewal::Refused(failure)) => session.failed(self.failed(failure, None), now_ms()),
-            Ok(Renewal::Trouble(failure, after)) => session.failed(self.failed(failure, after), now_ms()),
-            Ok(Renewal::Ended(why) | Renewal::Unmet(why)) => {
-                session.failed(self.failed(Failure::new(Exit::Failed, why.text), None), now_ms());
-            }
+        let renewal = match renewal {
+            Ok(renewal) => renewal,
             Err(error) => return self.not_renewed(locked, session, &error),
+        };
+        if !self.take(renewal, &mut session)? {
+            return self.written_down(locked, &session);
         }
-        self.written_down(locked, &session)
+        match locked.save_in(Some(room), &session)? {
+            Saved::Saved => self.outcome(&session),
+            // Nothing of it is worth keeping against what is there now.
+            Saved::Superseded(_) | Saved::SignedOut => Ok(Renewed::LookAgain),
+        }
+    }
+
+    /// The same where `config.toml` says that nothing is kept: each call asks.
+    pub(super) fn ask_and_forget(&self) -> Result<Credential> {
+        let (Some(machine), Some(proof)) = (&self.want.profile.machine, &self.needs.proof) else {
+            return Err(nothing_is_kept().into());
+        };
+        let mut session = Session::new(&self.want.profile.session).made_from(proof);
+        let renewal = self.while_asking(|| self.asked_as_machine(machine, &mut session))?;
+        self.take(renewal, &mut session)?;
+        match self.outcome(&session)? {
+            Renewed::Answer(credential) => Ok(credential),
+            Renewed::LookAgain | Renewed::SignIn(_) => Err(Failure::new(Exit::Failed, "nothing was answered").into()),
+        }
+    }
+
+    /// Takes what a request brought, or how it failed, into the session; whether it brought anything. Fails where this
+    /// process's own settings are wrong, which is no news to others.
+    fn take(&self, renewal: Renewal, session: &mut Session) -> Result<bool> {
+        let (failure, after) = match renewal {
+            Renewal::Granted(grant, problem) => {
+                self.granted_to_machine(session, grant, problem);
+                return Ok(true);
+            }
+            Renewal::Refused(failure) if failure.exit == Exit::Usage => return Err(failure.into()),
+            Renewal::Refused(failure) => (failure, None),
+            Renewal::Trouble(failure, after) => (failure, after),
+            Renewal::Ended(why) | Renewal::Unmet(why) => (Failure::new(Exit::Failed, why.text), None),
+        };
+        session.failed(self.failed(failure, after), now_ms());
+        Ok(false)
     }
 
     fn asked_as_machine(&self, machine: &Machine, session: &mut Session) -> Result<Renewal> {
         let own = self.ask();
         let proven = match parent(machine)? {
             // It was there a moment ago: whoever has to be asked was asked before the lock was taken.
-            Some(parent) => Some(self.ask_parent(&parent, Some("its session's lock is held"))?),
+            Some(parent) => Some(self.ask_parent(machine, &parent, Some("its session's lock is held"))?),
             None => match proven(&own, machine) {
                 Ok(proven) => proven,
                 Err(failure) => return Ok(failure.into()),

@@ -169,9 +169,11 @@ pub fn acquire(want: &Want<'_>) -> Result<Credential> {
     if let Err(error) = attempt.prepare(living.is_some()) {
         return living.ok_or(error).with_context(|| format!("could not get a token for {}", want.profile.title()));
     }
-    let store = Store::open_or_make()?.replacing_locked(by_person);
-    let file = store.session(&want.profile.session);
-    attempt.work(&file).with_context(|| format!("could not get a token for {}", want.profile.title()))
+    let credential = match Store::open_or_make()?.map(|store| store.replacing_locked(by_person)) {
+        Some(store) => attempt.work(&store.session(&want.profile.session)),
+        None => attempt.ask_and_forget(),
+    };
+    credential.with_context(|| format!("could not get a token for {}", want.profile.title()))
 }
 
 /// The token that the cache can answer with, if any. Asks nobody, waits for nothing and changes nothing.

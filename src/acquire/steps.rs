@@ -4,6 +4,7 @@
 //! finish it. A step that comes before the server's interval has passed asks nobody, so that no caller polls too fast.
 
 use super::flow::write_down;
+use super::machine::nothing_is_kept;
 use super::renew::Renewed;
 use super::sign_in::{LOOK, keep_pending};
 use super::{Attempt, Credential, Effort, LOCK_LIMIT, Requester, Want, acquire};
@@ -61,7 +62,8 @@ fn with_file<'w>(
     if want.profile.machine.is_some() {
         return acquire(want).map(Step::Done);
     }
-    let store = Store::open_or_make()?.replacing_locked(want.requester == Requester::Person);
+    let store = Store::open_or_make()?.ok_or_else(nothing_is_kept)?;
+    let store = store.replacing_locked(want.requester == Requester::Person);
     let file = store.session(&want.profile.session);
     let mut attempt = Attempt::new(want)?;
     if let Some(session) = file.session()? {
@@ -117,7 +119,7 @@ impl Attempt<'_> {
         let (client, _) = self.noted(file, Client::new(self.want.profile, session.server.as_ref(), http::LIMIT))?;
         let Some(room) = file.reserve(&lock, &session)? else { return Ok(wait) };
         let Some(mut turns) = Turns::resume(&pending) else { return Ok(wait) };
-        let _until_saved = Uninterrupted::begin();
+        let until_saved = Uninterrupted::begin();
         let end = match turns.turn(&client, &mut pending) {
             Turn::Ended(end) => end,
             Turn::Wait(_) => {
@@ -126,7 +128,7 @@ impl Attempt<'_> {
                 return Ok(waiting(pending).unwrap_or(wait));
             }
         };
-        match self.finish(file, room, &client, end, &pending) {
+        match self.finish(file, room, &client, end, &pending, until_saved) {
             Ok(()) => self.last_outcome(file, &file.session()?.unwrap_or(session)),
             Err(error) => match file.session()?.filter(|session| session.refusal.is_some()) {
                 Some(session) => self.last_outcome(file, &session),

@@ -17,6 +17,7 @@ file    in files for you alone, in clear, as ssh keeps keys
 kernel  in files that are sealed by a key in the kernel's keyring (Linux): a copy of the files, in a backup or on a
         stolen disk, is of no use. A restart of the machine empties the keyring; then `key-command` in config.toml
         brings the key back, or you sign in again.
+none    not at all: each call of a machine's profile asks its provider, and nobody can sign in
 
 Every session is moved, and its tokens are renewed when they are asked for next.
 
@@ -26,7 +27,7 @@ Examples:
   keyfob store --export-key | secret-tool store --label=keyfob keyfob key
                                           keep the key where it outlives a restart")]
 pub struct Arguments {
-    /// How to keep sessions from now on: file or kernel
+    /// How to keep sessions from now on: file, kernel or none
     #[arg(value_parser = PossibleValuesParser::new(StoreKind::WORDS), hide_possible_values = true)]
     kind: Option<String>,
     /// Print the key of the sealed sessions, for a program that keeps it
@@ -98,11 +99,14 @@ fn export() -> Result<()> {
 
 /// Moves every session, and has `config.toml` say so. What a process was killed in the middle of is done by the next.
 fn keep(kind: StoreKind) -> Result<()> {
+    if kind == StoreKind::None {
+        return keep_nothing();
+    }
     let store = Store::made()?;
     // Whatever the configuration says, sessions are sealed until it no longer asks for it, and from before it does.
     match kind {
         StoreKind::Kernel => store.begin_to_seal()?,
-        StoreKind::File => {
+        StoreKind::File | StoreKind::None => {
             say_in_config(kind)?;
             store.begin_to_unseal()?;
         }
@@ -130,13 +134,26 @@ fn keep(kind: StoreKind) -> Result<()> {
     }
     let number = format!("{number} session{}", if number == 1 { "" } else { "s" });
     super::print(&match kind {
-        StoreKind::File => format!("{number} moved. {}\n", described(&Kept::Clear)),
+        StoreKind::File | StoreKind::None => format!("{number} moved. {}\n", described(&Kept::Clear)),
         StoreKind::Kernel if Installation::load()?.key_command.is_empty() => format!(
             "{number} moved. {}\nA restart of the machine empties it: see `keyfob store --help` to keep the key elsewhere.\n",
             described(&store.kept()?)
         ),
         StoreKind::Kernel => format!("{number} moved. {}\n", described(&store.kept()?)),
     })
+}
+
+/// Has nothing kept from now on. Sessions that people signed in to would be of no use, and are not given up by the way.
+fn keep_nothing() -> Result<()> {
+    if let Some(store) = Store::open()? {
+        let Contents { sessions, damaged, unusable } = store.contents()?;
+        if !sessions.is_empty() || !damaged.is_empty() || !unusable.is_empty() {
+            let failure = Failure::usage("there are sessions, and `none` keeps none");
+            return Err(failure.run("keyfob logout --all && keyfob store none").into());
+        }
+    }
+    say_in_config(StoreKind::None)?;
+    super::print("Nothing is kept from now on: each call of a machine's profile asks its provider.\n")
 }
 
 /// Has `config.toml` say how sessions are kept.

@@ -51,15 +51,17 @@ pub enum StoreKind {
     File,
     /// In files that are sealed by a key in the kernel's keyring.
     Kernel,
+    /// Not at all: nothing is written.
+    None,
 }
 
 impl StoreKind {
     /// The words for it, in config.toml and on the command line.
-    pub const WORDS: [&str; 2] = ["file", "kernel"];
+    pub const WORDS: [&str; 3] = ["file", "kernel", "none"];
 
     /// The kind that a word means.
     pub fn of(word: &str) -> Option<Self> {
-        [Self::File, Self::Kernel].into_iter().find(|kind| kind.word() == word)
+        [Self::File, Self::Kernel, Self::None].into_iter().find(|kind| kind.word() == word)
     }
 
     /// The word for it.

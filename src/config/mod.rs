@@ -19,7 +19,7 @@ pub use hosts::{HostPattern, HostRule, Target};
 pub use identity::{CaFile, SessionKey};
 pub use keys::{Key, Shape, text, word};
 pub use machine::{Machine, MachineGrant, Source};
-pub use profile::{ClientKey, Endpoints, Profile, Recipe, Redirect};
+pub use profile::{ClientKey, Endpoints, Profile, Recipe};
 pub use settings::{AuthMethod, Flow, KEYS, Origin, PromptMode, Settings};
 
 use crate::failure::Failure;

@@ -1,15 +1,15 @@
 //! A profile: its settings as checked values, with the provider's row filled in.
 
 use super::environment::under_environment;
-use super::file_name;
 use super::hosts::HostPattern;
 use super::identity::{CaFile, SessionKey};
 use super::keys::Key;
 use super::machine::{self, Machine, MachineGrant, Wrong};
 use super::settings::{AuthMethod, Flow, KEYS, Origin, PromptMode, Settings};
+use super::{Selection, file_name};
 use crate::address::Address;
 use crate::failure::Failure;
-use crate::providers::{PRESETS, Preset, TokenKind};
+use crate::providers::{PRESETS, Preset, Redirect, TokenKind};
 use crate::secret::Secret;
 use crate::text::shell_quoted;
 use anyhow::{Context, Result};
@@ -30,32 +30,12 @@ const LONGEST_FLAG_SECRET: usize = 512;
 /// Endpoints known before any discovery: given by hand, or by the provider's row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoints {
-    /// Authorization endpoint (RFC 6749, section 3.1).
-    pub authorization: Option<Address>,
     /// Device authorization endpoint (RFC 8628, section 3.1).
     pub device_authorization: Option<Address>,
     /// Token endpoint.
     pub token: Option<Address>,
     /// Revocation endpoint (RFC 7009).
     pub revocation: Option<Address>,
-}
-
-/// The address on this machine that a browser comes back to (RFC 8252, section 7.3).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Redirect {
-    /// `127.0.0.1` or `localhost`.
-    pub host: String,
-    /// The port; 0: any that is free.
-    pub port: u16,
-    /// The path; empty for none.
-    pub path: String,
-}
-
-impl Endpoints {
-    /// Whether it is known where a person signs in.
-    fn begins_a_sign_in(&self) -> bool {
-        self.authorization.is_some() || self.device_authorization.is_some()
-    }
 }
 
 /// The files of a client's key.
@@ -112,10 +92,6 @@ pub struct Profile {
     pub prompt: PromptMode,
     /// How a person signs in.
     pub flow: Flow,
-    /// Where a browser comes back to: host, port (0: any that is free) and path.
-    pub redirect: Redirect,
-    /// The account that the provider's page offers.
-    pub login_hint: Option<String>,
     /// How the client secret is sent, if it was said.
     pub auth_method: Option<AuthMethod>,
     /// What the client signs with, if it shows itself by a key.
@@ -217,12 +193,6 @@ impl Profile {
             ca_file,
             prompt: settings.prompt.unwrap_or(PromptMode::Auto),
             flow: settings.flow.unwrap_or_default(),
-            redirect: Redirect {
-                host: settings.redirect_host.clone().unwrap_or_else(|| preset.redirect.host.to_owned()),
-                port: settings.redirect_port.unwrap_or(preset.redirect.port),
-                path: settings.redirect_path.clone().unwrap_or_else(|| preset.redirect.path.to_owned()),
-            },
-            login_hint: settings.login_hint.clone().or_else(|| settings.account.clone()),
             auth_method: settings.auth_method,
             client_key: said.client_key()?,
             machine,
@@ -232,6 +202,31 @@ impl Profile {
             flags,
             asked: Settings::default(),
         })
+    }
+
+    /// The profile whose token AWS takes for keys of this role: the selected one's sign-in, in a session of its own.
+    pub fn for_role(selection: &Selection, role: &str, region: Option<&str>) -> Result<Self> {
+        let parent = Self::select(selection)?;
+        let Some(parent) = parent.name else {
+            let what = "--role wants a profile with a name";
+            return Err(Failure::usage(what)
+                .hint("write the profile into config.toml: keyfob setup --profile NAME …")
+                .into());
+        };
+        let mut said = Settings::default();
+        let source = [("grant", "aws-role"), ("source", "profile"), ("source-profile", &parent), ("role", role)];
+        for (name, value) in source.into_iter().chain(region.map(|region| ("region", region))) {
+            said.set(key(name), vec![value.to_owned()], Origin::Flag(name)).map_err(Failure::usage)?;
+        }
+        Ok(Self::resolve(None, Settings::default(), said)?)
+    }
+
+    /// The user name beside its tokens in HTTP Basic, where no rule says.
+    pub fn basic_username(&self) -> &'static str {
+        match &self.machine {
+            Some(machine) if machine.grant == MachineGrant::Acr => "00000000-0000-0000-0000-000000000000",
+            _ => self.preset.basic_username,
+        }
     }
 
     /// The same profile for what a caller asks: these scopes (none: the profile's own) of this tenant. Only where one
@@ -264,6 +259,31 @@ impl Profile {
         // A machine has no ID tokens, unless its profile says so.
         let usual = if self.machine.is_some() { TokenKind::Access } else { self.preset.kubernetes_token };
         self.token_kind.unwrap_or(usual)
+    }
+
+    // What only a sign-in needs is put together for it, since a cached answer would pay for it too.
+
+    /// Authorization endpoint (RFC 6749, section 3.1), as far as it is known without discovery.
+    pub fn authorization_endpoint(&self) -> Option<Address> {
+        let tenant = self.settings.tenant.as_deref().or(self.preset.tenant).unwrap_or_default();
+        let filled = |template| Address::assembled(filled(template, &self.session.authority, tenant));
+        self.settings.authorization_endpoint.clone().or_else(|| self.preset.authorization_endpoint.map(filled))
+    }
+
+    /// Where a browser comes back to (RFC 8252, section 7.3).
+    pub fn redirect(&self) -> Redirect<'_> {
+        let Settings { redirect_host, redirect_port, redirect_path, .. } = &self.settings;
+        let Redirect { host, port, path } = self.preset.redirect;
+        Redirect {
+            host: redirect_host.as_deref().unwrap_or(host),
+            port: redirect_port.unwrap_or(port),
+            path: redirect_path.as_deref().unwrap_or(path),
+        }
+    }
+
+    /// The account that the provider's page offers.
+    pub fn login_hint(&self) -> Option<&str> {
+        self.settings.login_hint.as_deref().or(self.account.as_deref())
     }
 
     /// The file that the client's secret is in, if it is in one.
@@ -451,10 +471,10 @@ impl Said<'_> {
         let filled = |template: &str| filled(template, &home, tenant);
         let by_row = |template: &str| Address::assembled(filled(template));
         let or = |given: &Option<Address>, template: Option<&str>| given.clone().or_else(|| template.map(by_row));
+        let by_grant = Machine::endpoint(settings).map_err(|(key, what)| self.wrong(key, what))?;
         let endpoints = Endpoints {
-            authorization: or(&settings.authorization_endpoint, preset.authorization_endpoint),
             device_authorization: or(&settings.device_authorization_endpoint, preset.device_authorization_endpoint),
-            token: or(&settings.token_endpoint, preset.token_endpoint),
+            token: or(&settings.token_endpoint.clone().or(by_grant), preset.token_endpoint),
             revocation: or(&settings.revocation_endpoint, preset.revocation_endpoint),
         };
         let issuer_template = preset.issuer.map(filled).filter(|t| t.contains("{tid}"));
@@ -463,10 +483,11 @@ impl Said<'_> {
         if issuer.as_ref().is_some_and(Address::has_query) {
             return Err(self.wrong("issuer", "has a query (`?…`)"));
         }
+        let begins = endpoints.device_authorization.is_some() || settings.authorization_endpoint.is_some();
         let authority = match (&issuer, &endpoints.token) {
             _ if !home.is_empty() => home.clone(),
             (Some(issuer), _) => issuer.to_string(),
-            (None, Some(token)) if endpoints.begins_a_sign_in() || settings.grant.is_some() => token.to_string(),
+            (None, Some(token)) if begins || settings.grant.is_some() => token.to_string(),
             _ if settings.grant == Some(MachineGrant::None) => settings.source.clone().unwrap_or_default(),
             _ => return Err(self.missing("issuer", "")),
         };
@@ -593,7 +614,7 @@ fn filled(template: &str, authority: &str, tenant: &str) -> String {
         match word {
             "authority}" => text.push_str(authority),
             "tenant}" => text.push_str(tenant),
-            "host}" => text.push_str(authority.split_once("://").map_or("", |(_, host)| host)),
+            "host}" => text.push_str(authority.split('/').nth(2).unwrap_or_default()),
             _ => text.push_str(&piece[before.len()..]),
         }
     }
@@ -612,6 +633,24 @@ mod tests {
             settings.set(key, vec![(*value).to_owned()], origin).map_err(Failure::usage)?;
         }
         Profile::resolve(None, Settings::default(), settings)
+    }
+
+    #[test]
+    fn an_account_is_asked_for_at_the_home_that_signs_it_in() {
+        let at = |provider: &str, authority: Option<&str>| {
+            let authority = authority.map(|authority| ("authority", authority));
+            let said: Vec<_> = [("provider", provider), ("client-id", "c")].into_iter().chain(authority).collect();
+            resolved(&said).unwrap().account_source.map(|(address, member)| format!("{address} {member}"))
+        };
+        for (provider, authority, source) in [
+            ("github", None, Some("https://api.github.com/user login")),
+            ("github", Some("https://github.corp.example"), None),
+            ("github-data-residency", Some("https://octo.ghe.com"), Some("https://api.octo.ghe.com/user login")),
+            ("github-enterprise", Some("https://git.corp.example"), Some("https://git.corp.example/api/v3/user login")),
+            ("gitlab", None, None),
+        ] {
+            assert_eq!(at(provider, authority).as_deref(), source, "{provider} {authority:?}");
+        }
     }
 
     #[test]

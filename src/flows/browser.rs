@@ -33,7 +33,7 @@ pub struct Turns {
 
 /// Listens for the answer to a request for `ask`'s tokens, and for all that `session` was granted before.
 pub(super) fn begin(client: &Client<'_>, session: &Session, ask: &Ask<'_>) -> Result<Begun<Turns>, Failure> {
-    let redirect = &ask.profile.redirect;
+    let redirect = ask.profile.redirect();
     client.authorization_endpoint()?;
     let sockets = listener::bind(redirect.port, redirect.host == "localhost")?;
     let port = sockets.1;
@@ -51,7 +51,7 @@ pub(super) fn begin(client: &Client<'_>, session: &Session, ask: &Ask<'_>) -> Re
     let expected = Expected {
         short: format!("/{}", short.expose()),
         to: client.authorization_request(&parameters, &verifier)?,
-        path: if redirect.path.is_empty() { "/".into() } else { redirect.path.clone() },
+        path: if redirect.path.is_empty() { "/".into() } else { redirect.path.into() },
         state,
         posted,
         names_issuer,

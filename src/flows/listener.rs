@@ -434,3 +434,78 @@ fn page(title: &str, words: &str) -> String {
          body{{max-width:32rem;margin:15vh auto;padding:0 1rem}}</style>\n<h1>{title}</h1>\n<p>{words}</p>\n</html>\n"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const STATE: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
+
+    fn expected(posted: bool) -> Expected {
+        Expected {
+            short: "/short".into(),
+            to: "https://id.example.com/authorize".into(),
+            path: "/".into(),
+            state: Secret::from(STATE.to_owned()),
+            posted,
+            names_issuer: false,
+            issuer: None,
+        }
+    }
+
+    proptest! {
+        /// However the pieces of requests are put together: only what has the one state, to this host, is an answer, and no
+        /// more has to be read than was sent.
+        #[test]
+        fn nothing_but_the_right_state_is_an_answer(
+            method in "GET|POST|HEAD|PUT|get|",
+            path in "/|/short|/short/|//|/x|\\*|",
+            names in prop::collection::vec(("code|state|error|iss|CODE|state%00", "[a-d%+&=;]{0,6}"), 0..5),
+            state in prop::option::of(Just(STATE)),
+            host in "127\\.0\\.0\\.1:8400|localhost:8400|\\[::1\\]:8400|evil\\.example|localhost:840|",
+            length in 0usize..200,
+            posted: bool,
+            cut in 0usize..400,
+        ) {
+            let mut fields: Vec<String> = names.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            fields.extend(state.map(|state| format!("state={state}")));
+            let form = fields.join("&");
+            let head = format!("{method} {path}?{form} HTTP/1.1\r\nHost: {host}\r\n");
+            let kind = "Content-Type: application/x-www-form-urlencoded";
+            let text = format!("{head}{kind}\r\nContent-Length: {}\r\n\r\n{form}{}", form.len(), "x".repeat(length));
+            let whole = Request::read(text.as_bytes());
+            if let Ok(Some(request)) = &whole {
+                let verdict = judge(request, &expected(posted), 8400);
+                let local = ["127.0.0.1:8400", "localhost:8400", "[::1]:8400"].contains(&host.as_str());
+                prop_assert!(local || matches!(verdict, Verdict::Say(400, _)));
+                if let Verdict::Answered(answer) = verdict {
+                    prop_assert!(state.is_some() && path == "/" && ["GET", "POST"].contains(&method.as_str()));
+                    prop_assert_eq!(form.matches("state=").count(), 1);
+                    prop_assert!(!(posted && method == "GET" && matches!(answer, Answer::Code(_))));
+                }
+            }
+            // A part of it is never more than the whole.
+            let part = Request::read(&text.as_bytes()[..cut.min(text.len())]);
+            prop_assert!(part.is_err() == whole.is_err() || matches!(part, Ok(None)));
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            let ended = [&bytes[..], b"\r\n\r\n"].concat();
+            let _ = (Request::read(&bytes).is_ok(), Request::read(&ended).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_port_is_free_on_both_loopback_addresses_or_another_one_is_taken() {
+        let (sockets, port) = bind(0, true).unwrap();
+        assert!(!sockets.is_empty() && sockets.iter().all(|socket| socket.local_addr().unwrap().port() == port));
+        assert!(bind(port, false).unwrap_err().message.starts_with(&format!("could not listen on port {port} for")));
+        // Taken on ::1 alone.
+        let Ok(six) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else { return };
+        let taken = six.local_addr().unwrap().port();
+        assert!(bind(taken, true).is_err(), "another program would be told the code");
+        assert_eq!(bind(taken, false).unwrap().1, taken);
+    }
+}

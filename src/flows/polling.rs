@@ -240,10 +240,11 @@ mod tests {
     #[test]
     fn r21_transport_failures_lengthen_the_wait_until_the_server_answers_and_never_end_it() {
         let mut p = Polling::new(5, s(900), s(0));
-        for (now, next) in [(6, 18), (20, 44), (50, 98), (100, 172), (200, 272)] {
+        for (now, next, wait) in [(6, 18, 10), (20, 44, 20), (50, 98, 40), (100, 172, 60), (200, 272, 60)] {
             assert_eq!(p.receive(Err("connection refused".into()), s(now)), None);
-            assert_eq!((p.next(), p.interval()), (s(next), 5));
+            assert_eq!((p.next(), p.interval(), p.wait()), (s(next), 5, wait));
         }
+        assert_eq!(p.deadline(), s(900));
         p.receive(said("authorization_pending"), s(300));
         assert_eq!(p.next(), s(306), "the server's interval again");
         p.receive(transient(None), s(306));

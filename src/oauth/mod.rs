@@ -64,10 +64,11 @@ impl<'p> Client<'p> {
     pub fn new(profile: &'p Profile, known: Option<&Metadata>, limit: Duration) -> Result<(Self, Option<Metadata>)> {
         let mut http = Http::new(profile.ca_file.as_ref())?;
         let by_hand = &profile.endpoints;
+        let authorization = profile.authorization_endpoint();
         let begins = match profile.flow {
             _ if profile.machine.is_some() => &by_hand.token,
-            Flow::Browser => &by_hand.authorization,
-            _ if profile.preset.flows == Flows::Browser => &by_hand.authorization,
+            Flow::Browser => &authorization,
+            _ if profile.preset.flows == Flows::Browser => &authorization,
             _ => &by_hand.device_authorization,
         };
         let complete = begins.is_some() && by_hand.token.is_some();
@@ -91,7 +92,7 @@ impl<'p> Client<'p> {
         let body = profile.preset.secret_in_body;
         let usual = if body { AuthMethod::ClientSecretPost } else { AuthMethod::ClientSecretBasic };
         let client = Self {
-            authorization: published(&by_hand.authorization, |m| m.authorization_endpoint.as_ref()),
+            authorization: published(&authorization, |m| m.authorization_endpoint.as_ref()),
             device_authorization: published(&by_hand.device_authorization, |m| {
                 m.device_authorization_endpoint.as_ref()
             }),
@@ -211,13 +212,14 @@ impl<'p> Client<'p> {
     /// the client and those of the profile.
     pub fn authorization_request(&self, parameters: &[(&str, &str)], verifier: &Secret) -> Result<String, Failure> {
         let endpoint = self.authorization_endpoint()?.as_str();
-        let Profile { preset, audience, resource, extra, login_hint, .. } = self.profile;
+        let Profile { preset, audience, resource, extra, .. } = self.profile;
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.append_pair("response_type", "code").append_pair("client_id", self.id());
         query.extend_pairs(parameters);
         query.append_pair("code_challenge", &code_challenge(verifier)).append_pair("code_challenge_method", "S256");
-        let optional = [("audience", audience), ("resource", resource), ("login_hint", login_hint)];
-        let optional = optional.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+        let hint = self.profile.login_hint();
+        let optional = [("audience", audience.as_deref()), ("resource", resource.as_deref()), ("login_hint", hint)];
+        let optional = optional.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let others = optional.chain(preset.authorization_parameters.iter().copied());
         query.extend_pairs(others.filter(|(name, _)| !extra.iter().any(|(known, _)| known == name)));
         query.extend_pairs(extra);
@@ -343,12 +345,15 @@ impl<'p> Client<'p> {
     }
 
     /// The account's name, by the provider's user endpoint, for providers without ID tokens; `None` if there is no such
-    /// endpoint. Fails with exit 5 if it does not say.
+    /// endpoint. Fails with exit 1 if it does not take the token (RFC 6750, section 3.1), and with exit 5 if it does not say.
     pub fn account_name(&self, access_token: &Secret) -> Result<Option<String>, Failure> {
         let Some((url, member)) = &self.profile.account_source else { return Ok(None) };
         let header = Zeroizing::new(format!("Bearer {}", access_token.expose()));
-        let failed = |why: &str| Failure::new(Exit::Unreachable, format!("could not ask {url} who signed in: {why}"));
-        let reply = self.http.get(url.as_str(), Some(&header)).map_err(|why| failed(&why))?;
+        let could_not = |exit, why: &str| Failure::new(exit, format!("could not ask {url} who signed in: {why}"));
+        let reply = self.http.get(url.as_str(), Some(&header));
+        let reply = reply.map_err(|why| could_not(Exit::Unreachable, &why))?;
+        let exit = if reply.status == 401 { Exit::Failed } else { Exit::Unreachable };
+        let failed = |why: &str| could_not(exit, why);
         match Answer::hiding(&reply, std::slice::from_ref(access_token)) {
             Answer::Object(user) => {
                 let name = user.text(member).map(|name| crate::text::clean(&name)).filter(|name| !name.is_empty());

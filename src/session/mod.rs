@@ -4,6 +4,8 @@
 //! [`Session::renewed`], [`Session::ended`], [`Session::failed`]. The store puts the result on disk.
 
 mod pending;
+#[cfg(test)]
+mod tests;
 mod token;
 
 pub use pending::{Pending, PendingBrowser, PendingDevice, PendingFlow};

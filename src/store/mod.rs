@@ -26,7 +26,7 @@ pub use sealing::{Kept, exported, unlock};
 
 use crate::access::ours_alone;
 use crate::clock::boottime;
-use crate::config::SessionKey;
+use crate::config::{Installation, SessionKey, StoreKind};
 use crate::failure::{Exit, Failure};
 use crate::secret::Buffer;
 use crate::session::{Session, VERSION};
@@ -105,11 +105,16 @@ impl Store {
         Ok(folder.map(|folder| Self { path, folder, replaces_locked: false }))
     }
 
-    /// Opens the folder, making it if need be. Fails if its sessions are not kept as `config.toml` says.
-    pub fn open_or_make() -> Result<Self> {
+    /// Opens the folder, making it if need be; `None` if `config.toml` says that nothing is kept. Fails if sessions are kept
+    /// in another way than it says.
+    pub fn open_or_make() -> Result<Option<Self>> {
+        let kind = Installation::load()?.store;
+        if kind == Some(StoreKind::None) {
+            return Ok(None);
+        }
         let store = Self::made()?;
-        store.check_kind()?;
-        Ok(store)
+        store.check_kind(kind)?;
+        Ok(Some(store))
     }
 
     /// The same, however its sessions are kept.

@@ -126,9 +126,9 @@ impl Store {
         }
     }
 
-    /// Checks how a new session is to be kept, by the configuration, before one is made.
-    pub(super) fn check_kind(&self) -> Result<()> {
-        if Installation::load()?.store != Some(StoreKind::Kernel) || self.kept()? != Kept::Clear {
+    /// Checks that sessions are kept as `config.toml` says, before one is made.
+    pub(super) fn check_kind(&self, kind: Option<StoreKind>) -> Result<()> {
+        if kind != Some(StoreKind::Kernel) || self.kept()? != Kept::Clear {
             return Ok(());
         }
         if self.stems()?.is_empty() {

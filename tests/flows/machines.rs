@@ -582,6 +582,31 @@ fn status_and_doctor_know_a_machine() {
     assert!(doctor.contains(&format!("this machine asks {}/token for tokens", server.origin())), "{doctor}");
 }
 
+/// As in a container whose file system is read-only.
+#[test]
+fn where_nothing_is_kept_a_machine_asks_each_time_and_a_person_cannot_sign_in() {
+    let server = endpoint();
+    let keyfob = machine(&server, "grant = 'client-credentials'\nclient-secret = 's'\n");
+    keyfob.write_config(&format!("store = 'none'\n{}", fs::read_to_string(keyfob.config_file()).unwrap()));
+    for asked in 1..=2 {
+        assert_eq!(token(&run(&keyfob)), "t0ken");
+        assert_eq!(server.seen().len(), asked);
+    }
+    assert!(!keyfob.cache_dir().exists());
+    let down = Lookalike::start(|_| json(503, &json!({ "error": "temporarily_unavailable" })));
+    let keyfob = machine(&down, "grant = 'client-credentials'\nclient-secret = 's'\n");
+    keyfob.write_config(&format!("store = 'none'\n{}", fs::read_to_string(keyfob.config_file()).unwrap()));
+    assert_eq!(run(&keyfob).code, Some(5));
+
+    let lab = "store = 'none'\n[profile.lab]\nissuer = 'https://127.0.0.1:9'\nclient-id = 'c'\n";
+    let keyfob = Keyfob::new(PROGRAM).config(lab);
+    let said = "error: could not get a token for lab: config.toml says `store = \"none\"`: nothing is kept of a sign-in, \
+                so every call would ask for another\n\
+                hint: use a machine's `grant` in the profile, or keep sessions: keyfob store file\n";
+    assert_eq!(failure(&run(&keyfob)), (Some(2), said));
+    assert!(!keyfob.cache_dir().exists());
+}
+
 /// A profile of a managed identity, in an environment that names this server.
 fn identity(says: &str, variables: &[(&str, String)]) -> Keyfob {
     let config =

@@ -336,3 +336,20 @@ fn what_is_in_clear_among_sealed_ones_is_not_used() {
     assert_eq!((output.code, output.stdout.as_str()), (Some(1), ""), "{output:?}");
     assert!(output.stderr.ends_with("it is not sealed, as the others are\nhint: keyfob store kernel\n"), "{output:?}");
 }
+
+#[test]
+fn sessions_are_not_given_up_to_keep_nothing() {
+    let scene = Scene::signed_in(Options::default());
+    let output = scene.silently(["store", "none"]);
+    assert_eq!(
+        (output.code, output.stderr.as_str()),
+        (Some(2), "error: there are sessions, and `none` keeps none\nhint: keyfob logout --all && keyfob store none\n")
+    );
+    assert!(scene.idp.accepts(&scene.token()));
+    assert_eq!(scene.silently(["logout", "--all"]).code, Some(0));
+    let output = scene.silently(["store", "none"]);
+    assert_eq!(
+        output.stdout, "Nothing is kept from now on: each call of a machine's profile asks its provider.\n",
+        "{output:?}"
+    );
+}

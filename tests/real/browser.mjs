@@ -19,7 +19,7 @@ context = await chromium.launchPersistentContext(`${config.folder}/profile`, {
   // What the browser keeps beside its profile.
   env: { ...process.env, HOME: config.folder, TMPDIR: config.folder },
   // The provider's pages ask for a font from afar.
-  args: ["--disable-gpu", "--disable-quic", "--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
+  args: ["--disable-gpu", "--disable-quic", "--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"],
 });
 context.setDefaultTimeout(60_000);
 const [page] = context.pages();

@@ -45,7 +45,15 @@ const people = new Map(
 );
 
 const clients = [
-  { client_id: "kubernetes", application_type: "native", token_endpoint_auth_method: "none" },
+  {
+    client_id: "kubernetes",
+    application_type: "native",
+    token_endpoint_auth_method: "none",
+    grant_types: [DEVICE_CODE, "authorization_code", "refresh_token"],
+    response_types: ["code"],
+    // A browser comes back to it on whatever port (RFC 8252).
+    redirect_uris: ["http://127.0.0.1"],
+  },
   // The secrets hold what RFC 6749 wants form-encoded before Basic encodes it.
   {
     client_id: "lab basic",
@@ -124,10 +132,10 @@ const signingKey = generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKe
 const provider = new Provider(issuer, {
   adapter: Storage,
   clients: clients.map((client) => ({
-    ...client,
     grant_types: [DEVICE_CODE, "refresh_token"],
     response_types: [],
     redirect_uris: [],
+    ...client,
   })),
   jwks: { keys: [{ ...signingKey.export({ format: "jwk" }), use: "sig", alg: "RS256", kid: random() }] },
   cookies: { keys: [random()] },
@@ -164,7 +172,7 @@ const provider = new Provider(issuer, {
 
 /** What the program asked of the provider: neither a person's pages nor a test's own calls. */
 const requests = [];
-const pages = /^\/(device(\/(?!auth$).*)?|interaction\/.*)$/;
+const pages = /^\/(auth(\/.*)?|device(\/(?!auth$).*)?|interaction\/.*)$/;
 
 const now = () => Math.round(performance.now() * 1000) / 1000;
 

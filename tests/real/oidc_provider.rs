@@ -169,6 +169,39 @@ fn signing_out_ends_the_refresh_token_at_the_real_oidc_provider() {
     scene.provider.assert_polls_were_proper();
 }
 
+#[test]
+fn a_person_signs_in_by_browser_at_the_real_oidc_provider() {
+    // It lists `form_post`; where its endpoints are given by hand, the code comes in the address.
+    for posted in [true, false] {
+        let mut scene = need!(Scene::new(Transport::Http, Lifetimes::tokens(SHORT)));
+        let issuer = scene.provider.issuer().to_owned();
+        scene.flags.extend(["--flow", "browser", "--extra", "prompt=consent"].map(str::to_owned));
+        if !posted {
+            let endpoint = |name, path| [format!("--{name}-endpoint"), format!("{issuer}{path}")];
+            scene.flags.extend([endpoint("authorization", "/auth"), endpoint("token", "/token")].concat());
+        }
+        let mut run = scene.start("always", "token");
+        let address = run.address();
+        scene.provider.sign_in_by_browser(&address, posted, "keyfob has signed in as ada. You can close this page.");
+        let first = token(&run.finish());
+        assert_eq!(first, scene.last_access_token());
+        scene.provider.wait_until_access_tokens_expired();
+        let second = token(&scene.quietly("token"));
+        assert_ne!(first, second);
+        assert_eq!(scene.provider.refresh_tokens(), ["used", "in force"]);
+        assert_eq!(scene.provider.count(Request::is_device_request), 0);
+    }
+}
+
+#[test]
+fn a_person_turns_back_in_the_browser_at_the_real_oidc_provider() {
+    let mut scene = need!(Scene::new(Transport::Http, Lifetimes::default()));
+    scene.flags.extend(["--flow", "browser"].map(str::to_owned));
+    let mut run = scene.start("always", "token");
+    scene.provider.turn_back_in_browser(&run.address(), "the sign-in was refused (access_denied: ");
+    assert_failed(&run.finish(), 4);
+}
+
 /// What was granted ends at the server; keyfob learns it when it refreshes, asks once, and then wants a sign-in.
 fn ends_at_the_server(scene: &Scene, end: impl FnOnce(&OidcProvider)) {
     scene.sign_in();

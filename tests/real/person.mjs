@@ -1,5 +1,5 @@
-// The person at a browser: opens the address that the program showed, types the code, confirms it,
-// signs in and consents, or turns back at one of those pages. Every page is the provider's own.
+// The person at a browser: opens the address that the program showed, types the code if there is one,
+// confirms it, signs in and consents, or turns back at one of those pages. Every page is the provider's own.
 
 import { call } from "./wire.mjs";
 
@@ -86,6 +86,9 @@ export async function visit({ address, user_code: userCode, account = "ada", tur
         continue;
       }
       if (fields.prompt === "login") Object.assign(fields, { login: account, password: "any" });
+    } else if (fields.state) {
+      // The answer to an authorization request, which the page posts by itself.
+      seen.push("posted");
     } else if (fields.confirm) {
       seen.push("confirm");
       // The person compares: this page must show the code that the program showed.

@@ -144,7 +144,7 @@ fn kept(findings: &mut Findings, store: &Store) {
     let (Ok(kept), Ok(installation)) = (store.kept(), Installation::load()) else { return };
     let wanted = installation.store.unwrap_or(StoreKind::File);
     match (&kept, wanted) {
-        (Kept::Clear, StoreKind::File) => {}
+        (Kept::Clear, StoreKind::File | StoreKind::None) => {}
         (Kept::Clear, StoreKind::Kernel) => {
             let message = "config.toml says `store = \"kernel\"`, and the sessions are not sealed";
             findings.warn(SUBJECT, message, Hint::Command("keyfob store kernel".into()));
@@ -153,7 +153,7 @@ fn kept(findings: &mut Findings, store: &Store) {
             let message = "not every session is sealed";
             findings.warn(SUBJECT, message, Hint::Command("keyfob store kernel".into()));
         }
-        (Kept::Sealed(_), StoreKind::File) => {
+        (Kept::Sealed(_), StoreKind::File | StoreKind::None) => {
             let message = "the sessions are sealed, and config.toml does not say `store = \"kernel\"`";
             findings.warn(SUBJECT, message, "write it there, or move them back: keyfob store file");
         }

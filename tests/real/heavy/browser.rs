@@ -3,8 +3,11 @@
 
 use std::process::Command;
 
+use keyfob_test_support::entra::AZURE_CLI;
+use keyfob_test_support::provider::{Client, Endpoint, Options};
+
 use crate::common::screen::{qr_code, qr_reader, seen_in, terminal};
-use crate::common::{self, PROGRAM, SOON};
+use crate::common::{self, Caller, PROGRAM, SOON, Scene, browser, token};
 use keyfob_test_support::real::{
     ApiServer, Browser, ExecPlugin, KubeHome, Kubectl, Lifetimes, OidcProvider, Prompt, Request, Transport,
 };
@@ -106,4 +109,100 @@ fn the_demo_is_approved_on_its_own_page_and_leaves_nothing_behind() {
     assert!(left.ends_with("That was all. The provider and the cache are gone again."), "{left}");
     assert!(!left.contains("Enter code"), "{left}");
     assert_eq!(common::files(&folder, &[]), [""; 0]);
+}
+
+/// The local address on the screen, once all of the prompt is there.
+fn address(running: &Terminal) -> String {
+    let screen = terminal(&running.wait_for("Waiting for the browser", SOON), SIZE);
+    browser::address(&screen.screen().contents()).unwrap()
+}
+
+#[test]
+fn a_person_signs_in_by_browser_at_the_real_oidc_provider_and_kubectl_goes_on() {
+    let kubectl = need!(Kubectl::newest());
+    // It lists `form_post`; where its endpoints are given by hand, the code comes in the address.
+    for posted in [true, false] {
+        let provider = need!(OidcProvider::start(Transport::Http, Lifetimes::default()));
+        let api = need!(ApiServer::start(&provider));
+        let browser = need!(Browser::start());
+        let issuer = provider.issuer();
+        let endpoints = if posted {
+            String::new()
+        } else {
+            format!("authorization-endpoint = '{issuer}/auth'\ntoken-endpoint = '{issuer}/token'\n")
+        };
+        let keyfob = Keyfob::new(PROGRAM).config(&format!(
+            "[profile.lab]\nissuer = '{issuer}'\nclient-id = 'kubernetes'\nflow = 'browser'\n{endpoints}"
+        ));
+        let env = [("KEYFOB_CONFIG", keyfob.config_file()), ("KEYFOB_CACHE_DIR", keyfob.cache_dir())];
+        let plugin = ExecPlugin {
+            api_version: "v1",
+            cluster_info: true,
+            command: PROGRAM.into(),
+            args: vec!["kubernetes".to_owned()],
+            env: env.map(|(name, path)| (name.to_owned(), path.display().to_string())).to_vec(),
+        };
+        let home = KubeHome::new(&api, &plugin);
+        let pods = in_terminal(home.command(kubectl, &["get", "pods"]));
+        browser.open(&address(&pods));
+        browser.enter("login", "ada");
+        browser.enter("password", "any");
+        browser.press("Sign-in");
+        browser.read("Authorize");
+        browser.press("Continue");
+        browser.read("keyfob has signed in as ada. You can close this page.");
+        let ended = pods.wait();
+        let left = seen_in(&ended.screen, SIZE);
+        assert_eq!((ended.code, left.as_str()), (Some(0), "NAME    STATUS\nweb-0   Running\nweb-1   Running"));
+        assert_eq!(provider.count(Request::is_device_request), 0);
+    }
+}
+
+#[test]
+fn look_alikes_of_entra_gitea_and_google_are_signed_in_to_by_browser() {
+    let browser = need!(Browser::start());
+    let gitea = "a4792ccc-144e-407e-86c9-5e7d8d9c3269";
+    let at = |path: &str, endpoint| (path.to_owned(), endpoint);
+    for (what, options, toml) in [
+        (
+            "Entra",
+            Options::entra(),
+            format!("provider = 'entra'\nauthority = 'ISSUER'\nclient-id = '{AZURE_CLI}'\nflow = 'browser'\n"),
+        ),
+        (
+            "Gitea",
+            Options {
+                clients: vec![Client::public(gitea)],
+                redirects: vec!["http://127.0.0.1:*".to_owned()],
+                aliases: vec![
+                    at("/login/oauth/authorize", Endpoint::Authorize),
+                    at("/login/oauth/access_token", Endpoint::Token),
+                ],
+                oidc_discovery: false,
+                offline_access: false,
+                ..Options::default()
+            },
+            "provider = 'gitea'\nauthority = 'ISSUER'\n".to_owned(),
+        ),
+        (
+            "Google",
+            Options {
+                clients: vec![Client::basic("keyfob", "s3cret-value")],
+                offline_access: false,
+                ..Options::default()
+            },
+            "provider = 'google'\nissuer = 'ISSUER'\nclient-id = 'keyfob'\nclient-secret = 's3cret-value'\n\
+             flow = 'browser'\n"
+                .to_owned(),
+        ),
+    ] {
+        let scene = Scene::with(options, &format!("[profile.p]\n{toml}"));
+        let caller = Caller::start(&mut scene.command("always", ["token"]));
+        browser.open(&caller.address());
+        browser.read("keyfob has signed in as alice@example.com. You can close this page.");
+        let first = token(&caller.finish());
+        scene.leave(-1);
+        assert_ne!(token(&scene.silently(["token"])), first, "{what}: renewed");
+        scene.assert_proper();
+    }
 }

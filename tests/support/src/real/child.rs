@@ -101,6 +101,15 @@ impl Running {
         })
     }
 
+    /// Waits for the address on this machine that a sign-in by browser begins at.
+    pub fn address(&mut self) -> String {
+        wait_for("an address", || {
+            let shown = self.stderr.so_far();
+            let line = shown.lines().find_map(|line| line.strip_prefix("    Open        http://127.0.0.1:"));
+            line.map(|rest| format!("http://127.0.0.1:{rest}"))
+        })
+    }
+
     /// What it has said on standard error so far.
     pub fn stderr_so_far(&self) -> String {
         self.stderr.so_far()

@@ -377,6 +377,21 @@ impl OidcProvider {
         assert!(visit["words"].as_str().is_some_and(|words| words.contains("Sign-in Success")), "{visit}");
     }
 
+    /// Ada signs in at the address on this machine that a sign-in by browser begins at, and is told this at the end; the
+    /// answer is posted or stands in the address.
+    pub fn sign_in_by_browser(&self, address: &str, posted: bool, words: &str) {
+        let visit = self.0.control("POST", "/visit", &json!({ "address": address }));
+        let pages: &[&str] = if posted { &["login", "consent", "posted"] } else { &["login", "consent"] };
+        assert_eq!(visit["seen"], json!(pages), "{visit}");
+        assert!(visit["words"].as_str().is_some_and(|said| said.contains(words)), "{visit}");
+    }
+
+    /// The same, but Ada turns back at the page that signs her in.
+    pub fn turn_back_in_browser(&self, address: &str, words: &str) {
+        let visit = self.0.control("POST", "/visit", &json!({ "address": address, "turnBack": "login" }));
+        assert!(visit["words"].as_str().is_some_and(|said| said.contains(words)), "{visit}");
+    }
+
     /// Ada goes as far as this page, `code`, `login` or `consent`, and turns back there.
     pub fn turn_back(&self, prompt: &Prompt, page: &str) {
         let visit = self.visit(prompt, &json!({ "turnBack": page }));
