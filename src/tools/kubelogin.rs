@@ -1,8 +1,7 @@
 //! Users of a kubeconfig that run kubelogin, read as profiles: int128's (`kubectl oidc-login`, by OpenID Connect) and
 //! Azure's, two programs of one name.
 //!
-//! An argument is taken over where it means the same to keyfob, dropped where it means nothing without a browser on this
-//! machine, and refused where it means something that keyfob does not do: so is everything unknown.
+//! An argument is taken over where it means the same to keyfob, dropped where it means nothing to it, and refused where it means something that keyfob does not do: so is everything unknown.
 
 use super::kubeconfig::{Exec, Variable};
 use super::profile::{Chosen, Config, anywhere, set};
@@ -74,6 +73,12 @@ enum Meaning {
     Server,
     /// The cloud.
     Environment,
+    /// The address that a browser comes back to, whole.
+    Redirect,
+    /// Its host.
+    RedirectHost,
+    /// Where the program listens for it, by its port.
+    Listen,
     /// Nothing to keyfob; with a value.
     Nothing,
     /// Nothing to keyfob; by itself.
@@ -85,8 +90,8 @@ enum Meaning {
 }
 
 use Meaning::{
-    AccessToken, Certificates, Environment, Extra, Grant, Key, Login, Nothing, NothingAlone, Refused, RefusedAlone,
-    Scopes, Server,
+    AccessToken, Certificates, Environment, Extra, Grant, Key, Listen, Login, Nothing, NothingAlone, Redirect,
+    RedirectHost, Refused, RefusedAlone, Scopes, Server,
 };
 
 /// A program's arguments: the long name, the letter, what it means.
@@ -112,16 +117,16 @@ const INT128: Flags = &[
     ("grant-type", None, Grant),
     ("username", None, Nothing),
     ("password", None, Nothing),
-    ("oidc-redirect-url", None, Nothing),
-    ("oidc-redirect-url-hostname", None, Nothing),
+    ("oidc-redirect-url", None, Redirect),
+    ("oidc-redirect-url-hostname", None, RedirectHost),
     ("oidc-redirect-url-authcode-keyboard", None, Nothing),
     ("oidc-pkce-method", None, Nothing),
     ("oidc-use-pkce", None, NothingAlone),
     ("force-refresh", None, NothingAlone),
     ("token-cache-dir", None, Nothing),
     ("token-cache-storage", None, Nothing),
-    ("listen-address", None, Nothing),
-    ("listen-port", None, Nothing),
+    ("listen-address", None, Listen),
+    ("listen-port", None, Listen),
     ("skip-open-browser", None, NothingAlone),
     ("browser-command", None, Nothing),
     ("authentication-timeout-sec", None, Nothing),
@@ -152,8 +157,8 @@ const AZURE: Flags = &[
     ("use-azurerm-env-vars", None, RefusedAlone(NOT_A_PERSON)),
     ("disable-environment-override", None, NothingAlone),
     ("disable-instance-discovery", None, NothingAlone),
-    ("redirect-url", None, Nothing),
-    ("login-hint", None, Nothing),
+    ("redirect-url", None, Redirect),
+    ("login-hint", None, Key("login-hint")),
     ("token-cache-dir", None, Nothing),
     ("cache-dir", None, Nothing),
     ("timeout", None, Nothing),
@@ -213,6 +218,14 @@ pub(super) fn read(exec: &Exec) -> Result<Taken, String> {
     taken.arguments(args, if is_azure { AZURE } else { INT128 })?;
     for variable in exec.env.iter().flatten() {
         taken.variable(variable, is_azure)?;
+    }
+    if !is_azure && !taken.settings.has("flow") {
+        // What it registers by default, and so what the provider knows.
+        for (key, value) in [("redirect-host", "localhost"), ("redirect-port", "8000")] {
+            if !taken.settings.has(key) {
+                taken.key(key, value)?;
+            }
+        }
     }
     if is_azure && !taken.settings.has("scopes") {
         return Err("argument --server-id is missing".to_owned());
@@ -315,6 +328,32 @@ impl Taken {
         set(&mut self.settings, key, all).map_err(|failure| failure.message)
     }
 
+    /// Takes what a browser comes back to, as far as that can be said to keyfob; else it is dropped, and named.
+    fn redirect(&mut self, meaning: Meaning, name: &str, value: &str) -> Result<(), String> {
+        let (host, rest) = match meaning {
+            Redirect => {
+                let address = value.strip_prefix("http://").unwrap_or_default();
+                address.split_at(address.find([':', '/']).unwrap_or(address.len()))
+            }
+            RedirectHost => (value, ""),
+            // `127.0.0.1:8000`, the first of several; or a port alone.
+            _ => ("", value.split(',').next().unwrap_or_default()),
+        };
+        let (port, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let port = port.rsplit(':').next().unwrap_or_default();
+        if meaning != Listen && !["localhost", "127.0.0.1"].contains(&host) {
+            self.dropped.push(name.to_owned());
+            return Ok(());
+        }
+        for (key, value) in [("redirect-host", host), ("redirect-port", port), ("redirect-path", path)] {
+            // What says where to listen counts less than the address itself.
+            if !value.is_empty() && !(meaning == Listen && self.settings.has(key)) {
+                self.key(key, value)?;
+            }
+        }
+        Ok(())
+    }
+
     fn take(&mut self, meaning: Meaning, name: &str, value: &str) -> Result<(), String> {
         let items = || value.split(',').map(str::trim).filter(|item| !item.is_empty()).collect::<Vec<_>>();
         match meaning {
@@ -342,18 +381,16 @@ impl Taken {
                 }
             }
             Grant => match value {
-                "auto" | "device-code" => {}
-                "authcode" | "authcode-keyboard" | "password" => {
-                    self.notes.push(format!("kubelogin signed in by {value}; keyfob does by the device flow"));
+                "auto" | "authcode" => {}
+                "device-code" => self.key("flow", "device")?,
+                "authcode-keyboard" | "password" => {
+                    self.notes.push(format!("kubelogin signed in by {value}; keyfob does by browser or device code"));
                 }
                 "client-credentials" => return Err(NO_PERSON.to_owned()),
                 _ => return Err(NO_WAY.to_owned()),
             },
             Login => match value {
-                "devicecode" => {}
-                "interactive" => {
-                    self.notes.push("kubelogin signed in by a browser here; keyfob does by the device flow".to_owned());
-                }
+                "devicecode" | "interactive" => {}
                 "azurecli" | "azd" => return Err("it asks az; `keyfob setup az` makes keyfob answer it".to_owned()),
                 "spn" | "msi" | "workloadidentity" | "azurepipelines" | "ropc" => return Err(NO_PERSON.to_owned()),
                 _ => return Err(NO_WAY.to_owned()),
@@ -366,6 +403,7 @@ impl Taken {
                     self.key("authority", authority)?;
                 }
             }
+            Redirect | RedirectHost | Listen => self.redirect(meaning, name, value)?,
             Nothing | NothingAlone => self.dropped.push(name.to_owned()),
             Refused(why) | RefusedAlone(why) => return Err(why.to_owned()),
         }
@@ -432,13 +470,15 @@ mod tests {
                 ("token-kind", "access".to_owned()),
                 ("audience", "api".to_owned()),
                 ("extra", "prompt=login".to_owned()),
+                ("redirect-host", "localhost".to_owned()),
+                ("redirect-port", "8000".to_owned()),
                 ("ca-file", "/ca.pem".to_owned()),
             ]
         );
         assert_eq!(taken.secret.as_ref().unwrap().expose(), "hunter2");
         let dropped = ["--username", "--password", "--skip-open-browser", "--token-cache-dir", "--v", "--v"];
         assert_eq!((taken.dropped.as_slice(), taken.env.len()), (&dropped.map(str::to_owned)[..], 1));
-        assert_eq!(taken.notes, ["kubelogin signed in by password; keyfob does by the device flow"]);
+        assert_eq!(taken.notes, ["kubelogin signed in by password; keyfob does by browser or device code"]);
         assert!(!format!("{taken:?}").contains("hunter2"));
     }
 
@@ -460,6 +500,29 @@ mod tests {
             let secret = ["--oidc-client-secret=hunter2"];
             let said = format!("{:?}", read(&exec(&program, &[&args[..], &secret].concat(), &[])));
             prop_assert!(!said.contains("hunter2"), "{}", said);
+        }
+    }
+
+    #[test]
+    fn a_browser_comes_back_to_where_it_did() {
+        let redirect = |args: &[&str]| {
+            let args = [&["get-token", "--oidc-issuer-url=https://id.example"], args].concat();
+            let taken = read(&exec("kubelogin", &args, &[])).unwrap();
+            let said = said(&taken).into_iter().filter(|(key, _)| key.starts_with("redirect") || *key == "flow");
+            let said: Vec<String> = said.map(|(_, value)| value).collect();
+            (said.join(" "), taken.dropped.len())
+        };
+        for (args, expected, dropped) in [
+            (&[][..], "localhost 8000", 0),
+            (&["--grant-type=device-code"], "device", 0),
+            (&["--listen-address=127.0.0.1:12345,127.0.0.1:23456"], "localhost 12345", 0),
+            (&["--listen-address", "127.0.0.1:1", "--listen-address", "127.0.0.1:2"], "localhost 1", 0),
+            (&["--oidc-redirect-url-hostname=127.0.0.1"], "127.0.0.1 8000", 0),
+            (&["--oidc-redirect-url-hostname=lab.example"], "localhost 8000", 1),
+            (&["--oidc-redirect-url=http://localhost:9000/callback"], "localhost 9000 /callback", 0),
+            (&["--oidc-redirect-url=https://lab.example/callback"], "localhost 8000", 1),
+        ] {
+            assert_eq!(redirect(args), (expected.to_owned(), dropped), "{args:?}");
         }
     }
 

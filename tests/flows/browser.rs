@@ -363,10 +363,7 @@ fn a_port_and_a_path_are_as_registered() {
         "{LAB}redirect-port = {port}\nredirect-path = '/callback'\nredirect-host = 'localhost'\nlogin-hint = 'ada'\n"
     );
     let redirects = vec![format!("http://localhost:{port}/callback")];
-    let scene = Scene::with(
-        Options { redirects, ..Options::default() },
-        &toml.replace(&format!("= {port}"), &format!("= '{port}'")),
-    );
+    let scene = Scene::with(Options { redirects, ..Options::default() }, &toml);
     let caller = scene.start(["token"]);
     let short = caller.address();
     assert!(short.starts_with(&format!("http://127.0.0.1:{port}/")), "{short}");
