@@ -347,7 +347,8 @@ impl Taken {
         }
         for (key, value) in [("redirect-host", host), ("redirect-port", port), ("redirect-path", path)] {
             // What says where to listen counts less than the address itself.
-            if !value.is_empty() && !(meaning == Listen && self.settings.has(key)) {
+            let known = meaning == Listen && self.settings.has(key);
+            if !(value.is_empty() || known) {
                 self.key(key, value)?;
             }
         }
