@@ -604,6 +604,24 @@ mod tests {
     }
 
     #[test]
+    fn an_account_is_asked_for_at_the_home_that_signs_it_in() {
+        let at = |provider: &str, authority: Option<&str>| {
+            let authority = authority.map(|authority| ("authority", authority));
+            let said: Vec<_> = [("provider", provider), ("client-id", "c")].into_iter().chain(authority).collect();
+            resolved(&said).unwrap().account_source.map(|(address, member)| format!("{address} {member}"))
+        };
+        for (provider, authority, source) in [
+            ("github", None, Some("https://api.github.com/user login")),
+            ("github", Some("https://github.corp.example"), None),
+            ("github-data-residency", Some("https://octo.ghe.com"), Some("https://api.octo.ghe.com/user login")),
+            ("github-enterprise", Some("https://git.corp.example"), Some("https://git.corp.example/api/v3/user login")),
+            ("gitlab", None, None),
+        ] {
+            assert_eq!(at(provider, authority).as_deref(), source, "{provider} {authority:?}");
+        }
+    }
+
+    #[test]
     fn templates_are_filled() {
         for (template, text) in [
             ("{authority}/{tenant}/token", "https://id.example/common/token"),

@@ -52,13 +52,35 @@ impl Wanted {
         let Some(name) = &self.profile else {
             return Err(Failure::usage("the new profile has no name").hint("add --profile NAME").into());
         };
-        let mut settings = anywhere(&self.flags.0)?;
+        let (name, mut settings) = match self.another_account(name, config)? {
+            Some(other) => other,
+            None => (name.clone(), anywhere(&self.flags.0)?),
+        };
+        let name = &name;
         if !clusters.is_empty() {
             set(&mut settings, "clusters", clusters.to_vec())?;
         }
         let profile = Profile::proposed(name, settings.clone())?;
         let is_new = config.add(name, &settings, by)?;
         Ok(Chosen { profile, is_new })
+    }
+}
+
+impl Wanted {
+    /// The name and the settings of a profile for another account at the provider of one that is there, if `--account` alone
+    /// is said of that one.
+    fn another_account(&self, name: &str, config: &Config) -> Result<Option<(String, Settings)>> {
+        let said: Vec<_> = self.flags.0.all().collect();
+        let ([(key, items)], Some(Ok(there))) = (&said[..], config.file()?.profiles.remove(name)) else {
+            return Ok(None);
+        };
+        let (true, Some(account)) = (key.name == "account", items.first()) else { return Ok(None) };
+        if there.items("account").first() == Some(account) {
+            return Ok(Some((name.to_owned(), there)));
+        }
+        let mut settings = there;
+        set(&mut settings, "account", vec![account.clone()])?;
+        Ok(Some((format!("{name}-{}", plain(account)), settings)))
     }
 }
 

@@ -11,6 +11,7 @@ mod docker;
 mod doctor;
 mod git;
 mod git_external;
+mod git_lfs;
 mod google;
 mod heavy;
 mod kubectl;
