@@ -9,7 +9,7 @@
 //!     ├ commands/     one file or folder per thing a person does: login logout status doctor setup exec completions
 //!     ├ tools/        one file per tool that can be connected: find it, connect, disconnect, check
 //!     ├ callers/      one file or folder per caller protocol: its request in, our Want out; a Credential in, its bytes out
-//!     │                 kubernetes  git  azure (az, azd)  docker  keyring  cargo  goauth  terraform  bazel  google  token
+//!     │                 kubernetes  git  azure (az, azd)  docker  keyring  cargo  goauth  terraform  bazel  aws  google  token
 //!     └─┬ arguments   the flags of both: a profile's keys, and what a caller adds to them
 //!       └ acquire      the story, top to bottom: cached → lock → re-read → renew → sign in → save
 //!          ├ policy       pure: (session, needs, now) → what may be handed out, and what has to be done first

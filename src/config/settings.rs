@@ -194,6 +194,9 @@ settings! {
         in_file("subject-token-type", "Type of the token that is exchanged (RFC 8693, section 3)"), one;
     requested_token_type: String =
         in_file("requested-token-type", "Type of the token that it is exchanged for"), one;
+    role: String = Key { value: "ARN", ..in_file("role", "Role of AWS whose keys are wanted") }, one;
+    region: String = in_file("region", "Region of AWS that is asked for them"), one;
+    registry: String = in_file("registry", "Azure Container Registry whose token is wanted, by its host"), one;
 }
 
 /// Which keys are set; one of the values may be a client secret.
