@@ -149,7 +149,7 @@ settings! {
         "Host of the address that a browser comes back to, as registered at the provider",
     ), one;
     redirect_port: u16 =
-        text("redirect-port", "PORT", "Its port, where the provider compares it or one is forwarded"), port;
+        keys::number("redirect-port", "PORT", "Its port, where the provider compares it or one is forwarded"), port;
     redirect_path: String = text("redirect-path", "PATH", "Its path, e.g. /callback"), path;
     login_hint: String = text("login-hint", "NAME", "Account that the provider's page offers [default: `account`]"), one;
     clusters: Vec<HostPattern> = Key {

@@ -240,11 +240,11 @@ impl<'p> Client<'p> {
     /// Where a sign-in by device code starts (RFC 8628, section 3.1); fails where the server has no such place.
     pub fn device_endpoint(&self) -> Result<&Address, Failure> {
         self.device_authorization.as_ref().ok_or_else(|| {
-            let what =
-                format!("{} publishes no device authorization endpoint (RFC 8628)", self.profile.session.authority);
-            Failure::new(Exit::Failed, what).hint(
-                "enable the device authorization grant at the provider, or set `device-authorization-endpoint` if it has one it does not publish",
-            )
+            let authority = &self.profile.session.authority;
+            let what = format!("{authority} publishes no device authorization endpoint (RFC 8628)");
+            let grant = "enable the device authorization grant at the provider, or set `device-authorization-endpoint` if it has one it does not publish";
+            let browser = self.authorization.as_ref().map(|_| "sign in by browser, as `keyfob login` does; or ");
+            Failure::new(Exit::Failed, what).hint(format!("{}{grant}", browser.unwrap_or_default()))
         })
     }
 

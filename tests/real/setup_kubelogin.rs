@@ -106,6 +106,8 @@ fn the_real_kubectl_goes_on_after_int128s_kubelogin() {
          \u{20} + issuer = \"ISSUER\"\n\
          \u{20} + client-id = \"kubernetes\"\n\
          \u{20} + scopes = [\"openid\", \"offline_access\", \"email\", \"groups\", \"profile\"]\n\
+         \u{20} + redirect-host = \"localhost\"\n\
+         \u{20} + redirect-port = 8000\n\
          \u{20} + ca-file = \"CA\"\n\
          HOME/.kube/config\n\
          \u{20} + user oidc: KEYFOB kubernetes --profile oidc\n\

@@ -2,7 +2,6 @@
 //! <https://azure.github.io/kubelogin/cli/get-token.html>
 
 use super::{Flags, Taken, Word, at_home};
-use crate::address::Address;
 use crate::secret::Secret;
 use crate::text::shell_quoted;
 use std::collections::BTreeMap;
@@ -139,8 +138,10 @@ impl Reader<'_> {
             "interactive" => {
                 self.take("client-id", "client-id")?;
                 self.take("login-hint", "login-hint")?;
-                if let Some(url) = self.value("redirect-url") {
-                    redirect(self.taken, &url).map_err(|why| self.wrong("redirect-url", &why))?;
+                if self.value("redirect-url").is_some()
+                    && let Some(word) = self.said.get("redirect-url")
+                {
+                    self.taken.redirect_url(word)?;
                 }
             }
             "spn" => {
@@ -216,16 +217,4 @@ impl Reader<'_> {
         let (_, authority) = known.ok_or_else(|| self.wrong("environment", "it is no cloud that keyfob knows"))?;
         authority.map_or(Ok(()), |authority| self.taken.key("authority", authority))
     }
-}
-
-/// The address on this machine that a browser comes back to, in its parts.
-fn redirect(taken: &mut Taken, url: &str) -> Result<(), String> {
-    let address = Address::parse(url)?;
-    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
-    let (place, path) = rest.split_once('/').map_or((rest, None), |(place, path)| (place, Some(path)));
-    taken.key("redirect-host", address.host())?;
-    if let Some((_, port)) = place.rsplit_once(':') {
-        taken.key("redirect-port", port)?;
-    }
-    path.filter(|path| !path.is_empty()).map_or(Ok(()), |path| taken.key("redirect-path", format!("/{path}")))
 }

@@ -55,6 +55,14 @@ pub(super) fn read(taken: &mut Taken, said: Vec<Word>) -> Result<(), String> {
     for word in said {
         take(taken, &word, machine).map_err(|why| format!("{}: {why}", word.place))?;
     }
+    if !(machine || taken.settings.has("flow")) {
+        // What it registers by default, and so what the provider knows.
+        for (key, value) in [("redirect-host", "localhost"), ("redirect-port", "8000")] {
+            if !taken.settings.has(key) {
+                taken.key(key, value)?;
+            }
+        }
+    }
     Ok(())
 }
 
@@ -92,18 +100,24 @@ fn take(taken: &mut Taken, word: &Word, machine: bool) -> Result<(), String> {
             return Err("keyfob checks certificates always; --ca-file names an authority".to_owned());
         }
         "grant-type" => match value {
-            "auto" | "authcode" | "authcode-keyboard" | "device-code" => {}
+            "auto" | "authcode" => {}
+            "device-code" => taken.key("flow", "device")?,
+            "authcode-keyboard" | "password" => {
+                taken.notes.push(format!("kubelogin signed in by {value}; keyfob does by browser or device code"));
+            }
             "client-credentials" => {
                 taken.key("grant", "client-credentials")?;
                 taken.more("scopes", &["openid"], &[])?;
             }
-            "password" => {
-                taken
-                    .notes
-                    .push("kubelogin signed in by password; keyfob has the person sign in at the provider".into());
-            }
             _ => return Err("it is no way to sign in that keyfob knows".to_owned()),
         },
+        // Of a machine nobody's browser comes back.
+        "oidc-redirect-url" if !machine => taken.redirect_url(word)?,
+        "oidc-redirect-url-hostname" if !machine => taken.redirect(word, value, "")?,
+        // `127.0.0.1:8000`, the first of several; or a port alone.
+        "listen-address" | "listen-port" if !machine => {
+            taken.redirect(word, "", value.split(',').next().unwrap_or_default())?;
+        }
         _ => taken.drop(word),
     }
     Ok(())

@@ -278,6 +278,32 @@ impl Taken {
         set(&mut self.settings, key, all).map_err(|failure| failure.message)
     }
 
+    /// Takes the address that a browser comes back to.
+    fn redirect_url(&mut self, word: &Word) -> Result<(), String> {
+        let address = word.value.strip_prefix("http://").unwrap_or_default();
+        let (host, rest) = address.split_at(address.find([':', '/']).unwrap_or(address.len()));
+        self.redirect(word, host, rest)
+    }
+
+    /// The same by its parts, as far as they can be said to keyfob; else it is dropped, and named. Without a host it is only
+    /// where to listen, which counts less than the address itself.
+    fn redirect(&mut self, word: &Word, host: &str, rest: &str) -> Result<(), String> {
+        let (port, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let port = port.rsplit(':').next().unwrap_or_default();
+        let listens = host.is_empty() && word.flag.starts_with("listen");
+        if !listens && !["localhost", "127.0.0.1"].contains(&host) {
+            self.drop(word);
+            return Ok(());
+        }
+        for (key, value) in [("redirect-host", host), ("redirect-port", port), ("redirect-path", path)] {
+            let known = listens && self.settings.has(key);
+            if !(value.is_empty() || known) {
+                self.key(key, value)?;
+            }
+        }
+        Ok(())
+    }
+
     fn drop(&mut self, word: &Word) {
         self.dropped.push(word.place.strip_prefix("argument ").unwrap_or(&word.place).to_owned());
     }
@@ -346,13 +372,15 @@ mod tests {
                 ("token-kind", "access".to_owned()),
                 ("audience", "api".to_owned()),
                 ("extra", "prompt=login".to_owned()),
+                ("redirect-host", "localhost".to_owned()),
+                ("redirect-port", "8000".to_owned()),
                 ("ca-file", "/ca.pem".to_owned()),
             ]
         );
         assert_eq!(taken.secret.as_ref().unwrap().expose(), "hunter2");
         let dropped = ["--username", "--password", "--skip-open-browser", "--token-cache-dir", "--v", "--v"];
         assert_eq!((taken.dropped.as_slice(), taken.env.len()), (&dropped.map(str::to_owned)[..], 1));
-        assert_eq!(taken.notes, ["kubelogin signed in by password; keyfob has the person sign in at the provider"]);
+        assert_eq!(taken.notes, ["kubelogin signed in by password; keyfob does by browser or device code"]);
         assert!(!format!("{taken:?}").contains("hunter2"));
     }
 
@@ -374,6 +402,29 @@ mod tests {
             let secret = ["--oidc-client-secret=hunter2"];
             let said = format!("{:?}", read(&exec(&program, &[&args[..], &secret].concat(), &[])));
             prop_assert!(!said.contains("hunter2"), "{}", said);
+        }
+    }
+
+    #[test]
+    fn a_browser_comes_back_to_where_it_did() {
+        let redirect = |args: &[&str]| {
+            let args = [&["get-token", "--oidc-issuer-url=https://id.example"], args].concat();
+            let taken = read(&exec("kubelogin", &args, &[])).unwrap();
+            let said = said(&taken).into_iter().filter(|(key, _)| key.starts_with("redirect") || *key == "flow");
+            let said: Vec<String> = said.map(|(_, value)| value).collect();
+            (said.join(" "), taken.dropped.len())
+        };
+        for (args, expected, dropped) in [
+            (&[][..], "localhost 8000", 0),
+            (&["--grant-type=device-code"], "device", 0),
+            (&["--listen-address=127.0.0.1:12345,127.0.0.1:23456"], "localhost 12345", 0),
+            (&["--listen-address", "127.0.0.1:1", "--listen-address", "127.0.0.1:2"], "localhost 1", 0),
+            (&["--oidc-redirect-url-hostname=127.0.0.1"], "127.0.0.1 8000", 0),
+            (&["--oidc-redirect-url-hostname=lab.example"], "localhost 8000", 1),
+            (&["--oidc-redirect-url=http://localhost:9000/callback"], "localhost 9000 /callback", 0),
+            (&["--oidc-redirect-url=https://lab.example/callback"], "localhost 8000", 1),
+        ] {
+            assert_eq!(redirect(args), (expected.to_owned(), dropped), "{args:?}");
         }
     }
 
@@ -620,8 +671,13 @@ mod tests {
             ],
         );
         let taken = oidc.unwrap().unwrap();
-        let expected =
-            [("issuer", "https://id.example"), ("client-id", "k8s"), ("scopes", "openid offline_access email groups")];
+        let expected = [
+            ("issuer", "https://id.example"),
+            ("client-id", "k8s"),
+            ("scopes", "openid offline_access email groups"),
+            ("redirect-host", "localhost"),
+            ("redirect-port", "8000"),
+        ];
         assert_eq!(said(&taken), expected.map(|(key, value)| (key, value.to_owned())));
         assert_eq!(taken.secret.unwrap().expose(), "hunter2");
         assert!(user("gcp", &[]).is_none());
