@@ -134,6 +134,9 @@ pub struct Options {
     pub tls: bool,
     /// With which certificate.
     pub certificate: Certificate,
+    /// By which name it is reached over https. `0.0.0.0` is this machine, too, and no loopback address to those who choose a
+    /// proxy.
+    pub tls_host: &'static str,
     /// The path of the issuer, such as `/realms/lab`; empty for none.
     pub path: String,
     /// Who may ask.
@@ -215,6 +218,7 @@ impl Default for Options {
         Self {
             tls: false,
             certificate: Certificate::Good,
+            tls_host: "localhost",
             path: String::new(),
             clients: vec![Client::public(CLIENT_ID)],
             scopes: None,
