@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod aws;
 mod azure_sdk;
 mod docker;
 mod doctor;
