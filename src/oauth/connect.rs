@@ -143,11 +143,11 @@ mod tests {
             let addresses: Vec<SocketAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
             ordered(&addresses).iter().map(ToString::to_string).collect::<Vec<_>>()
         };
-        let (a, b, c) = ("[2001:db8::1]:1", "[2001:db8::2]:1", "[2001:db8::3]:1");
-        let (x, y) = ("192.0.2.1:1", "192.0.2.2:1");
-        assert_eq!(order(&[a, b, c, x, y]), [a, x, b, y, c]);
-        assert_eq!(order(&[x, a]), [x, a]);
-        assert_eq!(order(&[x, y]), [x, y]);
+        let [one, two, three] = ["[2001:db8::1]:1", "[2001:db8::2]:1", "[2001:db8::3]:1"];
+        let [four, five] = ["192.0.2.1:1", "192.0.2.2:1"];
+        assert_eq!(order(&[one, two, three, four, five]), [one, four, two, five, three]);
+        assert_eq!(order(&[four, one]), [four, one]);
+        assert_eq!(order(&[four, five]), [four, five]);
         assert_eq!(order(&[]), [""; 0]);
     }
 

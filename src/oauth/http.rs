@@ -6,17 +6,17 @@
 use super::connect::Race;
 use super::lookup::Lookup;
 use super::proxy::Proxies;
+use super::tls::{self, Tls};
 use crate::clock::{Skew, Timestamp, boottime};
 use crate::config::CaFile;
 use crate::failure::{Exit, Failure};
 use crate::secret::Buffer;
 use anyhow::Result;
 use http::Uri;
-use rustls::CertificateError;
-use std::sync::Arc;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use std::time::Duration;
-use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
-use ureq::unversioned::transport::{ConnectProxyConnector, Connector, RustlsConnector, SocksConnector};
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, SocksConnector};
 use ureq::{Agent, RequestBuilder};
 
 /// Longest time for one request and its reply.
@@ -56,6 +56,7 @@ pub struct Reply {
 pub struct Http {
     agent: Agent,
     proxies: Option<Proxies>,
+    tls: Tls,
     limit: Duration,
     until: Duration,
     connect: Duration,
@@ -64,22 +65,8 @@ pub struct Http {
 impl Http {
     /// Trusts the platform's certificate authorities and those in `ca_file`.
     pub fn new(ca_file: Option<&CaFile>) -> Result<Self> {
-        let roots = match ca_file {
-            None => RootCerts::PlatformVerifier,
-            Some(file) => {
-                let mut certificates = authorities(file)?;
-                let system = rustls_native_certs::load_native_certs();
-                certificates.extend(system.certs.iter().map(|c| Certificate::from_der(c).to_owned()));
-                RootCerts::new_with_certs(&certificates)
-            }
-        };
-        let tls = TlsConfig::builder()
-            .provider(TlsProvider::Rustls)
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .root_certs(roots)
-            .build();
+        let tls = Tls::new(ca_file.map(certificates).transpose()?.unwrap_or_default());
         let config = Agent::config_builder()
-            .tls_config(tls)
             // Each request has its own.
             .proxy(None)
             // OAuth errors are 400 with JSON: statuses are read, not thrown.
@@ -93,9 +80,9 @@ impl Http {
             .accept_encoding("identity")
             .build();
         let connector = ().chain(SocksConnector::default()).chain(ConnectProxyConnector::default()).chain(Race);
-        let agent = Agent::with_parts(config, connector.chain(RustlsConnector::default()), Lookup);
+        let agent = Agent::with_parts(config, connector.chain(tls.clone()), Lookup);
         let proxies = Proxies::read(&|name| std::env::var_os(name))?;
-        Ok(Self { agent, proxies, limit: LIMIT, until: Duration::MAX, connect: CONNECT })
+        Ok(Self { agent, proxies, tls, limit: LIMIT, until: Duration::MAX, connect: CONNECT })
     }
 
     /// Gives each request from now on this much time at most, its reply included.
@@ -119,6 +106,9 @@ impl Http {
 
     /// A request with its time limit and its proxy.
     fn prepared<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
+        if request.uri_ref().and_then(Uri::scheme_str) == Some("https") {
+            self.tls.prepare();
+        }
         let proxy = request.uri_ref().and_then(|uri| self.proxies.as_ref()?.of(uri)).cloned();
         let config = request.config().timeout_connect(Some(self.connect)).timeout_global(Some(self.left()));
         config.proxy(proxy).build()
@@ -163,21 +153,16 @@ impl Http {
 }
 
 /// The certificates of a PEM file.
-fn authorities(file: &CaFile) -> Result<Vec<Certificate<'static>>, Failure> {
+fn certificates(file: &CaFile) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let wrong = |what: &str| {
         Failure::usage(format!("{} {what}", file.path.display()))
             .hint("`ca-file` must name a PEM file with certificates")
     };
-    let mut certificates = Vec::new();
-    for item in ureq::tls::parse_pem(&file.pem) {
-        if let ureq::tls::PemItem::Certificate(certificate) = item.map_err(|_| wrong("is not a PEM file"))? {
-            certificates.push(certificate);
-        }
+    let certificates = CertificateDer::pem_slice_iter(&file.pem).collect::<Result<Vec<_>, _>>();
+    match certificates.map_err(|_| wrong("is not a PEM file"))? {
+        none if none.is_empty() => Err(wrong("holds no certificate")),
+        certificates => Ok(certificates),
     }
-    if certificates.is_empty() {
-        return Err(wrong("holds no certificate"));
-    }
-    Ok(certificates)
 }
 
 fn reply(result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Reply, String> {
@@ -225,8 +210,8 @@ fn described(error: &ureq::Error) -> String {
         ureq::Error::Io(e) => e.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()),
         _ => None,
     };
-    if let Some(rustls::Error::InvalidCertificate(why)) = tls {
-        return format!("its certificate is not trusted ({})", untrusted(why));
+    if let Some(why) = tls {
+        return tls::described(why);
     }
     match error {
         ureq::Error::Timeout(_) => "it did not answer in time".into(),
@@ -247,21 +232,6 @@ fn described(error: &ureq::Error) -> String {
                 }
             }
         },
-        other => crate::text::clean(&other.to_string()),
-    }
-}
-
-/// What is wrong with a certificate, in words for a person.
-fn untrusted(why: &CertificateError) -> String {
-    use CertificateError::{
-        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet, NotValidYetContext,
-        UnknownIssuer,
-    };
-    match why {
-        Expired | ExpiredContext { .. } => "it has expired; is this machine's clock right?".into(),
-        NotValidYet | NotValidYetContext { .. } => "it is not valid yet; is this machine's clock right?".into(),
-        NotValidForName | NotValidForNameContext { .. } => "it is for another host".into(),
-        UnknownIssuer => "its authority is not known here; `ca-file` names one".into(),
         other => crate::text::clean(&other.to_string()),
     }
 }

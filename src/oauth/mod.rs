@@ -14,6 +14,7 @@ pub mod json;
 mod lookup;
 pub mod proxy;
 mod request;
+mod tls;
 
 pub use request::Request;
 

@@ -101,6 +101,12 @@ pub enum Certificate {
     NotYet,
     /// Signed by itself, while the authority has signed nothing.
     SelfSigned,
+    /// Signed by itself, as `openssl req -x509` does it: it says that it is an authority's. It is what there is to trust.
+    OwnAuthority,
+    /// The same for another host.
+    OwnAuthorityOfOther,
+    /// The same, whose time is over.
+    OwnAuthorityExpired,
 }
 
 /// What an access token looks like.
