@@ -1,5 +1,6 @@
 //! A profile: its settings as checked values, with the provider's row filled in.
 
+use super::environment::under_environment;
 use super::hosts::HostPattern;
 use super::identity::{CaFile, SessionKey};
 use super::keys::Key;
@@ -97,6 +98,8 @@ pub struct Profile {
     pub client_key: Option<ClientKey>,
     /// How a machine gets its tokens; `None` where a person signs in.
     pub machine: Option<Machine>,
+    /// The variables that say something of it, because it says `environment`.
+    pub variables: Vec<&'static str>,
     settings: Settings,
     flags: Settings,
     /// What a caller asks for instead of the profile's own; see [`Profile::asking`].
@@ -160,6 +163,7 @@ impl Profile {
         }
         let over = [&environment, &flags].into_iter().filter(|said| !said.is_empty());
         let settings = over.cloned().fold(file, Settings::overlaid);
+        let (settings, variables) = under_environment(settings)?;
         let said = Said { name: name.as_deref(), settings: &settings };
         let preset = said.preset()?;
         let Server { issuer, issuer_template, endpoints, account_source, authority } = said.server(preset)?;
@@ -192,6 +196,7 @@ impl Profile {
             auth_method: settings.auth_method,
             client_key: said.client_key()?,
             machine,
+            variables,
             name,
             settings,
             flags,
@@ -524,8 +529,9 @@ impl Said<'_> {
     }
 
     fn machine(&self, preset: &Preset, authority: &str) -> Result<Option<Machine>, Failure> {
-        let audience =
-            preset.assertion_audiences.iter().find(|(home, _)| *home == authority).map(|(_, audience)| *audience);
+        let audiences = preset.assertion_audiences;
+        let audience = audiences.iter().find(|(home, _)| *home == authority).or(audiences.first());
+        let audience = audience.map(|(_, audience)| *audience);
         let machine = Machine::of(self.settings, audience).map_err(|wrong| match wrong {
             Wrong::Missing(key, why) => self.missing(key, &why),
             Wrong::Key(key, what) => self.wrong(key, &what),
@@ -592,7 +598,7 @@ const MACHINES_OWN: [&str; 8] = [
 ];
 
 /// The row of this name, which the table has.
-fn key(name: &str) -> &'static Key {
+pub(super) fn key(name: &str) -> &'static Key {
     KEYS.iter().find(|key| key.name == name).expect("a key of the table")
 }
 

@@ -1,6 +1,7 @@
 //! What was said about a profile: a typed field for each key, and the place where it was written. The table below is the
 //! one list of keys: `config.toml`, flags, help, completions and `setup` follow it.
 
+use super::environment::{NAMES, Names};
 use super::hosts::HostPattern;
 use super::keys::{self, Key, Shape, in_file, text, word};
 use super::machine::{GRANTS, MachineGrant, SOURCES};
@@ -94,6 +95,14 @@ macro_rules! settings {
                     self.$field = Some(read(key, items)?);
                 })*
                 Ok(())
+            }
+
+            /// These settings as if the key of this name had not been set.
+            pub(super) fn forget(&mut self, name: &str) {
+                self.said.remove(name);
+                $(if name == const { $key }.name {
+                    self.$field = None;
+                })*
             }
 
             /// These settings with `over` on top.
@@ -190,6 +199,10 @@ settings! {
     service_connection: String = in_file("service-connection", "Id of an Azure Pipelines service connection"), one;
     identity_resource_id: String = in_file("identity-resource-id", "Azure's id of one of several managed identities"), one;
     subscription: String = in_file("subscription", "Subscription whose account the Azure CLI is to take"), one;
+    environment: Names = Key {
+        flag: None,
+        ..word("environment", NAMES, "Whose variables say who this machine is, before what stands here")
+    }, chosen;
     subject_token_type: String =
         in_file("subject-token-type", "Type of the token that is exchanged (RFC 8693, section 3)"), one;
     requested_token_type: String =

@@ -89,6 +89,8 @@ impl<'p> Client<'p> {
             Failure::new(Exit::Failed, format!("{} publishes no token endpoint", profile.session.authority))
                 .hint("set `token-endpoint`")
         })?;
+        let body = profile.preset.secret_in_body;
+        let usual = if body { AuthMethod::ClientSecretPost } else { AuthMethod::ClientSecretBasic };
         let client = Self {
             authorization: published(&authorization, |m| m.authorization_endpoint.as_ref()),
             device_authorization: published(&by_hand.device_authorization, |m| {
@@ -98,7 +100,7 @@ impl<'p> Client<'p> {
             token,
             secret: profile.client_secret()?,
             key: profile.client_key.as_ref().map(Key::read).transpose()?,
-            auth: profile.auth_method.or(metadata.map(|m| m.auth_method)).unwrap_or(AuthMethod::ClientSecretBasic),
+            auth: profile.auth_method.or(metadata.map(|m| m.auth_method)).unwrap_or(usual),
             s256: metadata.is_some_and(|m| m.s256),
             form_post: profile.preset.form_post.unwrap_or_else(|| metadata.is_some_and(|m| m.form_post)),
             names_issuer: metadata.is_some_and(|m| m.names_issuer),

@@ -159,7 +159,7 @@ pub fn remove(name: &str) -> Result<Job> {
 /// The same settings with files named from the root: callers run in folders of their own.
 pub(super) fn anywhere(settings: &Settings) -> Result<Settings> {
     let mut settings = settings.clone();
-    for name in ["client-secret-file", "ca-file"] {
+    for name in ["client-secret-file", "client-certificate-file", "source-file", "ca-file"] {
         if let Some(file) = settings.items(name).first() {
             let file = std::path::absolute(file).with_context(|| format!("could not tell where {file} is"))?;
             set(&mut settings, name, vec![file.to_string_lossy().into_owned()])?;
@@ -189,9 +189,13 @@ fn user_of(profile: &str, file: &File, undo: &Undo) -> Option<String> {
     others.next().map(|other| format!("{} {:?}", other.tool, other.name))
 }
 
-/// A name as part of a file's name, or of a profile's.
+/// A name as part of a file's name, or of a profile's: letters and digits of any script. Never an option of a command.
 pub(super) fn plain(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '-' }).collect()
+    let plain: String = name.chars().map(|c| if c.is_alphanumeric() || "-_".contains(c) { c } else { '-' }).collect();
+    match plain.trim_matches('-') {
+        "" => "user".to_owned(),
+        plain => plain.to_owned(),
+    }
 }
 
 impl Config {

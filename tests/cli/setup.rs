@@ -417,7 +417,7 @@ fn alone_it_says_what_there_is_to_connect_and_does_the_one_that_is_chosen() {
         &kubeconfig,
         "users:\n- name: oidc\n  user:\n    exec:\n      apiVersion: client.authentication.k8s.io/v1\n      command: kubelogin\n\
         \u{20}     args: [get-token, --oidc-issuer-url=https://id.example.com, --oidc-client-id=k]\n\
-         - name: robot\n  user: {exec: {apiVersion: v1, command: kubelogin, args: [get-token, --login, spn]}}\n\
+         - name: robot\n  user: {exec: {apiVersion: v1, command: kubelogin, args: [get-token, --login, ropc]}}\n\
          contexts:\n- {name: lab, context: {cluster: c, user: admin}}\n- {name: old, context: {cluster: c, user: oidc}}\n",
     )
     .unwrap();
@@ -461,7 +461,7 @@ fn alone_it_says_what_there_is_to_connect_and_does_the_one_that_is_chosen() {
          Words in capitals are yours to fill in.\n\
          Profiles: gh, lab, work\n\
          kubectl: the user robot runs kubelogin, which keyfob cannot take over: \
-         argument --login: it signs in without a person; keyfob signs people in\n",
+         argument --login: a password is for its owner to type at the provider\n",
         bin.display()
     );
     assert_eq!(shown.stdout, text);

@@ -288,19 +288,24 @@ fn an_opener_gets_the_short_address_and_nothing_else() {
     assert_eq!(opener.notes().lines().count(), 3, "once");
 }
 
+/// Also where keyfob was started to ignore SIGCHLD, by a program that never waits for what it starts.
 #[test]
 fn an_opener_that_fails_is_followed_by_the_next_one_and_a_text_browser_is_none() {
-    let scene = scene(Options::default());
-    let home = scene.keyfob.home();
-    let openers =
-        [("lynx", 0), ("bad", 3), ("good", 0), ("never", 0)].map(|(name, code)| Opener::new(home, name, code));
-    let list = openers.each_ref().map(|opener| opener.program.display().to_string()).join(":");
-    let caller = Caller::start(scene.command("always", ["token"]).env("BROWSER", list));
-    wait_until("the second opener", || !openers[2].notes().is_empty());
-    browse(&caller.address());
-    token(&caller.finish());
-    let ran = openers.map(|opener| !opener.notes().is_empty());
-    assert_eq!(ran, [false, true, true, false]);
+    for ignoring in [&["--default-signal=CHLD"], &["--ignore-signal=CHLD"]] {
+        let scene = scene(Options::default());
+        let home = scene.keyfob.home();
+        let openers =
+            [("lynx", 0), ("bad", 3), ("good", 0), ("never", 0)].map(|(name, code)| Opener::new(home, name, code));
+        let list = openers.each_ref().map(|opener| opener.program.display().to_string()).join(":");
+        let mut command = scene.keyfob.other("env");
+        command.args(ignoring).args([common::PROGRAM, "token"]);
+        let caller = Caller::start(command.env("KEYFOB_PROMPT", "always").env("BROWSER", list));
+        wait_until("the second opener", || !openers[2].notes().is_empty());
+        browse(&caller.address());
+        token(&caller.finish());
+        let ran = openers.map(|opener| !opener.notes().is_empty());
+        assert_eq!(ran, [false, true, true, false], "{ignoring:?}");
+    }
 }
 
 #[test]
