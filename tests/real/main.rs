@@ -16,6 +16,7 @@ mod git_lfs;
 mod google;
 mod heavy;
 mod kubectl;
+mod machines;
 mod oidc_provider;
 mod packages;
 mod python;
