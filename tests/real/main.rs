@@ -17,6 +17,7 @@ mod google;
 mod heavy;
 mod kubectl;
 mod machines;
+mod mail;
 mod oidc_provider;
 mod packages;
 mod python;
