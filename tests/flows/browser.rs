@@ -423,6 +423,9 @@ fn the_flow_is_chosen_by_flag_and_variable_where_the_profile_leaves_it_open() {
         assert_eq!(scene.session()["begun"]["flow"], "browser");
         scene.silently(["logout"]);
     }
+    let steps = scene.prompting(["login", "--start", "--flow", "browser"]);
+    assert_eq!(steps.code, Some(2), "{steps:?}");
+    assert!(steps.stderr.contains("a sign-in in steps goes by device code, and this profile signs in by browser"));
     let wrong = Caller::start(scene.command("always", ["token"]).env("KEYFOB_FLOW", "bowser")).finish();
     assert_eq!(wrong.code, Some(2), "{wrong:?}");
     assert!(wrong.stderr.contains("KEYFOB_FLOW cannot be \"bowser\"; use auto, browser or device"), "{wrong:?}");
