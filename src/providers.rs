@@ -432,6 +432,11 @@ impl Preset {
     }
 }
 
+/// The row whose errors have these numbers.
+pub fn known_by_error(numbers: &[u32], description: &str) -> Option<&'static Preset> {
+    PRESETS.iter().find(|row| row.advice(numbers, description).is_some())
+}
+
 /// The row that a host belongs to, if it is one of a row's own.
 pub fn owner(host: &str) -> Option<&'static Preset> {
     PRESETS.iter().find(|row| row.hosts.contains(&host))

@@ -22,7 +22,7 @@ use crate::address::Address;
 use crate::clock::{Skew, Timestamp, boottime};
 use crate::config::{AuthMethod, Flow, Profile};
 use crate::failure::{Exit, Failure};
-use crate::providers::{Flows, owner};
+use crate::providers::{Flows, known_by_error, owner};
 use crate::secret::Secret;
 use crate::session::Metadata;
 use answer::{Answer, DeviceCode, OauthError};
@@ -382,6 +382,10 @@ impl<'p> Client<'p> {
         let machine = self.profile.machine.is_some();
         if let Some(advice) = self.profile.preset.advice(&error.numbers, &error.description) {
             return failure.hint(advice);
+        }
+        if let Some(row) = known_by_error(&error.numbers, &error.description) {
+            // What its numbers advise stands on the row's own settings.
+            return failure.hint(format!("for {} set `provider = \"{}\"` in place of `issuer`", row.title, row.name));
         }
         match error.code.as_str() {
             "invalid_client" | "http_401" if self.key.is_some() => {
