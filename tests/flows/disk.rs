@@ -396,8 +396,9 @@ fn two_users_have_a_session_each_and_cannot_get_at_the_others() {
     }
     // Nobody cannot look into root's folder; root can, and does not use it.
     let output = run("65534", &homes[0].1, "never");
-    assert!(output.stderr.ends_with(": Permission denied (os error 13)\n"), "{output:?}");
-    assert_eq!((output.code, output.stdout.as_str(), output.stderr.lines().count()), (Some(1), "", 1), "{output:?}");
+    let hint = "hint: set KEYFOB_CACHE_DIR to a folder that can be written, or `store = \"none\"` in config.toml\n";
+    assert!(output.stderr.ends_with(&format!(": Permission denied (os error 13)\n{hint}")), "{output:?}");
+    assert_eq!((output.code, output.stdout.as_str(), output.stderr.lines().count()), (Some(1), "", 2), "{output:?}");
     let output = run("0", &homes[1].1, "never");
     assert!(output.stderr.contains("it belongs to another user (uid 65534)\nhint: "), "{output:?}");
     assert_eq!((output.code, output.stdout.as_str()), (Some(1), ""), "{output:?}");
