@@ -194,7 +194,7 @@ pub fn policy<'s>(session: &'s Session, needs: &Needs, started: &Started, now: N
     {
         return Decision::BackOff { fallback, error, left_ms };
     }
-    if session.unconfirmed.is_some() {
+    if session.unconfirmed.is_some() && effort != Effort::SignIn {
         return Decision::Confirm { fallback };
     }
     if machine || (renewable && effort != Effort::SignIn) {
@@ -565,6 +565,7 @@ mod tests {
         let unconfirmed = || Some(Unconfirmed { flow: FlowKind::Device, grant: grant.clone() });
         let with = |left| Session { unconfirmed: unconfirmed(), ..session(vec![token(left)], true) };
         assert_eq!([3600, 299, 0].map(|left| decided(&with(left), &needs())), ["fresh", "confirm+", "confirm"]);
+        assert_eq!(decided(&with(3600), &Needs { effort: Effort::SignIn, ..needs() }), "sign in");
     }
 
     #[test]

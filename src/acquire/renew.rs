@@ -244,7 +244,7 @@ impl Attempt<'_> {
             Ok(client) => client,
             Err(error) => return self.not_renewed(locked, session, &error),
         };
-        let unwanted = self.settle(&client, &mut session);
+        let unwanted = self.settle(&client, &mut session, true);
         locked.save(&session)?;
         if let Some((grant, _)) = unwanted {
             revoke(&client, &grant);
@@ -253,8 +253,9 @@ impl Attempt<'_> {
     }
 
     /// Lets the unconfirmed grant of a session take effect, if it is of the right account; if it is not, returns it and
-    /// what was said of it. Asks the provider for the account's name where the ID token does not say it.
-    pub(super) fn settle(&self, client: &Client<'_>, session: &mut Session) -> Option<(Grant, Refusal)> {
+    /// what was said of it. Asks the provider for the account's name where the ID token does not say it, `again` if it was
+    /// asked before.
+    pub(super) fn settle(&self, client: &Client<'_>, session: &mut Session, again: bool) -> Option<(Grant, Refusal)> {
         let Unconfirmed { flow, mut grant } = session.unconfirmed.take()?;
         let wanted = self.want.profile.account.as_deref();
         if grant.account.is_none()
@@ -262,6 +263,12 @@ impl Attempt<'_> {
         {
             match self.while_asking(|| client.account_name(&access.token)) {
                 Ok(name) => grant.account = name.map(|name| Account { name, ..Account::default() }),
+                // Its token is dead, and nobody will ever know whose it was.
+                Err(failure) if again && failure.exit == Exit::Failed => {
+                    let refusal = Refusal { at_ms: now_ms(), message: failure.message, hint: None, expired: false };
+                    session.refusal = Some(refusal.clone());
+                    return Some((grant, refusal));
+                }
                 Err(failure) if wanted.is_some() || session.account.is_some() => {
                     session.failed(self.failed(failure, None), now_ms());
                     session.unconfirmed = Some(Unconfirmed { flow, grant });

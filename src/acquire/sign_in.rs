@@ -115,7 +115,7 @@ impl Attempt<'_> {
             let (going_on, mut pending, mut turns) = self.started(file, &client, found.as_ref(), left.take(), view)?;
             view.joined = going_on;
             view.show(&pending, false);
-            let Some((end, _until_saved)) = self.wait_for_end(file, lock, &client, &mut pending, &mut turns, view)?
+            let Some((end, until_saved)) = self.wait_for_end(file, lock, &client, &mut pending, &mut turns, view)?
             else {
                 return file.session()?.map(|_| SignedIn::Elsewhere).ok_or_else(|| self.signed_out().into());
             };
@@ -131,7 +131,7 @@ impl Attempt<'_> {
                 view.because = Some(REFUSED_BY_POLICY.into());
                 continue;
             }
-            let finished = self.finish(file, room, &client, end, &pending);
+            let finished = self.finish(file, room, &client, end, &pending, until_saved);
             tell(turns, file, &finished);
             finished?;
             return Ok(if self.is_ours(&pending) { SignedIn::Here } else { SignedIn::Elsewhere });
@@ -198,6 +198,7 @@ impl Attempt<'_> {
         client: &Client<'_>,
         end: End,
         pending: &Pending,
+        until_saved: Uninterrupted,
     ) -> Result<()> {
         let preset = self.want.profile.preset;
         let advice = |error: &OauthError| preset.advice(&error.numbers, &error.description).map(Hint::from);
@@ -207,7 +208,7 @@ impl Attempt<'_> {
             remember_device_refused(file, error)?;
         }
         let (message, hint) = match end {
-            End::Approved(answer) => return self.keep(file, room, client, &answer, pending),
+            End::Approved(answer) => return self.keep(file, room, client, &answer, pending, until_saved),
             End::Failed(error) => {
                 let failure = client.refused(&error, "the provider ended the sign-in");
                 let failure = if by_browser { self.about_the_browser(&error, failure) } else { failure };
@@ -244,6 +245,7 @@ impl Attempt<'_> {
         client: &Client<'_>,
         answer: &TokenAnswer,
         pending: &Pending,
+        until_saved: Uninterrupted,
     ) -> Result<()> {
         let key = pending.key.of_kind(self.needs.key.kind);
         let ask = Ask { key: key.clone(), ..self.ask() };
@@ -258,11 +260,15 @@ impl Attempt<'_> {
         }
         session.pending = None;
         let to_be_asked = grant.account.is_none();
-        session.unconfirmed = Some(Unconfirmed { flow: pending.kind(), grant: grant.clone() });
-        if to_be_asked && !self.is_saved(&locked.save_in(room.take(), &session)?, client, &grant)? {
-            return Ok(());
+        let replaced = session.unconfirmed.replace(Unconfirmed { flow: pending.kind(), grant: grant.clone() });
+        if to_be_asked {
+            if !self.is_saved(&locked.save_in(room.take(), &session)?, client, &grant)? {
+                return Ok(());
+            }
+            // What follows can be done by the next call as well.
+            drop(until_saved);
         }
-        let unwanted = self.settle(client, &mut session);
+        let unwanted = self.settle(client, &mut session, false);
         if unwanted.is_none() && session.unconfirmed.is_none() {
             let missing = key.kind == TokenKind::Id && session.token(&key).is_none() && session.refresh_token.is_none();
             // A refresh may bring what this answer did not.
@@ -275,6 +281,9 @@ impl Attempt<'_> {
             return Ok(());
         }
         drop(locked);
+        if let Some(Unconfirmed { grant, .. }) = replaced {
+            revoke(client, &grant);
+        }
         if let Some((grant, refusal)) = unwanted {
             revoke(client, &grant);
             return Err(self.refusal(&refusal).into());

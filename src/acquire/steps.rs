@@ -119,7 +119,7 @@ impl Attempt<'_> {
         let (client, _) = self.noted(file, Client::new(self.want.profile, session.server.as_ref(), http::LIMIT))?;
         let Some(room) = file.reserve(&lock, &session)? else { return Ok(wait) };
         let Some(mut turns) = Turns::resume(&pending) else { return Ok(wait) };
-        let _until_saved = Uninterrupted::begin();
+        let until_saved = Uninterrupted::begin();
         let end = match turns.turn(&client, &mut pending) {
             Turn::Ended(end) => end,
             Turn::Wait(_) => {
@@ -128,7 +128,7 @@ impl Attempt<'_> {
                 return Ok(waiting(pending).unwrap_or(wait));
             }
         };
-        match self.finish(file, room, &client, end, &pending) {
+        match self.finish(file, room, &client, end, &pending, until_saved) {
             Ok(()) => self.last_outcome(file, &file.session()?.unwrap_or(session)),
             Err(error) => match file.session()?.filter(|session| session.refusal.is_some()) {
                 Some(session) => self.last_outcome(file, &session),

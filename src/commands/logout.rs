@@ -108,7 +108,7 @@ fn sign_out(file: &SessionFile<'_>, profile: Result<&Profile, &str>, title: &str
         ));
     }
     let now = Timestamp::now();
-    let signed_in = session.is_signed_in(now);
+    let signed_in = session.is_signed_in(now) || session.unconfirmed.is_some();
     let under_way = session.pending.as_ref().is_some_and(|pending| pending.lives(now));
     let problem = if signed_in { revoke(&session, profile).err() } else { None };
     let account = session.account.as_ref().map(|a| format!(" ({})", a.name)).unwrap_or_default();
@@ -150,13 +150,16 @@ fn revoke_at(profile: &Profile, session: &Session) -> Result<(), String> {
     // The session's lock is held meanwhile.
     client.until(until);
     let now = Timestamp::now();
+    // Also those of a sign-in whose account could not be checked yet.
+    let unconfirmed = session.unconfirmed.as_ref().map(|unconfirmed| &unconfirmed.grant);
+    let refresh = session.refresh_token.iter().chain(unconfirmed.and_then(|grant| grant.refresh_token.as_ref()));
     let access = session
         .tokens
         .iter()
+        .chain(unconfirmed.iter().flat_map(|grant| &grant.tokens))
         .filter(|t| t.key.kind == TokenKind::Access && t.lives(now, 0))
         .map(|t| (&t.token, "access_token"));
-    let tokens: Vec<(&Secret, &str)> =
-        session.refresh_token.iter().map(|t| (t, "refresh_token")).chain(access).collect();
+    let tokens: Vec<(&Secret, &str)> = refresh.map(|t| (t, "refresh_token")).chain(access).collect();
     // The first problem concerns the refresh token, if there is one; the rest repeat it.
     let (began, mut problem) = (boottime(), None);
     for (token, hint) in tokens {

@@ -343,12 +343,15 @@ impl<'p> Client<'p> {
     }
 
     /// The account's name, by the provider's user endpoint, for providers without ID tokens; `None` if there is no such
-    /// endpoint. Fails with exit 5 if it does not say.
+    /// endpoint. Fails with exit 1 if it does not take the token (RFC 6750, section 3.1), and with exit 5 if it does not say.
     pub fn account_name(&self, access_token: &Secret) -> Result<Option<String>, Failure> {
         let Some((url, member)) = &self.profile.account_source else { return Ok(None) };
         let header = Zeroizing::new(format!("Bearer {}", access_token.expose()));
-        let failed = |why: &str| Failure::new(Exit::Unreachable, format!("could not ask {url} who signed in: {why}"));
-        let reply = self.http.get(url.as_str(), Some(&header)).map_err(|why| failed(&why))?;
+        let could_not = |exit, why: &str| Failure::new(exit, format!("could not ask {url} who signed in: {why}"));
+        let reply = self.http.get(url.as_str(), Some(&header));
+        let reply = reply.map_err(|why| could_not(Exit::Unreachable, &why))?;
+        let exit = if reply.status == 401 { Exit::Failed } else { Exit::Unreachable };
+        let failed = |why: &str| could_not(exit, why);
         match Answer::hiding(&reply, std::slice::from_ref(access_token)) {
             Answer::Object(user) => {
                 let name = user.text(member).map(|name| crate::text::clean(&name)).filter(|name| !name.is_empty());

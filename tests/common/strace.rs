@@ -1,5 +1,6 @@
 //! strace: what a program asks of the system, and a system that refuses.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Whether it is here.
@@ -18,9 +19,14 @@ pub fn watch(command: &Command, options: &[&str]) -> Command {
 
 /// The same command where system calls fail: `call:error=E:when=N`.
 pub fn failing(command: &Command, calls: &[&str]) -> Command {
+    failing_noted(command, calls, Path::new("/dev/null"))
+}
+
+/// The same, with every call of these names in a file.
+pub fn failing_noted(command: &Command, calls: &[&str], log: &Path) -> Command {
     let names: Vec<&str> = calls.iter().map(|call| call.split(':').next().unwrap()).collect();
     let mut options =
-        vec!["-o".to_owned(), "/dev/null".to_owned(), "-e".to_owned(), format!("trace={}", names.join(","))];
+        vec!["-o".to_owned(), log.display().to_string(), "-e".to_owned(), format!("trace={}", names.join(","))];
     for call in calls {
         options.extend(["-e".to_owned(), format!("inject={call}")]);
     }

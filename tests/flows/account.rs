@@ -1,14 +1,20 @@
 //! What a sign-in or a renewal brings is on disk first and handed out only where it belongs: to the account that signed in
 //! before, and under the scopes that were asked for.
 
-use crate::common::{Scene, token};
+use crate::common::{SOON, Scene, token};
 use keyfob_test_support::Output;
 use keyfob_test_support::provider::{Auto, Endpoint, IdToken, Options, Reply, ScopeFormat};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// A provider without ID tokens, which is asked for the account's name.
 fn hub() -> Scene {
+    hub_with("")
+}
+
+/// The same with more settings.
+fn hub_with(settings: &str) -> Scene {
     let login: fn(Endpoint, &mut Value) = |endpoint, answer| {
         if endpoint == Endpoint::UserInfo {
             let name = answer["email"].as_str().unwrap().split('@').next().unwrap().to_owned();
@@ -31,8 +37,10 @@ fn hub() -> Scene {
     };
     let scene = Scene::with(
         options,
-        "[profile.hub]\nprovider = 'github-enterprise'\nauthority = 'ISSUER'\nclient-id = 'keyfob'\n\
-         scopes = ['repo', 'offline_access']\n",
+        &format!(
+            "[profile.hub]\nprovider = 'github-enterprise'\nauthority = 'ISSUER'\nclient-id = 'keyfob'\n\
+             scopes = ['repo', 'offline_access']\n{settings}"
+        ),
     );
     scene.sign_in();
     scene
@@ -92,6 +100,71 @@ fn a_sign_in_that_turns_out_later_to_be_another_accounts_is_revoked_and_never_us
     let renewed = token(&answer);
     assert!(scene.idp.accepts(&renewed));
     assert_eq!(scene.session()["account"]["name"], "alice");
+}
+
+/// What nobody knows yet whose it is can be signed out of, too.
+#[test]
+fn a_sign_in_that_is_not_confirmed_is_revoked_by_signing_out_or_in_again() {
+    let scene = hub_with("revocation-endpoint = 'ISSUER/revoke'\naccount = 'alice'\n");
+    scene.idp.always(Endpoint::UserInfo, Reply::empty(503));
+    assert_eq!(sign_in_again(&scene).code, Some(5));
+    assert_eq!(accepted(&scene), 2);
+    // The third takes the place of the second.
+    assert_eq!(sign_in_again(&scene).code, Some(5));
+    assert_eq!(accepted(&scene), 2);
+    let output = scene.silently(["logout"]);
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
+    assert_eq!(accepted(&scene), 0);
+
+    assert_eq!(sign_in_again(&scene).code, Some(5));
+    let output = scene.silently(["logout"]);
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
+    assert_eq!(accepted(&scene), 0, "the first of all is not left either");
+}
+
+/// It was revoked meanwhile, perhaps: it can never be confirmed, and is in nobody's way.
+#[test]
+fn a_sign_in_that_is_not_confirmed_and_whose_token_is_dead_is_given_up_for_what_was_there_before() {
+    let scene = hub();
+    scene.idp.always(Endpoint::UserInfo, Reply::empty(503));
+    assert_eq!(sign_in_again(&scene).code, Some(5));
+    scene.idp.always(Endpoint::UserInfo, Reply::json(401, &json!({"message": "Bad credentials", "status": "401"})));
+    scene.leave(-1);
+    scene.change(|session| session["last_error"] = Value::Null);
+    assert!(scene.idp.accepts(&scene.token()));
+    assert_eq!((scene.session()["unconfirmed"].clone(), scene.idp.count("token:refresh_token")), (Value::Null, 1));
+    scene.assert_proper();
+}
+
+#[test]
+fn a_person_may_sign_in_anew_where_the_last_sign_in_cannot_be_confirmed() {
+    let scene = hub();
+    scene.idp.always(Endpoint::UserInfo, Reply::empty(503));
+    assert_eq!(sign_in_again(&scene).code, Some(5));
+    scene.idp.script(Endpoint::UserInfo, [Reply::Real]);
+    assert_eq!(sign_in_again(&scene).code, Some(0));
+    assert_eq!((scene.session()["unconfirmed"].clone(), scene.idp.count("device")), (Value::Null, 3));
+}
+
+/// What it brought is on disk by then.
+#[test]
+fn ctrl_c_while_the_account_is_asked_for_ends_the_sign_in_at_once_and_costs_nothing() {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let scene = hub();
+        let hold = scene.idp.hold(Endpoint::UserInfo);
+        let asked = scene.idp.count("userinfo");
+        let caller = scene.start(["login", "--force"]);
+        scene.idp.approve(&caller.code());
+        scene.idp.wait_for("userinfo", asked + 1, SOON);
+        kill_process(Pid::from_raw(i32::try_from(caller.pid()).unwrap()).unwrap(), signal).unwrap();
+        assert_eq!(caller.finish().code, None, "{signal:?}");
+        assert_eq!(scene.session()["last_error"], Value::Null, "it did not wait for the end of the request");
+        drop(hold);
+        scene.leave(-1);
+        assert!(scene.idp.accepts(&scene.token()));
+        assert_eq!((scene.session()["unconfirmed"].clone(), scene.idp.count("device")), (Value::Null, 2));
+        assert_eq!(scene.idp.count("token:refresh_token"), 0, "{signal:?}");
+    }
 }
 
 #[test]

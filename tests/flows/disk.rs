@@ -88,7 +88,13 @@ fn each_call_fails(
                 for injection in injections.iter().skip(worker).step_by(WORKERS) {
                     let scene = scene();
                     let failing = [&[injection.as_str()], others].concat();
-                    let output = Output::of(&mut strace::failing(&scene.command(prompt, ["token"]), &failing), b"");
+                    let log = scene.keyfob.home().join("strace.log");
+                    let mut command = strace::failing_noted(&scene.command(prompt, ["token"]), &failing, &log);
+                    let output = Output::of(&mut command, b"");
+                    let call = injection.split(':').next().unwrap();
+                    let happened = fs::read_to_string(&log).unwrap();
+                    let mut happened = happened.lines().filter(|line| line.ends_with("(INJECTED)"));
+                    assert!(happened.any(|line| line.contains(&format!(" {call}("))), "{injection} did not happen");
                     assert!(output.code == Some(0) || output.stdout.is_empty(), "{injection}: {output:?}");
                     scene.settle();
                     assert!(scene.idp.accepts(&scene.token()), "{injection}");

@@ -19,6 +19,7 @@ mod entra;
 mod handed_out;
 mod hostile;
 mod identity;
+mod interrupted;
 mod login_steps;
 mod lost_lock;
 mod machines;

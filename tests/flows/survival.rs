@@ -32,8 +32,8 @@ const CALLS: &str = "?open,openat,?mkdir,mkdirat,flock,write,pwrite64,fallocate,
 pub(crate) enum Moment {
     /// This long after it was started.
     Time(Duration),
-    /// Before the so-manieth system call of this name.
-    Call(String, usize),
+    /// Before the so-manieth system call of this name, by this signal.
+    Call(String, usize, &'static str),
 }
 
 impl Moment {
@@ -49,8 +49,8 @@ impl Moment {
                 }
                 killed
             }
-            Self::Call(name, number) => {
-                let inject = format!("inject={name}:signal=KILL:when={number}");
+            Self::Call(name, number, signal) => {
+                let inject = format!("inject={name}:signal={signal}:when={number}");
                 let mut strace =
                     strace::watch(command, &["-o", "/dev/null", "-e", &format!("trace={name}"), "-e", &inject]);
                 let output = Caller::start(&mut strace).finish();
@@ -84,7 +84,18 @@ pub(crate) fn calls(scene: &Scene, command: &Command) -> Vec<Moment> {
         let known = most.entry(name).or_default();
         *known = count.max(*known);
     }
-    most.into_iter().flat_map(|(name, n)| (1..=n + 1).map(move |i| Moment::Call(name.clone(), i))).collect()
+    most.into_iter().flat_map(|(name, n)| (1..=n + 1).map(move |i| Moment::Call(name.clone(), i, "KILL"))).collect()
+}
+
+/// The same moments, at which the process is only told to end: in turn as by Ctrl-C, by a parent, and by a terminal that goes.
+fn told(mut moments: Vec<Moment>) -> Vec<Moment> {
+    let signals = ["INT", "TERM", "HUP"].into_iter().cycle();
+    for (moment, told) in moments.iter_mut().zip(signals) {
+        if let Moment::Call(_, _, signal) = moment {
+            *signal = told;
+        }
+    }
+    moments
 }
 
 /// What the folder holds besides the session's file and its locks: nothing, or one temporary file. Nothing is damaged
@@ -274,6 +285,30 @@ fn a_rotating_refresh_killed_before_any_system_call_is_lost_only_before_its_answ
     assert!(killed > 20 && lost > 0 && lost < killed / 2, "{lost} of {killed} cannot be");
 }
 
+/// It is not the process that renews, or it waits for the disk.
+#[test]
+fn a_rotating_refresh_interrupted_before_any_system_call_is_never_lost() {
+    if !strace::is_here() {
+        skip!("strace is not here");
+    }
+    let scenes = scenes(&options(true));
+    scenes[0].leave(-1);
+    let moments = told(calls(&scenes[0], &scenes[0].command("never", ["token"])));
+    let ended = sweep(&moments, |worker, when| {
+        let scene = &scenes[worker];
+        scene.leave(-1);
+        let ended = when.kill(&mut scene.command("never", ["token"]));
+        check_folder(scene, when);
+        let output = undisturbed(scene, when, "never");
+        assert!(scene.idp.accepts(&token(&output)), "{when:?}");
+        ended
+    });
+    println!("a refresh was interrupted before each of {ended} system calls");
+    assert!(ended > 20, "{ended} system calls cannot be all");
+    scenes.iter().for_each(Scene::assert_proper);
+    assert!(scenes.iter().all(|scene| scene.idp.count("device") == 1), "nobody had to sign in again");
+}
+
 /// Sign-ins are killed, and the next call finishes them or begins a new one; how many.
 fn sign_ins_survive(moments: &[Moment]) -> usize {
     sweep(moments, |_, when| {
@@ -323,6 +358,33 @@ fn a_sign_in_killed_before_any_system_call_goes_on_with_the_next_call() {
     let killed = sign_ins_survive(&calls(&scene, &scene.command("always", ["token"])));
     println!("a sign-in was killed before each of {killed} system calls");
     assert!(killed > 40, "{killed} system calls cannot be all");
+}
+
+/// What the provider has granted is on disk before the process ends.
+#[test]
+fn a_sign_in_interrupted_before_any_system_call_is_never_lost() {
+    if !strace::is_here() {
+        skip!("strace is not here");
+    }
+    let scene = Scene::new(options(false));
+    scene.idp.auto(Auto::Approve);
+    let moments = told(calls(&scene, &scene.command("always", ["token"])));
+    let ended = sweep(&moments, |_, when| {
+        let scene = Scene::new(options(false));
+        scene.idp.auto(Auto::Approve);
+        let ended = when.kill(&mut scene.command("always", ["token"]));
+        check_folder(&scene, when);
+        let granted = scene.idp.issued().iter().any(|secret| secret.starts_with("refresh-"));
+        let codes = scene.idp.user_codes().len();
+        assert!(scene.idp.accepts(&token(&undisturbed(&scene, when, "always"))), "{when:?}");
+        if granted {
+            assert_eq!(scene.idp.user_codes().len(), codes, "{when:?}: nobody is asked again");
+        }
+        scene.assert_proper();
+        ended
+    });
+    println!("a sign-in was interrupted before each of {ended} system calls");
+    assert!(ended > 40, "{ended} system calls cannot be all");
 }
 
 #[test]

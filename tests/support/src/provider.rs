@@ -40,6 +40,8 @@ pub struct Request {
     pub form: Vec<(String, String)>,
     /// What it was for; see [`Provider::count`].
     pub label: String,
+    /// What it asks for has been done, though its answer may be on its way.
+    pub done: bool,
     /// The status it was answered with; `None` if it never was, or not by HTTP.
     pub status: Option<u16>,
     /// When it had been read.
@@ -70,7 +72,7 @@ struct State {
     requests: Vec<Request>,
     scripts: HashMap<Endpoint, VecDeque<Reply>>,
     standing: HashMap<Endpoint, Reply>,
-    held: HashMap<Endpoint, usize>,
+    held: HashMap<Held, usize>,
     stopping: bool,
 }
 
@@ -91,10 +93,19 @@ pub struct Provider {
     _authority: Option<Authority>,
 }
 
-/// While it lives, an endpoint takes requests in but does not look at them; see [`Provider::hold`].
+/// Where requests to an endpoint are kept waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Held {
+    /// Before they are looked at.
+    Request(Endpoint),
+    /// When what they ask for has been done, and the answer has not been sent.
+    Answer(Endpoint),
+}
+
+/// While it lives, an endpoint keeps requests waiting; see [`Provider::hold`] and [`Provider::hold_answers`].
 pub struct Hold {
     shared: Arc<Shared>,
-    endpoint: Endpoint,
+    held: Held,
 }
 
 impl Provider {
@@ -195,8 +206,18 @@ impl Provider {
     /// Keeps requests to an endpoint waiting, recorded but not looked at, until the result is dropped.
     #[must_use = "the endpoint is held only until this is dropped"]
     pub fn hold(&self, endpoint: Endpoint) -> Hold {
-        self.with(|state| *state.held.entry(endpoint).or_default() += 1);
-        Hold { shared: Arc::clone(&self.shared), endpoint }
+        self.held(Held::Request(endpoint))
+    }
+
+    /// Does what requests to an endpoint ask for, and keeps the answers until the result is dropped.
+    #[must_use = "the answers are kept only until this is dropped"]
+    pub fn hold_answers(&self, endpoint: Endpoint) -> Hold {
+        self.held(Held::Answer(endpoint))
+    }
+
+    fn held(&self, held: Held) -> Hold {
+        self.with(|state| *state.held.entry(held).or_default() += 1);
+        Hold { shared: Arc::clone(&self.shared), held }
     }
 
     /// A JWT signed with the key at `/jwks`, for scripted answers.
@@ -302,7 +323,7 @@ impl Drop for Provider {
 impl Drop for Hold {
     fn drop(&mut self) {
         self.shared.with(|state| {
-            if let Some(count) = state.held.get_mut(&self.endpoint) {
+            if let Some(count) = state.held.get_mut(&self.held) {
                 *count -= 1;
             }
         });
@@ -349,18 +370,20 @@ impl Shared {
             state.requests.push(request.clone());
             (state.requests.len() - 1, endpoint.map_or(Reply::Real, |endpoint| state.next_reply(endpoint)))
         });
-        if let Some(endpoint) = endpoint {
-            let state = lock(&self.state);
-            let held = |state: &mut State| !state.stopping && state.held.get(&endpoint).is_some_and(|count| *count > 0);
-            let state = self.changed.wait_while(state, held).unwrap_or_else(PoisonError::into_inner);
-            if state.stopping {
-                return;
-            }
+        if endpoint.is_some_and(|endpoint| !self.let_go(Held::Request(endpoint))) {
+            return;
         }
         if endpoint == Some(Endpoint::Token) && !self.stop.sleep(self.options.delay) {
             return;
         }
         self.reply(reply, index, endpoint, &request, connection);
+    }
+
+    /// Waits until nothing is held there; false if the provider stops instead.
+    fn let_go(&self, held: Held) -> bool {
+        let is_held = |state: &mut State| !state.stopping && state.held.get(&held).is_some_and(|count| *count > 0);
+        let state = self.changed.wait_while(lock(&self.state), is_held).unwrap_or_else(PoisonError::into_inner);
+        !state.stopping
     }
 
     fn reply(
@@ -386,7 +409,13 @@ impl Shared {
             }
         };
         match reply {
-            Reply::Real => send(&self.answer(endpoint, request)),
+            Reply::Real => {
+                let answer = self.answer(endpoint, request);
+                self.with(|state| state.requests[index].done = true);
+                if endpoint.is_none_or(|endpoint| self.let_go(Held::Answer(endpoint))) {
+                    send(&answer);
+                }
+            }
             Reply::RealThenDrop => drop(self.answer(endpoint, request)),
             Reply::RealThenWait(time) => {
                 let answer = self.answer(endpoint, request);
@@ -651,6 +680,7 @@ impl Request {
             body,
             form,
             label,
+            done: false,
             status: None,
             received: Instant::now(),
             answered: None,
