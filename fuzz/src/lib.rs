@@ -347,6 +347,7 @@ fn run(
         environment: &|name| variable.filter(|(known, _)| *known == name).map(|(_, value)| value.into()),
         stdin: &mut stdin,
         stdin_is_terminal: &|| false,
+        stdout_is_terminal: &|| false,
         stdout: &mut stdout,
         stderr: &mut stderr,
         pass_on: &|_, _| 1,

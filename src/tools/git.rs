@@ -2,6 +2,7 @@
 
 use super::findings::Findings;
 use super::found::{Found, Machine};
+use super::hosted::patterns;
 use super::profile::{Chosen, Config, Wanted};
 use super::{Asked, Job, Tool, is_program, own_program};
 use crate::change::plan::{self, Plan};
@@ -55,7 +56,7 @@ const BY: &str = "setup git";
 
 /// Connects git with a profile.
 fn connect(arguments: &Arguments) -> Result<Job> {
-    let hosts = arguments.patterns()?;
+    let hosts = patterns(&arguments.hosts)?;
     let mut config = Config::load()?;
     let chosen = arguments.wanted.in_config(&mut config, BY, &[])?;
     let title = format!("Connect git with the profile {} for {}", chosen.title(), urls(&hosts));
@@ -66,24 +67,11 @@ fn connect(arguments: &Arguments) -> Result<Job> {
 
 /// Disconnects it.
 fn disconnect(arguments: &Arguments) -> Result<Job> {
-    let hosts = arguments.patterns()?;
+    let hosts = patterns(&arguments.hosts)?;
     let urls = urls(&hosts);
     let (plan, released) = undoing(&hosts)?;
     let done = format!("git no longer asks keyfob for {urls}.\n");
     Ok(Job { done, released, ..Job::new(format!("Disconnect git from keyfob for {urls}"), plan) })
-}
-
-impl Arguments {
-    fn patterns(&self) -> Result<Vec<HostPattern>, Failure> {
-        let mut hosts: Vec<HostPattern> = Vec::new();
-        for text in &self.hosts {
-            let host = HostPattern::parse(text).map_err(|why| Failure::usage(format!("{text:?} {why}")))?;
-            if !hosts.contains(&host) {
-                hosts.push(host);
-            }
-        }
-        Ok(hosts)
-    }
 }
 
 fn urls(hosts: &[HostPattern]) -> String {

@@ -11,6 +11,7 @@ use crate::oauth::http::{Http, proxy, unreachable};
 use crate::session::{FlowKind, Session};
 use crate::store::Store;
 use crate::tools::findings::Findings;
+use crate::tools::profile::takes_sign_ins;
 use anyhow::Result;
 use std::time::Duration;
 
@@ -91,7 +92,11 @@ fn look(findings: &mut Findings, subject: &str, profile: &Profile) -> Result<()>
             proof(machine)?;
             format!("this machine asks {} for tokens", client.token_endpoint())
         }
-        None => sign_in(&client, profile)?,
+        None => {
+            let next = sign_in(&client, profile)?;
+            takes_sign_ins(profile, &client)?;
+            next
+        }
     };
     findings.ok(subject, format!("{url} answers; {next}"));
     Ok(())
