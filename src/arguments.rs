@@ -181,7 +181,7 @@ fn argument(key: &'static Key) -> Option<Arg> {
         arg = arg.help_heading("Profile keys (over those in config.toml)").hide_short_help(!common);
     }
     Some(match key.shape {
-        Shape::Text | Shape::Seconds => arg,
+        Shape::Text | Shape::Number => arg,
         Shape::Word(words) => arg.value_parser(PossibleValuesParser::new(words)),
         Shape::List | Shape::Pairs => arg.action(ArgAction::Append),
     })

@@ -1,7 +1,7 @@
 //! keyfob: one small synchronous program that hands a fresh OAuth token to any program that can run a helper.
 //!
 //! A caller (kubectl, a script, …) executes it; it answers from a file cache, refreshes silently, and only when
-//! neither works shows the user a code to enter on any device (RFC 8628).
+//! neither works has a person sign in: in a browser (RFC 8252), or by a code to enter on any device (RFC 8628).
 //!
 //! ```text
 //! main            argv → run → exit code
@@ -9,11 +9,11 @@
 //!     ├ commands/     one file or folder per thing a person does: login logout status doctor setup exec completions
 //!     ├ tools/        one file per tool that can be connected: find it, connect, disconnect, check
 //!     ├ callers/      one file or folder per caller protocol: its request in, our Want out; a Credential in, its bytes out
-//!     │                 kubernetes  git  azure (az, azd)  docker  keyring  cargo  goauth  terraform  bazel  google  token
+//!     │                 kubernetes  git  azure (az, azd)  docker  keyring  cargo  goauth  terraform  bazel  aws  google  token
 //!     └─┬ arguments   the flags of both: a profile's keys, and what a caller adds to them
 //!       └ acquire      the story, top to bottom: cached → lock → re-read → renew → sign in → save
 //!          ├ policy       pure: (session, needs, now) → what may be handed out, and what has to be done first
-//!          ├ flows/       how a person signs in: begin, then turns until it has ended; device (RFC 8628)
+//!          ├ flows/       how a person signs in: begin, then turns until it has ended; device (RFC 8628), browser (RFC 8252)
 //!          ├ grants/      how tokens are asked for without a person: refresh, those of machines, and where a machine's proof
 //!          │                comes from (sources/); what is in a token answer
 //!          ├ prompt/      the terminal: where to show a sign-in, what to show of it, how it is laid out
@@ -31,7 +31,7 @@
 //! behind; a *want* is what a caller asks for, a *credential* what it gets.
 //!
 //! A rule of the protocol has a number, such as R22, wherever a comment needs it. `docs/oauth-rules.md` says what it is; the
-//! tests whose names begin with `r22_`, in `tests/flows/conformance.rs` and beside the code, show that it holds.
+//! tests whose names begin with `r22_`, in `tests/flows` and beside the code, show that it holds.
 //!
 //! The library exists so that tests, benches, fuzz targets and the demo run the same code as the command; it promises no
 //! stable interface of its own.

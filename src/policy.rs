@@ -457,6 +457,21 @@ mod tests {
     }
 
     #[test]
+    fn a_profile_for_the_browser_takes_nothing_that_began_by_device_code() {
+        let begun = |flow| Some(Begun { serial: serial("7"), at: NOW.at, flow, key: None, renewable: true });
+        let by_browser = Needs { by_browser: true, ..needs() };
+        for (flow, needs, word) in [
+            (FlowKind::Device, &needs(), "fresh"),
+            (FlowKind::Device, &by_browser, "sign in"),
+            (FlowKind::Browser, &needs(), "fresh"),
+            (FlowKind::Browser, &by_browser, "fresh"),
+        ] {
+            let session = Session { begun: begun(flow), ..session(vec![token(3600)], true) };
+            assert_eq!(decided(&session, needs), word, "{flow:?}");
+        }
+    }
+
+    #[test]
     fn a_claims_challenge_is_answered_by_a_new_token_that_answers_it() {
         let (asked, other) = (ClaimsDigest::of("{}"), ClaimsDigest::of("{\"a\":1}"));
         let needs = Needs { claims: Some(asked), ..needs() };

@@ -63,6 +63,7 @@ pub struct Redirect<'a> {
 
 /// One identity provider. In templates, `{authority}`, its `{host}` and `{tenant}` stand for the profile's own.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a column of its own")]
 pub struct Preset {
     /// What `provider = "…"` and `--provider` call it.
     pub name: &'static str,
@@ -124,7 +125,11 @@ pub struct Preset {
     pub basic_username: &'static str,
     /// The provider wants a client secret even from programs that cannot keep one.
     pub needs_secret: bool,
-    /// What another issuer's token is to be for that stands for a client here, by the authority it is shown to.
+    /// It takes a client's secret in the body of a request, rather than in the header, though its row leaves no metadata to say
+    /// so.
+    pub secret_in_body: bool,
+    /// What another issuer's token is to be for that stands for a client here, by the authority it is shown to; the first for
+    /// those that are not listed.
     pub assertion_audiences: &'static [(&'static str, &'static str)],
     /// What to do about the numbers that its errors carry.
     pub advice: &'static [(RangeInclusive<u32>, &'static str)],
@@ -161,6 +166,7 @@ pub const OPENID: Preset = Preset {
     host_auth: HostAuth::Bearer,
     basic_username: "x-access-token",
     needs_secret: false,
+    secret_in_body: false,
     assertion_audiences: &[],
     advice: &[],
     device_refusals: &[],
@@ -242,6 +248,8 @@ pub const PRESETS: &[Preset] = &[
             "sts.windows.net",
         ],
         verification_hosts: &["microsoft.com", "www.microsoft.com", "login.microsoft.com", "aka.ms"],
+        // As Microsoft's own libraries do.
+        secret_in_body: true,
         assertion_audiences: entra::ASSERTION_AUDIENCES,
         advice: entra::ADVICE,
         device_refusals: entra::DEVICE_REFUSALS,

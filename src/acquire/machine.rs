@@ -4,10 +4,10 @@
 use super::renew::Renewed;
 use super::{Attempt, Credential, Want, acquire};
 use crate::clock::now_ms;
-use crate::config::{self, Machine, Profile};
+use crate::config::{self, Machine, MachineGrant, Profile};
 use crate::failure::{Exit, Failure};
 use crate::grants::machine::{Proven, ask, proven};
-use crate::grants::{Renewal, no_id_token, sources};
+use crate::grants::{Renewal, acr, no_id_token, sources};
 use crate::oauth::http;
 use crate::process::Uninterrupted;
 use crate::providers::TokenKind;
@@ -33,7 +33,11 @@ pub(super) fn proof(profile: &Profile) -> Result<Option<Proof>> {
 /// The profile whose token proves what this machine is, if one does.
 fn parent(machine: &Machine) -> Result<Option<Profile>> {
     let Some(name) = machine.parent() else { return Ok(None) };
-    Ok(Some(Profile::named(config::load()?, name)?))
+    let parent = Profile::named(config::load()?, name)?;
+    Ok(Some(match machine.grant {
+        MachineGrant::Acr => parent.asking(vec![acr::SCOPE.to_owned()], None)?,
+        _ => parent,
+    }))
 }
 
 /// The failure of a sign-in that nothing could be kept of.
@@ -49,13 +53,13 @@ impl Attempt<'_> {
         let Some(machine) = &self.want.profile.machine else { return Ok(()) };
         let Some(parent) = parent(machine)? else { return Ok(()) };
         let no_prompt = living.then_some("the old token still lives");
-        self.ask_parent(&parent, self.want.no_prompt.or(no_prompt))?;
+        self.ask_parent(machine, &parent, self.want.no_prompt.or(no_prompt))?;
         self.needs.proof = proof(self.want.profile)?;
         Ok(())
     }
 
-    fn ask_parent(&self, parent: &Profile, no_prompt: Option<&'static str>) -> Result<Proven> {
-        let kind = parent.token_kind.unwrap_or(TokenKind::Access);
+    fn ask_parent(&self, machine: &Machine, parent: &Profile, no_prompt: Option<&'static str>) -> Result<Proven> {
+        let kind = parent.token_kind.unwrap_or(machine.proof_kind());
         let want = Want {
             no_prompt,
             timeout: self.want.timeout.map(|_| self.time_left()),
@@ -126,7 +130,7 @@ impl Attempt<'_> {
         let own = self.ask();
         let proven = match parent(machine)? {
             // It was there a moment ago: whoever has to be asked was asked before the lock was taken.
-            Some(parent) => Some(self.ask_parent(&parent, Some("its session's lock is held"))?),
+            Some(parent) => Some(self.ask_parent(machine, &parent, Some("its session's lock is held"))?),
             None => match proven(&own, machine) {
                 Ok(proven) => proven,
                 Err(failure) => return Ok(failure.into()),

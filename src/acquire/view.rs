@@ -7,6 +7,7 @@ use crate::config::Profile;
 use crate::flows::environment;
 use crate::prompt::{Screen, SignIn, Way};
 use crate::session::{Pending, PendingFlow};
+use crate::text::clean;
 use std::time::Duration;
 
 /// A screen, and what it shows.
@@ -48,6 +49,9 @@ impl<'a> View<'a> {
         let profile = self.attempt.want.profile;
         let asked_by = if self.joined { Some(pending.asked_by.clone()) } else { self.attempt.asked_by() };
         let foreign = foreign_host(profile, pending);
+        // VS Code forwards the port by itself.
+        let by_ssh = environment("SSH_CONNECTION").is_some() && environment("VSCODE_IPC_HOOK_CLI").is_none();
+        let host = by_ssh.then(host_name);
         self.screen.show(&SignIn {
             profile: profile.title(),
             authority: &profile.session.authority,
@@ -64,11 +68,9 @@ impl<'a> View<'a> {
                     foreign_host: foreign.as_deref(),
                     user_code: &device.user_code,
                 },
-                PendingFlow::Browser(browser) => Way::Browser {
-                    address: &browser.address,
-                    opening: browser.opening,
-                    remote: environment("SSH_CONNECTION").is_some(),
-                },
+                PendingFlow::Browser(browser) => {
+                    Way::Browser { address: &browser.address, opening: browser.opening, remote: host.as_deref() }
+                }
             },
             left,
             qr: self.attempt.want.qr,
@@ -89,6 +91,11 @@ impl View<'_> {
             ]);
         }
     }
+}
+
+/// What this machine calls itself.
+fn host_name() -> String {
+    clean(&rustix::system::uname().nodename().to_string_lossy())
 }
 
 /// The first host of a sign-in's addresses that is not known to be the provider's own.

@@ -25,6 +25,7 @@ pub fn ask(want: Want<'_>) -> Outcome {
     let found = match want.whose {
         Whose::Selected(arguments) => Found::selected(arguments),
         Whose::Cluster(arguments, cluster) => Found::for_cluster(arguments, cluster),
+        Whose::Role(arguments, role, region) => Found::for_role(arguments, role, region),
         Whose::Az(arguments) => Found::for_az(arguments),
         Whose::EveryHost(caller) => return every_host(caller, &want),
         Whose::Host { target, caller, .. } if want.what == What::Mapped => {
@@ -36,7 +37,7 @@ pub fn ask(want: Want<'_>) -> Outcome {
         }
         Whose::Host { target, caller, given } => match rule(target, caller, given) {
             // The host is ours: what goes wrong from here on does not let another helper answer.
-            Ok(Some((file, rule))) => Found::by_rule(file, rule),
+            Ok(Some((file, rule))) => Found::by_rule(file, rule).and_then(|found| found.at(target)),
             Ok(None) => return Outcome::NotMine,
             Err(error) => return Outcome::Misconfigured(Failure::of(&error)),
         },
@@ -104,6 +105,11 @@ impl Found {
         Ok(found)
     }
 
+    fn for_role(arguments: &Arguments, role: &str, region: Option<&str>) -> Result<Self> {
+        let profile = Profile::for_role(&arguments.selection()?, role, region)?;
+        Ok(Self { profile, rule: None, az: Az::default() })
+    }
+
     fn for_az(arguments: &Arguments) -> Result<Self> {
         let (profile, az) = Profile::for_az(&arguments.selection()?)?;
         Ok(Self { profile, rule: None, az })
@@ -112,6 +118,19 @@ impl Found {
     fn by_rule(file: config::File, rule: HostRule) -> Result<Self> {
         let profile = Profile::named(file, &rule.profile)?;
         Ok(Self { profile, rule: Some(rule), az: Az::default() })
+    }
+
+    /// Fails if the profile's tokens are one registry's, and this is another.
+    fn at(self, target: &Target) -> Result<Self> {
+        let registry = self.profile.machine.as_ref().and_then(|machine| machine.registry.as_deref());
+        let is_it = |registry| Target::parse("https", registry, None, None).is_some_and(|own| own.is_same_host(target));
+        match registry.filter(|registry| !is_it(registry)) {
+            None => Ok(self),
+            Some(registry) => {
+                let what = format!("the profile {:?} is for the registry {registry} alone", self.profile.title());
+                Err(Failure::usage(what).hint("map each registry to a profile of its own").into())
+            }
+        }
     }
 
     fn answer(self, want: Want<'_>) -> Result<Outcome> {
@@ -180,7 +199,7 @@ impl Found {
             auth,
             pattern,
             usual_auth: profile.preset.host_auth,
-            username: username.map_or(profile.preset.basic_username.into(), Into::into),
+            username: username.map_or(profile.basic_username().into(), Into::into),
             profile: profile.name.unwrap_or(profile.session.authority),
             subscription: az.subscription,
         }))

@@ -119,9 +119,16 @@ fn get(io: &mut Io<'_>, ask: &Ask<'_>, given: Given<'_>) -> u8 {
         Err(failure) => {
             // The host is ours: without this git would go on to ask the person for a password.
             io.answer("quit=1\n".into());
-            io.fail(&failure)
+            io.fail(&in_one_line(failure))
         }
     }
+}
+
+/// The same failure with the command that signs in within its first line: the only one that an editor shows of what git
+/// says.
+fn in_one_line(failure: Failure) -> Failure {
+    let command = failure.sign_in().map(|command| format!("run `{command}` in a terminal: "));
+    Failure { message: command.unwrap_or_default() + &failure.message, ..failure }
 }
 
 /// Drops the access token that did not work, if it is still the one in the cache; without a token, the one that `get` would
@@ -667,7 +674,8 @@ mod tests {
         let request = "protocol=https\nhost=a.example\n";
         let two = "error: nobody is signed in\nhint: keyfob login gh\n".to_owned();
         let ours = said(&["get"], request, &|_| Outcome::Failed(failed("nobody is signed in")));
-        assert_eq!(ours, (3, "quit=1\n".to_owned(), two.clone()));
+        let what = "error: run `keyfob login gh` in a terminal: nobody is signed in\nhint: keyfob login gh\n";
+        assert_eq!(ours, (3, "quit=1\n".to_owned(), what.to_owned()));
         let unknown = said(&["get"], request, &|_| Outcome::Misconfigured(failed("nobody is signed in")));
         assert_eq!(unknown, (3, String::new(), two));
         for token in ["a\nb", "a\rb", "a\0b"] {

@@ -8,6 +8,7 @@
 mod ask;
 #[cfg(test)]
 mod attacks;
+pub mod aws;
 pub mod azure;
 pub mod bazel;
 pub mod cargo;
@@ -71,6 +72,7 @@ pub const CALLERS: &[Caller] = &[
     goauth::CALLER,
     terraform::CALLER,
     bazel::CALLER,
+    aws::CALLER,
     google::CALLER,
     token::CALLER,
 ];

@@ -191,6 +191,8 @@ pub enum Whose<'a> {
     Selected(&'a Arguments),
     /// The same for a Kubernetes cluster, as far as the request says plainly which it is: a profile may answer some alone.
     Cluster(&'a Arguments, Option<&'a Target>),
+    /// The one that flags, environment and configuration select, for keys of this role of AWS, in this region.
+    Role(&'a Arguments, &'a str, Option<&'a str>),
     /// The one that flags or `[az]` name, or the only one of Entra.
     Az(&'a Arguments),
     /// The one that a host is mapped to: by `given`, a profile and a pattern from the command line, else by `[hosts]`.

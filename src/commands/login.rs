@@ -27,6 +27,7 @@ Examples:
   keyfob login lab --force                 sign in again, as somebody else perhaps
   keyfob login work --account bob@contoso.com
                                            one more account, with a session of its own
+  keyfob login lab --flow device           by a code, although a browser could be opened
   keyfob login --issuer https://id.example.com --client-id kubernetes
   keyfob login lab --start --json          {\"status\":\"pending\",\"user_code\":…,\"interval\":5,…}
   until keyfob login lab --poll; do sleep 5; done")]

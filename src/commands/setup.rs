@@ -160,6 +160,13 @@ fn writable(job: &Job) -> Result<()> {
 /// Tries what asks keyfob for a token; where nobody has signed in yet, says how, or does it.
 fn try_it(asked: &Asked, consent: &Consent) -> Result<()> {
     let profile = &asked.chosen.profile;
+    if profile.machine.is_some()
+        && let Err(error) = acquire(&Want::of(profile, asked.kind, Requester::Person))
+    {
+        // The place where it has what it needs may be another one: a job, a pod.
+        let before = if asked.what.is_empty() { String::new() } else { format!("{}. ", asked.what) };
+        return print(&format!("{before}Here it gets no token: {}\n", clean(&Failure::of(&error).message)));
+    }
     if !has_token(asked)? {
         if !asked.what.is_empty() {
             print(&format!("{}. Nobody has signed in yet.\n", asked.what))?;

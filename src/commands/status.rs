@@ -49,6 +49,8 @@ struct Entry {
     profiles: Vec<String>,
     /// Profiles that lead here with `--account` and this name.
     profiles_with_account: Vec<String>,
+    /// Variables that say who these profiles are.
+    environment: Vec<String>,
     account_label: Option<String>,
     authority: String,
     client_id: String,
@@ -143,7 +145,9 @@ fn gather(only: Option<&str>) -> Result<Status> {
             // With `--account` a profile has more sessions than its own.
             let with_account = |p: &Profile| p.with_account(&session.label) == *file.key() && p.session != *file.key();
             let others = usable.filter(|(_, p)| with_account(p)).map(|(name, _)| name.clone()).collect();
-            let entry = entry(session, own, others, now);
+            let mut entry = entry(session, own, others, now);
+            let own = profiles.values().filter_map(|p| p.as_ref().ok()).filter(|p| p.session == *file.key());
+            entry.environment = own.flat_map(|p| &p.variables).map(|name| (*name).to_owned()).collect();
             // A first attempt that failed left nothing that anybody looks for.
             let is_a_profiles = !entry.profiles.is_empty();
             let is_shown = entry.signed_in || entry.pending.is_some() || is_a_profiles;
@@ -193,6 +197,7 @@ fn entry(session: &Session, profiles: Vec<String>, profiles_with_account: Vec<St
     Entry {
         profiles,
         profiles_with_account,
+        environment: Vec::new(),
         account_label: Some(session.label.clone()).filter(|label| !label.is_empty()),
         authority: session.authority.clone(),
         client_id: session.client_id.clone(),
@@ -251,6 +256,9 @@ fn text(status: &Status) -> String {
         lines.push(format!("  provider  {}", session.authority));
         if !session.client_id.is_empty() {
             lines.push(format!("  client    {}", session.client_id));
+        }
+        if !session.environment.is_empty() {
+            lines.push(format!("  by        {} of the environment", session.environment.join(", ")));
         }
         for token in &session.tokens {
             let left =

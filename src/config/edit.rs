@@ -20,7 +20,7 @@ pub fn with_profile(text: &str, name: &str, settings: &Settings, by: &str) -> Re
         let text = || Value::from(items.first().map_or("", String::as_str));
         let said = match key.shape {
             Shape::Text | Shape::Word(_) => text(),
-            Shape::Seconds => items.first().and_then(|item| item.parse::<i64>().ok()).map_or_else(text, Value::from),
+            Shape::Number => items.first().and_then(|item| item.parse::<i64>().ok()).map_or_else(text, Value::from),
             Shape::List => items.iter().collect(),
             Shape::Pairs => {
                 let pairs = items.iter().filter_map(|item| item.split_once('='));

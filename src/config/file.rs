@@ -328,7 +328,7 @@ impl Reader {
             };
             let items = match key.shape {
                 Shape::Text | Shape::Word(_) => vec![self.string(word, value)?],
-                Shape::Seconds => vec![
+                Shape::Number => vec![
                     value
                         .get_ref()
                         .as_integer()

@@ -7,8 +7,8 @@ pub enum Shape {
     Text,
     /// One of these words.
     Word(&'static [&'static str]),
-    /// A whole number of seconds.
-    Seconds,
+    /// A whole number.
+    Number,
     /// A list of strings; the flag is repeated.
     List,
     /// A table of strings; the flag is repeated as `NAME=VALUE`.
@@ -50,5 +50,10 @@ pub const fn word(name: &'static str, words: &'static [&'static str], help: &'st
 
 /// A key and flag of the same name that take a number of seconds.
 pub(super) const fn seconds(name: &'static str, help: &'static str) -> Key {
-    Key { shape: Shape::Seconds, ..text(name, "SECONDS", help) }
+    number(name, "SECONDS", help)
+}
+
+/// A key and flag of the same name that take a whole number.
+pub(super) const fn number(name: &'static str, value: &'static str, help: &'static str) -> Key {
+    Key { shape: Shape::Number, ..text(name, value, help) }
 }

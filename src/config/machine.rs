@@ -1,7 +1,10 @@
 //! A profile that no person signs in to: by which grant a machine gets its tokens, and where the proof of what it is comes
 //! from.
 
+use super::hosts::Target;
 use super::settings::Settings;
+use crate::address::Address;
+use crate::providers::TokenKind;
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -21,6 +24,10 @@ pub enum MachineGrant {
     Az,
     /// The same of the Azure Developer CLI.
     Azd,
+    /// AWS's keys of a role, for the source's token.
+    AwsRole,
+    /// Azure Container Registry's own token, for the source's.
+    Acr,
     /// The source's own token is the answer.
     None,
 }
@@ -39,7 +46,10 @@ impl MachineGrant {
 
 /// The words for [`MachineGrant`], as `grant` takes them.
 pub(super) const GRANTS: &[&str] =
-    &["client-credentials", "token-exchange", "jwt-bearer", "managed-identity", "az", "azd", "none"];
+    &["client-credentials", "token-exchange", "jwt-bearer", "managed-identity", "az", "azd", "aws-role", "acr", "none"];
+
+/// The region of AWS that is asked where a profile names none.
+const REGION: &str = "us-east-1";
 
 /// The words for [`Source`], as `source` takes them.
 pub(super) const SOURCES: &[&str] = &["file", "env", "command", "github", "azure-pipelines", "gcp", "profile"];
@@ -74,6 +84,10 @@ pub struct Machine {
     pub subject_token_type: Option<String>,
     /// `requested_token_type` of a token exchange, if it was said.
     pub requested_token_type: Option<String>,
+    /// The role whose keys AWS is asked for.
+    pub role: Option<String>,
+    /// The registry whose token Azure Container Registry is asked for, by its host.
+    pub registry: Option<String>,
 }
 
 /// The keys that say something about a source, each with the word of the source that it is for.
@@ -87,7 +101,7 @@ const SOURCE_KEYS: [(&str, &[&str]); 6] = [
 ];
 
 /// Keys that a session of a machine is known by, besides those that every session is.
-pub(super) const PARTS: [&str; 12] = [
+pub(super) const PARTS: [&str; 15] = [
     "grant",
     "identity-resource-id",
     "subscription",
@@ -100,6 +114,20 @@ pub(super) const PARTS: [&str; 12] = [
     "source-profile",
     "subject-token-type",
     "requested-token-type",
+    "role",
+    "region",
+    "registry",
+];
+
+/// The keys of one grant alone.
+const GRANT_KEYS: [(&str, MachineGrant, &str); 7] = [
+    ("identity-resource-id", MachineGrant::ManagedIdentity, "managed-identity"),
+    ("subscription", MachineGrant::Az, "az"),
+    ("subject-token-type", MachineGrant::TokenExchange, "token-exchange"),
+    ("requested-token-type", MachineGrant::TokenExchange, "token-exchange"),
+    ("role", MachineGrant::AwsRole, "aws-role"),
+    ("region", MachineGrant::AwsRole, "aws-role"),
+    ("registry", MachineGrant::Acr, "acr"),
 ];
 
 /// What is wrong with the settings: the key, and what to say of it.
@@ -114,10 +142,14 @@ impl Machine {
     /// Reads what the settings say; `None` for a person's profile. `audience` is what the provider expects a source's token
     /// to be for.
     pub(super) fn of(settings: &Settings, audience: Option<&str>) -> Result<Option<Self>, Wrong> {
-        let stray = |key: &&str| settings.has(key);
+        let stray = |key: &str| settings.has(key);
         let Some(grant) = settings.grant else {
             let without = |key| Wrong::Key(key, "means nothing without `grant`".to_owned());
-            return PARTS.into_iter().find(stray).map_or(Ok(None), |key| Err(without(key)));
+            return PARTS
+                .into_iter()
+                .chain(["environment"])
+                .find(|key| stray(key))
+                .map_or(Ok(None), |key| Err(without(key)));
         };
         let source = source(settings, audience)?;
         let word = settings.items("grant").first().map_or("", String::as_str);
@@ -127,15 +159,22 @@ impl Machine {
         if source.is_none() && grant != MachineGrant::ClientCredentials && !grant.is_azures() {
             return Err(Wrong::Missing("source", format!(", which `grant = \"{word}\"` wants")));
         }
-        for (key, its, name) in [
-            ("subject-token-type", MachineGrant::TokenExchange, "token-exchange"),
-            ("requested-token-type", MachineGrant::TokenExchange, "token-exchange"),
-            ("identity-resource-id", MachineGrant::ManagedIdentity, "managed-identity"),
-            ("subscription", MachineGrant::Az, "az"),
-        ] {
-            if settings.has(key) && grant != its {
-                return Err(Wrong::Key(key, format!("is for `grant = \"{name}\"` alone")));
+        for (key, own, word) in GRANT_KEYS {
+            if settings.has(key) && grant != own {
+                return Err(Wrong::Key(key, format!("is for `grant = \"{word}\"` alone")));
             }
+        }
+        let needed = [(MachineGrant::AwsRole, "role"), (MachineGrant::Acr, "registry")];
+        if let Some((_, key)) = needed.into_iter().find(|(own, key)| grant == *own && !settings.has(key)) {
+            return Err(Wrong::Missing(key, format!(", which `grant = \"{word}\"` wants")));
+        }
+        let is_role = |role: &String| {
+            let path = role.strip_prefix("arn:aws").and_then(|rest| rest.split_once(":iam::")?.1.split_once(":role/"));
+            path.is_some() && role.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        if settings.role.as_ref().is_some_and(|role| !is_role(role)) {
+            let what = "is not the address of a role, such as arn:aws:iam::123456789012:role/deploy";
+            return Err(Wrong::Key("role", what.to_owned()));
         }
         let shown = ["client-secret", "client-secret-file", "client-key-file", "client-certificate-file"];
         if grant == MachineGrant::ClientCredentials && source.is_none() && !shown.iter().any(|key| settings.has(key)) {
@@ -147,7 +186,40 @@ impl Machine {
             source,
             subject_token_type: settings.subject_token_type.clone(),
             requested_token_type: settings.requested_token_type.clone(),
+            role: settings.role.clone(),
+            registry: settings.registry.clone(),
         }))
+    }
+
+    /// Which kind of token another profile is to bring, unless it says.
+    pub fn proof_kind(&self) -> TokenKind {
+        if self.grant == MachineGrant::AwsRole { TokenKind::Id } else { TokenKind::Access }
+    }
+
+    /// The address that takes the source's token, where that follows from what the profile says besides. The error names the
+    /// key, and says what is wrong with it.
+    pub(super) fn endpoint(settings: &Settings) -> Result<Option<Address>, (&'static str, &'static str)> {
+        let plain = |text: &str| Target::parse("https", text, None, None).is_some();
+        match settings.grant {
+            Some(MachineGrant::AwsRole) => {
+                let region = settings.region.as_deref().unwrap_or(REGION);
+                let letters = region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+                if region.is_empty() || !letters || !plain(region) {
+                    return Err(("region", "is not a region of AWS, such as eu-central-1"));
+                }
+                let china = if region.starts_with("cn-") { ".cn" } else { "" };
+                Ok(Address::parse(&format!("https://sts.{region}.amazonaws.com{china}/")).ok())
+            }
+            Some(MachineGrant::Acr) => {
+                let Some(registry) = settings.registry.as_deref() else { return Ok(None) };
+                let address = Address::parse(&format!("https://{registry}/oauth2/exchange"));
+                match address.ok().filter(|_| plain(registry)) {
+                    Some(address) => Ok(Some(address)),
+                    None => Err(("registry", "is not a registry's host, such as lab.azurecr.io")),
+                }
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The profile whose token is this one's proof, if one is.

@@ -5,6 +5,7 @@
 //! session is known by.
 
 pub mod edit;
+mod environment;
 mod file;
 pub mod hosts;
 mod identity;

@@ -1,11 +1,12 @@
 //! A profile: its settings as checked values, with the provider's row filled in.
 
-use super::file_name;
+use super::environment::under_environment;
 use super::hosts::HostPattern;
 use super::identity::{CaFile, SessionKey};
 use super::keys::Key;
 use super::machine::{self, Machine, MachineGrant, Wrong};
 use super::settings::{AuthMethod, Flow, KEYS, Origin, PromptMode, Settings};
+use super::{Selection, file_name};
 use crate::address::Address;
 use crate::failure::Failure;
 use crate::providers::{PRESETS, Preset, Redirect, TokenKind};
@@ -97,6 +98,8 @@ pub struct Profile {
     pub client_key: Option<ClientKey>,
     /// How a machine gets its tokens; `None` where a person signs in.
     pub machine: Option<Machine>,
+    /// The variables that say something of it, because it says `environment`.
+    pub variables: Vec<&'static str>,
     settings: Settings,
     flags: Settings,
     /// What a caller asks for instead of the profile's own; see [`Profile::asking`].
@@ -160,6 +163,7 @@ impl Profile {
         }
         let over = [&environment, &flags].into_iter().filter(|said| !said.is_empty());
         let settings = over.cloned().fold(file, Settings::overlaid);
+        let (settings, variables) = under_environment(settings)?;
         let said = Said { name: name.as_deref(), settings: &settings };
         let preset = said.preset()?;
         let Server { issuer, issuer_template, endpoints, account_source, authority } = said.server(preset)?;
@@ -192,11 +196,37 @@ impl Profile {
             auth_method: settings.auth_method,
             client_key: said.client_key()?,
             machine,
+            variables,
             name,
             settings,
             flags,
             asked: Settings::default(),
         })
+    }
+
+    /// The profile whose token AWS takes for keys of this role: the selected one's sign-in, in a session of its own.
+    pub fn for_role(selection: &Selection, role: &str, region: Option<&str>) -> Result<Self> {
+        let parent = Self::select(selection)?;
+        let Some(parent) = parent.name else {
+            let what = "--role wants a profile with a name";
+            return Err(Failure::usage(what)
+                .hint("write the profile into config.toml: keyfob setup --profile NAME …")
+                .into());
+        };
+        let mut said = Settings::default();
+        let source = [("grant", "aws-role"), ("source", "profile"), ("source-profile", &parent), ("role", role)];
+        for (name, value) in source.into_iter().chain(region.map(|region| ("region", region))) {
+            said.set(key(name), vec![value.to_owned()], Origin::Flag(name)).map_err(Failure::usage)?;
+        }
+        Ok(Self::resolve(None, Settings::default(), said)?)
+    }
+
+    /// The user name beside its tokens in HTTP Basic, where no rule says.
+    pub fn basic_username(&self) -> &'static str {
+        match &self.machine {
+            Some(machine) if machine.grant == MachineGrant::Acr => "00000000-0000-0000-0000-000000000000",
+            _ => self.preset.basic_username,
+        }
     }
 
     /// The same profile for what a caller asks: these scopes (none: the profile's own) of this tenant. Only where one
@@ -442,9 +472,10 @@ impl Said<'_> {
         let filled = |template: &str| filled(template, &home, tenant);
         let by_row = |template: &str| Address::assembled(filled(template));
         let or = |given: &Option<Address>, template: Option<&str>| given.clone().or_else(|| template.map(by_row));
+        let by_grant = Machine::endpoint(settings).map_err(|(key, what)| self.wrong(key, what))?;
         let endpoints = Endpoints {
             device_authorization: or(&settings.device_authorization_endpoint, preset.device_authorization_endpoint),
-            token: or(&settings.token_endpoint, preset.token_endpoint),
+            token: or(&settings.token_endpoint.clone().or(by_grant), preset.token_endpoint),
             revocation: or(&settings.revocation_endpoint, preset.revocation_endpoint),
         };
         let issuer_template = preset.issuer.map(filled).filter(|t| t.contains("{tid}"));
@@ -504,8 +535,9 @@ impl Said<'_> {
     }
 
     fn machine(&self, preset: &Preset, authority: &str) -> Result<Option<Machine>, Failure> {
-        let audience =
-            preset.assertion_audiences.iter().find(|(home, _)| *home == authority).map(|(_, audience)| *audience);
+        let audiences = preset.assertion_audiences;
+        let audience = audiences.iter().find(|(home, _)| *home == authority).or(audiences.first());
+        let audience = audience.map(|(_, audience)| *audience);
         let machine = Machine::of(self.settings, audience).map_err(|wrong| match wrong {
             Wrong::Missing(key, why) => self.missing(key, &why),
             Wrong::Key(key, what) => self.wrong(key, &what),
@@ -572,7 +604,7 @@ const MACHINES_OWN: [&str; 8] = [
 ];
 
 /// The row of this name, which the table has.
-fn key(name: &str) -> &'static Key {
+pub(super) fn key(name: &str) -> &'static Key {
     KEYS.iter().find(|key| key.name == name).expect("a key of the table")
 }
 
@@ -607,6 +639,24 @@ mod tests {
             settings.set(key, vec![(*value).to_owned()], origin).map_err(Failure::usage)?;
         }
         Profile::resolve(None, Settings::default(), settings)
+    }
+
+    #[test]
+    fn an_account_is_asked_for_at_the_home_that_signs_it_in() {
+        let at = |provider: &str, authority: Option<&str>| {
+            let authority = authority.map(|authority| ("authority", authority));
+            let said: Vec<_> = [("provider", provider), ("client-id", "c")].into_iter().chain(authority).collect();
+            resolved(&said).unwrap().account_source.map(|(address, member)| format!("{address} {member}"))
+        };
+        for (provider, authority, source) in [
+            ("github", None, Some("https://api.github.com/user login")),
+            ("github", Some("https://github.corp.example"), None),
+            ("github-data-residency", Some("https://octo.ghe.com"), Some("https://api.octo.ghe.com/user login")),
+            ("github-enterprise", Some("https://git.corp.example"), Some("https://git.corp.example/api/v3/user login")),
+            ("gitlab", None, None),
+        ] {
+            assert_eq!(at(provider, authority).as_deref(), source, "{provider} {authority:?}");
+        }
     }
 
     #[test]

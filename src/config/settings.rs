@@ -1,6 +1,7 @@
 //! What was said about a profile: a typed field for each key, and the place where it was written. The table below is the
 //! one list of keys: `config.toml`, flags, help, completions and `setup` follow it.
 
+use super::environment::{NAMES, Names};
 use super::hosts::HostPattern;
 use super::keys::{self, Key, Shape, in_file, text, word};
 use super::machine::{GRANTS, MachineGrant, SOURCES};
@@ -96,6 +97,14 @@ macro_rules! settings {
                 Ok(())
             }
 
+            /// These settings as if the key of this name had not been set.
+            pub(super) fn forget(&mut self, name: &str) {
+                self.said.remove(name);
+                $(if name == const { $key }.name {
+                    self.$field = None;
+                })*
+            }
+
             /// These settings with `over` on top.
             #[must_use]
             pub fn overlaid(mut self, over: Self) -> Self {
@@ -140,7 +149,7 @@ settings! {
         "Host of the address that a browser comes back to, as registered at the provider",
     ), one;
     redirect_port: u16 =
-        text("redirect-port", "PORT", "Its port, where the provider compares it or one is forwarded"), port;
+        keys::number("redirect-port", "PORT", "Its port, where the provider compares it or one is forwarded"), port;
     redirect_path: String = text("redirect-path", "PATH", "Its path, e.g. /callback"), path;
     login_hint: String = text("login-hint", "NAME", "Account that the provider's page offers [default: `account`]"), one;
     clusters: Vec<HostPattern> = Key {
@@ -190,10 +199,17 @@ settings! {
     service_connection: String = in_file("service-connection", "Id of an Azure Pipelines service connection"), one;
     identity_resource_id: String = in_file("identity-resource-id", "Azure's id of one of several managed identities"), one;
     subscription: String = in_file("subscription", "Subscription whose account the Azure CLI is to take"), one;
+    environment: Names = Key {
+        flag: None,
+        ..word("environment", NAMES, "Whose variables say who this machine is, before what stands here")
+    }, chosen;
     subject_token_type: String =
         in_file("subject-token-type", "Type of the token that is exchanged (RFC 8693, section 3)"), one;
     requested_token_type: String =
         in_file("requested-token-type", "Type of the token that it is exchanged for"), one;
+    role: String = Key { value: "ARN", ..in_file("role", "Role of AWS whose keys are wanted") }, one;
+    region: String = in_file("region", "Region of AWS that is asked for them"), one;
+    registry: String = in_file("registry", "Azure Container Registry whose token is wanted, by its host"), one;
 }
 
 /// Which keys are set; one of the values may be a client secret.

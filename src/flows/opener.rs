@@ -3,6 +3,7 @@
 
 use crate::clock::boottime;
 use crate::log::debug;
+use crate::process;
 use crate::program;
 use std::collections::VecDeque;
 use std::os::unix::process::CommandExt;
@@ -111,6 +112,7 @@ impl Opening {
         if program.ends_with("xdg-open") {
             command.env("BROWSER", BROWSERS);
         }
+        process::hear_of_children();
         self.running = command.spawn().ok().map(|child| (child, boottime(), opener.says_one));
         true
     }

@@ -1,7 +1,7 @@
 //! The grants of machines: a token for what the machine can prove itself by. There is no refresh token: for the next token the
 //! same is asked again.
 
-use super::{Ask, Renewal, answered, delegated, managed_identity, sources};
+use super::{Ask, Renewal, acr, answered, aws, delegated, managed_identity, sources};
 use crate::clock::Timestamp;
 use crate::config::{Machine, MachineGrant};
 use crate::failure::{Exit, Failure};
@@ -47,6 +47,8 @@ pub fn ask(client: Option<&Client<'_>>, machine: &Machine, ask: &Ask<'_>, proven
     let renewal = match (machine.grant, client, proven) {
         (MachineGrant::ManagedIdentity, ..) => managed_identity::ask(ask),
         (MachineGrant::Az | MachineGrant::Azd, ..) => delegated::ask(machine.grant, ask),
+        (MachineGrant::AwsRole, _, Some(proven)) => aws::ask(ask, machine, proven),
+        (MachineGrant::Acr, _, Some(proven)) => acr::ask(ask, machine, proven),
         (_, Some(client), _) => at_server(client, machine, ask, proven),
         (_, None, Some(proven)) => as_it_is(ask, &proven.token),
         (_, None, None) => Renewal::Refused(Failure::usage("the profile names neither a server nor a source")),
@@ -59,11 +61,16 @@ pub fn ask(client: Option<&Client<'_>>, machine: &Machine, ask: &Ask<'_>, proven
 
 /// The source's own token as the answer.
 fn as_it_is(ask: &Ask<'_>, token: &Secret) -> Renewal {
+    let end = Claims::of(token).and_then(|claims| claims.expires_at).unwrap_or(Timestamp::now().plus(UNSTATED));
+    granted(ask, token.clone(), end)
+}
+
+/// A token that was given without an answer of OAuth, and ends then.
+pub(super) fn granted(ask: &Ask<'_>, token: Secret, end: Timestamp) -> Renewal {
     let at = Timestamp::now();
-    let end = Claims::of(token).and_then(|claims| claims.expires_at).unwrap_or(at.plus(UNSTATED));
     let token = Token {
         key: ask.key.clone(),
-        token: token.clone(),
+        token,
         serial: Serial::draw(),
         received_at: at,
         expires_at: Some(end),
@@ -135,21 +142,21 @@ fn refused(client: &Client<'_>, error: &OauthError, proven: Option<&Proven>) -> 
     let failure = client.refused(error, "the provider refused this machine a token");
     let about_it =
         matches!(error.code.as_str(), "invalid_client" | "invalid_grant" | "unauthorized_client" | "invalid_request");
-    let claims = proven.filter(|_| about_it).and_then(|proven| Claims::of(&proven.token));
-    Renewal::Refused(match claims {
-        Some(claims) => {
-            let said =
-                |claim: Option<&String>| claim.map_or_else(|| "none".to_owned(), |text| format!("{:?}", clean(text)));
-            let audiences =
-                claims.audience.iter().map(|one| format!("{:?}", clean(one))).collect::<Vec<_>>().join(", ");
-            let (issuer, subject) = (said(claims.issuer.as_ref()), said(claims.subject.as_ref()));
-            let first = failure.hint.as_ref().map(|hint| format!("{}; ", hint.text())).unwrap_or_default();
-            let shown =
-                format!("{first}it was shown a token of the issuer {issuer}, subject {subject}, audience {audiences}");
-            failure.hint(shown)
-        }
+    Renewal::Refused(match proven.filter(|_| about_it) {
+        Some(proven) => with_proof(failure, proven),
         None => failure,
     })
+}
+
+/// A failure that says besides which token was shown.
+pub(super) fn with_proof(failure: Failure, proven: &Proven) -> Failure {
+    let Some(claims) = Claims::of(&proven.token) else { return failure };
+    let said = |claim: Option<&String>| claim.map_or_else(|| "none".to_owned(), |text| format!("{:?}", clean(text)));
+    let audiences = claims.audience.iter().map(|one| format!("{:?}", clean(one))).collect::<Vec<_>>().join(", ");
+    let (issuer, subject) = (said(claims.issuer.as_ref()), said(claims.subject.as_ref()));
+    let first = failure.hint.as_ref().map(|hint| format!("{}; ", hint.text())).unwrap_or_default();
+    let shown = format!("{first}it was shown a token of the issuer {issuer}, subject {subject}, audience {audiences}");
+    failure.hint(shown)
 }
 
 impl From<Failure> for Renewal {

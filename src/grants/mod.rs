@@ -4,7 +4,9 @@
 //! This file reads a token answer, however it was asked for: which tokens are in it, whose they are, and until when they
 //! are good by this machine's clock.
 
+pub mod acr;
 mod arc;
+mod aws;
 pub mod delegated;
 pub mod machine;
 mod managed_identity;

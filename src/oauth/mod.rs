@@ -89,6 +89,8 @@ impl<'p> Client<'p> {
             Failure::new(Exit::Failed, format!("{} publishes no token endpoint", profile.session.authority))
                 .hint("set `token-endpoint`")
         })?;
+        let body = profile.preset.secret_in_body;
+        let usual = if body { AuthMethod::ClientSecretPost } else { AuthMethod::ClientSecretBasic };
         let client = Self {
             authorization: published(&authorization, |m| m.authorization_endpoint.as_ref()),
             device_authorization: published(&by_hand.device_authorization, |m| {
@@ -98,7 +100,7 @@ impl<'p> Client<'p> {
             token,
             secret: profile.client_secret()?,
             key: profile.client_key.as_ref().map(Key::read).transpose()?,
-            auth: profile.auth_method.or(metadata.map(|m| m.auth_method)).unwrap_or(AuthMethod::ClientSecretBasic),
+            auth: profile.auth_method.or(metadata.map(|m| m.auth_method)).unwrap_or(usual),
             s256: metadata.is_some_and(|m| m.s256),
             form_post: profile.preset.form_post.unwrap_or_else(|| metadata.is_some_and(|m| m.form_post)),
             names_issuer: metadata.is_some_and(|m| m.names_issuer),
@@ -238,11 +240,11 @@ impl<'p> Client<'p> {
     /// Where a sign-in by device code starts (RFC 8628, section 3.1); fails where the server has no such place.
     pub fn device_endpoint(&self) -> Result<&Address, Failure> {
         self.device_authorization.as_ref().ok_or_else(|| {
-            let what =
-                format!("{} publishes no device authorization endpoint (RFC 8628)", self.profile.session.authority);
-            Failure::new(Exit::Failed, what).hint(
-                "enable the device authorization grant at the provider, or set `device-authorization-endpoint` if it has one it does not publish",
-            )
+            let authority = &self.profile.session.authority;
+            let what = format!("{authority} publishes no device authorization endpoint (RFC 8628)");
+            let grant = "enable the device authorization grant at the provider, or set `device-authorization-endpoint` if it has one it does not publish";
+            let browser = self.authorization.as_ref().map(|_| "sign in by browser, as `keyfob login` does; or ");
+            Failure::new(Exit::Failed, what).hint(format!("{}{grant}", browser.unwrap_or_default()))
         })
     }
 

@@ -58,6 +58,7 @@ pub const ONLY_YOURS: &str = "Enter the code only if you started this yourself."
 /// Where the address on this machine is opened.
 const OPENS: &str = "A browser window opens by itself; if none does, open the address in a browser on this machine.";
 const OPEN_HERE: &str = "Open the address in a browser on this machine.";
+const OPEN_THERE: &str = "Open the address in a browser on this machine, or on yours with that port forwarded.";
 
 /// What every form of a prompt says of an address on a host that is not the provider's own.
 pub fn foreign_note(host: &str) -> String {
@@ -170,14 +171,13 @@ impl<'a> Way<'a> {
             }
             Self::Browser { address, opening, remote } => {
                 parts.push(Part::Value("Open", address.into()));
-                parts.push(Part::Empty);
-                parts.push(Part::Text(if opening { OPENS } else { OPEN_HERE }.into()));
-                if remote {
+                if let Some(host) = remote {
                     let port = address.split(':').nth(2).and_then(|rest| rest.split('/').next()).unwrap_or_default();
-                    parts.push(Part::Text(format!(
-                        "From another machine, first: ssh -L {port}:127.0.0.1:{port} and this host's name."
-                    )));
+                    parts.push(Part::Value("Over ssh", format!("ssh -L {port}:127.0.0.1:{port} {host}")));
                 }
+                parts.push(Part::Empty);
+                let opens = if opening { OPENS } else { remote.map_or(OPEN_HERE, |_| OPEN_THERE) };
+                parts.push(Part::Text(opens.into()));
                 parts.push(Part::Text("Go on only if you started this yourself.".into()));
                 None
             }
@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_browser_is_given_an_address_of_this_machine() {
-        let shown = |opening, remote| {
+        let shown = |opening, remote: Option<&str>| {
             let way = Way::Browser { address: "http://127.0.0.1:8400/hYd93kd0sKdj20dk", opening, remote };
             let page = Page::of(&SignIn { asked_by: None, way, qr: true, ..sign_in() });
             let last = page.waiting(Duration::from_secs(899))[0].clone();
@@ -369,7 +369,7 @@ mod tests {
             [page.lines(), vec![last]].concat()
         };
         assert_eq!(
-            shown(true, false),
+            shown(true, None),
             [
                 "Sign in to https://id.example.com (profile lab)",
                 "",
@@ -381,10 +381,11 @@ mod tests {
             ]
         );
         assert_eq!(
-            shown(false, true)[4..6],
+            shown(false, Some("build7"))[3..6],
             [
-                "Open the address in a browser on this machine.",
-                "From another machine, first: ssh -L 8400:127.0.0.1:8400 and this host's name.",
+                "    Over ssh    ssh -L 8400:127.0.0.1:8400 build7",
+                "",
+                "Open the address in a browser on this machine, or on yours with that port forwarded.",
             ]
         );
     }

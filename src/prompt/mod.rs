@@ -103,8 +103,8 @@ pub enum Way<'a> {
         address: &'a str,
         /// A program opens it.
         opening: bool,
-        /// The person may be at another machine, with ssh between.
-        remote: bool,
+        /// This machine's name, where the person is at another one with ssh between.
+        remote: Option<&'a str>,
     },
 }
 

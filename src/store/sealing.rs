@@ -9,6 +9,7 @@ use super::{Store, folder, keyring};
 use crate::config::{Installation, StoreKind};
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
+use crate::process;
 use crate::program;
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
@@ -110,16 +111,17 @@ impl Store {
 
     /// The key that what is written now is sealed by; `None` if sessions are kept in clear.
     pub(super) fn sealing_key(&self) -> Result<Option<Key>> {
-        let id = match self.kept()? {
+        let (id, kept): (_, fn(String) -> Kept) = match self.kept()? {
             Kept::Clear => return Ok(None),
-            Kept::Sealed(id) | Kept::Sealing(id) => id,
+            Kept::Sealed(id) => (id, Kept::Sealed),
+            Kept::Sealing(id) => (id, Kept::Sealing),
         };
         match key_here(&id)? {
             Some(key) => Ok(Some(key)),
             // The key is gone for good, and nothing brings it back: what comes now begins with another.
             None if Installation::load()?.key_command.is_empty() => {
                 let key = new_key()?;
-                self.keep(&Kept::Sealed(key.id().to_owned()))?;
+                self.keep(&kept(key.id().to_owned()))?;
                 Ok(Some(key))
             }
             None => Err(locked(&self.path).into()),
@@ -169,6 +171,7 @@ pub fn unlock() -> Result<String> {
             .hint("it says what prints the key, as in docs/store.md; without it, sign in again")
             .into());
     };
+    process::hear_of_children();
     let ran = Command::new(program::by_name(program)?).args(arguments).stderr(Stdio::inherit()).output();
     let ran = ran.with_context(|| format!("could not run {program}"))?;
     if !ran.status.success() {

@@ -29,6 +29,8 @@ Examples:
   keyfob setup git --profile lab https://git.lab:8443/team
   keyfob setup git --profile gh --provider github --client-id Iv1.0123456789abcdef https://github.com
                                            makes the profile, too
+  keyfob setup git --profile gh --account ada https://github.com
+                                           another account, for https://ada@github.com/…
   keyfob setup git --undo https://github.com")]
 struct Arguments {
     /// Hosts whose token git is to get from keyfob: `https://HOST[:PORT][/PATH]`
@@ -53,10 +55,16 @@ pub(super) const TOOL: Tool = Tool {
 const NAME: &str = "git";
 /// What this calls itself in config.toml.
 const BY: &str = "setup git";
+/// Hosts, and others that take the same tokens.
+const NEIGHBOURS: &[(&str, &str)] = &[("https://github.com", "https://gist.github.com")];
 
 /// Connects git with a profile.
 fn connect(arguments: &Arguments) -> Result<Job> {
-    let hosts = patterns(&arguments.hosts)?;
+    let mut hosts = patterns(&arguments.hosts)?;
+    if let Some(account) = &arguments.wanted.flags.0.items("account").first() {
+        let of = |host: HostPattern| if host.username().is_some() { host } else { host.for_user(account) };
+        hosts = hosts.into_iter().map(of).collect();
+    }
     let mut config = Config::load()?;
     let chosen = arguments.wanted.in_config(&mut config, BY, &[])?;
     let title = format!("Connect git with the profile {} for {}", chosen.title(), urls(&hosts));
@@ -139,6 +147,7 @@ fn connecting(mut config: Config, hosts: &[HostPattern], profile: &str) -> Resul
             added.by_path = true;
         }
         plan.notes.extend(interfering(&listed()?, host).into_iter().map(|(what, _)| what));
+        plan.notes.extend(neighbour(host, &config.file()?.hosts, profile));
         if added != Added::default() {
             done.push((url, added));
         }
@@ -156,6 +165,14 @@ fn connecting(mut config: Config, hosts: &[HostPattern], profile: &str) -> Resul
     plan.lines.push((file.display().to_string(), lines));
     plan.notes.dedup();
     Ok(plan)
+}
+
+/// A host that is used along with this one and has no rule yet.
+fn neighbour(host: &HostPattern, rules: &[HostRule], profile: &str) -> Option<String> {
+    let (_, other) = NEIGHBOURS.iter().find(|(known, _)| *known == host.canonical())?;
+    let pattern = HostPattern::parse(other).ok().filter(|other| !rules.iter().any(|rule| rule.pattern == *other))?;
+    let (other, profile) = (pattern.canonical(), shell_quoted(profile));
+    Some(format!("{other} is another host; for it, too: keyfob setup git --profile {profile} {other}"))
 }
 
 /// What git's configuration says of a host that asks keyfob.
@@ -346,12 +363,12 @@ fn examine(findings: &mut Findings, rule: &HostRule) {
     // Without git there is nothing to look at.
     let Ok(lines) = listed() else { return };
     let helpers = lines.iter().filter(|line| line.is("credential", "helper") && line.covers(&rule.pattern));
-    // An empty one takes back all before it.
-    let asked = helpers.fold(None, |asked, line| match line.value.as_str() {
+    // An empty one takes back all before it; of the others git asks the first one first.
+    let asked = helpers.fold(None, |asked: Option<(&Line, String)>, line| match line.value.as_str() {
         "" => None,
-        helper => program_asked(helper).or(asked),
+        helper => asked.or_else(|| Some((line, program_asked(helper)?))),
     });
-    let Some(program) = asked else {
+    let Some((line, program)) = asked else {
         let connect = format!("keyfob setup git --profile {profile} {quoted}");
         findings.warn(
             &subject,
@@ -365,7 +382,14 @@ fn examine(findings: &mut Findings, rule: &HostRule) {
         findings.error(&subject, format!("git runs {program}, which does not exist"), Hint::Command(again));
         return;
     }
-    findings.ok(&subject, format!("git runs {program} for the profile {:?}", rule.profile));
+    match named_profile(&line.value).filter(|name| *name != rule.profile) {
+        None => findings.ok(&subject, format!("git runs {program} for the profile {:?}", rule.profile)),
+        Some(name) => {
+            let origin = line.origin.strip_prefix("file:").unwrap_or(&line.origin);
+            let what = format!("git runs {program} for the profile {name:?} here, as {} says", clean(origin));
+            findings.ok(&subject, what);
+        }
+    }
     if rule.pattern.has_path() {
         // What stands for any host matches as one of them.
         let words = ["config", "--type=bool", "--get-urlmatch", "credential.useHttpPath", &url.replace('*', "any")];
@@ -397,6 +421,15 @@ fn program_asked(helper: &str) -> Option<String> {
         return runs_git.then(|| program.to_owned());
     }
     (name == "keyfob").then(|| format!("git-credential-{program}"))
+}
+
+/// The profile that a helper of keyfob's names, which then answers instead of the one in `[hosts]`.
+fn named_profile(helper: &str) -> Option<String> {
+    let mut words =
+        helper.split_whitespace().skip_while(|word| *word != "--profile" && !word.starts_with("--profile="));
+    let word = words.next()?;
+    let name = word.strip_prefix("--profile=").or_else(|| words.next())?;
+    Some(name.trim_matches(['\'', '"']).to_owned())
 }
 
 /// A line of git's configuration.
@@ -602,6 +635,19 @@ mod tests {
             ("!'unended", None),
         ] {
             assert_eq!(program_asked(helper).as_deref(), program, "{helper}");
+        }
+    }
+
+    #[test]
+    fn the_profile_that_a_helper_names_is_known() {
+        for (helper, name) in [
+            ("!keyfob git", None),
+            ("!keyfob git --profile work --host https://a", Some("work")),
+            ("!/x/keyfob git --host https://a --profile='work'", Some("work")),
+            ("keyfob --profile=work --host=https://a", Some("work")),
+            ("!keyfob git --profile", None),
+        ] {
+            assert_eq!(named_profile(helper).as_deref(), name, "{helper}");
         }
     }
 

@@ -264,9 +264,15 @@ impl Files {
         servers.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// Every user, and of two alike the first.
+    pub(super) fn users(&self) -> impl Iterator<Item = Entry<'_>> {
+        let mut seen = BTreeSet::new();
+        self.entries(Kind::User).filter(move |user| seen.insert(user.name))
+    }
+
     /// Every user that runs a program.
     pub(super) fn execs(&self) -> Vec<(Entry<'_>, Exec)> {
-        self.entries(Kind::User).filter_map(|user| Some((user, Exec::of(user.value)?))).collect()
+        self.users().filter_map(|user| Some((user, Exec::of(user.value)?))).collect()
     }
 }
 

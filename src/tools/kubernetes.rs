@@ -3,7 +3,7 @@
 use super::findings::{Findings, Level};
 use super::found::{Found, Machine};
 use super::kubeconfig::{CREDENTIALS, Entry, Exec, Files, Kind, Kubeconfig, Variable, paths};
-use super::kubelogin;
+use super::kubelogin::Former;
 use super::kuberc::{Allowed, Kuberc, Program};
 use super::profile::{Chosen, Config, Wanted, plain};
 use super::{Asked, Job, Tool, is_program};
@@ -98,48 +98,65 @@ fn connect(arguments: &Arguments) -> Result<Job> {
     Ok(Job { asked: vec![asked(chosen, attempt)], ..Job::new(title, plan) })
 }
 
-/// `--from-kubelogin`: a profile for each user that runs it, and keyfob in its place.
+/// `--from-kubelogin`: a profile for each user that runs it, and keyfob in its place. What cannot be taken over is skipped by
+/// name, unless it is what was asked for.
 fn take_over(arguments: &Arguments, files: Files, mut config: Config) -> Result<Job> {
-    let execs: Vec<(String, Exec)> =
-        files.execs().into_iter().map(|(user, exec)| (user.name.to_owned(), exec)).collect();
-    let runs_it = |name: &str| execs.iter().any(|(user, exec)| user == name && kubelogin::is_kubelogin(exec));
-    let users: Vec<&str> = if arguments.user.is_empty() {
-        execs.iter().map(|(user, _)| user.as_str()).filter(|user| runs_it(user)).collect()
-    } else {
-        arguments.user.iter().map(String::as_str).collect()
-    };
-    if let Some(other) = users.iter().find(|user| !runs_it(user)) {
+    let formers: Vec<(String, Former)> =
+        files.users().filter_map(|user| Some((user.name.to_owned(), Former::of(user.value)?))).collect();
+    let wanted = &arguments.user;
+    if let Some(other) = wanted.iter().find(|name| !formers.iter().any(|(user, _)| user == *name)) {
         return Err(Failure::usage(format!("the user {other:?} does not run kubelogin")).into());
     }
-    let [_, others @ ..] = users.as_slice() else {
-        return Err(Failure::usage("no user of the kubeconfig runs kubelogin").into());
+    let mut plan = Plan::default();
+    let mut users = Vec::new();
+    let cannot = |user: &str, why: &str| format!("the user {user:?} cannot be taken over: {why}");
+    let mut refused = None;
+    for (user, former) in formers.into_iter().filter(|(user, _)| wanted.is_empty() || wanted.contains(user)) {
+        match former.read() {
+            Ok(taken) => users.push((user, taken)),
+            Err(why) if wanted.is_empty() => {
+                plan.notes.push(cannot(&user, &why));
+                refused.get_or_insert_with(|| cannot(&user, &why));
+            }
+            Err(why) => return Err(Failure::usage(cannot(&user, &why)).into()),
+        }
+    }
+    let names: Vec<&str> = users.iter().map(|(user, _)| user.as_str()).collect();
+    let [_, others @ ..] = names.as_slice() else {
+        let none = || "no user of the kubeconfig runs kubelogin".to_owned();
+        return Err(Failure::usage(refused.unwrap_or_else(none)).into());
     };
     if arguments.wanted.profile.is_some() && !others.is_empty() {
-        let what = format!("--profile names one profile, and there are the users {}", users.join(", "));
+        let what = format!("--profile names one profile, and there are the users {}", names.join(", "));
         return Err(Failure::usage(what).hint("leave it out, or name one with --user").into());
     }
-    let mut plan = Plan::default();
+    let title = format!("Have keyfob take kubelogin's place for {}", names.join(", "));
     let mut all = Vec::new();
     let mut change = Change::of(files)?;
-    for (user, exec) in execs.iter().filter(|(user, _)| users.contains(&user.as_str())) {
-        let cannot = |why: String| Failure::usage(format!("the user {user:?} cannot be taken over: {why}"));
-        let taken = kubelogin::read(exec).map_err(cannot)?;
+    let mut used = BTreeSet::new();
+    for (user, taken) in users {
         if !taken.dropped.is_empty() {
             let dropped = taken.dropped.join(", ");
             plan.notes.push(format!("of the user {user:?}, {dropped} is dropped: it means nothing to keyfob"));
         }
         plan.notes.extend(taken.notes.iter().map(|note| format!("of the user {user:?}: {note}")));
-        let name = arguments.wanted.profile.clone().unwrap_or_else(|| plain(user));
+        let name = arguments.wanted.profile.clone().unwrap_or_else(|| unused(&plain(&user), &mut used));
         let env = taken.env.clone();
-        let flags = (&arguments.wanted.flags.0, change.files.clusters(user));
+        let flags = (&arguments.wanted.flags.0, change.files.clusters(&user));
         let chosen = taken.into_config(&mut config, &name, flags, BY, &mut plan)?;
-        change.user(user, &chosen.profile, &env)?;
+        change.user(&user, &chosen.profile, &env)?;
         let files = change.files.all.iter().map(|file| file.path.clone()).collect();
-        all.push(asked(chosen, Attempt { files, user: user.clone() }));
+        all.push(asked(chosen, Attempt { files, user }));
     }
-    let title = format!("Have keyfob take kubelogin's place for {}", users.join(", "));
     let plan = change.into_plan(config, plan)?;
     Ok(Job { asked: all, ..Job::new(title, plan) })
+}
+
+/// A name that no other user's profile has, as two users can be alike but for characters that stand in no profile's name.
+fn unused(name: &str, used: &mut BTreeSet<String>) -> String {
+    let numbered = (2..).map(|number| format!("{name}-{number}"));
+    let mut names = std::iter::once(name.to_owned()).chain(numbered);
+    names.find(|name| used.insert(name.clone())).unwrap_or_default()
 }
 
 /// What was done for a user.
@@ -483,10 +500,11 @@ fn discover(machine: &Machine, found: &mut Found) {
         }
     };
     let execs = files.execs();
-    for (user, exec) in execs.iter().filter(|(_, exec)| kubelogin::is_kubelogin(exec)) {
-        let title = format!("kubectl: the user {} runs kubelogin", clean(user.name));
-        match kubelogin::read(exec) {
-            Ok(_) => found.offer(title, &["kubernetes", "--from-kubelogin", "--user", user.name], true),
+    let formers: Vec<_> = files.users().filter_map(|user| Some((user.name, Former::of(user.value)?))).collect();
+    for (user, former) in &formers {
+        let title = format!("kubectl: the user {} {}", clean(user), former.what());
+        match former.read() {
+            Ok(_) => found.offer(title, &["kubernetes", "--from-kubelogin", "--user", user], true),
             Err(why) => found.notes.push(format!("{title}, which keyfob cannot take over: {why}")),
         }
     }
@@ -504,7 +522,7 @@ fn discover(machine: &Machine, found: &mut Found) {
                 }
                 Some(_) => {}
             },
-            Some((_, exec)) if kubelogin::is_kubelogin(exec) => {}
+            _ if formers.iter().any(|(user, _)| *user == name) => {}
             _ => {
                 let title = match name {
                     "" => format!("kubectl: the context {}, which has no user", clean(context.name)),

@@ -115,8 +115,8 @@ pub fn run(words: &[String]) -> Result<()> {
     Err(Failure::new(Exit::Failed, format!("`{}` failed: {}", words.join(" "), clean(&stderr))).into())
 }
 
-/// What other programs are to run: this very keyfob, under the name that `PATH` has for it, which an upgrade keeps. By its
-/// whole path: a desktop, cron or systemd has another `PATH`.
+/// What other programs are to run: this very keyfob, under the name that `PATH` has for it, or that it was called by: a
+/// link, which an upgrade keeps. By its whole path: a desktop, cron or systemd has another `PATH`.
 fn own_program() -> Result<PathBuf> {
     let own = std::env::current_exe().context("could not tell where keyfob is")?;
     if !own.is_file() {
@@ -124,7 +124,9 @@ fn own_program() -> Result<PathBuf> {
         return Err(Failure::new(Exit::Failed, what).hint("run the same command again").into());
     }
     let is_own = |program: &PathBuf| std::fs::canonicalize(program).is_ok_and(|program| program == own);
-    Ok(on_path("keyfob").next().filter(is_own).unwrap_or(own))
+    let called = std::env::args_os().next().map(PathBuf::from).filter(|called| called.components().count() > 1);
+    let called = called.and_then(|called| std::path::absolute(called).ok());
+    Ok(on_path("keyfob").chain(called).find(is_own).unwrap_or(own))
 }
 
 /// Whether there is a program to run: a name on `PATH`, or a path, which may start at `folder`.

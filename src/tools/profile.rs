@@ -52,13 +52,35 @@ impl Wanted {
         let Some(name) = &self.profile else {
             return Err(Failure::usage("the new profile has no name").hint("add --profile NAME").into());
         };
-        let mut settings = anywhere(&self.flags.0)?;
+        let (name, mut settings) = match self.another_account(name, config)? {
+            Some(other) => other,
+            None => (name.clone(), anywhere(&self.flags.0)?),
+        };
+        let name = &name;
         if !clusters.is_empty() {
             set(&mut settings, "clusters", clusters.to_vec())?;
         }
         let profile = Profile::proposed(name, settings.clone())?;
         let is_new = config.add(name, &settings, by)?;
         Ok(Chosen { profile, is_new })
+    }
+}
+
+impl Wanted {
+    /// The name and the settings of a profile for another account at the provider of one that is there, if `--account` alone
+    /// is said of that one.
+    fn another_account(&self, name: &str, config: &Config) -> Result<Option<(String, Settings)>> {
+        let said: Vec<_> = self.flags.0.all().collect();
+        let ([(key, items)], Some(Ok(there))) = (&said[..], config.file()?.profiles.remove(name)) else {
+            return Ok(None);
+        };
+        let (true, Some(account)) = (key.name == "account", items.first()) else { return Ok(None) };
+        if there.items("account").first() == Some(account) {
+            return Ok(Some((name.to_owned(), there)));
+        }
+        let mut settings = there;
+        set(&mut settings, "account", vec![account.clone()])?;
+        Ok(Some((format!("{name}-{}", plain(account)), settings)))
     }
 }
 
@@ -142,7 +164,7 @@ pub fn remove(name: &str) -> Result<Job> {
 /// The same settings with files named from the root: callers run in folders of their own.
 pub(super) fn anywhere(settings: &Settings) -> Result<Settings> {
     let mut settings = settings.clone();
-    for name in ["client-secret-file", "ca-file"] {
+    for name in ["client-secret-file", "client-certificate-file", "source-file", "ca-file"] {
         if let Some(file) = settings.items(name).first() {
             let file = std::path::absolute(file).with_context(|| format!("could not tell where {file} is"))?;
             set(&mut settings, name, vec![file.to_string_lossy().into_owned()])?;
@@ -172,9 +194,13 @@ fn user_of(profile: &str, file: &File, undo: &Undo) -> Option<String> {
     others.next().map(|other| format!("{} {:?}", other.tool, other.name))
 }
 
-/// A name as part of a file's name, or of a profile's.
+/// A name as part of a file's name, or of a profile's: letters and digits of any script. Never an option of a command.
 pub(super) fn plain(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '-' }).collect()
+    let plain: String = name.chars().map(|c| if c.is_alphanumeric() || "-_".contains(c) { c } else { '-' }).collect();
+    match plain.trim_matches('-') {
+        "" => "user".to_owned(),
+        plain => plain.to_owned(),
+    }
 }
 
 impl Config {

@@ -359,7 +359,7 @@ fn what_a_sign_in_left_behind() {
     fs::remove_file(&file).unwrap();
     fs::write(&file, whole).unwrap();
     chmod(&file, 0o600);
-    patient.assert_well();
+    assert_eq!(patient.complaints("--offline"), [""; 0]);
 
     patient.scene.leave(-1);
     patient.scene.idp.script(Endpoint::Token, [Reply::empty(503)]);
@@ -538,6 +538,31 @@ fn what_git_really_runs() {
     assert!(patient.complaints("--offline")[0].ends_with("git runs git-credential-keyfob, which does not exist"));
     symlink(PROGRAM, patient.path(".bin/git-credential-keyfob")).unwrap();
     patient.assert_well();
+}
+
+/// A folder whose repositories have another profile.
+#[test]
+fn the_profile_is_the_one_that_git_names_here() {
+    let patient = Patient::well();
+    patient.configure("[hosts]\n'https://git.example' = 'lab'\n");
+    patient.follow("$ keyfob setup git --profile lab https://git.example");
+    patient.follow("$ git init --quiet HOME/work/repo");
+    patient.follow("$ git config --global includeIf.gitdir:HOME/work/.path HOME/work.gitconfig");
+    let helper = patient.spelt_out("!HOME/.bin/keyfob git --profile other --host https://git.example");
+    let lines = format!("[credential \"https://git.example\"]\n\thelper =\n\thelper = {helper}\n");
+    fs::write(patient.path("work.gitconfig"), lines).unwrap();
+    let said = |folder: &str| {
+        let output = patient.shell(&format!("cd {folder} && keyfob doctor --offline")).stdout;
+        let line = output.lines().find(|line| line.contains(" git https://git.example: ")).unwrap().to_owned();
+        line.replace(patient.home().to_str().unwrap(), "HOME")
+    };
+    assert_eq!(said("HOME"), "ok     git https://git.example: git runs HOME/.bin/keyfob for the profile \"lab\"");
+    let here = "ok     git https://git.example: git runs HOME/.bin/keyfob for the profile \"other\" here, as HOME/work.gitconfig says";
+    assert_eq!(said("HOME/work/repo"), here);
+    // Without the empty line git asks the first one first, which answers.
+    let lines = format!("[credential \"https://git.example\"]\n\thelper = {helper}\n");
+    fs::write(patient.path("work.gitconfig"), lines).unwrap();
+    assert_eq!(said("HOME/work/repo"), said("HOME"));
 }
 
 #[test]

@@ -140,11 +140,10 @@ fn what_keyfob_cannot_take_over_of_kubelogin_is_named_without_its_value() {
     for (base, more, env, why) in [
         (
             &int128,
-            &["--grant-type=client-credentials"][..],
+            &["--grant-type=hunter2"][..],
             None,
-            "argument --grant-type: it signs in without a person; keyfob signs people in",
+            "argument --grant-type: it is no way to sign in that keyfob knows",
         ),
-        (&int128, &["--grant-type=hunter2"], None, "argument --grant-type: it is no way to sign in that keyfob knows"),
         (
             &int128,
             &["--insecure-skip-tls-verify"],
@@ -173,22 +172,11 @@ fn what_keyfob_cannot_take_over_of_kubelogin_is_named_without_its_value() {
         (&int128, &["--oidc-extra-scope"], None, "argument --oidc-extra-scope has no value"),
         (&int128, &[], Some("HUNTER"), "variable HUNTER is not known to keyfob"),
         (&azure, &["--login=hunter2"], None, "argument --login: it is no way to sign in that keyfob knows"),
-        (&azure, &["--login=azurecli"], None, "argument --login: it asks az; `keyfob setup az` makes keyfob answer it"),
-        (
-            &azure,
-            &["--client-secret=hunter2"],
-            None,
-            "argument --client-secret: it belongs to the sign-in of a machine; keyfob signs people in",
-        ),
+        (&azure, &["--login=ropc"], None, "argument --login: a password is for its owner to type at the provider"),
         (&azure, &["--legacy"], None, "argument --legacy: keyfob has no tokens of the old kind, for `spn:`"),
         (&azure, &["--pop-enabled"], None, "argument --pop-enabled: keyfob has no tokens with proof of possession"),
         (&azure, &["--environment=hunter2"], None, "argument --environment: it is no cloud that keyfob knows"),
-        (
-            &azure,
-            &[],
-            Some("AAD_USER_PRINCIPAL_PASSWORD"),
-            "variable AAD_USER_PRINCIPAL_PASSWORD: it belongs to the sign-in of a machine; keyfob signs people in",
-        ),
+        (&azure, &[], Some("AAD_LOGIN_METHOD"), "variable AAD_LOGIN_METHOD: it is no way to sign in that keyfob knows"),
         (&["--client-id=c", "--tenant-id=t"], &[], None, "argument --server-id is missing"),
     ] {
         let args = [&["get-token"], &base[..], more].concat();

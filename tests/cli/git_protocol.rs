@@ -388,7 +388,10 @@ fn without_a_session_git_is_told_to_stop_and_the_person_what_to_do() {
     let scene = Scene::with(Options::default(), CONFIG);
     let output = ask(&scene, "get", "protocol=https\nhost=github.com\n");
     assert_eq!((output.stdout.as_str(), output.code), ("quit=1\n", Some(3)), "{output:?}");
-    assert!(output.stderr.starts_with("error: could not get a token for lab: a sign-in is needed"), "{output:?}");
+    let (first, hint) = output.stderr.trim_end().split_once("\nhint: ").unwrap();
+    let why = "could not get a token for lab: a sign-in is needed, and prompting is switched off";
+    assert_eq!(first, format!("error: run `{hint}` in a terminal: {why}"), "the first line says what to do");
+    assert!(hint.ends_with(" login lab"), "{hint}");
     assert_eq!(scene.names().iter().filter(|name| name.ends_with(".json")).count(), 0);
     assert_eq!(scene.idp.count("device"), 0);
 }

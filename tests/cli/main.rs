@@ -27,4 +27,5 @@ mod setup_kubernetes;
 mod setup_tools;
 mod setup_undo;
 mod tools;
+mod tools_exchange;
 mod trust;

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::common::{Fresh, PROGRAM, SOON, files, strace, undated};
+use crate::common::{Fresh, PROGRAM, SOON, copy_program, files, strace, undated};
 use keyfob_test_support::provider::{Auto, Options, Provider};
 use keyfob_test_support::real::Kubectl;
 use keyfob_test_support::{Keyfob, Output, Streams, Terminal, need, skip};
@@ -116,6 +116,79 @@ fn a_host_by_path_has_git_pass_the_path_on() {
     let undone = home.run(&["setup", "git", "--undo", "--yes", "https://git.lab:8443/team"]);
     assert_eq!(undone.code, Some(0), "{undone:?}");
     assert_eq!(home.files(), untouched);
+}
+
+/// As a package manager lays it out: a link that an upgrade points elsewhere.
+#[test]
+fn what_is_written_is_the_link_that_leads_here() {
+    for by_path in [true, false] {
+        let home = Home::new(None);
+        let folder = |name: &str| home.0.home().join(name);
+        for name in ["cellar/1.0/bin", "opt/bin", "first"] {
+            fs::create_dir_all(folder(name)).unwrap();
+        }
+        let program = folder("cellar/1.0/bin/keyfob");
+        copy_program(&program);
+        std::os::unix::fs::symlink("../../cellar/1.0/bin/keyfob", folder("opt/bin/keyfob")).unwrap();
+        // Another keyfob, which does not lead here.
+        copy_program(&folder("first/keyfob"));
+        let git_here = std::env::var("PATH").unwrap();
+        let more = if by_path { format!("{}:", folder("opt/bin").display()) } else { String::new() };
+        let path = format!("{}:{more}{git_here}", folder("first").display());
+        for words in
+            [&["setup", "git", "--profile", "gh", "--yes", "https://github.com"][..], &["setup", "az", "--yes", "bin"]]
+        {
+            fs::create_dir_all(folder("bin")).unwrap();
+            let mut command = home.0.other(folder("opt/bin/keyfob"));
+            command.args(words).env("PATH", &path).env("GIT_CONFIG_NOSYSTEM", "1").current_dir(home.0.home());
+            let done = Output::of(&mut command, b"");
+            assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
+        }
+        let link = folder("opt/bin/keyfob");
+        let written = home.files().1.unwrap();
+        assert!(written.contains(&format!("\thelper = !{} git\n", link.display())), "{written}");
+        assert_eq!(fs::read_link(folder("bin/az")).unwrap(), link);
+    }
+}
+
+#[test]
+fn another_account_at_a_host_is_for_its_user_name() {
+    let idp = Provider::start(Options::default());
+    let config = format!("[profile.lab]\nissuer = \"{}\"\nclient-id = \"keyfob\"\n", idp.issuer());
+    let home = Home(Keyfob::new(PROGRAM).config(&config));
+    let untouched = home.files();
+    let words = ["setup", "git", "--profile", "lab", "--account", "ada@corp", "https://git.example"];
+    let done = home.run(&[&words[..], &["--yes"]].concat());
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
+    let (after, git) = home.files();
+    let added = format!(
+        "\n# Added by keyfob setup git\n[profile.lab-ada-corp]\nissuer = \"{}\"\nclient-id = \"keyfob\"\n\
+         account = \"ada@corp\"\n\n[hosts]\n\"https://ada%40corp@git.example\" = \"lab-ada-corp\"\n",
+        idp.issuer()
+    );
+    assert_eq!(after, config + &added);
+    assert!(git.unwrap().contains("[credential \"https://ada%40corp@git.example\"]"));
+    // Again, also by the name of the profile that is there now.
+    for name in ["lab", "lab-ada-corp"] {
+        let again = home.run(&["setup", "git", "--profile", name, "--account", "ada@corp", "https://git.example"]);
+        assert!(again.stdout.contains(": nothing to do.\n"), "{again:?}");
+    }
+    let undone = home.run(&["setup", "git", "--undo", "--yes", "https://ada%40corp@git.example"]);
+    assert_eq!((undone.code, undone.stderr.as_str()), (Some(0), ""), "{undone:?}");
+    assert_eq!(home.files(), untouched);
+}
+
+#[test]
+fn gists_are_at_another_host() {
+    let home = Home::new(None);
+    let hint =
+        "https://gist.github.com is another host; for it, too: keyfob setup git --profile gh https://gist.github.com\n";
+    let done = home.run(&["setup", "git", "--profile", "gh", "--yes", "https://github.com"]);
+    assert_eq!(done.stdout.matches(hint).count(), 1, "{done:?}");
+    let other = home.run(&["setup", "git", "--profile", "gh", "--yes", "https://gist.github.com"]);
+    assert!(!other.stdout.contains("another host"), "{other:?}");
+    let again = home.run(&["setup", "git", "--profile", "gh", "https://github.com"]);
+    assert!(!again.stdout.contains("another host"), "{again:?}");
 }
 
 #[test]
@@ -282,7 +355,7 @@ fn what_would_interfere_is_noted() {
         "[http \"https://gitlab.com/\"]\n\textraHeader = Authorization: x\n",
         "[credential]\n\thelper = store\n",
     ] {
-        let shown = Home::new(Some(harmless)).run(&["setup", "git", "--profile", "gh", "https://github.com"]);
+        let shown = Home::new(Some(harmless)).run(&["setup", "git", "--profile", "gh", "https://ghe.example"]);
         assert!(!shown.stdout.contains("Note:"), "{harmless}\n{shown:?}");
     }
 
@@ -344,7 +417,7 @@ fn alone_it_says_what_there_is_to_connect_and_does_the_one_that_is_chosen() {
         &kubeconfig,
         "users:\n- name: oidc\n  user:\n    exec:\n      apiVersion: client.authentication.k8s.io/v1\n      command: kubelogin\n\
         \u{20}     args: [get-token, --oidc-issuer-url=https://id.example.com, --oidc-client-id=k]\n\
-         - name: robot\n  user: {exec: {apiVersion: v1, command: kubelogin, args: [get-token, --login, spn]}}\n\
+         - name: robot\n  user: {exec: {apiVersion: v1, command: kubelogin, args: [get-token, --login, ropc]}}\n\
          contexts:\n- {name: lab, context: {cluster: c, user: admin}}\n- {name: old, context: {cluster: c, user: oidc}}\n",
     )
     .unwrap();
@@ -388,7 +461,7 @@ fn alone_it_says_what_there_is_to_connect_and_does_the_one_that_is_chosen() {
          Words in capitals are yours to fill in.\n\
          Profiles: gh, lab, work\n\
          kubectl: the user robot runs kubelogin, which keyfob cannot take over: \
-         argument --login: it signs in without a person; keyfob signs people in\n",
+         argument --login: a password is for its owner to type at the provider\n",
         bin.display()
     );
     assert_eq!(shown.stdout, text);

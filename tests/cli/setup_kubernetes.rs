@@ -6,10 +6,11 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 
-use keyfob_test_support::Output;
+use keyfob_test_support::provider::{Auto, Client, Options, Provider};
+use keyfob_test_support::{Output, skip};
 use serde_json::Value;
 
-use crate::common::{Fresh, ORDERS, PROGRAM};
+use crate::common::{Fresh, ORDERS, PROGRAM, strace};
 
 const CONFIG: &str = ".config/keyfob/config.toml";
 const LAB: &str = "[profile.lab]\nissuer = 'https://id.example.com'\nclient-id = 'k'\n";
@@ -328,4 +329,48 @@ fn where_kubectl_runs_nothing_nothing_is_changed_and_a_list_without_keyfob_is_an
     }
     home.setup(&["--profile", "lab", "--user", "lab"]);
     assert!(doctor("X", "").contains("ok     kubectl lab: runs HOME/bin/keyfob-kubernetes\n"), "{}", doctor("X", ""));
+}
+
+/// Every program that setup runs, and what those run in turn: as the system is told.
+#[test]
+fn no_program_that_is_run_is_told_a_secret_or_may_ask_anybody() {
+    if !strace::is_here() {
+        skip!("strace is not here");
+    }
+    let idp = Provider::start(Options { clients: vec![Client::basic("lab", "hunter2")], ..Options::default() });
+    idp.auto(Auto::Approve);
+    let home = Home::new();
+    home.0.write(CONFIG, "");
+    let user = format!(
+        "users:\n- name: oidc\n  user:\n    exec:\n      apiVersion: client.authentication.k8s.io/v1\n      command: kubectl\n      \
+         args: [oidc-login, get-token, --oidc-issuer-url={}, \
+         --oidc-client-id=lab, --oidc-client-secret=hunter2]\ncontexts: [{{name: lab, context: {{user: oidc}}}}]\n",
+        idp.issuer()
+    );
+    home.0.write(".kube/config", &user);
+    let log = home.0.path("execve.log");
+    let options = ["-v", "-s", "65536", "-e", "trace=execve", "-o", log.to_str().unwrap()];
+    let watched = |args: &[&str]| {
+        let mut command = home.command(args);
+        command.env("KEYFOB_PROMPT", "always");
+        let output = Output::of(strace::watch(&command, &options).current_dir(home.0.path("")), b"");
+        assert_eq!(output.code, Some(0), "{args:?}: {output:?}");
+        assert!(!(output.stdout + &output.stderr).contains("hunter2"), "{args:?}");
+        // The first is the one that is watched.
+        let calls = fs::read_to_string(&log).unwrap();
+        let calls: Vec<String> = calls.lines().filter(|line| line.contains(" execve(")).map(str::to_owned).collect();
+        for call in &calls[1..] {
+            assert!(!call.contains("hunter2"), "{args:?}: {call}");
+            assert!(call.contains("\"KEYFOB_PROMPT=never\""), "{args:?}: {call}");
+        }
+        calls.iter().skip(1).filter(|call| call.ends_with(" = 0")).count()
+    };
+    let connect = ["setup", "kubernetes", "--yes", "--from-kubelogin", "--profile", "lab"];
+    watched(&connect);
+    assert_eq!(Output::of(home.command(&["login", "lab"]).env("KEYFOB_PROMPT", "always"), b"").code, Some(0));
+    watched(&["setup", "kubernetes", "--yes", "--undo"]);
+    // Now that there is a token kubectl is run, and runs keyfob; so does git.
+    assert!(watched(&connect) >= 2);
+    assert!(watched(&["setup", "git", "--yes", "--profile", "lab", "https://git.example.com"]) >= 3);
+    watched(&["doctor", "--offline"]);
 }

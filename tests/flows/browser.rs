@@ -32,7 +32,7 @@ fn assert_says(page: &Page, status: u16, words: &str) {
 }
 
 #[test]
-fn a_person_signs_in_and_the_page_says_as_whom() {
+fn r61_a_person_signs_in_and_the_page_says_as_whom() {
     for form_post in [false, true] {
         let scene = scene(Options { form_post, names_issuer: form_post, ..Options::default() });
         let caller = scene.start(["token"]);
@@ -126,7 +126,7 @@ fn another_account_takes_no_session_over_and_the_page_says_so() {
 
 /// What comes to the port while a sign-in is waited for: none of it ends it or gets a code, and none holds it up.
 #[test]
-fn hostile_and_clumsy_clients_change_nothing() {
+fn r62_hostile_and_clumsy_clients_change_nothing() {
     for form_post in [false, true] {
         let scene = scene(Options { form_post, ..Options::default() });
         let caller = scene.start(["token"]);
@@ -239,7 +239,7 @@ fn two_answers_at_once_are_one() {
 }
 
 #[test]
-fn an_answer_of_another_issuer_or_for_another_sign_in_is_not_taken() {
+fn r63_r64_an_answer_of_another_issuer_or_for_another_sign_in_is_not_taken() {
     let evil = "&iss=https%3A%2F%2Fevil.example";
     for (names_issuer, more, words) in [
         (true, "", "it does not say which issuer it is from (`iss`)"),
@@ -283,19 +283,24 @@ fn an_opener_gets_the_short_address_and_nothing_else() {
     assert_eq!(opener.notes().lines().count(), 3, "once");
 }
 
+/// Also where keyfob was started to ignore SIGCHLD, by a program that never waits for what it starts.
 #[test]
 fn an_opener_that_fails_is_followed_by_the_next_one_and_a_text_browser_is_none() {
-    let scene = scene(Options::default());
-    let home = scene.keyfob.home();
-    let openers =
-        [("lynx", 0), ("bad", 3), ("good", 0), ("never", 0)].map(|(name, code)| Opener::new(home, name, code));
-    let list = openers.each_ref().map(|opener| opener.program.display().to_string()).join(":");
-    let caller = Caller::start(scene.command("always", ["token"]).env("BROWSER", list));
-    wait_until("the second opener", || !openers[2].notes().is_empty());
-    browse(&caller.address());
-    token(&caller.finish());
-    let ran = openers.map(|opener| !opener.notes().is_empty());
-    assert_eq!(ran, [false, true, true, false]);
+    for ignoring in [&["--default-signal=CHLD"], &["--ignore-signal=CHLD"]] {
+        let scene = scene(Options::default());
+        let home = scene.keyfob.home();
+        let openers =
+            [("lynx", 0), ("bad", 3), ("good", 0), ("never", 0)].map(|(name, code)| Opener::new(home, name, code));
+        let list = openers.each_ref().map(|opener| opener.program.display().to_string()).join(":");
+        let mut command = scene.keyfob.other("env");
+        command.args(ignoring).args([common::PROGRAM, "token"]);
+        let caller = Caller::start(command.env("KEYFOB_PROMPT", "always").env("BROWSER", list));
+        wait_until("the second opener", || !openers[2].notes().is_empty());
+        browse(&caller.address());
+        token(&caller.finish());
+        let ran = openers.map(|opener| !opener.notes().is_empty());
+        assert_eq!(ran, [false, true, true, false], "{ignoring:?}");
+    }
 }
 
 #[test]
@@ -363,10 +368,7 @@ fn a_port_and_a_path_are_as_registered() {
         "{LAB}redirect-port = {port}\nredirect-path = '/callback'\nredirect-host = 'localhost'\nlogin-hint = 'ada'\n"
     );
     let redirects = vec![format!("http://localhost:{port}/callback")];
-    let scene = Scene::with(
-        Options { redirects, ..Options::default() },
-        &toml.replace(&format!("= {port}"), &format!("= '{port}'")),
-    );
+    let scene = Scene::with(Options { redirects, ..Options::default() }, &toml);
     let caller = scene.start(["token"]);
     let short = caller.address();
     assert!(short.starts_with(&format!("http://127.0.0.1:{port}/")), "{short}");
@@ -429,7 +431,7 @@ fn entra() -> Scene {
 }
 
 #[test]
-fn entra_posts_its_answer_to_localhost() {
+fn r65_entra_posts_its_answer_to_localhost() {
     let scene = entra();
     let caller = scene.start(["token", "--flow", "browser"]);
     let short = caller.address();
@@ -609,7 +611,7 @@ fn a_connection_of_another_user_is_dropped() {
 }
 
 #[test]
-fn an_authorization_endpoint_elsewhere_is_not_used() {
+fn r66_an_authorization_endpoint_elsewhere_is_not_used() {
     for (address, words) in [
         (
             "https://other.example/authorize",

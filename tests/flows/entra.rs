@@ -244,6 +244,9 @@ fn a_refusal_of_one_resource_costs_the_others_nothing() {
         ("invalid_grant", 65001, Some("consent_required")),
         ("invalid_grant", 53003, Some("message_only")),
         ("consent_required", 65001, None),
+        // The account does not exist in that tenant; the resource does not.
+        ("invalid_grant", 50020, None),
+        ("invalid_grant", 7_000_012, None),
     ] {
         scene.idp.script(Endpoint::Token, [refused(error, number, suberror)]);
         let output = scene.silently(["token", "--scope", GRAPH]);

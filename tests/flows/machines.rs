@@ -882,3 +882,67 @@ fn what_the_azure_clis_say_is_understood() {
     let output = Output::of(scene.keyfob.command(["token"]).env("PATH", scene.folder.path()), b"");
     assert!(failure(&output).1.contains("there is no program \"az\" on PATH besides keyfob"), "{output:?}");
 }
+
+/// What kubelogin reads, where the profile asks for it: what the environment says counts first, and is named.
+#[test]
+fn azures_variables_say_who_the_machine_is_where_the_profile_asks_for_that() {
+    let server =
+        Lookalike::start(|_| json(200, &json!({ "access_token": "t0ken", "expires_in": 3600, "value": "job" })));
+    let says = "grant = 'client-credentials'\nscopes = ['s/.default']\nprovider = 'entra'\ntenant = 'own'\nclient-id = 'own'\n";
+    let folder = tempfile::tempdir().unwrap();
+    let token_file = file(folder.path(), "token", "pods-token");
+    let home = format!("{}/", server.origin());
+    let url = format!("{}/job", server.origin());
+    let client = [("AZURE_CLIENT_ID", "c"), ("AZURE_TENANT_ID", "t"), ("AAD_SERVICE_PRINCIPAL_CLIENT_ID", "older")];
+    let authority = format!("authority = '{}'\n", server.origin());
+    let pod = [("AZURE_FEDERATED_TOKEN_FILE", token_file.as_str()), ("AZURE_AUTHORITY_HOST", home.as_str())];
+    let actions = [("ACTIONS_ID_TOKEN_REQUEST_URL", url.as_str()), ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "r")];
+    for (more, variables, place, shown) in [
+        (
+            format!("{authority}environment = 'azure'\nclient-secret = 'own'\n"),
+            [&client[..], &[("AZURE_CLIENT_SECRET", "s3cret-of-c")]].concat(),
+            "/t/",
+            "client_id=c&client_secret=s3cret-of-c",
+        ),
+        (
+            format!("{authority}environment = 'azurerm'\nclient-secret = 'own-s3cret'\n"),
+            [&client[..], &[("ARM_CLIENT_ID", "arm")]].concat(),
+            "/own/",
+            "client_id=arm&client_secret=own-s3cret",
+        ),
+        (
+            "environment = 'azure'\nsource = 'file'\n".to_owned(),
+            [&client[..], &pod].concat(),
+            "/t/",
+            "client_id=c&grant_type=client_credentials&scope=s%2F.default&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3A\
+             client-assertion-type%3Ajwt-bearer&client_assertion=pods-token",
+        ),
+        (
+            "environment = 'azure'\nsource = 'file'\n".to_owned(),
+            [&client[..], &pod, &actions].concat(),
+            "/t/",
+            "client_assertion=job",
+        ),
+        (
+            format!("{authority}client-secret = 'own-s3cret'\n"),
+            client.to_vec(),
+            "/own/",
+            "client_id=own&client_secret=own-s3cret",
+        ),
+    ] {
+        let keyfob = Keyfob::new(PROGRAM).config(&format!("[profile.ci]\n{says}{more}"));
+        let keyfob = variables.iter().fold(keyfob, |keyfob, (name, value)| keyfob.env(name, value));
+        assert_eq!(token(&run(&keyfob)), "t0ken", "{more}");
+        let seen = server.seen().pop().unwrap();
+        assert!(seen.target.starts_with(place) && seen.body.contains(shown), "{more} {seen:?}");
+        let status = Output::of(&mut keyfob.command(["status"]), b"").stdout;
+        assert_eq!(status.contains(" of the environment\n"), more.contains("environment"), "{status}");
+        assert!(!status.contains("AAD_") && !status.contains("s3cret"), "{status}");
+    }
+    let keyfob = Keyfob::new(PROGRAM)
+        .config(&format!("[profile.ci]\n{says}environment = 'azure'\nsource = 'file'\nsource-file = '{token_file}'\n"))
+        .env("AZURE_AUTHORITY_HOST", "https://login.evil.example/");
+    let output = run(&keyfob);
+    let error = "error: AZURE_AUTHORITY_HOST names no cloud that keyfob knows\nhint: known are https://login.microsoftonline.com, ";
+    assert!(output.code == Some(2) && failure(&output).1.starts_with(error), "{output:?}");
+}

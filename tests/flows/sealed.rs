@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::{LAB, Scene, files, strace, token};
+use crate::common::{LAB, PROGRAM, Scene, files, strace, token};
 use crate::survival::{calls, measured, times};
 use keyfob_test_support::provider::Options;
 use keyfob_test_support::{Output, skip};
@@ -174,6 +174,10 @@ fn key_command_brings_the_key_back_for_callers_and_unlock() {
     assert!(sealed.0.idp.accepts(&sealed.0.token()), "a caller fetches it");
     sealed.restart();
     assert_eq!(sealed.run(["unlock"]), "The sessions are unlocked.\n");
+    sealed.restart();
+    let mut ignoring = sealed.0.keyfob.other("env");
+    let output = Output::of(ignoring.args(["--ignore-signal=CHLD", PROGRAM, "unlock"]), b"");
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
 
     // What is no key, or another one, unlocks nothing.
     fs::write(&kept, "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n").unwrap();
@@ -187,6 +191,20 @@ fn key_command_brings_the_key_back_for_callers_and_unlock() {
     fs::write(&kept, "no key").unwrap();
     let output = sealed.0.silently(["unlock"]);
     assert_eq!(output.code, Some(2), "{output:?}");
+}
+
+/// A move to sealed sessions that was ended in the middle, and a restart of the machine: those still in clear can be read.
+#[test]
+fn a_key_that_is_gone_in_the_middle_of_a_move_costs_no_session_in_clear() {
+    let sealed = Sealed(Scene::signed_in(Options::default()));
+    let scene = &sealed.0;
+    let mark = scene.keyfob.cache_dir().join("sealed");
+    fs::write(&mark, "00000000 sealing\n").unwrap();
+    scene.leave(-1);
+    assert!(scene.idp.accepts(&scene.token()));
+    assert_eq!(sealed.header()["version"], 3, "what is written now is sealed, by a new key");
+    let key = sealed.header()["kid"].as_str().unwrap().to_owned();
+    assert_eq!(fs::read_to_string(&mark).unwrap(), format!("{key} sealing\n"));
 }
 
 /// One after the other, a move is killed before each system call that changes something; the next finishes it.

@@ -4,10 +4,13 @@
 //! token is keyfob's decision alone.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use crate::common::browser::browse;
 use crate::common::{Caller, LAB, PROGRAM, SOON, Scene, code};
@@ -22,18 +25,18 @@ const MODULES: usize = 8;
 /// How the helper is named in git's configuration.
 const HELPER: &str = concat!(env!("CARGO_BIN_EXE_keyfob"), " git");
 
-type Found = Result<&'static Git, Missing>;
+pub(super) type Found = Result<&'static Git, Missing>;
 
 /// A git whose helper is a keyfob, and a server that takes the tokens of that keyfob's provider.
-struct Setting {
-    scene: Scene,
-    server: GitServer,
+pub(super) struct Setting {
+    pub(super) scene: Scene,
+    pub(super) server: GitServer,
     git: &'static Git,
 }
 
 impl Setting {
     /// The server is mapped to the profile `lab`, and Alice has signed in to it some time ago.
-    fn new(git: Found, options: GitOptions) -> Result<Self, Missing> {
+    pub(super) fn new(git: Found, options: GitOptions) -> Result<Self, Missing> {
         let setting = Self::signed_out(git, options)?;
         setting.scene.sign_in();
         setting.age();
@@ -41,7 +44,7 @@ impl Setting {
     }
 
     /// What was just issued came some time ago: that a host refuses it is the token's fault.
-    fn age(&self) {
+    pub(super) fn age(&self) {
         self.scene.change(|session| {
             for token in session["tokens"].as_array_mut().unwrap() {
                 token["received_at"] = (token["received_at"].as_i64().unwrap() - 600).into();
@@ -50,7 +53,7 @@ impl Setting {
     }
 
     /// There is nothing to renew a token with.
-    fn without_refresh_token(&self) {
+    pub(super) fn without_refresh_token(&self) {
         self.scene.change(|session| drop(session.as_object_mut().unwrap().remove("refresh_token")));
     }
 
@@ -86,7 +89,7 @@ impl Setting {
         fs::write(self.home(".gitconfig"), config).unwrap();
     }
 
-    fn home(&self, name: &str) -> PathBuf {
+    pub(super) fn home(&self, name: &str) -> PathBuf {
         self.scene.keyfob.home().join(name)
     }
 
@@ -97,7 +100,7 @@ impl Setting {
     }
 
     /// A git command where nobody can be asked for anything.
-    fn command(&self, args: &[&str]) -> Command {
+    pub(super) fn command(&self, args: &[&str]) -> Command {
         let mut command = self.scene.keyfob.other(&self.git.path);
         command.args(args).current_dir(self.scene.keyfob.home());
         command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", self.home(".gitconfig"));
@@ -106,13 +109,13 @@ impl Setting {
     }
 
     /// Runs git to its end, well or not.
-    fn run(&self, args: &[&str]) -> Output {
+    pub(super) fn run(&self, args: &[&str]) -> Output {
         Output::of(&mut self.command(args), b"")
     }
 
     /// Runs git, which has to work without a word; what it printed.
     #[track_caller]
-    fn git(&self, args: &[&str]) -> String {
+    pub(super) fn git(&self, args: &[&str]) -> String {
         let output = self.run(args);
         assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "git {args:?}");
         output.stdout.trim().to_owned()
@@ -149,7 +152,7 @@ impl Setting {
     }
 
     /// How often the provider has refreshed.
-    fn refreshes(&self) -> usize {
+    pub(super) fn refreshes(&self) -> usize {
         self.scene.idp.count("token:refresh_token")
     }
 
@@ -327,6 +330,108 @@ fn a_path_in_hosts_is_for_the_repositories_below_it() {
         for name in ["teams/a", "other"] {
             assert_eq!(setting.run(&["clone", "-q", &setting.server.url(name), "b"]).code, Some(128));
             assert_sent_nothing(&setting.server);
+        }
+    }
+}
+
+/// Two accounts at one host: by the user name in the address, by path, and by the folder that a repository is in.
+#[test]
+fn several_accounts_at_one_host() {
+    for git in [Git::with_capabilities(), Git::without_capabilities()] {
+        let setting = need!(Setting::new(git, GitOptions::default()));
+        let Setting { scene, server, .. } = &setting;
+        let (origin, host) = (server.origin(), server.origin().trim_start_matches("http://"));
+        let lab = LAB.replace("ISSUER", scene.idp.issuer());
+        let eve = format!(
+            "[profile.eve]\nissuer = '{}'\nclient-id = 'keyfob'\naccount = 'eve@example.com'\n",
+            scene.idp.issuer()
+        );
+        let hosts =
+            |lines: &str| scene.keyfob.write_config(&format!("{lab}\n{eve}\n[hosts]\n'{origin}' = 'lab'\n{lines}\n"));
+        hosts("");
+        scene.idp.set_user("eve@example.com");
+        scene.idp.auto(Auto::Approve);
+        let eves = scene.prompting(["token", "--profile", "eve"]).stdout.trim().to_owned();
+        let alices = scene.silently(["token", "--profile", "lab"]).stdout.trim().to_owned();
+        assert!(!eves.is_empty() && eves != alices);
+        server.repository("a");
+        server.repository("team/a");
+        // Whose token the server was shown.
+        let shown = || {
+            let shown = server.take_requests().pop().unwrap().authorization.unwrap();
+            let basic = |token: &str| format!("Basic {}", STANDARD.encode(format!("x-access-token:{token}")));
+            let is = |token: &str| shown == format!("Bearer {token}") || shown == basic(token);
+            if is(&eves) {
+                "eve"
+            } else {
+                assert!(is(&alices), "{shown}");
+                "alice"
+            }
+        };
+        hosts(&format!("'http://eve%40example.com@{host}' = 'eve'"));
+        setting.git(&["ls-remote", "-q", &server.url("a")]);
+        assert_eq!(shown(), "alice");
+        setting.git(&["ls-remote", "-q", &format!("http://eve%40example.com@{host}/a.git")]);
+        assert_eq!(shown(), "eve");
+
+        hosts(&format!("'{origin}/team' = 'eve'"));
+        setting.git(&["config", "--global", &format!("credential.{origin}/team.useHttpPath"), "true"]);
+        setting.git(&["ls-remote", "-q", &server.url("a")]);
+        assert_eq!(shown(), "alice");
+        setting.git(&["ls-remote", "-q", &server.url("team/a")]);
+        assert_eq!(shown(), "eve");
+
+        hosts("");
+        let work =
+            format!("[credential \"{origin}\"]\n\thelper =\n\thelper = {HELPER} --profile eve --host {origin}\n");
+        fs::write(setting.home("work.gitconfig"), work).unwrap();
+        let folder = setting.home("work/");
+        setting.git(&["config", "--global", &format!("includeIf.gitdir:{}.path", folder.display()), "work.gitconfig"]);
+        setting.git(&["init", "-q", "work/a"]);
+        setting.git(&["init", "-q", "other/a"]);
+        for (folder, account) in [("work/a", "eve"), ("other/a", "alice")] {
+            setting.git(&["-C", folder, "ls-remote", "-q", &server.url("a")]);
+            assert_eq!(shown(), account);
+        }
+    }
+}
+
+/// cargo asks by libgit2, which passes the path on as it stands in the address, and no host that is a number.
+#[test]
+fn cargo_fetches_by_libgit2() {
+    let place = "org/My Project/_git/r";
+    for pattern in ["", "/org/My%20Project", "/org/other"] {
+        let setting = need!(Setting::new(Git::any(), GitOptions::default()));
+        let Setting { scene, server, .. } = &setting;
+        let named = |address: &str| address.replace("127.0.0.1", "localhost");
+        setting.hosts(&format!("'{}{pattern}' = 'lab'", named(server.origin())));
+        setting.git(&["config", "--global", "credential.useHttpPath", "true"]);
+        server.repository(place);
+        server.commit(
+            place,
+            "Cargo.toml",
+            b"[package]\nname = 'r'\nversion = '0.1.0'\nedition = '2021'\n[lib]\npath = 'lib.rs'\n",
+        );
+        server.commit(place, "lib.rs", b"");
+        fs::create_dir(setting.home("project")).unwrap();
+        fs::write(setting.home("project/lib.rs"), "").unwrap();
+        let url = named(&server.url(place)).replace(' ', "%20");
+        let project =
+            "[package]\nname = 'p'\nversion = '0.1.0'\nedition = '2021'\n[lib]\npath = 'lib.rs'\n[workspace]\n";
+        fs::write(setting.home("project/Cargo.toml"), format!("{project}[dependencies]\nr = {{ git = '{url}' }}\n"))
+            .unwrap();
+        let program = PathBuf::from(std::env::var_os("CARGO").unwrap());
+        let mut cargo = scene.keyfob.other(&program);
+        cargo.env("RUSTC", program.with_file_name("rustc"));
+        cargo.arg("fetch").current_dir(setting.home("project")).env("CARGO_HOME", setting.home("cargo"));
+        cargo.env("KEYFOB_PROMPT", "never").env("CARGO_TERM_COLOR", "never");
+        let output = Output::of(&mut cargo, b"");
+        let lines = server.take_lines();
+        let shown = lines.iter().filter(|line| line.contains(" Basic 200")).count();
+        if pattern == "/org/other" {
+            assert!(output.code == Some(101) && shown == 0, "{output:?} {lines:?}");
+        } else {
+            assert!(output.code == Some(0) && shown == 2, "{pattern} {output:?} {lines:?}");
         }
     }
 }
@@ -630,7 +735,10 @@ fn git_terminal_prompt_0_means_no_prompt_and_a_clear_message() {
             assert_eq!(
                 said.lines().collect::<Vec<_>>(),
                 [
-                    "error: could not get a token for lab: a sign-in is needed, and GIT_TERMINAL_PROMPT forbids to ask for one",
+                    &format!(
+                        "error: run `{PROGRAM} login lab` in a terminal: could not get a token for lab: a sign-in is needed, \
+                         and GIT_TERMINAL_PROMPT forbids to ask for one"
+                    ),
                     &format!("hint: {PROGRAM} login lab"),
                     &format!("fatal: credential helper '{HELPER}' told us to quit"),
                 ]
@@ -676,6 +784,32 @@ fn interactive_false_means_no_prompt() {
         let said = format!("a sign-in is needed, and {why} forbids to ask for one");
         assert!(ended.screen.contains(&said), "{}", ended.screen);
         assert_eq!(setting.scene.idp.count("device"), 0);
+    }
+}
+
+/// As an editor runs it: no terminal, a program of its own that asks for passwords, and what git says kept aside.
+#[test]
+fn an_editor_is_told_what_to_run_and_asks_for_no_password() {
+    for git in [Git::with_capabilities(), Git::without_capabilities()] {
+        let setting = need!(Setting::signed_out(git, GitOptions::default()));
+        setting.server.repository("a");
+        let askpass = setting.home("askpass");
+        fs::write(&askpass, "#!/bin/sh\necho asked >> \"$0.log\"\necho secret\n").unwrap();
+        fs::set_permissions(&askpass, fs::Permissions::from_mode(0o700)).unwrap();
+        let url = setting.server.url("a");
+        let mut command = setting.scene.keyfob.other("setsid");
+        command.arg("--wait").arg(&setting.git.path).args(["clone", "-q", &url]).current_dir(setting.home(""));
+        command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", setting.home(".gitconfig"));
+        command.env("GIT_ASKPASS", &askpass).env("SSH_ASKPASS", &askpass).env_remove("KEYFOB_PROMPT");
+        let output = Output::of(&mut command, b"");
+        assert_eq!(output.code, Some(128), "{output:?}");
+        let said = output.stderr.replace(&setting.environment(), "");
+        let what = format!(
+            "error: run `{PROGRAM} login lab` in a terminal: could not get a token for lab: a sign-in is needed, and there \
+             is no terminal to show a sign-in on"
+        );
+        assert_eq!(said.lines().next(), Some(what.as_str()), "{said}");
+        assert!(!setting.home("askpass.log").exists() && setting.scene.idp.count("device") == 0);
     }
 }
 

@@ -268,7 +268,8 @@ cases! {
         let output = setting.credential("fill", &[], "protocol=https\nhost=example.com\n");
         // The host is keyfob's: the person is asked to sign in, and not for a password.
         assert_eq!((output.stdout.as_str(), output.code), ("", Some(128)), "{output:?}");
-        assert!(output.stderr.starts_with("error: could not get a token for lab: a sign-in is needed"), "{output:?}");
+        assert!(output.stderr.starts_with("error: run `"), "{output:?}");
+        assert!(output.stderr.contains("` in a terminal: could not get a token for lab: a sign-in is needed"), "{output:?}");
         assert!(!output.stderr.contains("askpass"), "{output:?}");
     }
 }

@@ -6,11 +6,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod aws;
 mod azure_sdk;
 mod docker;
 mod doctor;
 mod git;
 mod git_external;
+mod git_lfs;
 mod google;
 mod heavy;
 mod kubectl;

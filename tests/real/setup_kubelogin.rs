@@ -6,10 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::common::kube::Home;
-use crate::common::undated;
+use crate::common::{now, undated};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyfob_test_support::entra::AKS_CLIENT;
+use keyfob_test_support::lookalike::{Lookalike, json};
 use keyfob_test_support::provider::{Auto, Client, Options, Provider};
 use keyfob_test_support::real::{ApiServer, Lifetimes, OidcProvider, Running, Transport};
 use keyfob_test_support::{Output, need};
@@ -105,6 +106,8 @@ fn the_real_kubectl_goes_on_after_int128s_kubelogin() {
          \u{20} + issuer = \"ISSUER\"\n\
          \u{20} + client-id = \"kubernetes\"\n\
          \u{20} + scopes = [\"openid\", \"offline_access\", \"email\", \"groups\", \"profile\"]\n\
+         \u{20} + redirect-host = \"localhost\"\n\
+         \u{20} + redirect-port = 8000\n\
          \u{20} + ca-file = \"CA\"\n\
          HOME/.kube/config\n\
          \u{20} + user oidc: KEYFOB kubernetes --profile oidc\n\
@@ -207,20 +210,20 @@ fn the_real_kubectl_goes_on_after_azures_kubelogin() {
 fn several_users_are_taken_over_at_once_or_one_by_name() {
     let idp = Provider::start(Options::default());
     let oidc = INT128.replace("ISSUER_URL", idp.issuer()).replace("YOUR_CLIENT_ID", "keyfob");
-    let spn = AZURE.replace("devicecode", "spn").replace("name: clusterUser_group_aks", "name: robot");
+    let spn = AZURE.replace("devicecode", "ropc").replace("name: clusterUser_group_aks", "name: robot");
     let other = oidc.replace("name: oidc", "name: other user");
     let home = need!(Home::new(Some(&format!("users:\n{oidc}{other}{spn}- name: me\n  user: {{}}\n"))));
     let untouched = home.files();
     for (args, error) in [
         (
-            &["--from-kubelogin"][..],
-            "error: the user \"robot\" cannot be taken over: argument --login: it signs in without a person; \
-             keyfob signs people in\n",
+            &["--from-kubelogin", "--user", "robot"][..],
+            "error: the user \"robot\" cannot be taken over: argument --login: a password is for its owner to type at the \
+             provider\n",
         ),
         (&["--from-kubelogin", "--user", "me"], "error: the user \"me\" does not run kubelogin\n"),
         (
             &["--from-kubelogin", "--profile", "p"],
-            "error: --profile names one profile, and there are the users oidc, other user, robot\n\
+            "error: --profile names one profile, and there are the users oidc, other user\n\
              hint: leave it out, or name one with --user\n",
         ),
         (
@@ -234,8 +237,11 @@ fn several_users_are_taken_over_at_once_or_one_by_name() {
         assert_eq!(home.files(), untouched);
     }
 
-    let both = ["--from-kubelogin", "--user", "oidc", "--user", "other user"];
-    home.setup(&both);
+    let both = ["--from-kubelogin"];
+    let done = home.setup(&both);
+    let skipped =
+        "Note: the user \"robot\" cannot be taken over: argument --login: a password is for its owner to type at";
+    assert!(done.contains(skipped), "{done}");
     let config = fs::read_to_string(home.path(".config/keyfob/config.toml")).unwrap();
     assert!(config.contains("[profile.oidc]\n") && config.contains("[profile.other-user]\n"), "{config}");
     home.setup(&["--undo", "--user", "oidc"]);
@@ -250,4 +256,168 @@ fn several_users_are_taken_over_at_once_or_one_by_name() {
     let none = need!(Home::new(None));
     let refused = none.run(&["setup", "kubernetes", "--from-kubelogin"]);
     assert_eq!((refused.code, refused.stderr.as_str()), (Some(2), "error: no user of the kubeconfig runs kubelogin\n"));
+}
+
+/// Each of the ways in which Azure's kubelogin signs a machine in, as `convert-kubeconfig` writes it: after its take-over the
+/// real kubectl shows the token that this way brings.
+#[test]
+fn the_real_kubectl_goes_on_after_each_of_azures_ways_without_a_person() {
+    // Its keys sign what the cluster takes, whichever way it came.
+    let idp = Provider::start(Options::default());
+    let api = need!(ApiServer::start_for(idp.issuer(), AKS_SERVER));
+    let claims = serde_json::json!({
+        "iss": idp.issuer(), "aud": AKS_SERVER, "sub": "robot", "iat": now(), "exp": now() + 3600,
+    });
+    let token = idp.sign(&claims);
+    let answer =
+        serde_json::json!({ "access_token": token, "token_type": "Bearer", "expires_in": "3600", "oidcToken": "job" });
+    let entra = Lookalike::start(move |_| json(200, &answer));
+    let home = need!(Home::new(None));
+    let bin = home.path(".run/bin");
+    home.other(Path::new("true"));
+    for tool in ["az", "azd"] {
+        let program = bin.join(tool);
+        let member = if tool == "az" { "accessToken" } else { "token" };
+        fs::write(&program, format!("#!/bin/sh\necho '{{\"{member}\": \"{token}\"}}'\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let file = home.path("federated");
+    fs::write(&file, "pods-token").unwrap();
+    let variables = [
+        ("AZURE_FEDERATED_TOKEN_FILE", file.to_str().unwrap().to_owned()),
+        ("AZURE_CLIENT_ID", "from-the-environment".to_owned()),
+        ("AZURE_TENANT_ID", "t".to_owned()),
+        ("AZURE_AUTHORITY_HOST", format!("{}/", entra.origin())),
+        ("AZURE_POD_IDENTITY_AUTHORITY_HOST", entra.origin().to_owned()),
+        ("SYSTEM_ACCESSTOKEN", "s".to_owned()),
+        ("SYSTEM_OIDCREQUESTURI", format!("{}/pipeline", entra.origin())),
+    ];
+    for (user, args, shown) in [
+        (
+            "spn",
+            "--client-id, c, --tenant-id, t, --authority-host, ENTRA/, --client-secret, hunter2-long-secret",
+            "client_secret=hunter2-long-secret",
+        ),
+        ("workloadidentity", "--authority-host, ENTRA/", "client_assertion=pods-token"),
+        (
+            "azurepipelines",
+            "--tenant-id, t, --authority-host, ENTRA/, --azure-pipelines-service-connection-id, s-1",
+            "client_assertion=job",
+        ),
+        ("msi", "--v, '0'", ""),
+        ("azurecli", "--tenant-id, t", ""),
+        ("azd", "--tenant-id, t", ""),
+    ] {
+        let args = args.replace("ENTRA", entra.origin());
+        let text = format!(
+            "current-context: c\ncontexts:\n- {{name: c, context: {{cluster: c, user: '{user}'}}}}\nclusters:\n- {{name: c, \
+             cluster: {{server: '{}', certificate-authority-data: {}}}}}\nusers:\n- name: '{user}'\n  user:\n    exec: {{apiVersion: \
+             client.authentication.k8s.io/v1beta1, command: kubelogin, args: [get-token, --login, {user}, --server-id, \
+             {AKS_SERVER}, {args}], env: null, provideClusterInfo: false}}\n",
+            api.server(),
+            STANDARD.encode(api.ca_pem())
+        );
+        let _ = fs::create_dir(home.path(".kube"));
+        fs::write(home.kubeconfig(), &text).unwrap();
+        let within = |program: &Path, words: &[&str]| {
+            let mut command = home.other(program);
+            Output::of(command.args(words).envs(variables.iter().map(|(name, value)| (name, value))), b"")
+        };
+        let program = Path::new(crate::common::PROGRAM);
+        let before = entra.seen().len();
+        let done = within(program, &["setup", "kubernetes", "--yes", "--from-kubelogin"]);
+        assert!(done.code == Some(0) && !done.stdout.contains("hunter2"), "{user} {done:?}");
+        assert!(done.stdout.contains("kubectl asks keyfob, and is answered"), "{user} {done:?}");
+        let now = fs::read_to_string(home.kubeconfig()).unwrap();
+        assert!(!now.contains("kubelogin") && !now.contains("hunter2"), "{now}");
+        let pods = within(Path::new("kubectl"), &["get", "pods", "--output=name"]);
+        assert_eq!((pods.code, pods.stdout.as_str()), (Some(0), "pod/web-0\npod/web-1\n"), "{user} {pods:?}");
+        let asked = entra.seen().len() - before;
+        let last = entra.seen().pop().map(|seen| seen.body).unwrap_or_default();
+        // In the pipeline its own token is asked for first; then everything came from the cache.
+        let expected = match user {
+            "azurecli" | "azd" => 0,
+            "azurepipelines" => 2,
+            _ => 1,
+        };
+        assert!(asked == expected && last.contains(shown), "{user} {asked} {last}");
+        within(program, &["setup", "kubernetes", "--yes", "--undo"]);
+        assert_eq!(fs::read_to_string(home.kubeconfig()).unwrap(), text);
+    }
+}
+
+/// Names from the field, the same user in two files, and what came before kubelogin.
+#[test]
+fn users_of_any_name_and_of_several_files_are_taken_over_each_by_itself() {
+    let user = |name: &str, words: &str| {
+        format!(
+            "- name: '{name}'\n  user:\n    exec: {{apiVersion: client.authentication.k8s.io/v1, command: kubelogin, args: [get-token, {words}]}}\n"
+        )
+    };
+    let az = |name: &str| user(name, "--login, azurecli, --server-id, s");
+    let first = ["Łukasz", "~x", "my.token", "my-token", "ada.exec"].map(az).concat()
+        + "- name: old\n  user: {auth-provider: {name: azure, config: {client-id: 80faf920-1908-4b52-b5ef-a8e7bedfc67a, apiserver-id: s, tenant-id: contoso.com, config-mode: '1'}}}\n"
+        + "- name: older\n  user: {auth-provider: {name: azure, config: {client-id: c, apiserver-id: s, tenant-id: t}}}\n"
+        + "- name: twice\n  user: {token: t}\n";
+    let home = need!(Home::new(Some(&format!("users:\n{first}"))));
+    let second = home.path(".kube/second");
+    fs::write(&second, format!("users:\n{}{}", az("twice"), user("pop", "--pop-enabled, --server-id, s"))).unwrap();
+    let untouched = home.files();
+    let list = std::env::join_paths([home.kubeconfig(), second]).unwrap();
+    let setup = |words: &[&str]| {
+        let words = [&["setup", "kubernetes", "--yes"], words].concat();
+        Output::of(home.command(&words).env("KUBECONFIG", &list), b"")
+    };
+    let idp = Provider::start(Options::entra());
+    let done = setup(&["--from-kubelogin", "--authority", idp.issuer()]);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(
+        done.stdout
+            .starts_with("Have keyfob take kubelogin's place for Łukasz, ~x, my.token, my-token, ada.exec, old:\n"),
+        "{done:?}"
+    );
+    for why in
+        ["\"older\" cannot be taken over: argument --legacy", "\"pop\" cannot be taken over: argument --pop-enabled"]
+    {
+        assert!(done.stdout.contains(why), "{done:?}");
+    }
+    let config = fs::read_to_string(home.path(".config/keyfob/config.toml")).unwrap();
+    for profile in [
+        "[profile.\"Łukasz\"]",
+        "[profile.x]",
+        "[profile.my-token]",
+        "[profile.my-token-2]",
+        "[profile.ada-exec]",
+        "[profile.old]",
+    ] {
+        assert!(config.contains(&format!("{profile}\n")), "{config}");
+    }
+    let view = Output::of(
+        home.other(Path::new("kubectl")).args(["config", "view", "--output=json"]).env("KUBECONFIG", &list),
+        b"",
+    );
+    let view: Value = serde_json::from_str(&view.stdout).unwrap();
+    let users: Vec<_> = view["users"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|user| {
+            let args =
+                user["user"]["exec"]["args"].as_array().map(|args| args.last().unwrap().as_str().unwrap().to_owned());
+            (user["name"].as_str().unwrap().to_owned(), args.unwrap_or_default())
+        })
+        .collect();
+    for (user, profile) in [
+        ("Łukasz", "Łukasz"),
+        ("~x", "x"),
+        ("my.token", "my-token"),
+        ("my-token", "my-token-2"),
+        ("old", "old"),
+        ("older", ""),
+        ("twice", ""),
+    ] {
+        assert!(users.contains(&(user.to_owned(), profile.to_owned())), "{user} {users:?}");
+    }
+    assert_eq!(setup(&["--undo"]).code, Some(0));
+    assert_eq!(home.files(), untouched);
 }

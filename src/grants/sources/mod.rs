@@ -127,8 +127,8 @@ fn printed(words: &[String]) -> Result<String, Failure> {
     Err(Failure::new(Exit::Failed, format!("`source-command`: {name} failed: {}", one_line(said))))
 }
 
-/// What asks a source.
-fn http(profile: &Profile) -> Result<Http, Failure> {
+/// What asks a source, or a service that exchanges what it gave.
+pub(super) fn http(profile: &Profile) -> Result<Http, Failure> {
     let mut http = Http::new(profile.ca_file.as_ref()).map_err(|error| Failure::of(&error))?;
     http.until(boottime() + LIMIT);
     Ok(http)

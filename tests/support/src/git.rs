@@ -1,4 +1,4 @@
-//! A git server: `git http-backend` behind the identity provider's tokens.
+//! A git server: `git http-backend` behind the identity provider's tokens, and LFS beside it.
 //!
 //! It asks for credentials as it is told to, takes only live tokens, and keeps every request as one line, so that a test
 //! can say what git and its helper did. Repositories are made from nothing, without a work tree, and are gone with it.
@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
 
 use crate::http::{Answer, Body, Connection, Incoming, Server, Stop, header, lock};
+use crate::lfs::{self, Lfs};
 use crate::options::Certificate;
 use crate::real::{Git, Missing};
 use crate::tls::Authority;
@@ -90,6 +91,7 @@ struct Redirect {
 struct State {
     requests: Vec<GitRequest>,
     redirect: Option<Redirect>,
+    lfs: Lfs,
 }
 
 struct Shared {
@@ -123,7 +125,7 @@ impl GitServer {
             options,
             git,
             folder: TempDir::with_prefix("keyfob-test-git-").expect("a temporary folder"),
-            state: Mutex::new(State { requests: Vec::new(), redirect: None }),
+            state: Mutex::new(State { requests: Vec::new(), redirect: None, lfs: Lfs::default() }),
             accepts: Box::new(accepts),
         });
         let server = {
@@ -283,6 +285,7 @@ impl Shared {
                 Answer::new(302, "text/plain", "").header("Location", &format!("{origin}{}", incoming.target))
             }
             _ if !allowed => self.challenge(),
+            _ if path.contains(lfs::PLACE) => self.lfs(incoming, path),
             _ => self.backend(incoming, path, query).unwrap_or_else(|| Answer::new(500, "text/plain", "")),
         };
         // The client may look at the record as soon as it has read the answer, so the record comes first.
@@ -325,6 +328,14 @@ impl Shared {
         })
     }
 
+    fn lfs(&self, incoming: &Incoming, path: &str) -> Answer {
+        let (name, place) = path.split_once(lfs::PLACE).unwrap_or_default();
+        let host = header(&incoming.headers, "host").unwrap_or_default();
+        let scheme = if self.options.tls { "https" } else { "http" };
+        let base = format!("{scheme}://{host}{name}{}", lfs::PLACE);
+        lock(&self.state).lfs.answer(incoming, &base, place)
+    }
+
     /// One run of `git http-backend` (RFC 3875). `None` if its answer makes no sense.
     fn backend(&self, incoming: &Incoming, path: &str, query: &str) -> Option<Answer> {
         let mut command = self.command();
@@ -333,7 +344,7 @@ impl Shared {
             .env("GIT_PROJECT_ROOT", self.folder.path().join("repositories"))
             .env("GIT_HTTP_EXPORT_ALL", "1")
             .env("REQUEST_METHOD", &incoming.method)
-            .env("PATH_INFO", path)
+            .env("PATH_INFO", path.replace("%20", " "))
             .env("QUERY_STRING", query)
             .env("REMOTE_ADDR", "127.0.0.1")
             .env("REMOTE_USER", "ada")

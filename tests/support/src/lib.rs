@@ -24,6 +24,7 @@ pub mod scratch;
 mod form;
 mod grants;
 mod http;
+mod lfs;
 mod options;
 mod page;
 mod reply;

@@ -23,6 +23,9 @@ type Files = BTreeMap<String, (&'static str, Vec<u8>)>;
 #[derive(Default)]
 struct State {
     files: Files,
+    /// What answers a form, without credentials.
+    answers: Files,
+    forms: Vec<String>,
     lines: Vec<String>,
 }
 
@@ -49,7 +52,12 @@ impl Registry {
             let path = incoming.target.split('?').next().unwrap_or_default();
             let authorization = header(&incoming.headers, "authorization");
             let file = lock(&seen).files.get(path).cloned();
-            let answer = match file {
+            let form = lock(&seen).answers.get(path).cloned().filter(|_| incoming.method == "POST");
+            if form.is_some() {
+                lock(&seen).forms.push(String::from_utf8_lossy(&incoming.body).into_owned());
+            }
+            let answer = match file.or_else(|| form.clone()) {
+                Some((content_type, bytes)) if form.is_some() => Answer::new(200, content_type, bytes),
                 _ if !authorization.is_some_and(|shown| is_good(shown, &accepts)) => {
                     Answer::new(401, "text/plain", "Who are you?\n").header("WWW-Authenticate", asks.challenge)
                 }
@@ -84,6 +92,16 @@ impl Registry {
     /// Serves a file at a path.
     pub fn serve(&self, path: &str, content_type: &'static str, bytes: impl Into<Vec<u8>>) {
         lock(&self.state).files.insert(path.to_owned(), (content_type, bytes.into()));
+    }
+
+    /// Answers a form that is posted to a path, whoever sends it.
+    pub fn answer_form(&self, path: &str, content_type: &'static str, bytes: impl Into<Vec<u8>>) {
+        lock(&self.state).answers.insert(path.to_owned(), (content_type, bytes.into()));
+    }
+
+    /// Every form since the last call, as it was sent.
+    pub fn take_forms(&self) -> Vec<String> {
+        std::mem::take(&mut lock(&self.state).forms)
     }
 
     /// Every request since the last call, without secrets: `GET /v2/ Basic 200`, with `-` for no credentials.

@@ -1,0 +1,83 @@
+//! AWS: temporary keys of a role for the token of an OpenID provider.
+//! <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html>
+//!
+//! The request is not signed: the token is what shows who asks. The keys are kept as one token, a JSON object of the three
+//! values that AWS calls by these names.
+
+use super::machine::{Proven, granted, with_proof};
+use super::{Ask, Renewal};
+use crate::clock::Timestamp;
+use crate::config::Machine;
+use crate::failure::{Exit, Failure};
+use crate::log::debug;
+use crate::oauth::http::{Reply, unreachable};
+use crate::secret::Secret;
+use crate::text::clean;
+use form_urlencoded::Serializer;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+/// The name of the session in AWS's own logs.
+const SESSION: &str = "keyfob";
+
+/// Asks once for keys of the machine's role.
+pub(super) fn ask(ask: &Ask<'_>, machine: &Machine, proven: &Proven) -> Renewal {
+    let (Some(endpoint), Some(role)) = (&ask.profile.endpoints.token, &machine.role) else {
+        return Failure::usage("the profile names no `role`").into();
+    };
+    let mut form = Serializer::new(String::new());
+    form.append_pair("Action", "AssumeRoleWithWebIdentity").append_pair("Version", "2011-06-15");
+    form.append_pair("RoleArn", role).append_pair("RoleSessionName", SESSION);
+    form.append_pair("WebIdentityToken", proven.token.expose());
+    let body = Zeroizing::new(form.finish());
+    debug(|| format!("POST {endpoint}"));
+    let reply = super::sources::http(ask.profile)
+        .and_then(|http| http.post(endpoint.as_str(), &body, None).map_err(|why| unreachable(endpoint.as_str(), &why)));
+    match reply {
+        Err(failure) => failure.into(),
+        Ok(reply) => read(ask, &reply, role, proven),
+    }
+}
+
+/// What an answer comes to.
+fn read(ask: &Ask<'_>, reply: &Reply, role: &str, proven: &Proven) -> Renewal {
+    let text = String::from_utf8_lossy(&reply.body);
+    let value = |name: &str| element(&text, name);
+    if reply.status == 200 {
+        let keys = ["AccessKeyId", "SecretAccessKey", "SessionToken"].map(value);
+        let end = value("Expiration").and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        let ([Some(id), Some(secret), Some(session)], Some(end), None) = (keys, end, &reply.cut) else {
+            let what = "AWS answered with something else than keys";
+            return Renewal::Trouble(Failure::new(Exit::Unreachable, what), None);
+        };
+        let keys = json!({"AccessKeyId": id, "SecretAccessKey": secret, "SessionToken": session});
+        return granted(ask, Secret::from(keys.to_string()), Timestamp(end.as_second()));
+    }
+    let said = |name| value(name).map(|text| clean(&text.replace(proven.token.expose(), "…"))).unwrap_or_default();
+    let why = format!("AWS gave no keys of {}: {}: {}", clean(role), said("Code"), said("Message"));
+    // IDPCommunicationError: AWS could not reach the provider, and says to try again.
+    if reply.status == 429 || reply.status >= 500 || said("Code") == "IDPCommunicationError" {
+        return Renewal::Trouble(Failure::new(Exit::Unreachable, why), reply.retry_after);
+    }
+    Renewal::Refused(with_proof(Failure::new(Exit::Failed, why), proven))
+}
+
+/// The text of the first element of this name. What AWS answers has neither attributes nor anything encoded in these.
+fn element<'t>(xml: &'t str, name: &str) -> Option<&'t str> {
+    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
+    let (text, _) = rest.split_once(&format!("</{name}>"))?;
+    Some(text.trim()).filter(|text| !text.is_empty() && !text.contains('<'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_element_is_read_by_its_name_alone() {
+        let xml =
+            "<R><Credentials>\n <AccessKeyId> A </AccessKeyId><SessionToken>s+/=</SessionToken></Credentials><B/></R>";
+        assert_eq!((element(xml, "AccessKeyId"), element(xml, "SessionToken")), (Some("A"), Some("s+/=")));
+        assert_eq!((element(xml, "Credentials"), element(xml, "B"), element("", "A")), (None, None, None));
+    }
+}
