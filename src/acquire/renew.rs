@@ -265,7 +265,13 @@ impl Attempt<'_> {
                 Ok(name) => grant.account = name.map(|name| Account { name, ..Account::default() }),
                 // Its token is dead, and nobody will ever know whose it was.
                 Err(failure) if again && failure.exit == Exit::Failed => {
-                    let refusal = Refusal { at_ms: now_ms(), message: failure.message, hint: None, expired: false };
+                    let refusal = Refusal {
+                        at_ms: now_ms(),
+                        message: failure.message,
+                        hint: None,
+                        expired: false,
+                        exit: Exit::Refused,
+                    };
                     session.refusal = Some(refusal.clone());
                     return Some((grant, refusal));
                 }
@@ -284,7 +290,7 @@ impl Attempt<'_> {
                 None
             }
             Err((message, hint)) => {
-                let refusal = Refusal { at_ms: now_ms(), message, hint, expired: false };
+                let refusal = Refusal { at_ms: now_ms(), message, hint, expired: false, exit: Exit::Refused };
                 session.refusal = Some(refusal.clone());
                 Some((grant, refusal))
             }

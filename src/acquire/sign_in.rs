@@ -212,29 +212,42 @@ impl Attempt<'_> {
             End::Failed(error) => {
                 let failure = client.refused(&error, "the provider ended the sign-in");
                 let failure = if by_browser { self.about_the_browser(&error, failure) } else { failure };
-                return self.noted(file, Err(failure.into()));
+                return self.ended(file, failure, by_browser);
             }
             End::Foreign(why) => {
                 let what = format!("the sign-in's answer is not from this provider: {why}");
-                let hint = format!("check `issuer`, and sign in again: {}", self.login());
-                return self.noted(file, Err(Failure::new(Exit::Failed, what).hint(hint).into()));
+                return self.ended(file, Failure::new(Exit::Failed, what).hint("check `issuer`"), by_browser);
             }
             End::Lost(why) => {
                 let what = format!("the sign-in's answer from {} was lost: {why}", client.token_endpoint());
+                let failure = Failure::new(Exit::Unreachable, what);
                 let hint = format!("sign in again: {}", self.login());
-                return self.noted(file, Err(Failure::new(Exit::Unreachable, what).hint(hint).into()));
+                return self.ended(file, if by_browser { failure } else { failure.hint(hint) }, by_browser);
             }
             End::Refused(error) => (format!("the sign-in was refused ({})", error.text()), advice(&error)),
             End::Expired if by_browser => ("nobody has signed in in the browser in time".into(), None),
             End::Expired => ("the code has expired before it was entered".into(), self.other_flow()),
             End::Spent(error) => (format!("the code is no longer valid ({})", error.text()), advice(&error)),
         };
-        let refusal = Refusal { at_ms: now_ms(), message, hint, expired };
+        self.refuse(file, &Refusal { at_ms: now_ms(), message, hint, expired, exit: Exit::Refused })
+    }
+
+    /// Writes down the failure that ended a sign-in. One by browser is remembered as a refusal is: a caller that tries again
+    /// at once would open a window each time.
+    fn ended(&self, file: &SessionFile<'_>, failure: Failure, by_browser: bool) -> Result<()> {
+        if !by_browser {
+            return self.noted(file, Err(failure.into()));
+        }
+        let Failure { exit, message, hint } = failure;
+        self.refuse(file, &Refusal { at_ms: now_ms(), message, hint, expired: false, exit })
+    }
+
+    fn refuse(&self, file: &SessionFile<'_>, refusal: &Refusal) -> Result<()> {
         file.update(LOCK_LIMIT, |session| {
             session.pending = None;
             session.refusal = Some(refusal.clone());
         })?;
-        Err(self.refusal(&refusal).into())
+        Err(self.refusal(refusal).into())
     }
 
     /// Puts what a sign-in has brought on disk; then checks whose it is.
@@ -363,7 +376,7 @@ impl Attempt<'_> {
     pub(super) fn refusal(&self, refusal: &Refusal) -> Failure {
         let again = format!("to try again: {}", self.login());
         let hint = refusal.hint.as_ref().map_or_else(|| again.clone(), |hint| format!("{}; {again}", hint.text()));
-        Failure::new(Exit::Refused, refusal.message.clone()).hint(hint)
+        Failure::new(refusal.exit, refusal.message.clone()).hint(hint)
     }
 
     /// The command that signs in to this profile.

@@ -52,6 +52,7 @@ impl<'a> View<'a> {
         // VS Code forwards the port by itself.
         let by_ssh = environment("SSH_CONNECTION").is_some() && environment("VSCODE_IPC_HOOK_CLI").is_none();
         let host = by_ssh.then(host_name);
+        let by_code = profile.command("login --flow device");
         self.screen.show(&SignIn {
             profile: profile.title(),
             authority: &profile.session.authority,
@@ -69,7 +70,13 @@ impl<'a> View<'a> {
                     user_code: &device.user_code,
                 },
                 PendingFlow::Browser(browser) => {
-                    Way::Browser { address: &browser.address, opening: browser.opening, remote: host.as_deref() }
+                    let by_code = browser.untried.then_some(by_code.as_str());
+                    Way::Browser {
+                        address: &browser.address,
+                        opening: browser.opening,
+                        remote: host.as_deref(),
+                        by_code,
+                    }
                 }
             },
             left,

@@ -145,6 +145,8 @@ fn every_caller_of_hosts_answers_for_what_is_mapped_alone() {
             "grpc://ghcr.io",
             "sparse+http://ghcr.io",
             "ftp://ghcr.io",
+            "smtp://ghcr.io",
+            "imaps://ghcr.io:443",
             "https://pkg.example/",
             "https://pkg.example/teams",
             "https://pkg.example/team/../other",

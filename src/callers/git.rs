@@ -272,7 +272,8 @@ impl Request {
         let (Some(protocol), Some(host)) = (one("protocol"), one("host")) else {
             return Err("it names no protocol or no host");
         };
-        let target = Target::parse(protocol, host, path, username).ok_or("it names no https or http host plainly")?;
+        let target = Target::parse(protocol, host, path, username)
+            .ok_or("it names no host plainly, or none of https, http, smtp, imaps or imap")?;
         // A refresh token is none that `get` answers with.
         let failed = match (one("credential"), one("password").or(one("oauth_refresh_token"))) {
             (Some(token), _) => Some(Failed { token: token.to_owned().into(), scheme: HostAuth::Bearer }),
@@ -302,7 +303,12 @@ impl Request {
     /// How a token is shown: where git can show it in any way, as the host's rule says, else as the server's challenges do,
     /// else as its provider's servers usually take it.
     fn scheme(&self, said: Option<HostAuth>, usual: HostAuth) -> HostAuth {
-        if self.authtype { said.or(self.challenged()).unwrap_or(usual) } else { HostAuth::Basic }
+        // Of a mail server's token git takes nothing but a password.
+        if self.authtype && !self.target.is_mail() {
+            said.or(self.challenged()).unwrap_or(usual)
+        } else {
+            HostAuth::Basic
+        }
     }
 
     /// The answer with this token, or with what `replace` gets for it if the server refuses just this one.
@@ -321,6 +327,12 @@ impl Request {
         self.lines(&credential, scheme, refused.is_none())
     }
 
+    /// The user name beside a token: of a mail server, whose mailbox it is.
+    fn username<'a>(&'a self, credential: &'a Credential) -> &'a str {
+        let mailbox = self.target.username().or(credential.account.as_deref()).filter(|_| self.target.is_mail());
+        mailbox.filter(|name| !name.contains(char::is_control)).unwrap_or(&credential.username)
+    }
+
     /// The lines that git reads; `again` if it may come back after a 401.
     fn lines(&self, credential: &Credential, scheme: HostAuth, again: bool) -> Result<String, Failure> {
         let token = credential.token.expose();
@@ -333,12 +345,12 @@ impl Request {
         let _ = match scheme {
             // Without a capability line of our own git drops what follows.
             HostAuth::Bearer => write!(lines, "capability[]=authtype\nauthtype=Bearer\ncredential={token}\n"),
-            HostAuth::Basic => write!(lines, "username={}\npassword={token}\n", credential.username),
+            HostAuth::Basic => write!(lines, "username={}\npassword={token}\n", self.username(credential)),
         };
         if let Some(end) = credential.expires_at {
             let _ = writeln!(lines, "password_expiry_utc={}", end.0);
         }
-        if self.state && again {
+        if self.state && again && !self.target.is_mail() {
             let (serial, scheme) = (credential.serial, word(scheme));
             let _ = write!(lines, "capability[]=state\nstate[]={STATE}{serial}/{scheme}\ncontinue=1\n");
         }
@@ -634,6 +646,24 @@ mod tests {
                                hint: check the address of the repository, and whether this account may use it\n";
             assert_eq!(stderr, if stdout == "quit=1\n" { just_issued } else { "" }, "{lines}");
         }
+    }
+
+    #[test]
+    fn a_mail_server_is_given_a_password_for_the_mailbox() {
+        let answered = |lines: &str, account: Option<&str>| {
+            let ask = |want: Want<'_>| {
+                assert_eq!(want.purpose.as_deref(), Some("smtp://mail.example:25"));
+                Outcome::Credential(Credential { account: account.map(str::to_owned), ..credential("abc") })
+            };
+            let request =
+                format!("capability[]=authtype\ncapability[]=state\nprotocol=smtp\nhost=mail.example:25\n{lines}");
+            said(&["get"], &request, &ask)
+        };
+        let lines = |user: &str| format!("username={user}\npassword=abc\npassword_expiry_utc=1795384800\n");
+        let asked = answered("username=ada@x.example\n", Some("eve"));
+        assert_eq!(asked, (0, lines("ada@x.example"), String::new()));
+        assert_eq!(answered("", Some("ada@x.example")).1, lines("ada@x.example"));
+        assert_eq!(answered("", None).1, lines("x-access-token"));
     }
 
     #[test]

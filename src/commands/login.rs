@@ -30,7 +30,8 @@ Examples:
   keyfob login lab --flow device           by a code, although a browser could be opened
   keyfob login --issuer https://id.example.com --client-id kubernetes
   keyfob login lab --start --json          {\"status\":\"pending\",\"user_code\":…,\"interval\":5,…}
-  until keyfob login lab --poll; do sleep 5; done")]
+  until keyfob login lab --poll; do sleep 5; done
+  keyfob login lab --events                the same objects, one a line, until it is done")]
 pub struct Arguments {
     /// Profile to sign in to [default: `KEYFOB_PROFILE`, default-profile, or the only one]
     profile: Option<String>,
@@ -52,6 +53,9 @@ pub struct Arguments {
     /// Print one JSON object, for programs
     #[arg(long)]
     json: bool,
+    /// Sign in, and print every change as a JSON object of its own, one a line, for programs
+    #[arg(long, conflicts_with_all = ["start", "poll", "timeout", "json", "qr"])]
+    events: bool,
     /// Show the address as a QR code too, if the terminal is large enough
     #[arg(long, conflicts_with_all = ["start", "poll"])]
     qr: bool,
@@ -71,6 +75,9 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         timeout: arguments.timeout.map(Duration::from_secs),
         ..Want::of(&profile, profile.token_kind.unwrap_or(TokenKind::Access), Requester::Person)
     };
+    if arguments.events {
+        return events(&want);
+    }
     let step = if arguments.start {
         start(&want)?
     } else if arguments.poll {
@@ -96,6 +103,45 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         }
         Step::Refused(failure) | Step::Expired(failure) if arguments.json => Ok(failure.exit as u8),
         Step::Refused(failure) | Step::Expired(failure) => Err(failure.into()),
+    }
+}
+
+/// Signs in, and prints every change of how that stands; the exit code.
+fn events(want: &Want<'_>) -> Result<u8> {
+    let profile = want.profile;
+    let print = |json: &Json<'_>| super::print(&(serde_json::to_string(json)? + "\n"));
+    let mut next = start(want);
+    let mut shown = None;
+    // Once it has begun it is a sign-in like any other, and is confirmed when it is done.
+    let later = Want { effort: Effort::Confirm, ..Want::of(profile, want.kind, want.requester) };
+    loop {
+        let now = match next {
+            Ok(now) => now,
+            Err(error) => {
+                let Failure { message, hint, exit } = Failure::of(&error);
+                print(&Json::Failed {
+                    profile: profile.title(),
+                    error: &message,
+                    hint: hint.as_ref().map(Hint::text),
+                })?;
+                return Ok(exit as u8);
+            }
+        };
+        match &now {
+            Step::Waiting(waiting) => {
+                let code = Some(waiting.device.user_code.clone());
+                if code != shown {
+                    print(&Json::of(&now, profile))?;
+                    shown = code;
+                }
+                std::thread::sleep(waiting.wait);
+                next = step(&later);
+            }
+            Step::Done(_) => return print(&Json::of(&now, profile)).map(|()| 0),
+            Step::Refused(failure) | Step::Expired(failure) => {
+                return print(&Json::of(&now, profile)).map(|()| failure.exit as u8);
+            }
+        }
     }
 }
 
@@ -163,6 +209,12 @@ enum Json<'a> {
         hint: Option<&'a str>,
     },
     Expired {
+        profile: &'a str,
+        error: &'a str,
+        hint: Option<&'a str>,
+    },
+    /// With `--events` alone: it is not the sign-in that ended.
+    Failed {
         profile: &'a str,
         error: &'a str,
         hint: Option<&'a str>,

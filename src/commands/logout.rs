@@ -77,11 +77,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         warn(&failure.message);
     }
     store.remove_damaged_copies(None)?;
-    if left > 0 {
-        let what = format!("{left} of the sessions could not be signed out of");
-        return Err(Failure::new(Exit::Failed, what).hint("see the warnings above").into());
+    none_is_left(left)
+}
+
+/// Fails where so many sessions could not be signed out of.
+fn none_is_left(left: usize) -> Result<()> {
+    if left == 0 {
+        return Ok(());
     }
-    Ok(())
+    let what = format!("{left} of the sessions could not be signed out of");
+    Err(Failure::new(Exit::Failed, what).hint("see the warnings above").into())
 }
 
 /// The failure of having no such profile, with the command that signs out of a session that no profile leads to.
@@ -109,15 +114,20 @@ pub(super) fn sign_out_of(profile: &Profile) -> Result<()> {
         return super::print(&format!("Not signed in to {}.\n", profile.title()));
     };
     sign_out(&store.session(&profile.session), Ok(profile), profile.title())?;
+    let mut left = 0;
     // What config.toml cannot say any more is not handed out without this one either.
     for derived in Profile::all().unwrap_or_default().into_values().filter_map(Result::ok) {
         let parent = derived.machine.as_ref().and_then(Machine::parent);
-        let file = store.session(&derived.session);
-        if parent.is_some() && parent == profile.name.as_deref() && file.session()?.is_some() {
-            sign_out_of(&derived)?;
+        if parent.is_none() || parent != profile.name.as_deref() {
+            continue;
+        }
+        let session = store.session(&derived.session).session();
+        if let Err(error) = session.and_then(|session| session.map_or(Ok(()), |_| sign_out_of(&derived))) {
+            warn(&format!("{error:#}"));
+            left += 1;
         }
     }
-    Ok(())
+    none_is_left(left)
 }
 
 /// Revokes and deletes one session; `profile` is one that leads to it, or says why there is none.

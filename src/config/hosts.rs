@@ -61,7 +61,7 @@ impl HostRule {
 /// An address that stands for many.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostPattern {
-    https: bool,
+    scheme: Scheme,
     /// Lower case, without the `*.`.
     host: String,
     wildcard: bool,
@@ -70,10 +70,45 @@ pub struct HostPattern {
     username: Option<String>,
 }
 
+/// How a host is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Scheme {
+    Http,
+    Https,
+    /// `git imap-send`
+    Imap,
+    Imaps,
+    /// `git send-email`, which is told elsewhere how it encrypts.
+    Smtp,
+}
+
+impl Scheme {
+    const ALL: [(Self, &'static str, u16); 5] = [
+        (Self::Http, "http", 80),
+        (Self::Https, "https", 443),
+        (Self::Imap, "imap", 143),
+        (Self::Imaps, "imaps", 993),
+        (Self::Smtp, "smtp", 587),
+    ];
+
+    fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(_, known, _)| known.eq_ignore_ascii_case(name)).map(|(scheme, ..)| scheme)
+    }
+
+    fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+
+    /// The port where an address names none.
+    fn usual_port(self) -> u16 {
+        Self::ALL[self as usize].2
+    }
+}
+
 /// What a caller asks a token for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    https: bool,
+    scheme: Scheme,
     host: String,
     port: u16,
     /// Its components, decoded; or why it is not plain which path it is, as `…` in "its path …".
@@ -96,15 +131,17 @@ impl HostPattern {
         }
         let what = "is not an address such as https://git.example.com:8443/team";
         let path = Some(path.trim_end_matches('/')).filter(|path| !path.is_empty());
-        let Target { https, host, port, path, .. } = Target::parse(scheme, host, path, None).ok_or(what)?;
+        let Target { scheme, host, port, path, .. } = Target::parse(scheme, host, path, None).ok_or(what)?;
         let path = path.map_err(|_| what)?;
         if wildcard && !host.contains('.') {
             return Err("has a `*` before a single label");
         }
-        if !https && !is_loopback(&host) {
-            return Err("is not https (plain http is allowed only on loopback)");
-        }
-        Ok(Self { https, host, wildcard, port, path, username })
+        match scheme {
+            Scheme::Http if !is_loopback(&host) => Err("is not https (plain http is allowed only on loopback)"),
+            Scheme::Imap if !is_loopback(&host) => Err("is not imaps (plain imap is allowed only on loopback)"),
+            _ => Ok(()),
+        }?;
+        Ok(Self { scheme, host, wildcard, port, path, username })
     }
 
     /// Whether a request is for what this pattern stands for.
@@ -121,7 +158,7 @@ impl HostPattern {
         } else {
             target.host == self.host
         };
-        host && self.https == target.https && self.port == target.port
+        host && self.scheme == target.scheme && self.port == target.port
     }
 
     /// Whether the request must carry a path to match.
@@ -139,7 +176,7 @@ impl HostPattern {
         };
         origin(url).is_some_and(|other| {
             let below = self.wildcard && other.host.strip_suffix(&self.host).is_some_and(|label| label.ends_with('.'));
-            self.https == other.https && self.port == other.port && (self.host == other.host || below)
+            self.scheme == other.scheme && self.port == other.port && (self.host == other.host || below)
         })
     }
 
@@ -161,14 +198,14 @@ impl HostPattern {
 
     /// The part of a request's host that the pattern stands for, written as an address.
     pub fn at(&self, target: &Target) -> String {
-        address(self.https, &target.host, self.port, &self.path)
+        address(self.scheme, &target.host, self.port, &self.path)
     }
 
     /// The pattern written in one way.
     pub fn canonical(&self) -> String {
         let name = self.username.as_ref().map(|name| encoded(name) + "@").unwrap_or_default();
         let star = if self.wildcard { "*." } else { "" };
-        address(self.https, &format!("{name}{star}{}", self.host), self.port, &self.path)
+        address(self.scheme, &format!("{name}{star}{}", self.host), self.port, &self.path)
     }
 }
 
@@ -176,14 +213,10 @@ impl Target {
     /// Takes a request apart: a scheme, a host with or without a port, a path without its leading slash, a user name.
     /// `None` unless scheme, host and port are plainly that.
     pub fn parse(scheme: &str, host: &str, path: Option<&str>, username: Option<&str>) -> Option<Self> {
-        let https = match scheme.to_ascii_lowercase().as_str() {
-            "https" => true,
-            "http" => false,
-            _ => return None,
-        };
+        let scheme = Scheme::of(scheme)?;
         let (host, port) = match host.rfind(':').filter(|_| !host.ends_with(']')) {
             Some(colon) => (&host[..colon], port(&host[colon + 1..])?),
-            None => (host, if https { 443 } else { 80 }),
+            None => (host, scheme.usual_port()),
         };
         let host = host.to_ascii_lowercase();
         let literal = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
@@ -192,7 +225,7 @@ impl Target {
             None => host.split('.').all(is_label),
         };
         let path = path.map_or(Ok(Vec::new()), components);
-        plain.then(|| Self { https, host, port, path, username: username.map(str::to_owned) })
+        plain.then(|| Self { scheme, host, port, path, username: username.map(str::to_owned) })
     }
 
     /// Takes an address apart as package managers and build tools write one: `http://…` or `https://…`, for which `grpc://…`
@@ -202,9 +235,9 @@ impl Target {
         let (scheme, rest) = url.split_once("://").filter(|_| url.bytes().all(|b| b.is_ascii_graphic()))?;
         let scheme = scheme.to_ascii_lowercase();
         let scheme = match scheme.strip_prefix("sparse+").unwrap_or(&scheme) {
-            "grpcs" => "https",
-            "grpc" => "http",
-            scheme => scheme,
+            "grpcs" | "https" => "https",
+            "grpc" | "http" => "http",
+            _ => return None,
         };
         let place = rest.split('?').next().unwrap_or_default();
         let (host, path) = place.split_once('/').unwrap_or((place, ""));
@@ -212,9 +245,19 @@ impl Target {
         Self::parse(scheme, host, path, None).filter(|target| target.path.is_ok())
     }
 
+    /// Whether it is a mail server's.
+    pub fn is_mail(&self) -> bool {
+        !matches!(self.scheme, Scheme::Http | Scheme::Https)
+    }
+
+    /// The user name that the request carries.
+    pub fn username(&self) -> Option<&str> {
+        self.username.as_deref()
+    }
+
     /// Whether another is for the same scheme, host and port.
     pub fn is_same_host(&self, other: &Self) -> bool {
-        (self.https, &self.host, self.port) == (other.https, &other.host, other.port)
+        (self.scheme, &self.host, self.port) == (other.scheme, &other.host, other.port)
     }
 
     /// Whether both have paths that are plainly the same.
@@ -224,7 +267,7 @@ impl Target {
 
     /// Scheme, host and port, for people.
     pub fn origin(&self) -> String {
-        address(self.https, &self.host, self.port, &[])
+        address(self.scheme, &self.host, self.port, &[])
     }
 }
 
@@ -264,11 +307,10 @@ pub(super) fn repeated(rules: &[HostRule]) -> Option<usize> {
     order.windows(2).filter(|pair| rules[pair[0]].pattern == rules[pair[1]].pattern).map(|pair| pair[1]).min()
 }
 
-fn address(https: bool, host: &str, port: u16, path: &[String]) -> String {
-    let (scheme, usual) = if https { ("https", 443) } else { ("http", 80) };
-    let port = if port == usual { String::new() } else { format!(":{port}") };
+fn address(scheme: Scheme, host: &str, port: u16, path: &[String]) -> String {
+    let port = if port == scheme.usual_port() { String::new() } else { format!(":{port}") };
     let path: String = path.iter().flat_map(|component| ["/".to_owned(), encoded(component)]).collect();
-    format!("{scheme}://{host}{port}{path}")
+    format!("{}://{host}{port}{path}", scheme.name())
 }
 
 /// A port as a client writes it: digits, no sign, no leading zero.
@@ -711,6 +753,7 @@ mod tests {
             ("https://", "is not an address such as https://git.example.com:8443/team"),
             ("ssh://github.com", "is not an address such as https://git.example.com:8443/team"),
             ("http://github.com", "is not https (plain http is allowed only on loopback)"),
+            ("imap://mail.example", "is not imaps (plain imap is allowed only on loopback)"),
             ("https://a.*.com", "has a `*` that is not the whole first label"),
             ("https://*.*.com", "has a `*` that is not the whole first label"),
             ("https://*github.com", "has a `*` that is not the whole first label"),
@@ -729,11 +772,32 @@ mod tests {
     }
 
     #[test]
+    fn a_mail_server_wants_a_rule_of_its_own_scheme() {
+        let rules = [rule("smtp://mail.example:25", "smtp"), rule("imaps://ada%40x.example@mail.example", "imap")];
+        let whose = |scheme: &str, host: &str, user: Option<&str>| {
+            find(&rules, &Target::parse(scheme, host, None, user)?, GIT).map(|rule| rule.profile.clone())
+        };
+        assert_eq!(whose("smtp", "mail.example:25", None).as_deref(), Some("smtp"));
+        assert_eq!(whose("imaps", "mail.example", Some("ada@x.example")).as_deref(), Some("imap"));
+        for (scheme, host) in [
+            ("smtp", "mail.example"),
+            ("imap", "mail.example:993"),
+            ("https", "mail.example"),
+            ("smtps", "mail.example:25"),
+        ] {
+            assert_eq!(whose(scheme, host, Some("ada@x.example")), None, "{scheme} {host}");
+        }
+        assert_eq!(Target::of_url("smtp://mail.example:25"), None);
+    }
+
+    #[test]
     fn a_pattern_is_written_in_one_way() {
         for (pattern, canonical) in [
             ("HTTPS://GitHub.com:443/", "https://github.com"),
             ("https://*.Example.com:8443/a/b/", "https://*.example.com:8443/a/b"),
             ("http://ada@LOCALHOST:80", "http://ada@localhost"),
+            ("SMTP://Mail.example:587", "smtp://mail.example"),
+            ("imaps://mail.example:1993", "imaps://mail.example:1993"),
             ("https://ada%40corp.example@a.example/My Project", "https://ada%40corp.example@a.example/My%20Project"),
         ] {
             assert_eq!(HostPattern::parse(pattern).unwrap().canonical(), canonical);

@@ -5,13 +5,14 @@ use super::listener::{self, Answer, Expected, Listener};
 use super::opener::{Opening, openers};
 use super::{Begun, End, Place, Turn, environment, scopes};
 use crate::clock::{Timestamp, boottime};
+use crate::config::Flow;
 use crate::failure::Failure;
 use crate::grants::Ask;
 use crate::oauth::answer::{self, OauthError, TokenAnswer};
 use crate::oauth::id_token::Claims;
 use crate::oauth::{Client, random};
 use crate::secret::Secret;
-use crate::session::{Pending, PendingBrowser, PendingFlow, Session};
+use crate::session::{FlowKind, Pending, PendingBrowser, PendingFlow, Session};
 use std::time::Duration;
 
 /// How long a person has, in seconds: as long as most device codes live.
@@ -60,7 +61,9 @@ pub(super) fn begin(client: &Client<'_>, session: &Session, ask: &Ask<'_>) -> Re
     let started_at = Timestamp::now();
     let here = format!("http://127.0.0.1:{port}{}", expected.short);
     let openers = openers(&here, Place::find().wsl, &environment);
-    let flow = PendingFlow::Browser(PendingBrowser { address: here, opening: !openers.is_empty() });
+    let tried = session.begun.as_ref().is_some_and(|begun| begun.flow == FlowKind::Browser);
+    let untried = !tried && ask.profile.flow == Flow::Auto && client.device_endpoint().is_ok();
+    let flow = PendingFlow::Browser(PendingBrowser { address: here, opening: !openers.is_empty(), untried });
     let turns = Turns {
         listener: Listener::new(sockets, expected)?,
         opening: Opening::new(openers),

@@ -368,8 +368,8 @@ impl Connection {
                     self.head = Some((request, end, end + length));
                 }
             }
-            if let Some((request, body, _)) = self.head.take_if(|(_, _, end)| self.bytes.len() >= *end) {
-                return Ok(Some(request.with(&self.bytes[body..])));
+            if let Some((request, body, end)) = self.head.take_if(|(_, _, end)| self.bytes.len() >= *end) {
+                return Ok(Some(request.with(&self.bytes[body..end])));
             }
         }
         Ok(None)
@@ -398,7 +398,10 @@ fn is_another_users(peer: SocketAddr, local: SocketAddr) -> bool {
         let is_it = columns.get(1) == Some(&from.as_str()) && columns.get(2) == Some(&to.as_str());
         columns.get(7).filter(|_| is_it)?.parse::<u32>().ok()
     });
-    owner.is_some_and(|uid| uid != 0 && uid != rustix::process::geteuid().as_raw())
+    // Root may have been made root by another user, whose browser it is.
+    let own = rustix::process::geteuid();
+    let made_root = || std::env::var("SUDO_UID").ok().filter(|_| own.is_root())?.parse().ok();
+    owner.is_some_and(|uid| uid != 0 && uid != own.as_raw() && Some(uid) != made_root())
 }
 
 /// Answers, and ends the connection. A browser that has gone is no failure.

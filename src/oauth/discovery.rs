@@ -1,7 +1,7 @@
 //! A server's metadata: OpenID Connect Discovery 1.0 and RFC 8414.
 
 use super::answer::Answer;
-use super::http::{Http, unreachable};
+use super::http::{Http, Reply, unreachable};
 use super::json::Members;
 use crate::address::Address;
 use crate::clock::Timestamp;
@@ -10,6 +10,12 @@ use crate::failure::{Exit, Failure};
 use crate::session::Metadata;
 use crate::text::clean;
 
+/// So many redirects are followed for one document.
+const MOST_REDIRECTS: usize = 3;
+const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
+/// What a metadata document is called, wherever it is moved to.
+const WELL_KNOWN: [&str; 2] = ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"];
+
 /// Fetches what `issuer` publishes, at both well-known places if the first does not list a device endpoint (R43).
 pub fn discover(http: &Http, issuer: &Address) -> Result<Metadata, Failure> {
     let hint = "check `issuer`; for a server without metadata set `token-endpoint`, and `device-authorization-endpoint` or \
@@ -17,7 +23,7 @@ pub fn discover(http: &Http, issuer: &Address) -> Result<Metadata, Failure> {
     let mut found = None;
     let mut reasons = Vec::new();
     for url in [issuer.openid_configuration(), issuer.authorization_server_metadata()] {
-        let reply = http.get(&url, None).map_err(|why| unreachable(&url, &why))?;
+        let (url, reply) = follow(http, url)?;
         match Answer::of(&reply) {
             Answer::Object(object) => match read(&object, issuer, Timestamp::now()) {
                 Ok(metadata) if metadata.device_authorization_endpoint.is_some() => return Ok(metadata),
@@ -44,6 +50,33 @@ pub fn discover(http: &Http, issuer: &Address) -> Result<Metadata, Failure> {
     found.ok_or_else(|| {
         Failure::new(Exit::Failed, format!("found no metadata of {issuer} ({})", reasons.join("; "))).hint(hint)
     })
+}
+
+/// Fetches an address, and where it is moved to, as long as that is within one origin and still a well-known address. What the
+/// document says of its issuer is judged by the issuer all the same.
+fn follow(http: &Http, mut url: String) -> Result<(String, Reply), Failure> {
+    let mut left = MOST_REDIRECTS;
+    loop {
+        let reply = http.get(&url, None).map_err(|why| unreachable(&url, &why))?;
+        match reply.location.as_ref().filter(|_| left > 0 && REDIRECTS.contains(&reply.status)) {
+            Some(location) if moved(&url, location).is_some() => url = moved(&url, location).unwrap_or_default(),
+            _ => return Ok((url, reply)),
+        }
+        left -= 1;
+    }
+}
+
+/// Where a redirect leads, if it may be followed.
+fn moved(from: &str, location: &str) -> Option<String> {
+    let from = Address::parse(from).ok()?;
+    let to = if location.starts_with('/') && !location.starts_with("//") {
+        Address::parse(&(from.origin() + location)).ok()?
+    } else {
+        Address::parse(location).ok()?
+    };
+    let path = to.as_str().split(['?', '#']).next()?.trim_end_matches('/');
+    let kept = WELL_KNOWN.iter().any(|name| from.as_str().contains(name) && path.contains(name));
+    (kept && to.origin() == from.origin()).then(|| to.as_str().to_owned())
 }
 
 /// Reads a metadata document. The error says what is wrong with it.
@@ -120,6 +153,38 @@ mod tests {
             read_for("https://a.example", json!({"issuer": "https://b.example\u{1b}"})).unwrap_err(),
             "it is of the issuer \"https://b.example\", not \"https://a.example\""
         );
+    }
+
+    #[test]
+    fn a_document_may_move_within_its_origin_and_keeps_its_name() {
+        let from = "https://id.example/realms/a/.well-known/openid-configuration";
+        for (location, to) in [
+            (
+                "/auth/realms/a/.well-known/openid-configuration",
+                Some("https://id.example/auth/realms/a/.well-known/openid-configuration"),
+            ),
+            (
+                "https://id.example/realms/a/.well-known/openid-configuration/",
+                Some("https://id.example/realms/a/.well-known/openid-configuration/"),
+            ),
+            (
+                "https://ID.example:443/x/.well-known/openid-configuration",
+                Some("https://ID.example:443/x/.well-known/openid-configuration"),
+            ),
+            ("https://evil.example/realms/a/.well-known/openid-configuration", None),
+            ("https://id.example:444/realms/a/.well-known/openid-configuration", None),
+            ("http://id.example/realms/a/.well-known/openid-configuration", None),
+            ("//evil.example/.well-known/openid-configuration", None),
+            ("https://id.example@evil.example/.well-known/openid-configuration", None),
+            ("/.well-known/oauth-authorization-server", None),
+            ("/login?next=/.well-known/openid-configuration", None),
+            ("/login#/.well-known/openid-configuration", None),
+            ("/login", None),
+            ("configuration", None),
+            ("", None),
+        ] {
+            assert_eq!(moved(from, location).as_deref(), to, "{location}");
+        }
     }
 
     #[test]

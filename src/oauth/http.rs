@@ -3,20 +3,21 @@
 //! No redirect is followed, a reply is at most 1 MiB and 30 seconds, a connection 10 (R58). What comes back is bytes and a
 //! status; what they mean is `answer`'s business.
 
+use super::connect::Race;
 use super::lookup::Lookup;
-use crate::address::has_whole_port;
+use super::proxy::Proxies;
+use super::tls::{self, Tls};
 use crate::clock::{Skew, Timestamp, boottime};
 use crate::config::CaFile;
 use crate::failure::{Exit, Failure};
 use crate::secret::Buffer;
 use anyhow::Result;
 use http::Uri;
-use rustls::CertificateError;
-use std::sync::Arc;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use std::time::Duration;
-use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
-use ureq::unversioned::transport::DefaultConnector;
-use ureq::{Agent, Proxy, RequestBuilder};
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, SocksConnector};
+use ureq::{Agent, RequestBuilder};
 
 /// Longest time for one request and its reply.
 pub const LIMIT: Duration = Duration::from_secs(30);
@@ -26,9 +27,6 @@ const CONNECT: Duration = Duration::from_secs(10);
 const LARGEST: u64 = 1 << 20;
 /// In front of the system's reason for not knowing a host: the standard library has no kind of error for it.
 const LOOKUP: &str = "failed to lookup address information: ";
-/// What names a proxy, in the order in which ureq looks.
-const PROXIES: [&str; 6] = ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
-
 /// A server's reply, whatever it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
@@ -57,46 +55,20 @@ pub struct Reply {
 /// Makes requests. Made only when one is needed: setting up TLS reads the trust store.
 pub struct Http {
     agent: Agent,
+    proxies: Option<Proxies>,
+    tls: Tls,
     limit: Duration,
     until: Duration,
     connect: Duration,
 }
 
-/// The proxy that every request goes through, but for those to hosts that `NO_PROXY` names and to this very machine by
-/// plain http; and the variable that names it. One that cannot be understood is a failure: ureq would go around it. It
-/// may hold a password, and is not quoted.
-pub fn proxy() -> Result<Option<(&'static str, Proxy)>, Failure> {
-    let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let Some(name) = PROXIES.into_iter().find(set) else { return Ok(None) };
-    let named = std::env::var(name).ok().and_then(|address| Proxy::new(&address).ok());
-    // Of all that are set ureq takes the first that it understands; only it reads `NO_PROXY`.
-    let whole = |proxy: &Proxy| !proxy.host().is_empty() && proxy.uri().authority().is_some_and(has_whole_port);
-    let proxy = named.filter(whole).and_then(|_| Proxy::try_from_env());
-    let wrong =
-        || Failure::usage(format!("{name} is set, but is not the address of a proxy")).run(format!("unset {name}"));
-    proxy.map(|proxy| Some((name, proxy))).ok_or_else(wrong)
-}
-
 impl Http {
     /// Trusts the platform's certificate authorities and those in `ca_file`.
     pub fn new(ca_file: Option<&CaFile>) -> Result<Self> {
-        let roots = match ca_file {
-            None => RootCerts::PlatformVerifier,
-            Some(file) => {
-                let mut certificates = authorities(file)?;
-                let system = rustls_native_certs::load_native_certs();
-                certificates.extend(system.certs.iter().map(|c| Certificate::from_der(c).to_owned()));
-                RootCerts::new_with_certs(&certificates)
-            }
-        };
-        let tls = TlsConfig::builder()
-            .provider(TlsProvider::Rustls)
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .root_certs(roots)
-            .build();
+        let tls = Tls::new(ca_file.map(certificates).transpose()?.unwrap_or_default());
         let config = Agent::config_builder()
-            .tls_config(tls)
-            .proxy(proxy()?.map(|(_, proxy)| proxy))
+            // Each request has its own.
+            .proxy(None)
             // OAuth errors are 400 with JSON: statuses are read, not thrown.
             .http_status_as_error(false)
             .max_redirects(0)
@@ -107,8 +79,10 @@ impl Http {
             .accept("application/json")
             .accept_encoding("identity")
             .build();
-        let agent = Agent::with_parts(config, DefaultConnector::new(), Lookup);
-        Ok(Self { agent, limit: LIMIT, until: Duration::MAX, connect: CONNECT })
+        let connector = ().chain(SocksConnector::default()).chain(ConnectProxyConnector::default()).chain(Race);
+        let agent = Agent::with_parts(config, connector.chain(tls.clone()), Lookup);
+        let proxies = Proxies::read(&|name| std::env::var_os(name))?;
+        Ok(Self { agent, proxies, tls, limit: LIMIT, until: Duration::MAX, connect: CONNECT })
     }
 
     /// Gives each request from now on this much time at most, its reply included.
@@ -130,11 +104,24 @@ impl Http {
         self.limit.min(self.until.saturating_sub(boottime())).max(LEAST)
     }
 
-    /// A request with its time limit. What goes to this very machine in the clear does not leave it by way of a proxy.
+    /// A request with its time limit and its proxy.
     fn prepared<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
-        let plain = request.uri_ref().and_then(Uri::scheme_str).is_none_or(|scheme| scheme != "https");
+        if request.uri_ref().and_then(Uri::scheme_str) == Some("https") {
+            self.tls.prepare();
+        }
+        let proxy = request.uri_ref().and_then(|uri| self.proxies.as_ref()?.of(uri)).cloned();
         let config = request.config().timeout_connect(Some(self.connect)).timeout_global(Some(self.left()));
-        if plain { config.proxy(None).build() } else { config.build() }
+        config.proxy(proxy).build()
+    }
+
+    /// What came of a request. Where it went through a proxy, an error says so: the reason may be the proxy's.
+    fn reply(&self, url: &str, result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Reply, String> {
+        let proxies =
+            self.proxies.as_ref().filter(|proxies| url.parse().is_ok_and(|uri: Uri| proxies.of(&uri).is_some()));
+        reply(result).map_err(|why| match proxies {
+            Some(proxies) => format!("through the proxy {}: {why}", proxies.place()),
+            None => why,
+        })
     }
 
     /// POSTs a form, with an `Authorization` header if given.
@@ -143,7 +130,7 @@ impl Http {
         if let Some(value) = authorization {
             request = request.header("authorization", value);
         }
-        reply(request.send(form))
+        self.reply(url, request.send(form))
     }
 
     /// GETs, with an `Authorization` header if given.
@@ -155,32 +142,27 @@ impl Http {
     /// GETs with these headers.
     pub fn get_with(&self, url: &str, headers: &[(&str, &str)]) -> Result<Reply, String> {
         let request = self.prepared(self.agent.get(url));
-        reply(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).call())
+        self.reply(url, headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).call())
     }
 
     /// POSTs these bytes with these headers.
     pub fn post_with(&self, url: &str, body: &str, headers: &[(&str, &str)]) -> Result<Reply, String> {
         let request = self.prepared(self.agent.post(url));
-        reply(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).send(body))
+        self.reply(url, headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).send(body))
     }
 }
 
 /// The certificates of a PEM file.
-fn authorities(file: &CaFile) -> Result<Vec<Certificate<'static>>, Failure> {
+fn certificates(file: &CaFile) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let wrong = |what: &str| {
         Failure::usage(format!("{} {what}", file.path.display()))
             .hint("`ca-file` must name a PEM file with certificates")
     };
-    let mut certificates = Vec::new();
-    for item in ureq::tls::parse_pem(&file.pem) {
-        if let ureq::tls::PemItem::Certificate(certificate) = item.map_err(|_| wrong("is not a PEM file"))? {
-            certificates.push(certificate);
-        }
+    let certificates = CertificateDer::pem_slice_iter(&file.pem).collect::<Result<Vec<_>, _>>();
+    match certificates.map_err(|_| wrong("is not a PEM file"))? {
+        none if none.is_empty() => Err(wrong("holds no certificate")),
+        certificates => Ok(certificates),
     }
-    if certificates.is_empty() {
-        return Err(wrong("holds no certificate"));
-    }
-    Ok(certificates)
 }
 
 fn reply(result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Reply, String> {
@@ -228,8 +210,8 @@ fn described(error: &ureq::Error) -> String {
         ureq::Error::Io(e) => e.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()),
         _ => None,
     };
-    if let Some(rustls::Error::InvalidCertificate(why)) = tls {
-        return format!("its certificate is not trusted ({})", untrusted(why));
+    if let Some(why) = tls {
+        return tls::described(why);
     }
     match error {
         ureq::Error::Timeout(_) => "it did not answer in time".into(),
@@ -250,21 +232,6 @@ fn described(error: &ureq::Error) -> String {
                 }
             }
         },
-        other => crate::text::clean(&other.to_string()),
-    }
-}
-
-/// What is wrong with a certificate, in words for a person.
-fn untrusted(why: &CertificateError) -> String {
-    use CertificateError::{
-        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet, NotValidYetContext,
-        UnknownIssuer,
-    };
-    match why {
-        Expired | ExpiredContext { .. } => "it has expired; is this machine's clock right?".into(),
-        NotValidYet | NotValidYetContext { .. } => "it is not valid yet; is this machine's clock right?".into(),
-        NotValidForName | NotValidForNameContext { .. } => "it is for another host".into(),
-        UnknownIssuer => "its authority is not known here; `ca-file` names one".into(),
         other => crate::text::clean(&other.to_string()),
     }
 }

@@ -6,12 +6,15 @@
 
 pub mod answer;
 mod assertion;
+mod connect;
 pub mod discovery;
 pub mod http;
 pub mod id_token;
 pub mod json;
 mod lookup;
+pub mod proxy;
 mod request;
+mod tls;
 
 pub use request::Request;
 

@@ -169,7 +169,7 @@ impl<'a> Way<'a> {
                 parts.push(Part::Text(ONLY_YOURS.into()));
                 Some(verification_uri_complete.unwrap_or(verification_uri))
             }
-            Self::Browser { address, opening, remote } => {
+            Self::Browser { address, opening, remote, by_code } => {
                 parts.push(Part::Value("Open", address.into()));
                 if let Some(host) = remote {
                     let port = address.split(':').nth(2).and_then(|rest| rest.split('/').next()).unwrap_or_default();
@@ -178,6 +178,9 @@ impl<'a> Way<'a> {
                 parts.push(Part::Empty);
                 let opens = if opening { OPENS } else { remote.map_or(OPEN_HERE, |_| OPEN_THERE) };
                 parts.push(Part::Text(opens.into()));
+                if let Some(command) = by_code {
+                    parts.push(Part::Text(format!("If the page shows an error, sign in by a code: {command}")));
+                }
                 parts.push(Part::Text("Go on only if you started this yourself.".into()));
                 None
             }
@@ -362,7 +365,9 @@ mod tests {
     #[test]
     fn a_browser_is_given_an_address_of_this_machine() {
         let shown = |opening, remote: Option<&str>| {
-            let way = Way::Browser { address: "http://127.0.0.1:8400/hYd93kd0sKdj20dk", opening, remote };
+            let address = "http://127.0.0.1:8400/hYd93kd0sKdj20dk";
+            let by_code = remote.map(|_| "keyfob login --flow device lab");
+            let way = Way::Browser { address, opening, remote, by_code };
             let page = Page::of(&SignIn { asked_by: None, way, qr: true, ..sign_in() });
             let last = page.waiting(Duration::from_secs(899))[0].clone();
             assert!(page.qr.is_none(), "no other device can open it");
@@ -381,11 +386,12 @@ mod tests {
             ]
         );
         assert_eq!(
-            shown(false, Some("build7"))[3..6],
+            shown(false, Some("build7"))[3..7],
             [
                 "    Over ssh    ssh -L 8400:127.0.0.1:8400 build7",
                 "",
                 "Open the address in a browser on this machine, or on yours with that port forwarded.",
+                "If the page shows an error, sign in by a code: keyfob login --flow device lab",
             ]
         );
     }

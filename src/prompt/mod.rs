@@ -105,6 +105,8 @@ pub enum Way<'a> {
         opening: bool,
         /// This machine's name, where the person is at another one with ssh between.
         remote: Option<&'a str>,
+        /// The command that signs in by a code, where the client may be registered for those alone.
+        by_code: Option<&'a str>,
     },
 }
 

@@ -238,6 +238,13 @@ pub struct Refusal {
     /// The code ran out, rather than that a person or a policy refused.
     #[serde(default)]
     pub expired: bool,
+    /// The exit code.
+    #[serde(default = "refused")]
+    pub exit: Exit,
+}
+
+fn refused() -> Exit {
+    Exit::Refused
 }
 
 /// A request that has just failed: the processes that waited for it need not try themselves.

@@ -46,6 +46,10 @@ pub struct PendingBrowser {
     /// A program was found that opens it.
     #[serde(default)]
     pub opening: bool,
+    /// Nobody has signed in to this session by browser, and the provider takes device codes too: the client may be
+    /// registered for those alone.
+    #[serde(default)]
+    pub untried: bool,
 }
 
 /// RFC 8628, section 3.2: a device authorization.

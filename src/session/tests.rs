@@ -76,7 +76,8 @@ fn a_sign_in_takes_the_place_of_what_was_there() {
         old.account = Some(account("ada", Some("1"), None));
         old.unmet(key("y"), "policy".into());
         old.ended_because = Some("revoked".into());
-        old.refusal = Some(Refusal { at_ms: 1, message: "denied".into(), hint: None, expired: false });
+        old.refusal =
+            Some(Refusal { at_ms: 1, message: "denied".into(), hint: None, expired: false, exit: Exit::Refused });
         old.granted = vec!["x".into()];
         old.failed(failed(Exit::Unreachable, true), 1);
         old

@@ -319,7 +319,7 @@ fn a_profile_that_cannot_be_used_says_why() {
             "-> add `client-id = \"…\"` below [profile.work] in HOME/config.toml, or pass --client-id",
         ]
     );
-    assert_eq!(patient.complaints("--profile lab"), [""; 0]);
+    assert_eq!(patient.complaints("--offline --profile lab"), [""; 0]);
     patient.configure("client-id = 'x'\nclient-secret = 'y'\nclient-secret-file = 'z'\n");
     chmod(&patient.keyfob().config_file(), 0o600);
     assert_eq!(

@@ -107,6 +107,11 @@ fn the_page_says_when_the_exchange_failed() {
     let output = caller.finish();
     assert_eq!(output.code, Some(5), "{output:?}");
     assert!(output.stderr.contains("the sign-in's answer from"), "{output:?}");
+    // A caller that tries again at once is told the same, and opens no other window.
+    let again = scene.prompting(["token"]);
+    assert_eq!((again.code, address(&again.stderr)), (Some(5), None), "{again:?}");
+    assert!(output.stderr.ends_with(&again.stderr), "{again:?}");
+    assert_eq!(scene.idp.count("authorize"), 1);
 }
 
 #[test]
@@ -596,16 +601,23 @@ fn a_connection_of_another_user_is_dropped() {
     let caller = scene.start(["token"]);
     let short = caller.address();
     let at = port(&short);
-    let script = format!(
-        "exec 3<>/dev/tcp/127.0.0.1/{at}; printf 'GET / HTTP/1.1\\r\\nHost: localhost:{at}\\r\\n\\r\\n' >&3; cat <&3"
-    );
-    let answer = |user: &str| {
+    let answer = |at: u16, user: &str| {
+        let script = format!(
+            "exec 3<>/dev/tcp/127.0.0.1/{at}; printf 'GET / HTTP/1.1\\r\\nHost: localhost:{at}\\r\\n\\r\\n' >&3; cat <&3"
+        );
         let mut command = scene.keyfob.other("setpriv");
         command.args([&format!("--reuid={user}"), "--clear-groups", "bash", "-c", &script]).current_dir("/");
         Output::of(&mut command, b"").stdout
     };
-    assert!(answer("0").starts_with("HTTP/1.1 404 "));
-    assert_eq!(answer("65534"), "");
+    assert!(answer(at, "0").starts_with("HTTP/1.1 404 "));
+    assert_eq!(answer(at, "65534"), "");
+    drop(caller);
+    // One that became root by sudo has a browser of another user's.
+    let caller = Caller::start(scene.command("always", ["token"]).env("SUDO_UID", "65534"));
+    let short = caller.address();
+    let at = port(&short);
+    assert!(answer(at, "65534").starts_with("HTTP/1.1 404 "));
+    assert_eq!(answer(at, "65533"), "");
     browse(&short);
     token(&caller.finish());
 }

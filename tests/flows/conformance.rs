@@ -427,7 +427,7 @@ fn r22_retry_after_is_honoured() {
 
 /// Every request that can be redirected: within the server, and to another that must never hear of it.
 #[test]
-fn r23_no_redirect_is_ever_followed() {
+fn r23_no_redirect_is_followed_but_that_of_a_document_within_its_origin() {
     let other = Provider::start(Options::default());
     let elsewhere = other.url(Endpoint::Token);
     each([301, 302, 303, 307, 308], |status| {
@@ -466,6 +466,33 @@ fn r23_no_redirect_is_ever_followed() {
         }
     });
     assert_eq!(other.requests().len(), 0);
+}
+
+/// Several providers answer so where a slash is missing, or their paths have changed.
+#[test]
+fn r23_metadata_may_move_within_its_origin_three_times() {
+    let discoveries = |scene: &Scene| scene.idp.requests().iter().filter(|r| r.path.contains("/.well-known/")).count();
+    for (times, found) in [(1, true), (3, true), (4, false)] {
+        let scene = Scene::lab(Options::default());
+        let document = "/.well-known/openid-configuration";
+        let moves = [
+            document.to_owned(),
+            format!("{}{document}", scene.idp.issuer()),
+            document.to_owned(),
+            document.to_owned(),
+        ];
+        let moves = moves.iter().take(times).map(|to| Reply::redirect(308, to));
+        scene.idp.script(Endpoint::Discovery, moves);
+        scene.idp.auto(Auto::Approve);
+        let output = scene.prompting(["token"]);
+        if found {
+            token(&output);
+            assert_eq!(discoveries(&scene), times + 1);
+        } else {
+            // The other well-known place is tried, and answers.
+            assert!(discoveries(&scene) > 4, "{output:?}");
+        }
+    }
 }
 
 /// The code may be used up, and asking again may cost the grant: whoever asks next gets a new code.
@@ -1249,11 +1276,16 @@ fn pass_on(mut client: TcpStream, to: &str) {
     let _ = up.join();
 }
 
+/// A provider on this machine that goes through a proxy, as one elsewhere does.
+fn elsewhere() -> Options {
+    Options { tls: true, tls_host: "0.0.0.0", ..Options::default() }
+}
+
 #[test]
 fn r60_a_proxy_in_the_environment_is_used_and_exceptions_are_heeded() {
-    for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"] {
+    for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
         let proxy = Proxy::start(tunnel);
-        let common::Scene { idp, keyfob } = common::Scene::with(Options { tls: true, ..Options::default() }, LAB);
+        let common::Scene { idp, keyfob } = common::Scene::with(elsewhere(), LAB);
         let scene = Scene(common::Scene { idp, keyfob: keyfob.env(variable, proxy.url()) });
         scene.sign_in();
         let host = scene.idp.issuer().strip_prefix("https://").unwrap();
@@ -1263,7 +1295,7 @@ fn r60_a_proxy_in_the_environment_is_used_and_exceptions_are_heeded() {
         let before = proxy.asked().len();
         scene.leave("access", -1);
         let mut command = scene.keyfob.command(["token"]);
-        token(&Output::of(command.env("NO_PROXY", "localhost").env("KEYFOB_PROMPT", "never"), b""));
+        token(&Output::of(command.env("NO_PROXY", "example.com, 0.0.0.0/8").env("KEYFOB_PROMPT", "never"), b""));
         assert_eq!(proxy.asked().len(), before, "{variable}");
     }
 }
@@ -1280,13 +1312,13 @@ fn r60_a_proxy_that_refuses_or_answers_with_its_own_page_is_named() {
         (&refusing, "the proxy refused the connection"),
         (&answering, "it answered a web page (status 403); is a proxy or login page in between?"),
     ] {
-        let scene = Scene::signed_in(Options { tls: true, ..Options::default() });
+        let scene = Scene::signed_in(elsewhere());
         let old = scene.token();
         scene.idp.always(Endpoint::Token, Reply::html(403, page));
         let through = |args: &[&str]| {
             let mut command = scene.keyfob.command(args);
             let url = proxy.url().replace("://", "://ada:hunter2@");
-            let output = Output::of(command.env("HTTP_PROXY", url).env("KEYFOB_PROMPT", "never"), b"");
+            let output = Output::of(command.env("HTTPS_PROXY", url).env("KEYFOB_PROMPT", "never"), b"");
             assert!(!output.stderr.contains("hunter2"), "{output:?}");
             output
         };
@@ -1294,10 +1326,44 @@ fn r60_a_proxy_that_refuses_or_answers_with_its_own_page_is_named() {
         assert_eq!(token(&through(&["token"])), old, "a proxy's mood costs nothing");
         scene.leave("access", -1);
         let output = through(&["token"]);
-        assert!(failure(&output, 5).ends_with(&format!(": {why}\n")), "{output:?}");
+        let place = proxy.url().replace("http://", "");
+        let said = if why.starts_with("it answered") {
+            why.to_owned()
+        } else {
+            format!("through the proxy {place} (HTTPS_PROXY): {why}")
+        };
+        assert!(failure(&output, 5).ends_with(&format!(": {said}\n")), "{output:?}");
         scene.after_the_pause();
         assert_eq!(scene.idp.count("token:refresh_token") > 0, why.starts_with("it answered"), "{why}");
     }
+}
+
+/// As Go and kubectl: what is on this machine needs no proxy, and `HTTP_PROXY` is not for https.
+#[test]
+fn r60_https_to_this_machine_and_http_proxy_mean_no_proxy() {
+    let proxy = Proxy::start(tunnel);
+    for (variable, options) in [
+        ("HTTPS_PROXY", Options { tls: true, ..Options::default() }),
+        ("HTTP_PROXY", elsewhere()),
+        ("http_proxy", elsewhere()),
+    ] {
+        let common::Scene { idp, keyfob } = common::Scene::with(options, LAB);
+        let scene = Scene(common::Scene { idp, keyfob: keyfob.env(variable, proxy.url()) });
+        scene.sign_in();
+    }
+    assert_eq!(proxy.asked(), [""; 0]);
+}
+
+/// A proxy that is not there is not the provider that is not there.
+#[test]
+fn r60_a_dead_proxy_is_named() {
+    let scene = Scene::signed_in(elsewhere());
+    scene.leave("access", -1);
+    let mut command = scene.keyfob.command(["token"]);
+    command.env("HTTPS_PROXY", "http://ada:hunter2@127.0.0.1:9").env("KEYFOB_PROMPT", "never");
+    let output = Output::of(&mut command, b"");
+    let why = ": through the proxy 127.0.0.1:9 (HTTPS_PROXY): connection refused\n";
+    assert!(failure(&output, 5).ends_with(why) && !output.stderr.contains("hunter2"), "{output:?}");
 }
 
 /// What is not encrypted stays on this machine.
@@ -1332,7 +1398,7 @@ fn r60_a_socks_proxy_is_one_too() {
                 // CONNECT to an IPv4 address.
                 let mut request = [0; 10];
                 client.read_exact(&mut request).unwrap();
-                assert_eq!(request[..8], [5, 1, 0, 1, 127, 0, 0, 1]);
+                assert_eq!(request[..8], [5, 1, 0, 1, 0, 0, 0, 0]);
                 count.fetch_add(1, Ordering::SeqCst);
                 client.write_all(&[5, 0, 0, 1, 127, 0, 0, 1, 0, 0]).unwrap();
                 pass_on(client, &format!("127.0.0.1:{}", u16::from_be_bytes([request[8], request[9]])));
@@ -1340,7 +1406,7 @@ fn r60_a_socks_proxy_is_one_too() {
         }
     });
     for scheme in ["socks5", "socks"] {
-        let common::Scene { idp, keyfob } = common::Scene::with(Options { tls: true, ..Options::default() }, LAB);
+        let common::Scene { idp, keyfob } = common::Scene::with(elsewhere(), LAB);
         let scene = Scene(common::Scene { idp, keyfob: keyfob.env("ALL_PROXY", format!("{scheme}://{address}")) });
         let before = asked.load(Ordering::SeqCst);
         scene.sign_in();

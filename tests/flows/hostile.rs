@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -499,6 +499,8 @@ fn a_certificate_that_is_not_right_is_not_trusted() {
         (Certificate::Expired, "it has expired; is this machine's clock right?"),
         (Certificate::NotYet, "it is not valid yet; is this machine's clock right?"),
         (Certificate::SelfSigned, "its authority is not known here; `ca-file` names one"),
+        (Certificate::OwnAuthorityOfOther, "it is for another host"),
+        (Certificate::OwnAuthorityExpired, "it has expired; is this machine's clock right?"),
     ] {
         let idp = Provider::start(Options { tls: true, certificate, ..Options::default() });
         let ca = idp.ca_file().unwrap().to_str().unwrap();
@@ -512,6 +514,24 @@ fn a_certificate_that_is_not_right_is_not_trusted() {
         assert_eq!(output, Output { stdout: String::new(), stderr: line, code: Some(5) }, "{certificate:?}");
         assert_eq!(idp.requests().len(), 0, "{certificate:?}");
     }
+}
+
+/// As kubectl and curl take it. By itself it is not trusted.
+#[test]
+fn a_servers_own_certificate_is_trusted_where_the_profile_names_it() {
+    let scene = Scene::new(Options::default());
+    let idp = Provider::start(Options { tls: true, certificate: Certificate::OwnAuthority, ..Options::default() });
+    let other = Provider::start(Options { tls: true, ..Options::default() });
+    idp.auto(Auto::Approve);
+    let ask = |ca: &Path| {
+        let ca = ca.to_str().unwrap();
+        bounded(&scene, "always", &["token", "--client-id", "keyfob", "--issuer", idp.issuer(), "--ca-file", ca])
+    };
+    let refused = ask(other.ca_file().unwrap());
+    let why = "its certificate is not trusted (it is signed by itself; `ca-file` can name it)\n";
+    assert!(refused.code == Some(5) && refused.stderr.ends_with(why), "{refused:?}");
+    assert_eq!(idp.requests().len(), 0);
+    token(&ask(idp.ca_file().unwrap()));
 }
 
 /// Each takes the half minute that one request may take, all at once.

@@ -56,6 +56,30 @@ fn start_prints_address_code_expiry_and_interval_and_returns() {
 }
 
 #[test]
+fn every_change_is_an_object_of_its_own() {
+    let scene = Scene::new(Options { interval: Some(json!(1)), ..Options::default() });
+    let events = |command: &mut std::process::Command| -> (Vec<Value>, Option<i32>) {
+        let output = Output::of(command, b"");
+        assert_eq!(output.stderr, "");
+        (output.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), output.code)
+    };
+    let login = |args: &[&str]| scene.command("never", [&["login", "lab", "--events"], args].concat());
+    for (auto, status, code) in [(Auto::Deny, "refused", 4), (Auto::Approve, "done", 0)] {
+        scene.idp.auto(auto);
+        let (said, ended) = events(&mut login(&["--force"]));
+        let [pending, end] = &said[..] else { panic!("{said:?}") };
+        assert_eq!((&pending["status"], &end["status"], ended), (&json!("pending"), &json!(status), Some(code)));
+        assert!(pending["user_code"].is_string() && pending["verification_uri"].is_string(), "{pending}");
+    }
+    // A session that is good is only confirmed.
+    let (said, code) = events(&mut login(&[]));
+    assert!(said.len() == 1 && said[0]["status"] == "done" && code == Some(0), "{said:?}");
+    scene.idp.always(Endpoint::Device, Reply::error("invalid_client"));
+    let (said, code) = events(&mut login(&["--force"]));
+    assert!(said.len() == 1 && said[0]["status"] == "failed" && code == Some(1), "{said:?}");
+}
+
+#[test]
 fn start_and_poll_until_it_is_done() {
     let scene = Scene::with(Options::entra(), WORK);
     let (started, _) = step(&scene, &["--start"]);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -483,6 +484,33 @@ fn one_sign_in_gives_each_cluster_a_token_of_its_own_audience() {
     scene.run("always", &["login", "person", "--force"]);
     assert!(scene.cluster().stdout.contains("t0ken"));
     assert_eq!(scene.server.seen().len(), 3);
+}
+
+/// A session that cannot be used is no reason to leave the others that come from the same sign-in.
+#[test]
+fn signing_out_goes_on_past_what_cannot_be_used_of_what_was_derived() {
+    let scene = Derived::new();
+    let config = fs::read_to_string(scene.keyfob.config_file()).unwrap();
+    let second = config[config.find("[profile.cluster]").unwrap()..].replace("cluster]", "second]");
+    let second = second.replace("cluster-1", "cluster-2");
+    fs::write(scene.keyfob.config_file(), format!("{config}\n{second}")).unwrap();
+    scene.idp.auto(Auto::Approve);
+    assert_eq!(scene.run("always", &["login", "person"]).code, Some(0));
+    let before = files(&scene);
+    assert!(scene.cluster().stdout.contains("t0ken"));
+    let first: Vec<_> = files(&scene).into_iter().filter(|file| !before.contains(file)).collect();
+    assert_eq!(token(&scene.run("never", &["token", "-p", "second"])), "t0ken");
+    fs::set_permissions(&first[0], fs::Permissions::from_mode(0o644)).unwrap();
+    let out = scene.run("never", &["logout", "person"]);
+    assert!(out.stdout.contains("Signed out of person") && out.stdout.contains("Signed out of second"), "{out:?}");
+    assert!(out.code == Some(1) && out.stderr.starts_with("warning: could not use "), "{out:?}");
+    assert_eq!(files(&scene), first);
+}
+
+/// The sessions' files.
+fn files(scene: &Derived) -> Vec<PathBuf> {
+    let files = fs::read_dir(scene.keyfob.cache_dir()).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|file| file.extension().is_some_and(|ending| ending == "json")).collect()
 }
 
 /// Fifty programs start at once, as a pipeline does.

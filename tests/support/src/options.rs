@@ -101,6 +101,12 @@ pub enum Certificate {
     NotYet,
     /// Signed by itself, while the authority has signed nothing.
     SelfSigned,
+    /// Signed by itself, as `openssl req -x509` does it: it says that it is an authority's. It is what there is to trust.
+    OwnAuthority,
+    /// The same for another host.
+    OwnAuthorityOfOther,
+    /// The same, whose time is over.
+    OwnAuthorityExpired,
 }
 
 /// What an access token looks like.
@@ -134,6 +140,9 @@ pub struct Options {
     pub tls: bool,
     /// With which certificate.
     pub certificate: Certificate,
+    /// By which name it is reached over https. `0.0.0.0` is this machine, too, and no loopback address to those who choose a
+    /// proxy.
+    pub tls_host: &'static str,
     /// The path of the issuer, such as `/realms/lab`; empty for none.
     pub path: String,
     /// Who may ask.
@@ -215,6 +224,7 @@ impl Default for Options {
         Self {
             tls: false,
             certificate: Certificate::Good,
+            tls_host: "localhost",
             path: String::new(),
             clients: vec![Client::public(CLIENT_ID)],
             scopes: None,

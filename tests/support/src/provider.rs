@@ -114,7 +114,11 @@ impl Provider {
         let listener = Server::bind();
         let port = listener.local_addr().expect("the address of a bound socket").port();
         let authority = options.tls.then(|| Authority::new(options.certificate));
-        let origin = if options.tls { format!("https://localhost:{port}") } else { format!("http://127.0.0.1:{port}") };
+        let origin = if options.tls {
+            format!("https://{}:{port}", options.tls_host)
+        } else {
+            format!("http://127.0.0.1:{port}")
+        };
         let issuer = format!("{origin}{}", options.path);
         let stop = Arc::new(Stop::default());
         let shared = Arc::new(Shared {

@@ -36,20 +36,28 @@ impl Authority {
         let key = KeyPair::generate().expect("a key for the server");
         // An address among the names becomes an IP entry of the certificate.
         let names = match kind {
-            Certificate::OtherHost => vec!["elsewhere.example".to_owned()],
-            _ => vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
+            Certificate::OtherHost | Certificate::OwnAuthorityOfOther => vec!["elsewhere.example".to_owned()],
+            _ => ["localhost", "127.0.0.1", "0.0.0.0"].map(str::to_owned).to_vec(),
         };
         let mut leaf = CertificateParams::new(names).expect("the server's names");
         leaf.distinguished_name.push(DnType::CommonName, "keyfob test server");
         leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         leaf.use_authority_key_identifier_extension = true;
         match kind {
-            Certificate::Expired => leaf.not_after = date_time_ymd(2020, 1, 1),
+            Certificate::Expired | Certificate::OwnAuthorityExpired => leaf.not_after = date_time_ymd(2020, 1, 1),
             Certificate::NotYet => leaf.not_before = date_time_ymd(3000, 1, 1),
             _ => {}
         }
+        let is_own = matches!(
+            kind,
+            Certificate::OwnAuthority | Certificate::OwnAuthorityOfOther | Certificate::OwnAuthorityExpired
+        );
+        if is_own {
+            leaf.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
         let certificate = match kind {
             Certificate::SelfSigned => leaf.self_signed(&key),
+            _ if is_own => leaf.self_signed(&key),
             _ => leaf.signed_by(&key, &Issuer::new(ca, ca_key)),
         };
         let certificate = certificate.expect("the server's certificate");
@@ -65,7 +73,8 @@ impl Authority {
 
         let folder = TempDir::with_prefix("keyfob-test-ca-").expect("a temporary folder");
         let authority = Self { folder, config: Arc::new(config) };
-        fs::write(authority.path(), ca_pem).expect("writing the authority's certificate");
+        let trusted = if is_own { certificate.pem() } else { ca_pem };
+        fs::write(authority.path(), trusted).expect("writing the authority's certificate");
         authority
     }
 

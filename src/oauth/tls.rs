@@ -1,0 +1,264 @@
+//! TLS: which servers are trusted, and what went wrong, in words for a person.
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_name;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
+    SignatureScheme, StreamOwned,
+};
+use rustls_platform_verifier::Verifier;
+use std::fmt;
+use std::io::{Read, Write};
+use std::sync::{Arc, OnceLock};
+use std::thread::Builder;
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
+};
+
+/// Encrypts a connection, where the address says https.
+#[derive(Clone, Debug)]
+pub(super) struct Tls {
+    /// The certificates of `ca-file`, if there is one.
+    named: Arc<Vec<CertificateDer<'static>>>,
+    config: Arc<OnceLock<Result<Arc<ClientConfig>, Error>>>,
+}
+
+impl Tls {
+    /// Trusts the platform's certificate authorities, and these certificates.
+    pub(super) fn new(named: Vec<CertificateDer<'static>>) -> Self {
+        Self { named: Arc::new(named), config: Arc::default() }
+    }
+
+    /// Has the trust store read while the connection is made.
+    pub(super) fn prepare(&self) {
+        if self.config.get().is_none() {
+            let tls = self.clone();
+            // Where there is no thread to be had, the store is read afterwards.
+            let _ = Builder::new().spawn(move || drop(tls.config()));
+        }
+    }
+
+    fn config(&self) -> Result<Arc<ClientConfig>, Error> {
+        self.config.get_or_init(|| configured(&self.named).map(Arc::new)).clone()
+    }
+}
+
+fn configured(named: &[CertificateDer<'static>]) -> Result<ClientConfig, Error> {
+    let provider = Arc::new(ring::default_provider());
+    let verifier: Arc<dyn ServerCertVerifier> = if named.is_empty() {
+        Arc::new(Verifier::new(Arc::clone(&provider))?)
+    } else {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(named.iter().cloned());
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Arc::new(Named::new(named, roots, &provider)?)
+    };
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+/// Trusts authorities, and a server's own certificate that `ca-file` names, also if it says that it is an authority's: what
+/// `openssl req -x509` makes does.
+#[derive(Debug)]
+struct Named {
+    authorities: Arc<WebPkiServerVerifier>,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+impl Named {
+    fn new(
+        certificates: &[CertificateDer<'static>],
+        roots: RootCertStore,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, Error> {
+        let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build();
+        let authorities = authorities.map_err(|e| Error::General(e.to_string()))?;
+        Ok(Self { authorities, certificates: certificates.to_vec() })
+    }
+}
+
+impl ServerCertVerifier for Named {
+    fn verify_server_cert(
+        &self,
+        server: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match self.authorities.verify_server_cert(server, others, name, ocsp, now) {
+            // Its time has been checked before that.
+            Err(Error::InvalidCertificate(why)) if is_of_an_authority(&why) && self.certificates.contains(server) => {
+                verify_server_name(&ParsedCertificate::try_from(server)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.authorities.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.authorities.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.authorities.supported_verify_schemes()
+    }
+}
+
+/// Whether a certificate was refused because it says that it is an authority's.
+fn is_of_an_authority(why: &CertificateError) -> bool {
+    let CertificateError::Other(other) = why else { return false };
+    matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+}
+
+impl<In: Transport> Connector<In> for Tls {
+    type Out = Either<In, Encrypted>;
+
+    fn connect(&self, details: &ConnectionDetails<'_>, chained: Option<In>) -> Result<Option<Self::Out>, ureq::Error> {
+        let Some(transport) = chained else { return Ok(None) };
+        if !details.needs_tls() || transport.is_tls() {
+            return Ok(Some(Either::A(transport)));
+        }
+        let host = details.uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let name = ServerName::try_from(host).map_err(|_| ureq::Error::Tls("its host name cannot be checked"))?;
+        let mut connection = ClientConnection::new(self.config()?, name)?;
+        let mut socket = TransportAdapter::new(transport.boxed(), Arc::clone(&details.current_time));
+        socket.set_timeout(details.timeout);
+        connection.complete_io(&mut socket)?;
+        let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
+        Ok(Some(Either::B(Encrypted { buffers, stream: StreamOwned::new(connection, socket) })))
+    }
+}
+
+/// An encrypted connection.
+pub(super) struct Encrypted {
+    buffers: LazyBuffers,
+    stream: StreamOwned<ClientConnection, TransportAdapter>,
+}
+
+impl fmt::Debug for Encrypted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Encrypted")
+    }
+}
+
+impl Transport for Encrypted {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        self.stream.sock.set_timeout(timeout);
+        Ok(self.stream.write_all(&self.buffers.output()[..amount])?)
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        self.stream.sock.set_timeout(timeout);
+        let amount = self.stream.read(self.buffers.input_append_buf())?;
+        self.buffers.input_appended(amount);
+        Ok(amount > 0)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.stream.sock.get_mut().is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        true
+    }
+}
+
+/// Why a connection could not be encrypted, in words for a person.
+pub(super) fn described(error: &Error) -> String {
+    match error {
+        Error::InvalidCertificate(why) => format!("its certificate is not trusted ({})", untrusted(why)),
+        Error::NoCertificatesPresented => "it shows no certificate".into(),
+        Error::InvalidMessage(_) => "it does not speak TLS; is the port right?".into(),
+        Error::PeerIncompatible(_)
+        | Error::AlertReceived(
+            AlertDescription::HandshakeFailure
+            | AlertDescription::ProtocolVersion
+            | AlertDescription::InsufficientSecurity,
+        ) => "it speaks no TLS that is safe (1.2 or 1.3)".into(),
+        Error::AlertReceived(AlertDescription::UnrecognisedName) => "its TLS knows no host of this name".into(),
+        Error::AlertReceived(
+            AlertDescription::CertificateRequired | AlertDescription::NoCertificate | AlertDescription::BadCertificate,
+        ) => "it wants a certificate from its clients, which keyfob does not have".into(),
+        Error::AlertReceived(alert) => format!("it ended the connection (TLS alert {alert:?})"),
+        _ => "its TLS is not right".into(),
+    }
+}
+
+/// What is wrong with a certificate.
+fn untrusted(why: &CertificateError) -> &'static str {
+    use CertificateError as Why;
+    match why {
+        Why::Expired | Why::ExpiredContext { .. } => "it has expired; is this machine's clock right?",
+        Why::NotValidYet | Why::NotValidYetContext { .. } => "it is not valid yet; is this machine's clock right?",
+        Why::NotValidForName | Why::NotValidForNameContext { .. } => "it is for another host",
+        Why::UnknownIssuer => "its authority is not known here; `ca-file` names one",
+        Why::Revoked => "it has been revoked",
+        Why::InvalidPurpose | Why::InvalidPurposeContext { .. } => "it is not one for servers",
+        Why::BadSignature => "its signature is not right",
+        Why::UnsupportedSignatureAlgorithmContext { .. }
+        | Why::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "it is signed in a way that is not accepted here"
+        }
+        why if is_of_an_authority(why) => "it is signed by itself; `ca-file` can name it",
+        _ => "it cannot be read",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::{InvalidMessage, OtherError, PeerIncompatible};
+
+    #[test]
+    fn every_failure_has_words() {
+        let certificate = |why| Error::InvalidCertificate(why);
+        let authority = OtherError(Arc::new(webpki::Error::CaUsedAsEndEntity));
+        for (error, words) in [
+            (certificate(CertificateError::Revoked), "its certificate is not trusted (it has been revoked)"),
+            (certificate(CertificateError::BadEncoding), "its certificate is not trusted (it cannot be read)"),
+            (
+                certificate(CertificateError::Other(authority)),
+                "its certificate is not trusted (it is signed by itself; `ca-file` can name it)",
+            ),
+            (Error::InvalidMessage(InvalidMessage::InvalidContentType), "it does not speak TLS; is the port right?"),
+            (
+                Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13),
+                "it speaks no TLS that is safe (1.2 or 1.3)",
+            ),
+            (
+                Error::AlertReceived(AlertDescription::CertificateRequired),
+                "it wants a certificate from its clients, which keyfob does not have",
+            ),
+            (
+                Error::AlertReceived(AlertDescription::InternalError),
+                "it ended the connection (TLS alert InternalError)",
+            ),
+            (Error::HandshakeNotComplete, "its TLS is not right"),
+        ] {
+            assert_eq!(described(&error), words);
+        }
+    }
+}
