@@ -719,6 +719,46 @@ mod tests {
     }
 
     #[test]
+    fn an_external_tenant_signs_in_at_its_own_name_and_is_issued_for_by_its_id() {
+        let p = resolved(&[
+            ("provider", "entra-external-id"),
+            ("authority", "https://contoso.ciamlogin.com"),
+            ("tenant", "contoso.onmicrosoft.com"),
+            ("client-id", "c"),
+        ])
+        .unwrap();
+        let path = "https://contoso.ciamlogin.com/contoso.onmicrosoft.com/oauth2/v2.0";
+        assert_eq!(p.authorization_endpoint().unwrap().as_str(), format!("{path}/authorize"));
+        assert_eq!(p.endpoints.token.unwrap().as_str(), format!("{path}/token"));
+        assert_eq!(p.issuer_template.unwrap(), "https://{tid}.ciamlogin.com/{tid}/v2.0");
+    }
+
+    #[test]
+    fn a_subdomain_of_ghe_com_has_an_api_of_its_own() {
+        let said = [("provider", "github-data-residency"), ("authority", "https://octo.ghe.com"), ("client-id", "c")];
+        let p = resolved(&said).unwrap();
+        assert_eq!(p.account_source.unwrap().0.as_str(), "https://api.octo.ghe.com/user");
+        assert_eq!(p.endpoints.token.unwrap().as_str(), "https://octo.ghe.com/login/oauth/access_token");
+    }
+
+    #[test]
+    fn a_browser_comes_back_to_what_is_registered() {
+        let redirect = |more: &[(&str, &str)]| {
+            let profile = resolved(&[&[("client-id", "c")], more].concat()).unwrap();
+            let Redirect { host, port, path } = profile.redirect();
+            format!("{host}:{port}{path}")
+        };
+        let issuer = ("issuer", "https://id.example.com");
+        assert_eq!(redirect(&[issuer]), "127.0.0.1:0");
+        assert_eq!(redirect(&[("provider", "entra")]), "localhost:0");
+        assert_eq!(redirect(&[issuer, ("provider", "okta")]), "127.0.0.1:28460");
+        let own = ("authority", "https://own.example");
+        assert_eq!(redirect(&[own, ("provider", "openshift")]), "127.0.0.1:0/callback");
+        let said = [("redirect-host", "localhost"), ("redirect-port", "8000"), ("redirect-path", "/")];
+        assert_eq!(redirect(&[&[issuer], &said[..]].concat()), "localhost:8000/");
+    }
+
+    #[test]
     fn a_national_cloud_is_an_authority() {
         for authority in ["https://login.microsoftonline.us", "https://login.partner.microsoftonline.cn"] {
             let p = resolved(&[("provider", "entra"), ("client-id", "c"), ("authority", authority)]).unwrap();

@@ -20,36 +20,48 @@ const WELL_KNOWN: [&str; 2] = ["/.well-known/openid-configuration", "/.well-know
 pub fn discover(http: &Http, issuer: &Address) -> Result<Metadata, Failure> {
     let hint = "check `issuer`; for a server without metadata set `token-endpoint`, and `device-authorization-endpoint` or \
                 `authorization-endpoint`";
-    let mut found = None;
+    let mut found: Option<Metadata> = None;
     let mut reasons = Vec::new();
     for url in [issuer.openid_configuration(), issuer.authorization_server_metadata()] {
-        let (url, reply) = follow(http, url)?;
-        match Answer::of(&reply) {
-            Answer::Object(object) => match read(&object, issuer, Timestamp::now()) {
-                Ok(metadata) if metadata.device_authorization_endpoint.is_some() => return Ok(metadata),
-                Ok(metadata) => found = found.or(Some(metadata)),
-                Err(why) => {
-                    let what = format!("the metadata at {url} cannot be used: {why}");
-                    return Err(Failure::new(Exit::Failed, what)
-                        .hint("check `issuer`: it must be written exactly as the provider writes it"));
-                }
-            },
-            Answer::Transient(why, _) if reply.status == 429 || reply.status >= 500 => {
-                return Err(unreachable(&url, &why));
+        match (at(http, issuer, url), found.take()) {
+            (Ok(Ok(metadata)), None) if metadata.device_authorization_endpoint.is_none() => found = Some(metadata),
+            (Ok(Ok(metadata)), first) => {
+                let better = metadata.device_authorization_endpoint.is_some();
+                return Ok(first.filter(|_| !better).unwrap_or(metadata));
             }
-            Answer::Unreadable(why) if reply.cut.is_some() => return Err(unreachable(&url, &why)),
-            // Most servers say "not found" with a page; any other page comes from a proxy or a portal.
-            Answer::Transient(why, _) if reply.status != 404 => reasons.push(format!("{url}: {why}")),
-            Answer::Redirect(why) | Answer::Unreadable(why) => reasons.push(format!("{url}: {why}")),
-            Answer::Error(error) if !error.code.starts_with("http_") => {
-                reasons.push(format!("{url}: {}", error.text()));
-            }
-            _ => reasons.push(format!("{url}: status {}", reply.status)),
+            // The first document is good: whatever is at the second place has no say.
+            (_, Some(first)) => return Ok(first),
+            (Ok(Err(reason)), None) => reasons.push(reason),
+            (Err(failure), None) => return Err(failure),
         }
     }
     found.ok_or_else(|| {
         Failure::new(Exit::Failed, format!("found no metadata of {issuer} ({})", reasons.join("; "))).hint(hint)
     })
+}
+
+/// What is at one of the places: the metadata, or why there is none. Fails if nothing else is to be tried.
+fn at(http: &Http, issuer: &Address, url: String) -> Result<Result<Metadata, String>, Failure> {
+    let (url, reply) = follow(http, url)?;
+    Ok(Err(match Answer::of(&reply) {
+        Answer::Object(object) => match read(&object, issuer, Timestamp::now()) {
+            Ok(metadata) => return Ok(Ok(metadata)),
+            Err(why) => {
+                let what = format!("the metadata at {url} cannot be used: {why}");
+                return Err(Failure::new(Exit::Failed, what)
+                    .hint("check `issuer`: it must be written exactly as the provider writes it"));
+            }
+        },
+        Answer::Transient(why, _) if reply.status == 429 || reply.status >= 500 => {
+            return Err(unreachable(&url, &why));
+        }
+        Answer::Unreadable(why) if reply.cut.is_some() => return Err(unreachable(&url, &why)),
+        // Most servers say "not found" with a page; any other page comes from a proxy or a portal.
+        Answer::Transient(why, _) if reply.status != 404 => format!("{url}: {why}"),
+        Answer::Redirect(why) | Answer::Unreadable(why) => format!("{url}: {why}"),
+        Answer::Error(error) if !error.code.starts_with("http_") => format!("{url}: {}", error.text()),
+        _ => format!("{url}: status {}", reply.status),
+    }))
 }
 
 /// Fetches an address, and where it is moved to, as long as that is within one origin and still a well-known address. What the

@@ -22,7 +22,7 @@ use crate::address::Address;
 use crate::clock::{Skew, Timestamp, boottime};
 use crate::config::{AuthMethod, Flow, Profile};
 use crate::failure::{Exit, Failure};
-use crate::providers::{Flows, owner};
+use crate::providers::{Flows, known_by_error, owner};
 use crate::secret::Secret;
 use crate::session::Metadata;
 use answer::{Answer, DeviceCode, OauthError};
@@ -59,6 +59,7 @@ pub struct Client<'p> {
     names_issuer: bool,
     offline_access: bool,
     skew: Cell<Skew>,
+    sent: Cell<Option<Timestamp>>,
 }
 
 impl<'p> Client<'p> {
@@ -109,6 +110,7 @@ impl<'p> Client<'p> {
             names_issuer: metadata.is_some_and(|m| m.names_issuer),
             offline_access: metadata.is_none_or(|m| m.offline_access),
             skew: Cell::default(),
+            sent: Cell::default(),
             http,
             profile,
         };
@@ -171,6 +173,11 @@ impl<'p> Client<'p> {
     /// How the server's clock differed from this machine's when it last answered.
     pub fn skew(&self) -> Skew {
         self.skew.get()
+    }
+
+    /// When the last request was sent: what it brought has lived since then.
+    pub fn sent(&self) -> Timestamp {
+        self.sent.get().unwrap_or_else(Timestamp::now)
     }
 
     /// The scopes a sign-in asks for: those of the profile, less an `offline_access` that was only a default and that
@@ -375,6 +382,10 @@ impl<'p> Client<'p> {
         let machine = self.profile.machine.is_some();
         if let Some(advice) = self.profile.preset.advice(&error.numbers, &error.description) {
             return failure.hint(advice);
+        }
+        if let Some(row) = known_by_error(&error.numbers, &error.description) {
+            // What its numbers advise stands on the row's own settings.
+            return failure.hint(format!("for {} set `provider = \"{}\"` in place of `issuer`", row.title, row.name));
         }
         match error.code.as_str() {
             "invalid_client" | "http_401" if self.key.is_some() => {

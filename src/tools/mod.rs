@@ -4,6 +4,7 @@
 //! Nothing here prints, asks or changes anything: a tool makes a [`Job`] with a plan, which `keyfob setup` shows, has agreed
 //! to and carries out, and `keyfob doctor` prints what a check found.
 
+mod aws;
 mod az;
 mod cargo;
 mod docker;
@@ -12,6 +13,7 @@ pub mod found;
 mod git;
 mod go;
 mod hosted;
+mod ini;
 mod kubeconfig;
 mod kubelogin;
 mod kuberc;
@@ -66,6 +68,7 @@ pub const TOOLS: &[Tool] = &[
     go::TOOL,
     terraform::TOOL,
     pnpm::TOOL,
+    aws::TOOL,
 ];
 
 /// Something to do for a person who agrees.

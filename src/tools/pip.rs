@@ -2,7 +2,7 @@
 
 use super::Tool;
 use super::hosted::{Hosted, folder_of, home};
-use crate::config::HostPattern;
+use super::ini;
 use anyhow::Result;
 use std::path::PathBuf;
 
@@ -35,14 +35,18 @@ const PIP: Hosted = Hosted {
     link: Some(("keyring", None)),
     file,
     shared: true,
-    with: |text, _| Ok(with(text)),
-    without,
-    runs: |text, _| setting(text).map(|(_, value)| if value == "subprocess" { "keyring" } else { value }.to_owned()),
+    with: |text, _| Ok(ini::with(text, SECTION, &format!("{KEY} = subprocess"))),
+    without: |text, _| ini::without(text, SECTION, KEY),
+    runs: |text, _| {
+        let (_, provider) = ini::find(text, SECTION, KEY)?;
+        Some(if provider == "subprocess" { "keyring" } else { provider }.to_owned())
+    },
     asks: |host, _| {
         (["keyring", "get", &host.canonical(), "--mode=creds"].map(str::to_owned).to_vec(), String::new(), "\n")
     },
 };
 
+const SECTION: &str = "[global]";
 const KEY: &str = "keyring-provider";
 
 /// pip's file for this user: the old place counts where it exists.
@@ -51,64 +55,17 @@ fn file() -> Result<PathBuf> {
     Ok(if old.exists() { old } else { folder_of("XDG_CONFIG_HOME", ".config")?.join("pip/pip.conf") })
 }
 
-/// The number of the line below `[global]` that names a provider, and which.
-fn setting(text: &str) -> Option<(usize, &str)> {
-    let mut section = "";
-    text.lines().enumerate().find_map(|(number, line)| {
-        if line.starts_with('[') {
-            section = line.trim();
-        }
-        let (key, value) = line.split_once(['=', ':'])?;
-        (section == "[global]" && key.trim().replace('_', "-") == KEY).then_some((number, value.trim()))
-    })
-}
-
-fn with(text: &str) -> String {
-    let line = format!("{KEY} = subprocess\n");
-    let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
-    if let Some(header) = lines.iter().position(|line| line.trim() == "[global]") {
-        lines.insert(header + 1, &line);
-        return lines.concat();
-    }
-    let gap = if text.is_empty() || text.ends_with("\n\n") {
-        ""
-    } else if text.ends_with('\n') {
-        "\n"
-    } else {
-        "\n\n"
-    };
-    format!("{text}{gap}[global]\n{line}")
-}
-
-fn without(text: &str, _: &HostPattern) -> String {
-    let number = setting(text).map(|(number, _)| number);
-    let lines = text.split_inclusive('\n').enumerate().filter(|(at, _)| Some(*at) != number);
-    let text: String = lines.map(|(_, line)| line).collect();
-    // An empty section at the end was most likely made with it.
-    match text.trim_end().strip_suffix("[global]") {
-        Some("") => String::new(),
-        Some(before) if before.ends_with('\n') => before.trim_end().to_owned() + "\n",
-        _ => text,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::HostPattern;
 
     #[test]
-    fn the_provider_comes_and_goes() {
+    fn the_provider_is_the_first_keyring_or_another() {
         let host = HostPattern::parse("https://pypi.example/simple").unwrap();
-        for (before, after) in [
-            ("", "[global]\nkeyring-provider = subprocess\n"),
-            ("[global]\nindex-url = x\n", "[global]\nkeyring-provider = subprocess\nindex-url = x\n"),
-            ("[install]\nno-deps = yes", "[install]\nno-deps = yes\n\n[global]\nkeyring-provider = subprocess\n"),
-        ] {
-            let with = with(before);
-            assert_eq!(with, after);
-            assert_eq!((PIP.runs)(&with, &host).as_deref(), Some("keyring"));
-            assert_eq!((PIP.runs)(&without(&with, &host), &host), None);
-        }
+        let own = ini::with("", SECTION, &format!("{KEY} = subprocess"));
+        assert_eq!(own, "[global]\nkeyring-provider = subprocess\n");
+        assert_eq!((PIP.runs)(&own, &host).as_deref(), Some("keyring"));
         assert_eq!((PIP.runs)("[global]\nkeyring_provider: import\n", &host).as_deref(), Some("import"));
         assert_eq!((PIP.runs)("[install]\nkeyring-provider = import\n", &host), None);
     }

@@ -115,8 +115,11 @@ impl Chosen {
 /// has one, which a wrong client id or scope does not get; the code is left unused. A sign-in by browser cannot be tried
 /// without a person, so there it is enough that its endpoints are known.
 pub fn takes_sign_ins(profile: &Profile, client: &Client<'_>) -> Result<()> {
-    if profile.flow == Flow::Browser || client.device_endpoint().is_err() {
+    if profile.flow == Flow::Browser {
         return Ok(client.authorization_endpoint().map(drop)?);
+    }
+    if client.device_endpoint().is_err() && client.authorization_endpoint().is_ok() {
+        return Ok(());
     }
     match client.device_authorization(&client.askable(&profile.scopes)) {
         // The client is known, and a sign-in goes by browser then.

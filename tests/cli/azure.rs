@@ -284,13 +284,9 @@ fn what_is_not_answered_names_what_is() {
 }
 
 #[test]
-fn subscription_and_tenant_exclude_each_other_and_empty_ones_are_none() {
+fn an_empty_tenant_is_none_and_what_cannot_be_one_is_named() {
     let azure = Azure::new();
     let line = "az account get-access-token --resource https://graph.microsoft.com";
-    assert_eq!(
-        failed(&azure, &format!("{line} --subscription s --tenant t")),
-        (Some(1), "ERROR: Please specify only one of subscription and tenant, not both\n".to_owned())
-    );
     assert_eq!(
         plain(&azure, &said(&azure, &format!("{line} --subscription s --tenant ''"))),
         ANSWER.replacen("11111111-1111-1111-1111-111111111111", "s", 1)
@@ -525,6 +521,27 @@ fn a_subscription_is_what_az_says_it_is() {
     assert_eq!(said(&azure, line), "sub-1\n");
     assert_eq!(said(&azure, &format!("{line} --subscription sub-2")), "sub-2\n");
     assert_eq!(said(&azure, &format!("{line} --tenant fabrikam.com")), "");
+    // Both: the tenant says whose token it is.
+    assert_eq!(said(&azure, &format!("{line} --tenant fabrikam.com --subscription sub-2")), "");
+}
+
+/// A script that asks for another subscription is not to be handed this one's tenant.
+#[test]
+fn a_subscription_that_is_not_configured_does_not_exist() {
+    let azure = Azure::signed_out(Options::entra(), &format!("{WORK}[az]\nsubscription = 'sub-1'\n"));
+    azure.scene.sign_in();
+    assert_eq!(said(&azure, "az account show --subscription SUB-1 --query id -o tsv"), "sub-1\n");
+    for flag in ["--subscription", "-s", "--name"] {
+        assert_eq!(
+            failed(&azure, &format!("az account show {flag} Other --query id -o tsv")),
+            (
+                Some(1),
+                "ERROR: The subscription of 'Other' doesn't exist in cloud 'AzureCloud'.\n\
+                 With keyfob: set `subscription` below [az] in config.toml\n"
+                    .to_owned()
+            )
+        );
+    }
 }
 
 #[test]

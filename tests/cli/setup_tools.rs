@@ -129,6 +129,43 @@ fn where_a_file_was_changed_since_only_keyfobs_part_goes() {
     }
 }
 
+/// AWS has no hosts: a profile of its own asks for a role's keys.
+#[test]
+fn aws_has_its_profile_as_it_was() {
+    const ROLE: &str = "arn:aws:iam::123456789012:role/dev";
+    for before in
+        [None, Some(""), Some("[default]\nregion = eu-west-1\n\n[profile dev]\nregion = x"), Some("[profile other]\n")]
+    {
+        let fresh = Fresh::new();
+        fresh.write(CONFIG, LAB);
+        if let Some(before) = before {
+            fresh.write(".aws/config", before);
+        }
+        let untouched = fresh.files();
+        let args = ["aws", "--profile", "lab", "--role", ROLE, "--region", "eu-west-1", "dev"];
+        setup(&fresh, &args);
+        let line = format!("credential_process = {PROGRAM} aws --profile lab --role {ROLE} --region eu-west-1\n");
+        assert!(fresh.read(".aws/config").contains(&format!("[profile dev]\n{line}")));
+        assert!(setup(&fresh, &args).contains(": nothing to do.\n"));
+        let doctor = Output::of(&mut fresh.command(&["doctor", "--offline"]), b"").stdout;
+        assert!(doctor.contains(&format!("ok     aws dev: AWS runs {PROGRAM} for the profile \"lab\"\n")), "{doctor}");
+        setup(&fresh, &["aws", "--undo", "dev"]);
+        assert_eq!(fresh.files(), untouched, "{before:?}");
+    }
+    let fresh = Fresh::new();
+    fresh.write(CONFIG, LAB);
+    fresh.write(".aws/config", "[profile dev]\ncredential_process = /opt/vault keys\n");
+    let output = Output::of(&mut fresh.command(&["setup", "aws", "--profile", "lab", "dev", "--yes"]), b"");
+    let error = "error: AWS runs \"/opt/vault keys\" for [profile dev] already, in ";
+    assert!(output.code == Some(2) && output.stderr.starts_with(error), "{output:?}");
+    fresh.write(
+        ".aws/config",
+        &format!("[profile dev]\ncredential_process = {PROGRAM} aws --profile lab\nregion = x\n"),
+    );
+    setup(&fresh, &["aws", "--undo", "dev"]);
+    assert_eq!(fresh.read(".aws/config"), "[profile dev]\nregion = x\n");
+}
+
 #[test]
 fn doctor_says_what_a_tool_runs() {
     for Tool { name, file, befores, hosts, more } in TOOLS.iter().filter(|tool| tool.name != "pnpm") {

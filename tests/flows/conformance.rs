@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::{self, LAB, SOON, now, token};
+use crate::common::{self, LAB, PROGRAM, SOON, now, token};
 use keyfob_test_support::jwt;
 use keyfob_test_support::provider::{
     AccessToken, Auto, Client, Endpoint, IdToken, Options, Provider, Reply, Request, ScopeFormat,
@@ -466,6 +466,77 @@ fn r23_no_redirect_is_followed_but_that_of_a_document_within_its_origin() {
         }
     });
     assert_eq!(other.requests().len(), 0);
+}
+
+/// A provider without a device endpoint whose second well-known place is a page, a failure, or another's document.
+#[test]
+fn r43_what_is_odd_at_the_second_place_has_no_say() {
+    let options = || Options { device_endpoint_in_metadata: false, authorize_in_metadata: false, ..Options::default() };
+    for reply in [
+        Reply::html(200, "Welcome"),
+        Reply::json(500, &json!({"error": "server_error"})),
+        Reply::json(200, &json!({"issuer": "https://other.example", "token_endpoint": "https://other.example/t"})),
+        Reply::Drop,
+    ] {
+        let scene = Scene::lab(options());
+        scene.idp.script(Endpoint::Discovery, [Reply::Real, reply]);
+        let output = scene.prompting(["token"]);
+        assert!(failure(&output, 1).contains("device"), "{output:?}");
+        assert!(!output.stderr.contains("other.example") && !output.stderr.contains("/.well-known/"), "{output:?}");
+    }
+}
+
+/// Entra by its issuer alone: its numbers say what it is.
+#[test]
+fn r41_an_error_number_of_entras_names_its_row() {
+    let scene = Scene::lab(Options::default());
+    let said = json!({
+        "error": "invalid_client", "error_codes": [7_000_218],
+        "error_description": "AADSTS7000218: The request body must contain the following parameter: 'client_assertion'"
+    });
+    scene.idp.script(Endpoint::Token, [Reply::json(401, &said)]);
+    let output = scene.prompting(["token"]);
+    let hint = "hint: for Microsoft Entra ID set `provider = \"entra\"` in place of `issuer`\n";
+    assert!(output.stderr.ends_with(hint), "{output:?}");
+}
+
+/// What stands between providers and clients says HTTP in several ways.
+#[test]
+fn r58_an_answer_is_read_however_it_is_framed() {
+    let framings: [fn(&str) -> String; 5] = [
+        |body| format!("HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n{body}"),
+        |body| format!("HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()),
+        |body| format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{body}"),
+        |body| {
+            let (one, other) = body.split_at(7);
+            format!(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7;name=\"x y\"\r\n{one}\r\n{:x} ; odd\r\n{other}\r\n\
+                 0;last\r\nTrailer: x\r\n\r\n",
+                other.len()
+            )
+        },
+        |body| format!("HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\nContent-Length: {}\r\n\r\n{body}", body.len()),
+    ];
+    for (number, framing) in framings.into_iter().enumerate() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let issuer = format!("http://{}", listener.local_addr().unwrap());
+        let own = issuer.clone();
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let mut client = client.unwrap();
+                let is_get = head(&client).first().is_some_and(|line| line.starts_with("GET "));
+                let answer = if is_get {
+                    json!({"issuer": own, "token_endpoint": format!("{own}/t"), "device_authorization_endpoint": format!("{own}/d")})
+                } else {
+                    json!({"device_code": "x", "user_code": "WDJB-MJHT", "verification_uri": format!("{own}/v"), "expires_in": 600})
+                };
+                let _ = client.write_all(framing(&answer.to_string()).as_bytes());
+            }
+        });
+        let keyfob = Keyfob::new(PROGRAM);
+        let output = keyfob.run(["login", "--start", "--issuer", &issuer, "--client-id", "keyfob"]);
+        assert!(output.code == Some(0) && output.stdout.contains("WDJB-MJHT"), "{number}: {output:?}");
+    }
 }
 
 /// Several providers answer so where a slash is missing, or their paths have changed.

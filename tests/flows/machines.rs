@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use crate::common::machine::{Keys, answer, checked_claims, file};
 use crate::common::{Caller, PROGRAM, now, token, wait_until};
 use keyfob_test_support::lookalike::{Lookalike, Seen, json};
-use keyfob_test_support::provider::{Auto, Options, Provider};
+use keyfob_test_support::provider::{Auto, Endpoint, Options, Provider, Reply};
 use keyfob_test_support::{Keyfob, Output, jwt, need, skip};
 use serde_json::json;
 
@@ -608,6 +608,7 @@ fn status_and_doctor_know_a_machine() {
     assert!(said.starts_with("ci: signs itself in\n") && said.contains("  renewal   renewed silently\n"), "{said}");
     let doctor = Output::of(&mut keyfob.command(["doctor"]), b"").stdout;
     assert!(doctor.contains(&format!("this machine asks {}/token for tokens", server.origin())), "{doctor}");
+    assert!(doctor.contains("ok     session ci: signs itself in\n"), "{doctor}");
 }
 
 /// As in a container whose file system is read-only.
@@ -973,4 +974,139 @@ fn azures_variables_say_who_the_machine_is_where_the_profile_asks_for_that() {
     let output = run(&keyfob);
     let error = "error: AZURE_AUTHORITY_HOST names no cloud that keyfob knows\nhint: known are https://login.microsoftonline.com, ";
     assert!(output.code == Some(2) && failure(&output).1.starts_with(error), "{output:?}");
+}
+
+/// The recipes of docs/machines.md, each as it stands there, against a server in the place of the one that it names.
+#[test]
+fn every_recipe_brings_a_token() {
+    const PAGE: &str = include_str!("../../docs/machines.md");
+    let recipes: Vec<(&str, &str)> = PAGE
+        .split("\n### ")
+        .skip(1)
+        .map(|part| {
+            let block = part.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+            (part.lines().next().unwrap(), block)
+        })
+        .collect();
+    let idp = Provider::start(Options::default());
+    idp.auto(Auto::Approve);
+    let job = jwt::unsigned(&json!({ "iss": "https://ci.example", "sub": "job", "exp": now() + 3000 }));
+    let body = json!({ "access_token": job, "value": job, "expires_in": "3600" });
+    let server = Lookalike::start(move |_| json(200, &body));
+    let job = server_job(&server);
+    let folder = tempfile::tempdir().unwrap();
+    let az = folder.path().join("az");
+    fs::write(&az, format!("#!/bin/sh\necho '{{\"accessToken\": \"{job}\"}}'\n")).unwrap();
+    fs::set_permissions(&az, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let [pod, broker] =
+        [("pod", "pods-token"), ("broker", "s3cret")].map(|(name, text)| file(folder.path(), name, text));
+    for (title, recipe) in &recipes {
+        let recipe = recipe
+            .replace("/var/run/secrets/azure/tokens/azure-identity-token", &pod)
+            .replace("/etc/keyfob/broker.secret", &broker)
+            .replace("https://id.example.com/realms/lab", idp.issuer());
+        let authority = format!("authority = '{}'\n", server.origin());
+        let last = recipe.rsplit("[profile.").next().unwrap().split(']').next().unwrap().to_owned();
+        let keyfob = Keyfob::new(PROGRAM)
+            .config(&(recipe.clone() + if recipe.contains("\"entra\"") { &authority } else { "" }))
+            .env("ACTIONS_ID_TOKEN_REQUEST_URL", format!("{}/job", server.origin()))
+            .env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "request-token")
+            .env("AZURE_POD_IDENTITY_AUTHORITY_HOST", server.origin())
+            .env("VAULT_TOKEN", &job)
+            .env("PATH", &path);
+        if recipe.contains("source-profile") {
+            Output::of(keyfob.command(["login", "sso"]).env("KEYFOB_PROMPT", "always"), b"");
+            idp.script(Endpoint::Token, [Reply::json(200, &answer(&job))]);
+        }
+        let output = Output::of(keyfob.command(["kubernetes", "-p", &last]).env("KEYFOB_PROMPT", "never"), b"");
+        assert!(output.stdout.contains(&format!("\"token\":\"{job}\"")), "{title}: {output:?}");
+    }
+    let exchanged = idp.requests().pop().unwrap();
+    assert_eq!(exchanged.field("audience"), Some("cluster-1"));
+    assert_eq!(recipes.len(), 7);
+}
+
+/// The token that a server hands out for everything.
+fn server_job(server: &Lookalike) -> String {
+    let keyfob = Keyfob::new(PROGRAM)
+        .config("[profile.ci]\ngrant = 'none'\nsource = 'github'\nsource-audience = 'a'\n")
+        .env("ACTIONS_ID_TOKEN_REQUEST_URL", format!("{}/job", server.origin()))
+        .env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "request-token");
+    token(&run(&keyfob))
+}
+
+/// What a machine shows of itself stands in no message, no log, no argument, and in no file of keyfob's; nor where a server
+/// repeats it.
+#[test]
+fn what_a_machine_proves_itself_by_is_said_to_the_server_alone() {
+    const SECRET: &str = "s3cret-8c2f41d0b7";
+    let proof = jwt::unsigned(&json!({ "iss": "https://ci.example", "sub": "job", "jti": SECRET }));
+    let gate = Arc::new((Mutex::new(true), Condvar::new()));
+    let shut = Arc::clone(&gate);
+    let server = Lookalike::start(move |seen| {
+        let (closed, changed) = &*shut;
+        drop(changed.wait_while(closed.lock().unwrap(), |closed| *closed).unwrap());
+        let said = format!("{} {:?}", seen.body, seen.headers);
+        json(
+            if seen.target == "/ok" { 200 } else { 400 },
+            &json!({
+                "access_token": "t0ken", "error": if seen.target == "/ok" { json!(null) } else { json!("invalid_client") },
+                "error_description": said,
+            }),
+        )
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let place = file(folder.path(), "proof", &proof);
+    let key = need!(Keys::rsa());
+    let private = fs::read_to_string(key.path("key.pem")).unwrap();
+    let inside = private.lines().nth(5).unwrap().to_owned();
+    let print = folder.path().join("print");
+    fs::write(&print, format!("#!/bin/sh\ncat '{place}'\necho '{SECRET}' >&2\n")).unwrap();
+    fs::set_permissions(&print, fs::Permissions::from_mode(0o755)).unwrap();
+    let secrets = [SECRET.to_owned(), proof.clone(), inside, "request-t0ken-5a".to_owned()];
+    let absent = |text: &str, place: &str| {
+        for secret in &secrets {
+            assert!(!text.contains(secret.as_str()), "{place}: {text}");
+        }
+    };
+    for says in [
+        format!("grant = 'client-credentials'\nclient-secret = '{SECRET}'\n"),
+        format!("grant = 'client-credentials'\nclient-key-file = '{}'\n", key.path("key.pem").display()),
+        format!("grant = 'client-credentials'\nsource = 'file'\nsource-file = '{place}'\n"),
+        "grant = 'token-exchange'\nsource = 'env'\nsource-env = 'PROOF'\n".to_owned(),
+        format!("grant = 'jwt-bearer'\nsource = 'command'\nsource-command = ['{}']\n", print.display()),
+        "grant = 'token-exchange'\nsource = 'github'\nsource-audience = 'a'\n".to_owned(),
+    ] {
+        for path in ["ok", "refused"] {
+            *gate.0.lock().unwrap() = true;
+            let origin = server.origin();
+            let config = format!("[profile.ci]\ntoken-endpoint = '{origin}/{path}'\nclient-id = 'robot'\n{says}");
+            let keyfob = Keyfob::new(PROGRAM)
+                .config(&config)
+                .env("PROOF", &proof)
+                .env("KEYFOB_LOG", "debug")
+                .env("ACTIONS_ID_TOKEN_REQUEST_URL", format!("{origin}/{path}"))
+                .env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "request-t0ken-5a");
+            let before = server.seen().len();
+            let caller = Caller::start(&mut keyfob.command(["token"]));
+            wait_until("the request", || server.seen().len() > before);
+            for process in
+                fs::read_dir("/proc").unwrap().filter_map(|entry| fs::read(entry.ok()?.path().join("cmdline")).ok())
+            {
+                absent(&String::from_utf8_lossy(&process), "arguments");
+            }
+            *gate.0.lock().unwrap() = false;
+            gate.1.notify_all();
+            let output = caller.finish();
+            absent(&output.stderr, "stderr");
+            for words in ["status", "doctor"] {
+                let output = Output::of(&mut keyfob.command([words]), b"");
+                absent(&(output.stdout + &output.stderr), words);
+            }
+            for entry in fs::read_dir(keyfob.cache_dir()).unwrap() {
+                absent(&String::from_utf8_lossy(&fs::read(entry.unwrap().path()).unwrap()), "the cache");
+            }
+        }
+    }
 }

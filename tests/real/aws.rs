@@ -61,10 +61,9 @@ fn the_aws_cli_has_the_keys_of_a_role() {
          token-endpoint = '{}'\n",
         moto.url
     ));
-    desk.write(
-        ".aws/config",
-        &format!("[profile dev]\nregion = us-east-1\ncredential_process = {PROGRAM} aws --profile dev\n"),
-    );
+    desk.write(".aws/config", "[profile dev]\nregion = us-east-1\n");
+    let connected = desk.run(PROGRAM, &["setup", "aws", "--profile", "dev", "dev", "--yes"]);
+    assert_eq!((connected.code, connected.stderr.as_str()), (Some(0), ""), "{connected:?}");
     let aws = || {
         let mut command = run(&python);
         let words = ["sts", "get-caller-identity", "--profile", "dev", "--query", "Arn", "--output", "text"];

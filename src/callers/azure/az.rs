@@ -155,9 +155,6 @@ struct Granted<'a> {
 /// `account get-access-token`
 fn access_token(asked: &Asked<'_>) -> Result<String, Failure> {
     let (tenant, subscription) = (asked.line.one("tenant"), asked.line.one("subscription"));
-    if tenant.is_some() && subscription.is_some() {
-        return Err(Failure::new(Exit::Failed, "Please specify only one of subscription and tenant, not both"));
-    }
     let credential = token(asked.ask, Want { scopes: scopes(asked)?, tenant, ..want(asked.arguments) })?;
     let end = end(&credential);
     let own = credential.tenant.as_deref().unwrap_or_default();
@@ -167,7 +164,7 @@ fn access_token(asked: &Asked<'_>) -> Result<String, Failure> {
         // Six digits: one client's parser takes nothing else.
         expires_on_local: local + ".000000",
         expires_on: end.0,
-        // Without a subscription az names the tenant in its place.
+        // Without a subscription az names the tenant in its place, and with a tenant it names none.
         subscription: tenant.is_none().then(|| subscription.or(credential.subscription.as_deref()).unwrap_or(own)),
         tenant: tenant.unwrap_or(own),
         token_type: "Bearer",
@@ -194,7 +191,16 @@ fn scopes(asked: &Asked<'_>) -> Result<Vec<String>, Failure> {
 
 /// `account show`
 fn show(asked: &Asked<'_>) -> Result<String, Failure> {
-    asked.output.text(&account(&asked.profile(What::Account)?, "environmentName"))
+    let described = asked.profile(What::Account)?;
+    let account = account(&described, "environmentName");
+    if let Some(wanted) = asked.line.one("subscription")
+        && !account["id"].as_str().is_some_and(|id| id.eq_ignore_ascii_case(wanted))
+    {
+        let cloud = Cloud::at(&described.authority).name;
+        let what = format!("The subscription of '{wanted}' doesn't exist in cloud '{cloud}'.");
+        return Err(Failure::new(Exit::Failed, what).hint("With keyfob: set `subscription` below [az] in config.toml"));
+    }
+    asked.output.text(&account)
 }
 
 /// `account list`
@@ -405,11 +411,6 @@ mod tests {
                 "version -o table",
                 2,
                 "ERROR: argument --output: keyfob's az answers json, tsv and none, not \"table\"\n",
-            ),
-            (
-                "account get-access-token -t a -s b",
-                1,
-                "ERROR: Please specify only one of subscription and tenant, not both\n",
             ),
         ] {
             assert_eq!(said(words, &never), (code, String::new(), stderr.to_owned()), "{words}");

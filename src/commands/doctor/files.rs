@@ -88,6 +88,11 @@ fn secret_file(findings: &mut Findings, subject: &str, profile: &Profile) {
         let message = format!("other users can get at the client secret in {} (mode {mode:04o})", file.display());
         findings.error(subject, message, close(file, "go="));
     }
+    let key = profile.client_key.as_ref().map(|key| key.file.as_path());
+    if let Some((file, mode)) = key.and_then(|file| Some((file, excess(file, OPEN)?))) {
+        let message = format!("other users can get at the client key in {} (mode {mode:04o})", file.display());
+        findings.error(subject, message, close(file, "go="));
+    }
 }
 
 /// Looks at the cache folder and the sessions in it; `all` says that these are all profiles there are.
@@ -192,6 +197,9 @@ fn session(findings: &mut Findings, profile: &Profile, session: Option<Session>)
     let subject = subject(profile);
     let login = || profile.command("login");
     let now = Timestamp::now();
+    if profile.machine.is_some() {
+        return machine(findings, &subject, session, login());
+    }
     let ended = session.as_ref().and_then(|session| session.ended_because.clone());
     let Some(session) = session.filter(|session| session.is_signed_in(now)) else {
         let message =
@@ -214,6 +222,17 @@ fn session(findings: &mut Findings, profile: &Profile, session: Option<Session>)
             login()
         );
         findings.warn(&subject, message, remedy);
+    }
+}
+
+/// The same of a machine, which signs itself in.
+fn machine(findings: &mut Findings, subject: &str, session: Option<Session>, login: String) {
+    match session.and_then(|session| session.last_error) {
+        Some(trouble) => {
+            let message = format!("there was trouble when a token was last asked for: {}", trouble.message);
+            findings.warn(subject, message, Hint::Command(login));
+        }
+        None => findings.ok(subject, "signs itself in"),
     }
 }
 

@@ -1,8 +1,11 @@
 //! A server that a test describes by one function: what it answers to each request. It keeps what it was sent, to the letter.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use crate::http::{Answer, Incoming, Server, Stop, header, lock};
+use crate::options::Certificate;
+use crate::tls::Authority;
 use crate::{form, jwt};
 
 /// One request, as it came.
@@ -46,26 +49,44 @@ pub struct Lookalike {
     origin: String,
     seen: Arc<Mutex<Vec<Seen>>>,
     _server: Server,
+    authority: Option<Authority>,
 }
 
 impl Lookalike {
     /// Starts one on a free port of 127.0.0.1.
     pub fn start(answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
+        Self::serve(None, answer)
+    }
+
+    /// The same by https, with a certificate for `localhost`.
+    pub fn start_tls(answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
+        Self::serve(Some(Authority::new(Certificate::Good)), answer)
+    }
+
+    fn serve(authority: Option<Authority>, answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
         let listener = Server::bind();
         let port = listener.local_addr().expect("the address of a bound socket").port();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let record = Arc::clone(&seen);
-        let server = Server::start(listener, None, Arc::new(Stop::default()), move |incoming, connection| {
+        let tls = authority.as_ref().map(Authority::config);
+        let server = Server::start(listener, tls, Arc::new(Stop::default()), move |incoming, connection| {
             let Incoming { method, target, headers, body } = incoming;
             let request = Seen { method, target, headers, body: String::from_utf8_lossy(&body).into_owned() };
             lock(&record).push(request.clone());
             // A client that hangs up is its own test's business.
             let _ = connection.send(&answer(&request));
         });
-        Self { origin: format!("http://127.0.0.1:{port}"), seen, _server: server }
+        let origin =
+            if authority.is_some() { format!("https://localhost:{port}") } else { format!("http://127.0.0.1:{port}") };
+        Self { origin, seen, _server: server, authority }
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// The certificate of the authority that signed its own, if it speaks https.
+    pub fn ca_file(&self) -> Option<PathBuf> {
+        self.authority.as_ref().map(Authority::path)
+    }
+
+    /// `http://127.0.0.1:PORT`, or `https://localhost:PORT`.
     pub fn origin(&self) -> &str {
         &self.origin
     }

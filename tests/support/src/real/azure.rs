@@ -53,6 +53,12 @@ impl AzureSdk {
         command.env("PYTHONPATH", &self.packages).env("PYTHONDONTWRITEBYTECODE", "1");
         command
     }
+    /// Makes a command one that runs this program in the SDK's language, with its packages.
+    pub fn run(&self, base: impl FnOnce(&Path) -> Command, program: &str) -> Command {
+        let mut command = base(&self.program);
+        command.args(["-c", program]).env("PYTHONPATH", &self.packages).env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+    }
 }
 
 fn fetch_python() -> Result<AzureSdk, String> {
