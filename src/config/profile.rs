@@ -585,14 +585,16 @@ impl Said<'_> {
     }
 }
 
-/// What decides where the proof of a machine goes, and whose it is.
-const MACHINES_OWN: [&str; 8] = [
+/// What decides where the proof of a machine goes, whose it is, and for whom its token is.
+const MACHINES_OWN: [&str; 10] = [
+    "audience",
     "authority",
     "ca-file",
     "client-id",
     "client-secret-file",
     "device-authorization-endpoint",
     "extra",
+    "resource",
     "revocation-endpoint",
     "token-endpoint",
 ];
