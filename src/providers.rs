@@ -260,6 +260,7 @@ pub const PRESETS: &[Preset] = &[
         title: "Microsoft Entra External ID",
         authority: Some(""), // https://NAME.ciamlogin.com
         tenant: Some(""),    // its id, or NAME.onmicrosoft.com
+        issuer: Some("https://{tid}.ciamlogin.com/{tid}/v2.0"),
         redirect: Redirect { host: "localhost", ..ANY_PORT },
         form_post: Some(true),
         authorization_endpoint: Some("{authority}/{tenant}/oauth2/v2.0/authorize"),
@@ -470,7 +471,7 @@ mod tests {
                 assert!(!template.contains("{tenant}") || p.tenant.is_some(), "{}: {template}", p.name);
                 assert!(template.starts_with("https://") || template.starts_with("{authority}"), "{}", p.name);
                 if let Some(host) = template.strip_prefix("https://").and_then(|rest| rest.split('/').next())
-                    && !host.contains("{host}")
+                    && !host.contains('{')
                 {
                     assert_eq!(owner(host).map(|row| row.name), Some(p.name), "{host} is its own");
                 }

@@ -262,7 +262,7 @@ impl Attempt<'_> {
     ) -> Result<()> {
         let key = pending.key.of_kind(self.needs.key.kind);
         let ask = Ask { key: key.clone(), ..self.ask() };
-        let (grant, problem) = read(answer, &ask, &pending.scopes, Timestamp::now(), client.skew());
+        let (grant, problem) = read(answer, &ask, &pending.scopes, client.sent(), client.skew());
         let mut locked = file.lock_for(&mut room, LOCK_LIMIT)?;
         let mut room = Some(room);
         let (mut session, _) = locked.load()?;

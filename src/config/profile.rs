@@ -58,6 +58,8 @@ pub struct Profile {
     pub preset: &'static Preset,
     /// The issuer to discover and to check ID tokens against.
     pub issuer: Option<Address>,
+    /// Where the issuer's metadata is, if not at its well-known addresses.
+    pub metadata: Option<Address>,
     /// For providers whose ID tokens name an issuer per tenant: the template, authority filled in.
     pub issuer_template: Option<String>,
     /// What is known without discovery.
@@ -177,6 +179,7 @@ impl Profile {
             preset,
             issuer,
             issuer_template,
+            metadata: settings.metadata.clone(),
             endpoints,
             endpoints_chosen,
             account_source,
@@ -566,8 +569,13 @@ impl Said<'_> {
     /// What shapes a grant besides authority, client and account. Where every refresh names the resource it is for, the
     /// resource is no part of the grant.
     fn parts(&self, preset: &Preset, ca_file: Option<&CaFile>) -> BTreeMap<String, String> {
-        let by_hand =
-            ["authorization-endpoint", "device-authorization-endpoint", "token-endpoint", "revocation-endpoint"];
+        let by_hand = [
+            "metadata",
+            "authorization-endpoint",
+            "device-authorization-endpoint",
+            "token-endpoint",
+            "revocation-endpoint",
+        ];
         let targets = ["audience", "resource"].into_iter().filter(|_| !preset.multi_resource);
         let said =
             by_hand.into_iter().chain(targets).filter_map(|name| Some((name, self.settings.items(name).first()?)));
@@ -586,7 +594,7 @@ impl Said<'_> {
 }
 
 /// What decides where the proof of a machine goes, whose it is, and for whom its token is.
-const MACHINES_OWN: [&str; 10] = [
+const MACHINES_OWN: [&str; 11] = [
     "audience",
     "authority",
     "ca-file",
@@ -594,6 +602,7 @@ const MACHINES_OWN: [&str; 10] = [
     "client-secret-file",
     "device-authorization-endpoint",
     "extra",
+    "metadata",
     "resource",
     "revocation-endpoint",
     "token-endpoint",
@@ -695,6 +704,46 @@ mod tests {
         assert_eq!(p.session.authority, "https://login.microsoftonline.com", "one sign-in serves every tenant");
         assert_eq!(p.issuer_template.unwrap(), "https://login.microsoftonline.com/{tid}/v2.0");
         assert_eq!(p.issuer, None);
+    }
+
+    #[test]
+    fn an_external_tenant_signs_in_at_its_own_name_and_is_issued_for_by_its_id() {
+        let p = resolved(&[
+            ("provider", "entra-external-id"),
+            ("authority", "https://contoso.ciamlogin.com"),
+            ("tenant", "contoso.onmicrosoft.com"),
+            ("client-id", "c"),
+        ])
+        .unwrap();
+        let path = "https://contoso.ciamlogin.com/contoso.onmicrosoft.com/oauth2/v2.0";
+        assert_eq!(p.authorization_endpoint().unwrap().as_str(), format!("{path}/authorize"));
+        assert_eq!(p.endpoints.token.unwrap().as_str(), format!("{path}/token"));
+        assert_eq!(p.issuer_template.unwrap(), "https://{tid}.ciamlogin.com/{tid}/v2.0");
+    }
+
+    #[test]
+    fn a_subdomain_of_ghe_com_has_an_api_of_its_own() {
+        let said = [("provider", "github-data-residency"), ("authority", "https://octo.ghe.com"), ("client-id", "c")];
+        let p = resolved(&said).unwrap();
+        assert_eq!(p.account_source.unwrap().0.as_str(), "https://api.octo.ghe.com/user");
+        assert_eq!(p.endpoints.token.unwrap().as_str(), "https://octo.ghe.com/login/oauth/access_token");
+    }
+
+    #[test]
+    fn a_browser_comes_back_to_what_is_registered() {
+        let redirect = |more: &[(&str, &str)]| {
+            let profile = resolved(&[&[("client-id", "c")], more].concat()).unwrap();
+            let Redirect { host, port, path } = profile.redirect();
+            format!("{host}:{port}{path}")
+        };
+        let issuer = ("issuer", "https://id.example.com");
+        assert_eq!(redirect(&[issuer]), "127.0.0.1:0");
+        assert_eq!(redirect(&[("provider", "entra")]), "localhost:0");
+        assert_eq!(redirect(&[issuer, ("provider", "okta")]), "127.0.0.1:28460");
+        let own = ("authority", "https://own.example");
+        assert_eq!(redirect(&[own, ("provider", "openshift")]), "127.0.0.1:0/callback");
+        let said = [("redirect-host", "localhost"), ("redirect-port", "8000"), ("redirect-path", "/")];
+        assert_eq!(redirect(&[&[issuer], &said[..]].concat()), "localhost:8000/");
     }
 
     #[test]

@@ -217,6 +217,18 @@ struct Connection {
     head: Option<(Request, usize, usize)>,
 }
 
+/// What has come of a connection's request.
+enum Received {
+    /// Not all of it.
+    Part,
+    /// All of it.
+    Whole(Request),
+    /// What is answered with this status.
+    Refused(u16),
+    /// Nothing more will come.
+    HungUp,
+}
+
 /// The server.
 pub struct Listener {
     sockets: Vec<TcpListener>,
@@ -287,14 +299,13 @@ impl Listener {
         let mut answer = None;
         for mut connection in std::mem::take(&mut self.connections) {
             let verdict = match connection.receive() {
-                Ok(None) if connection.until > now => {
+                Received::Part if connection.until > now => {
                     waiting.push(connection);
                     continue;
                 }
-                // It is late, or has hung up.
-                Ok(None) | Err(0) => continue,
-                Ok(Some(request)) => judge(&request, &self.expected, self.port),
-                Err(status) => Verdict::Say(status, "This request is not understood here."),
+                Received::Part | Received::HungUp => continue,
+                Received::Whole(request) => judge(&request, &self.expected, self.port),
+                Received::Refused(status) => Verdict::Say(status, "This request is not understood here."),
             };
             match verdict {
                 Verdict::Lead => send(&mut connection.stream, 302, Some(&self.expected.to), "Sign in", ""),
@@ -344,35 +355,36 @@ impl Listener {
 }
 
 impl Connection {
-    /// Reads what has come: the request once it is whole. The error is the status to answer; 0 if nobody is there.
-    fn receive(&mut self) -> Result<Option<Request>, u16> {
+    /// Reads what has come.
+    fn receive(&mut self) -> Received {
         let mut piece = [0; 8 << 10];
         // No more at once than a whole request, or one fast sender would keep all others waiting.
         for _ in 0..=(HEAD + BODY) / piece.len() {
             let read = match self.stream.read(&mut piece) {
-                Ok(0) => return Err(0),
+                Ok(0) => return Received::HungUp,
                 Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Received::Part,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => return Err(0),
+                Err(_) => return Received::HungUp,
             };
             let searched = self.bytes.len();
             self.bytes.extend_from_slice(&piece[..read]);
             if self.head.is_none() {
                 let end = head_end(&self.bytes, searched);
                 if end.unwrap_or(self.bytes.len()) > HEAD {
-                    return Err(431);
+                    return Received::Refused(431);
                 }
-                if let Some(end) = end {
-                    let (request, length) = read_head(&self.bytes[..end])?;
-                    self.head = Some((request, end, end + length));
+                match end.map(|end| (end, read_head(&self.bytes[..end]))) {
+                    Some((end, Ok((request, length)))) => self.head = Some((request, end, end + length)),
+                    Some((_, Err(status))) => return Received::Refused(status),
+                    None => {}
                 }
             }
             if let Some((request, body, end)) = self.head.take_if(|(_, _, end)| self.bytes.len() >= *end) {
-                return Ok(Some(request.with(&self.bytes[body..end])));
+                return Received::Whole(request.with(&self.bytes[body..end]));
             }
         }
-        Ok(None)
+        Received::Part
     }
 }
 

@@ -59,6 +59,7 @@ pub struct Client<'p> {
     names_issuer: bool,
     offline_access: bool,
     skew: Cell<Skew>,
+    sent: Cell<Option<Timestamp>>,
 }
 
 impl<'p> Client<'p> {
@@ -81,7 +82,7 @@ impl<'p> Client<'p> {
         if let (None, Some(issuer), false) = (fresh, &profile.issuer, complete) {
             crate::log::debug(|| format!("discovering {issuer}"));
             http.until(boottime() + limit);
-            found = Some(discovery::discover(&http, issuer)?);
+            found = Some(discovery::discover(&http, issuer, profile.metadata.as_ref())?);
             http.until(Duration::MAX);
         }
         let metadata = fresh.or(found.as_ref());
@@ -109,6 +110,7 @@ impl<'p> Client<'p> {
             names_issuer: metadata.is_some_and(|m| m.names_issuer),
             offline_access: metadata.is_none_or(|m| m.offline_access),
             skew: Cell::default(),
+            sent: Cell::default(),
             http,
             profile,
         };
@@ -171,6 +173,11 @@ impl<'p> Client<'p> {
     /// How the server's clock differed from this machine's when it last answered.
     pub fn skew(&self) -> Skew {
         self.skew.get()
+    }
+
+    /// When the last request was sent: what it brought has lived since then.
+    pub fn sent(&self) -> Timestamp {
+        self.sent.get().unwrap_or_else(Timestamp::now)
     }
 
     /// The scopes a sign-in asks for: those of the profile, less an `offline_access` that was only a default and that

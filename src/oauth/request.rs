@@ -3,6 +3,7 @@
 use super::Client;
 use super::answer::Answer;
 use crate::address::Address;
+use crate::clock::Timestamp;
 use crate::config::AuthMethod;
 use crate::log::debug;
 use crate::secret::Secret;
@@ -73,6 +74,7 @@ impl<'c> Request<'c> {
         let body = Zeroizing::new(self.form.finish());
         let header = authorization(client);
         debug(|| format!("POST {endpoint}"));
+        client.sent.set(Some(Timestamp::now()));
         let reply = client.http.post(endpoint.as_str(), &body, header.as_deref().map(String::as_str))?;
         debug(|| format!("{endpoint} answered with status {}", reply.status));
         if let Some(seconds) = reply.skew.seconds().filter(|seconds| *seconds != 0) {

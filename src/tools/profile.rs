@@ -109,8 +109,11 @@ impl Chosen {
             return Ok(());
         }
         let (client, _) = Client::new(profile, None, crate::oauth::http::LIMIT)?;
-        if profile.flow == Flow::Browser || client.device_endpoint().is_err() {
+        if profile.flow == Flow::Browser {
             return Ok(client.authorization_endpoint().map(drop)?);
+        }
+        if client.device_endpoint().is_err() && client.authorization_endpoint().is_ok() {
+            return Ok(());
         }
         match client.device_authorization(&client.askable(&profile.scopes)) {
             // The client is known, and a sign-in goes by browser then.

@@ -3,7 +3,7 @@
 use crate::common::browser::{Opener, Page, address, browse, get, page, port, raw, request};
 use crate::common::{self, Caller, SOON, Scene, token, wait_for_sleepers, wait_until};
 use keyfob_test_support::entra::{AZURE_CLI, error_body};
-use keyfob_test_support::provider::{Auto, Client, Edit, Endpoint, Options, Reply};
+use keyfob_test_support::provider::{Auto, Client, Edit, Endpoint, Options, Reply, ScopeFormat};
 use keyfob_test_support::{Output, skip};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -423,6 +423,9 @@ fn the_flow_is_chosen_by_flag_and_variable_where_the_profile_leaves_it_open() {
         assert_eq!(scene.session()["begun"]["flow"], "browser");
         scene.silently(["logout"]);
     }
+    let steps = scene.prompting(["login", "--start", "--flow", "browser"]);
+    assert_eq!(steps.code, Some(2), "{steps:?}");
+    assert!(steps.stderr.contains("a sign-in in steps goes by device code, and this profile signs in by browser"));
     let wrong = Caller::start(scene.command("always", ["token"]).env("KEYFOB_FLOW", "bowser")).finish();
     assert_eq!(wrong.code, Some(2), "{wrong:?}");
     assert!(wrong.stderr.contains("KEYFOB_FLOW cannot be \"bowser\"; use auto, browser or device"), "{wrong:?}");
@@ -641,4 +644,42 @@ fn r66_an_authorization_endpoint_elsewhere_is_not_used() {
         assert_eq!(output.code, Some(1), "{output:?}");
         assert!(output.stderr.contains(words), "{output:?}");
     }
+}
+
+#[test]
+fn github_gives_tokens_that_end_where_it_knows_how_and_ones_that_last_elsewhere() {
+    let toml = "[profile.gh]\nprovider = 'github-enterprise'\nauthority = 'ISSUER'\nclient-id = 'keyfob'\n\
+                scopes = ['repo', 'offline_access']\n";
+    let options = || Options {
+        aliases: vec![
+            ("/login/device/code".to_owned(), Endpoint::Device),
+            ("/login/oauth/access_token".to_owned(), Endpoint::Token),
+        ],
+        oidc_discovery: false,
+        error_status: 200,
+        refresh_kills_access: true,
+        scope_format: ScopeFormat::Commas,
+        access_lifetime: Some(json!(28800)),
+        ..Options::default()
+    };
+    let scene = Scene::with(options(), toml);
+    let first = scene.sign_in();
+    scene.leave(-1);
+    let second = scene.token();
+    assert_ne!(first, second, "renewed");
+    assert!(scene.idp.accepts(&second));
+    scene.assert_proper();
+
+    let lasting: Edit = Arc::new(|endpoint, value: &mut Value| {
+        if endpoint == Endpoint::Token {
+            let answer = value.as_object_mut().unwrap();
+            answer.remove("refresh_token");
+            answer.remove("expires_in");
+        }
+    });
+    let scene = Scene::with(Options { edit: Some(lasting), ..options() }, toml);
+    let first = scene.sign_in();
+    assert_eq!(scene.token(), first);
+    assert_eq!(scene.session()["tokens"][0].get("expires_at"), None);
+    assert_eq!(scene.idp.count("token:refresh_token"), 0);
 }

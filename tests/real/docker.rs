@@ -116,6 +116,20 @@ fn skopeo_inspects_a_manifest() {
     day(&desk, &client);
 }
 
+/// podman says whose login it would use, and has that from keyfob as it is configured for docker.
+#[test]
+fn podman_finds_the_login() {
+    let podman = need!(on_this_machine("podman"));
+    let desk = desk();
+    desk.setup(&["docker", "--bin", "bin", desk.registry.host()]);
+    let login = || desk.run(&podman, &["login", "--get-login", desk.registry.host()]);
+    let found = login();
+    assert_eq!((found.code, found.stdout.as_str()), (Some(0), "x-access-token\n"), "{found:?}");
+    desk.unmap();
+    let unmapped = login();
+    assert!(unmapped.code != Some(0) && unmapped.stdout.is_empty(), "{unmapped:?}");
+}
+
 #[test]
 fn docker_logout_drops_the_token_and_keeps_the_sign_in() {
     let desk = desk();

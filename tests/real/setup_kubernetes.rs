@@ -331,7 +331,11 @@ fn of_several_kubeconfigs_the_one_that_holds_the_user_is_changed() {
 #[test]
 fn what_cannot_be_is_refused_and_nothing_is_changed() {
     let idp = Provider::start(Options::default());
-    let bare = Provider::start(Options { device_endpoint_in_metadata: false, ..Options::default() });
+    let bare = Provider::start(Options {
+        device_endpoint_in_metadata: false,
+        authorize_in_metadata: false,
+        ..Options::default()
+    });
     let liar = Provider::start(Options { issuer_override: Some("https://other.example".into()), ..Options::default() });
     let (issuer, bare, liar) = (idp.issuer(), bare.issuer(), liar.issuer());
     for (user, args, code, error) in [
