@@ -20,7 +20,7 @@ pub const CALLER: Caller = Caller {
     hosts: false,
     grammar: Grammar { flags: &[PROFILE, KEYS, FLAGS], rest: Rest::Nothing },
     after_help: "\
-The role trusts the provider of the profile, and the client id as its audience. `keyfob setup aws` writes this for one profile
+The role trusts the provider of the profile, and the client id as its audience. `keyfob setup aws` writes this for one profile \
 of AWS; by hand, in ~/.aws/config:
   [profile dev]
   credential_process = /home/ada/.local/bin/keyfob aws --profile lab --role arn:aws:iam::123456789012:role/dev

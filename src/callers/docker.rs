@@ -25,8 +25,8 @@ pub const CALLER: Caller = Caller {
     hosts: true,
     grammar: Grammar { flags: &[], rest: Rest::Word("OPERATION", "get, store, erase or list") },
     after_help: "\
-docker runs this by the name docker-credential-keyfob. `keyfob setup docker` has it do so for one registry; by hand, a link
-of that name on PATH, and in ~/.docker/config.json
+docker runs this by the name docker-credential-keyfob. `keyfob setup docker` has it do so for one registry; by hand, a link \
+of that name on PATH, and in ~/.docker/config.json:
   {\"credHelpers\": {\"ghcr.io\": \"keyfob\"}}
 Which profile's token a registry gets is said in config.toml:
   [hosts]
@@ -93,7 +93,7 @@ fn erase(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
     }
 }
 
-/// What the cache holds: whoever lists asks for each next, and takes one failure for a failure of all.
+/// What the cache holds: a program that lists asks for each next, and takes one failure for a failure of all.
 fn list(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
     let want = Want::token(Whose::EveryHost(CALLER.name), Requester::Parent(CALLER.name));
     match ask(Want { what: What::Cached, ..want }) {

@@ -4,7 +4,7 @@
 //! What is asked stands in the environment, the answer is JSON on stdout, failures too, with exit code 0: the libraries show
 //! code and message only then. Most of them read stderr as part of the answer, so nothing is ever written there.
 //!
-//! - The pool in `GOOGLE_EXTERNAL_ACCOUNT_AUDIENCE` must be the profile's `audience`: the file that names it may be anybody's.
+//! - The pool in `GOOGLE_EXTERNAL_ACCOUNT_AUDIENCE` must be the profile's `audience`: the file that names it may come from anyone.
 //! - Nobody is asked to sign in, unless the library says that it is interactive; it then reads the answer from a file.
 
 use super::{Ask, Caller, Credential, Io, Kind, Outcome, Requester, Want, What, Whose, json_line};

@@ -18,7 +18,7 @@ pub const CALLER: Caller = Caller {
     hosts: true,
     grammar: Grammar { flags: &[], rest: Rest::Line("OPERATION HOST", "get, store or forget, and a registry's host") },
     after_help: "\
-Terraform runs this by the name terraform-credentials-keyfob. `keyfob setup terraform` has it do so; by hand, a link of that
+Terraform runs this by the name terraform-credentials-keyfob. `keyfob setup terraform` has it do so; by hand, a link of that \
 name in ~/.terraform.d/plugins, and in ~/.terraformrc
   credentials_helper \"keyfob\" {}
 Which profile's token a registry gets is said in config.toml:

@@ -58,6 +58,8 @@ pub struct Profile {
     pub preset: &'static Preset,
     /// The issuer to discover and to check ID tokens against.
     pub issuer: Option<Address>,
+    /// Where the issuer's metadata is, if not at its well-known addresses.
+    pub metadata: Option<Address>,
     /// For providers whose ID tokens name an issuer per tenant: the template, authority filled in.
     pub issuer_template: Option<String>,
     /// What is known without discovery.
@@ -177,6 +179,7 @@ impl Profile {
             preset,
             issuer,
             issuer_template,
+            metadata: settings.metadata.clone(),
             endpoints,
             endpoints_chosen,
             account_source,
@@ -566,8 +569,13 @@ impl Said<'_> {
     /// What shapes a grant besides authority, client and account. Where every refresh names the resource it is for, the
     /// resource is no part of the grant.
     fn parts(&self, preset: &Preset, ca_file: Option<&CaFile>) -> BTreeMap<String, String> {
-        let by_hand =
-            ["authorization-endpoint", "device-authorization-endpoint", "token-endpoint", "revocation-endpoint"];
+        let by_hand = [
+            "metadata",
+            "authorization-endpoint",
+            "device-authorization-endpoint",
+            "token-endpoint",
+            "revocation-endpoint",
+        ];
         let targets = ["audience", "resource"].into_iter().filter(|_| !preset.multi_resource);
         let said =
             by_hand.into_iter().chain(targets).filter_map(|name| Some((name, self.settings.items(name).first()?)));
@@ -586,13 +594,14 @@ impl Said<'_> {
 }
 
 /// What decides where the proof of a machine goes, and whose it is.
-const MACHINES_OWN: [&str; 8] = [
+const MACHINES_OWN: [&str; 9] = [
     "authority",
     "ca-file",
     "client-id",
     "client-secret-file",
     "device-authorization-endpoint",
     "extra",
+    "metadata",
     "revocation-endpoint",
     "token-endpoint",
 ];

@@ -169,6 +169,7 @@ settings! {
     ), chosen;
     ca_file: PathBuf =
         text("ca-file", "FILE", "PEM file with certificate authorities to trust besides the system's"), one;
+    metadata: Address = text("metadata", "URL", "Where the issuer's metadata is, if not at its well-known address"), one;
     authorization_endpoint: Address =
         text("authorization-endpoint", "URL", "Authorization endpoint, for servers that do not publish it"), one;
     device_authorization_endpoint: Address = text(

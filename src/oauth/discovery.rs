@@ -16,13 +16,15 @@ const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 /// What a metadata document is called, wherever it is moved to.
 const WELL_KNOWN: [&str; 2] = ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"];
 
-/// Fetches what `issuer` publishes, at both well-known places if the first does not list a device endpoint (R43).
-pub fn discover(http: &Http, issuer: &Address) -> Result<Metadata, Failure> {
+/// Fetches what `issuer` publishes: at `place` if it is named, else at both well-known places if the first does not list a
+/// device endpoint (R43).
+pub fn discover(http: &Http, issuer: &Address, place: Option<&Address>) -> Result<Metadata, Failure> {
     let hint = "check `issuer`; for a server without metadata set `token-endpoint`, and `device-authorization-endpoint` or \
                 `authorization-endpoint`";
     let mut found: Option<Metadata> = None;
     let mut reasons = Vec::new();
-    for url in [issuer.openid_configuration(), issuer.authorization_server_metadata()] {
+    let well_known = || vec![issuer.openid_configuration(), issuer.authorization_server_metadata()];
+    for url in place.map_or_else(well_known, |place| vec![place.to_string()]) {
         match (at(http, issuer, url), found.take()) {
             (Ok(Ok(metadata)), None) if metadata.device_authorization_endpoint.is_none() => found = Some(metadata),
             (Ok(Ok(metadata)), first) => {

@@ -82,7 +82,7 @@ impl<'p> Client<'p> {
         if let (None, Some(issuer), false) = (fresh, &profile.issuer, complete) {
             crate::log::debug(|| format!("discovering {issuer}"));
             http.until(boottime() + limit);
-            found = Some(discovery::discover(&http, issuer)?);
+            found = Some(discovery::discover(&http, issuer, profile.metadata.as_ref())?);
             http.until(Duration::MAX);
         }
         let metadata = fresh.or(found.as_ref());

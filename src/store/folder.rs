@@ -13,6 +13,9 @@ use std::path::Path;
 /// What to do about a folder or a file that is another user's.
 pub(super) const ELSEWHERE: &str = "set KEYFOB_CACHE_DIR to a folder of your own";
 
+/// What to do about a folder that cannot be written.
+const WRITABLE: &str = "set KEYFOB_CACHE_DIR to a folder that can be written, or `store = \"none\"` in config.toml";
+
 /// Opens a folder of this user alone; `None` if it is not there. `what` it is for, as `cache folder`, is for messages.
 pub(super) fn open(path: &Path, what: &str) -> Result<Option<OwnedFd>> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
@@ -23,7 +26,7 @@ pub(super) fn open(path: &Path, what: &str) -> Result<Option<OwnedFd>> {
             let why = format!("could not use the {what} {}: it is a file or a link, not a folder", path.display());
             return Err(Failure::new(Exit::Failed, why).hint("remove it, or set KEYFOB_CACHE_DIR").into());
         }
-        Err(e) => return Err(e).with_context(|| format!("could not open the {what} {}", path.display())),
+        Err(e) => return Err(unusable(e, &format!("could not open the {what} {}", path.display()))),
     };
     ours_alone(&fstat(&folder)?, path, ELSEWHERE)?;
     Ok(Some(folder))
@@ -38,9 +41,19 @@ pub(super) fn open_or_make(path: &Path, what: &str) -> Result<OwnedFd> {
     let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
     may_make(path, missing.len(), what)?;
     for folder in missing.into_iter().rev() {
-        make(folder).with_context(|| format!("could not make the {what} {}", path.display()))?;
+        make(folder).map_err(|e| unusable(e, &format!("could not make the {what} {}", path.display())))?;
     }
     open(path, what)?.with_context(|| format!("the {what} {} vanished", path.display()))
+}
+
+/// The error of a folder. Where nothing can be written, as in the home of a container's made-up user, it says what helps.
+fn unusable(error: Errno, what: &str) -> anyhow::Error {
+    match error {
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => {
+            Failure::new(Exit::Failed, format!("{what}: {error}")).hint(WRITABLE).into()
+        }
+        other => anyhow::Error::new(other).context(what.to_owned()),
+    }
 }
 
 fn make(path: &Path) -> Result<(), Errno> {

@@ -19,7 +19,7 @@ pub(super) const TOOL: Tool = Tool {
 };
 
 const HELP: &str = "\
-pip runs the first `keyring` on PATH; what is not mapped goes on to the next. uv does the same with
+pip runs the first `keyring` on PATH; what is not mapped goes on to the next. uv does the same with \
 UV_KEYRING_PROVIDER=subprocess.
 
 Examples:

@@ -475,6 +475,15 @@ fn a_cache_folder_that_cannot_be_opened_made_or_listed_is_named() {
     let error = "error: could not make the cache folder HOME/dangling/cache: File exists (os error 17)\n";
     scene.assert_failed(&output, 1, error);
 
+    // Where nobody makes folders, as in the home of a container whose root is read-only.
+    let output = Output::of(scene.command("never", ["token"]).env("KEYFOB_CACHE_DIR", "/sys/keyfob"), b"");
+    let why = fs::create_dir("/sys/keyfob").unwrap_err();
+    let error = format!(
+        "error: could not make the cache folder /sys/keyfob: {why}\n\
+         hint: set KEYFOB_CACHE_DIR to a folder that can be written, or `store = \"none\"` in config.toml\n"
+    );
+    scene.assert_failed(&output, 1, &error);
+
     // The folder takes the last descriptor there is.
     let mut status = scene.keyfob.other("sh");
     status.args(["-c", "ulimit -n 4; exec \"$0\" status", env!("CARGO_BIN_EXE_keyfob")]);

@@ -486,6 +486,22 @@ fn r43_what_is_odd_at_the_second_place_has_no_say() {
     }
 }
 
+/// As at Azure AD B2C, whose issuer is not the address below which its documents are.
+#[test]
+fn r43_metadata_may_be_elsewhere_and_is_still_the_issuers() {
+    let aliases = vec![("/tenant/policy/configuration".to_owned(), Endpoint::Discovery)];
+    let toml = format!("{LAB}metadata = 'ISSUER/tenant/policy/configuration'\n");
+    let scene = Scene::new(Options { aliases: aliases.clone(), ..Options::default() }, &toml);
+    scene.sign_in();
+    let places: Vec<_> = scene.idp.requests().into_iter().filter(|r| r.method == "GET").map(|r| r.path).collect();
+    assert_eq!(places, ["/tenant/policy/configuration"]);
+
+    let options = Options { aliases, issuer_override: Some("https://other.example".into()), ..Options::default() };
+    let scene = Scene::new(options, &toml);
+    let output = scene.prompting(["token"]);
+    assert!(failure(&output, 1).contains("it is of the issuer \"https://other.example\""), "{output:?}");
+}
+
 /// Entra by its issuer alone: its numbers say what it is.
 #[test]
 fn r41_an_error_number_of_entras_names_its_row() {

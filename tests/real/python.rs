@@ -114,6 +114,24 @@ fn uv_with_a_user_name() {
     day(&need!(Client::uv("oauth2@")));
 }
 
+/// Where uv is told to sign in always, it asks for the user name as well.
+#[test]
+fn uv_without_a_user_name() {
+    let client = need!(Client::uv(""));
+    let desk = desk();
+    let index = format!("{}/team/simple/", desk.registry.origin());
+    let config = format!(
+        "keyring-provider = \"subprocess\"\n[[index]]\nurl = \"{index}\"\ndefault = true\nauthenticate = \"always\"\n"
+    );
+    desk.write("uv.toml", &config);
+    let mut command = desk.command(&client.program);
+    command.args(["pip", "install", "--no-cache", "--config-file", "uv.toml", "--target", "out", "demo"]);
+    let output = Output::of(&mut command, b"");
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let lines = desk.registry.take_lines();
+    assert!(lines.contains(&format!("GET /team/simple/files/{FILE} Basic 200")), "{lines:?}");
+}
+
 /// The next keyring on `PATH` answers for what is not mapped, and is asked for nothing that is.
 #[test]
 fn what_is_not_mapped_is_the_next_keyrings() {

@@ -4,12 +4,12 @@ use crate::callers::host_callers;
 use crate::clock::{Timestamp, roughly};
 use crate::config::hosts::check_callers;
 use crate::config::{self, File, Installation, Profile, SessionKey, StoreKind};
-use crate::failure::Hint;
+use crate::failure::{Failure, Hint};
 use crate::session::Session;
 use crate::store::{Kept, Store};
 use crate::text::shell_quoted;
 use crate::tools::findings::Findings;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
@@ -49,7 +49,9 @@ pub(super) fn configuration(findings: &mut Findings, only: Option<&str>) -> Resu
 /// What `config.toml` says, if it can be read.
 fn file(findings: &mut Findings) -> Result<Option<File>> {
     const SUBJECT: &str = "configuration";
-    let path = config::file_path().context("there is no home directory to find config.toml in")?;
+    let path = config::file_path().ok_or_else(|| {
+        Failure::usage("there is no home directory to find config.toml in").hint("set HOME or KEYFOB_CONFIG")
+    })?;
     let place = path.display();
     if !path.exists() {
         if std::env::var_os("KEYFOB_CONFIG").is_some() {

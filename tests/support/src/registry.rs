@@ -94,7 +94,7 @@ impl Registry {
         lock(&self.state).files.insert(path.to_owned(), (content_type, bytes.into()));
     }
 
-    /// Answers a form that is posted to a path, whoever sends it.
+    /// Answers a form that is posted to a path, without asking for credentials.
     pub fn answer_form(&self, path: &str, content_type: &'static str, bytes: impl Into<Vec<u8>>) {
         lock(&self.state).answers.insert(path.to_owned(), (content_type, bytes.into()));
     }
