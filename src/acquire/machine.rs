@@ -63,6 +63,8 @@ impl Attempt<'_> {
         let want = Want {
             no_prompt,
             timeout: self.want.timeout.map(|_| self.time_left()),
+            forbids: self.want.forbids,
+            qr: self.want.qr,
             purpose: self.want.purpose.clone(),
             ..Want::of(parent, kind, self.want.requester)
         };

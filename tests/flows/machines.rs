@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -484,6 +485,21 @@ fn one_sign_in_gives_each_cluster_a_token_of_its_own_audience() {
     scene.run("always", &["login", "person", "--force"]);
     assert!(scene.cluster().stdout.contains("t0ken"));
     assert_eq!(scene.server.seen().len(), 3);
+}
+
+/// What forbids a prompt to the program that asks forbids one for the sign-in that its token is made from.
+#[test]
+fn a_parents_sign_in_is_not_prompted_for_where_the_program_that_asks_may_not() {
+    let scene = Derived::new();
+    let config = fs::read_to_string(scene.keyfob.config_file()).unwrap();
+    fs::write(scene.keyfob.config_file(), format!("{config}\n[hosts]\n'https://git.example' = 'cluster'\n")).unwrap();
+    scene.idp.auto(Auto::Approve);
+    let mut git = scene.keyfob.command(["git", "get"]);
+    git.env("KEYFOB_PROMPT", "always").env("GIT_CONFIG_COUNT", "1").stdin(Stdio::piped());
+    git.env("GIT_CONFIG_KEY_0", "credential.interactive").env("GIT_CONFIG_VALUE_0", "false");
+    let output = Output::of(&mut git, b"protocol=https\nhost=git.example\n\n");
+    assert_eq!(scene.idp.count("device"), 0, "{output:?}");
+    assert!(output.stderr.contains("credential.interactive in git's configuration forbids to ask"), "{output:?}");
 }
 
 /// A session that cannot be used is no reason to leave the others that come from the same sign-in.

@@ -148,6 +148,36 @@ fn why_a_person_is_asked_is_said_every_time() {
     assert!(caller.stderr().contains("Why now: the provider ended the session (invalid_grant"), "{}", caller.stderr());
 }
 
+/// Also where the session ended while a token still lived, which was handed out without a word.
+#[test]
+fn why_a_person_is_asked_is_said_although_a_living_token_was_served_first() {
+    let scene = Scene::signed_in(Options::default());
+    scene.leave(100);
+    scene.idp.revoke_refresh_tokens();
+    let living = scene.silently(["token"]);
+    assert_eq!((living.code, living.stderr.as_str()), (Some(0), ""), "{living:?}");
+    scene.leave(-1);
+    let output = scene.silently(["token"]);
+    assert!(output.stderr.contains("a sign-in is needed: the provider ended the session (invalid_grant"), "{output:?}");
+    let shown = scene.silently(["status"]).stdout;
+    assert!(shown.contains("the provider ended the session (invalid_grant"), "{shown}");
+    assert_eq!(scene.idp.count("token:refresh_token"), 1);
+}
+
+/// What never was a session leaves none.
+#[test]
+fn a_first_attempt_that_fails_leaves_no_session_of_no_profile() {
+    let scene = Scene::new(Options::default());
+    scene.idp.script(Endpoint::Device, [Reply::error("invalid_client")]);
+    let issuer = scene.idp.issuer().to_owned();
+    let output = scene.prompting(["token", "--issuer", &issuer, "--client-id", "wrong"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    let shown = scene.silently(["status"]).stdout;
+    assert!(!shown.contains("wrong"), "{shown}");
+    let complaints = scene.silently(["doctor", "--offline"]).stdout;
+    assert!(!complaints.contains("wrong"), "{complaints}");
+}
+
 /// A session that cannot be used is no reason to leave the others, nor the copies of damaged ones, which may hold a token.
 #[test]
 fn signing_out_of_everything_goes_on_past_what_cannot_be_used() {
