@@ -599,8 +599,9 @@ impl Said<'_> {
     }
 }
 
-/// What decides where the proof of a machine goes, and whose it is.
-const MACHINES_OWN: [&str; 9] = [
+/// What decides where the proof of a machine goes, whose it is, and for whom its token is.
+const MACHINES_OWN: [&str; 11] = [
+    "audience",
     "authority",
     "ca-file",
     "client-id",
@@ -608,6 +609,7 @@ const MACHINES_OWN: [&str; 9] = [
     "device-authorization-endpoint",
     "extra",
     "metadata",
+    "resource",
     "revocation-endpoint",
     "token-endpoint",
 ];
