@@ -7,7 +7,7 @@
 
 use crate::config::{KEYS, Key, Origin, Selection, Settings, Shape};
 use crate::failure::Failure;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use std::ffi::OsString;
@@ -17,6 +17,8 @@ use std::ffi::OsString;
 pub enum Rest {
     /// Nothing.
     Nothing,
+    /// A profile's name, or nothing: the same as [`PROFILE`], which is among the flags.
+    Profile,
     /// One word: its name and what it is, for help.
     Word(&'static str, &'static str),
     /// Another program's whole command line, its own flags included: its name and what it is, for help.
@@ -75,6 +77,9 @@ impl Arguments {
             };
             let Some(key) = grammar.keys().find(named) else {
                 match grammar.rest {
+                    Rest::Profile if !word.starts_with('-') && !word.is_empty() && read.one("profile").is_none() => {
+                        read.flags.push((&PROFILE[0], vec![word.to_owned()]));
+                    }
                     Rest::Word(..) if !word.starts_with('-') && read.rest.is_empty() => read.rest.push(word.to_owned()),
                     Rest::Line(..) if !matches!(word, "--" | "-h" | "--help") => {
                         read.rest.push(word.to_owned());
@@ -105,14 +110,15 @@ impl Arguments {
     /// Takes over what clap has read by [`define`].
     pub fn of(grammar: &Grammar, matches: &ArgMatches) -> Self {
         let values = |key: &'static Key| Some((key, matches.get_many::<String>(key.name)?.cloned().collect()));
-        Self {
-            flags: grammar.keys().filter(|key| key.flag.is_some()).filter_map(values).collect(),
-            rest: if grammar.rest == Rest::Nothing {
-                Vec::new()
-            } else {
-                matches.get_many::<String>(REST).into_iter().flatten().cloned().collect()
-            },
+        let mut flags: Vec<_> = grammar.keys().filter(|key| key.flag.is_some()).filter_map(values).collect();
+        let mut rest: Vec<String> = match grammar.rest {
+            Rest::Nothing => Vec::new(),
+            _ => matches.get_many::<String>(REST).into_iter().flatten().cloned().collect(),
+        };
+        if grammar.rest == Rest::Profile && !rest.is_empty() {
+            flags.push((&PROFILE[0], std::mem::take(&mut rest)));
         }
+        Self { flags, rest }
     }
 
     /// The value of a flag, by its key's name.
@@ -147,6 +153,12 @@ pub fn define(grammar: &Grammar, command: Command) -> Command {
     let command = command.args(grammar.keys().filter_map(argument));
     match grammar.rest {
         Rest::Nothing => command,
+        Rest::Profile => {
+            let parser = NonEmptyStringValueParser::new();
+            command.arg(
+                Arg::new(REST).value_name("PROFILE").help("The same").conflicts_with("profile").value_parser(parser),
+            )
+        }
         Rest::Word(name, help) => command.arg(Arg::new(REST).value_name(name).help(help).required(true)),
         Rest::Line(name, help) => {
             let words = Arg::new(REST).value_name(name).help(help).num_args(0..);
@@ -236,6 +248,8 @@ mod tests {
         assert_eq!(read.beside_profile(), Some("issuer"));
         let alone = Arguments::read(&kubernetes.grammar, &words(&["-p", "x"])).unwrap();
         assert_eq!(alone.beside_profile(), None);
+        let by_position = Arguments::read(&kubernetes.grammar, &words(&["x"])).unwrap();
+        assert_eq!(by_position, alone);
         let own = Arguments::read(&kubernetes.grammar, &words(&["--exec-info=-"])).unwrap();
         assert!(own.selection().unwrap().flags.is_empty(), "only a profile's keys are settings");
     }
@@ -272,7 +286,9 @@ mod tests {
         let grammar = |name: &str| &CALLERS.iter().find(|caller| caller.name == name).unwrap().grammar;
         for (caller, given) in [
             ("kubernetes", &["--nonsense=x"][..]),
-            ("kubernetes", &["word"]),
+            ("kubernetes", &["word", "-p", "x"]),
+            ("kubernetes", &["-p", "x", "word"]),
+            ("google", &["word"]),
             ("kubernetes", &["-h"]),
             ("kubernetes", &["--issuer"]),
             ("kubernetes", &["--issuer="]),
@@ -292,6 +308,7 @@ mod tests {
         }
         for (caller, given, rest) in [
             ("git", &["--profile=p", "get", "--host", "h"][..], &["get"][..]),
+            ("token", &["x", "--format=raw"], &[]),
             ("az", &["-p", "x", "account", "show", "--help"], &["account", "show", "--help"]),
             ("az", &["--nonsense"], &["--nonsense"]),
             ("az", &[], &[]),

@@ -9,11 +9,11 @@ use crate::acquire::worker;
 use crate::arguments::{Arguments, define};
 use crate::callers::{CALLERS, Caller};
 use crate::commands::{completions, doctor, exec, folded, login, logout, setup, status, store};
-use crate::failure::{Failure, Hint};
+use crate::failure::{Exit, Failure, Hint};
 use crate::prompt;
 use anyhow::Result;
 use clap::error::ErrorKind;
-use clap::{ArgMatches, Args, Command, FromArgMatches};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
@@ -92,13 +92,24 @@ Examples:
   keyfob setup git --profile gh https://github.com
                                           have git get its tokens from keyfob
   keyfob login lab                        sign in to the profile `lab`
-  keyfob token --profile lab              print its access token
+  keyfob token lab                        print its access token
   keyfob doctor                           look for what is wrong, and what to do about it
 
 Profiles are read from keyfob/config.toml in your configuration folder; every key is also a flag.
 
 Exit codes: 0 answered, 1 failed, 2 usage or configuration, 3 sign-in needed and nobody to show it to, \
 4 sign-in refused or expired, 5 identity provider out of reach.";
+
+/// What `keyfob` alone says: what is needed first, on the smallest screen.
+const START: &str = "\
+keyfob hands OAuth tokens to kubectl, git and other tools: one sign-in for all.
+
+  keyfob setup      what there is to connect here, and how
+  keyfob login      sign in
+  keyfob status     who is signed in, and for how long
+  keyfob doctor     what is wrong, and what to do about it
+  keyfob help       everything else
+";
 
 /// The whole command line.
 pub fn command() -> Command {
@@ -123,6 +134,13 @@ pub fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("OAuth tokens for kubectl, git and scripts: one sign-in, one cache, no browser needed here")
         .after_help(AFTER_HELP)
+        .arg(
+            Arg::new("profile")
+                .short('p')
+                .long("profile")
+                .value_name("NAME")
+                .help("Profile to use: here, or behind the command"),
+        )
         .subcommand_required(true)
         .arg_required_else_help(true)
         .infer_long_args(false)
@@ -155,7 +173,24 @@ fn answered(mut words: Vec<OsString>) -> Result<u8> {
     subcommand(words)
 }
 
-fn subcommand(words: Vec<OsString>) -> Result<u8> {
+/// `-p NAME` in front of a command means the same behind it.
+fn profile_behind(words: &mut [OsString]) {
+    let length = match words.get(1).and_then(|word| word.to_str()) {
+        Some("-p" | "--profile") => 2,
+        Some(word) if word.starts_with("--profile=") => 1,
+        _ => return,
+    };
+    if let Some(words) = words.get_mut(1..length + 2) {
+        words.rotate_right(1);
+    }
+}
+
+fn subcommand(mut words: Vec<OsString>) -> Result<u8> {
+    if words.len() <= 1 {
+        let _ = std::io::stderr().write_all(START.as_bytes());
+        return Ok(Exit::Usage as u8);
+    }
+    profile_behind(&mut words);
     let asked = words.get(1).and_then(|word| word.to_str());
     if asked == Some(worker::COMMAND) {
         return Ok(worker::run());

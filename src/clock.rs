@@ -84,18 +84,17 @@ pub fn minutes(left: Duration) -> String {
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }
 
-/// How long ago something was, as a person says it.
+/// How long something took, or will, as a person says it: `59 min`, `1 h 59 min`, `2 d 3 h`.
 pub fn roughly(time: Duration) -> String {
     let minutes = time.as_secs() / 60;
-    match (minutes, minutes / 60, minutes / 1440) {
-        (0, ..) => "less than a minute".into(),
-        (1, ..) => "a minute".into(),
-        (_, 0, _) => format!("{minutes} minutes"),
-        (_, 1, _) => "an hour".into(),
-        (_, hours, 0) => format!("{hours} hours"),
-        (.., 1) => "a day".into(),
-        (.., days) => format!("{days} days"),
-    }
+    let (large, small) = match minutes {
+        0 => return "less than a minute".into(),
+        1..60 => return format!("{minutes} min"),
+        60..1440 => ((minutes / 60, "h"), (minutes % 60, "min")),
+        _ => ((minutes / 1440, "d"), (minutes / 60 % 24, "h")),
+    };
+    let whole = format!("{} {}", large.0, large.1);
+    if small.0 == 0 { whole } else { format!("{whole} {} {}", small.0, small.1) }
 }
 
 #[cfg(test)]
@@ -109,15 +108,16 @@ mod tests {
     }
 
     #[test]
-    fn time_passed_is_said_in_one_unit() {
+    fn time_is_said_in_two_units_at_most() {
         for (minutes, words) in [
             (0, "less than a minute"),
-            (1, "a minute"),
-            (59, "59 minutes"),
-            (119, "an hour"),
-            (1439, "23 hours"),
-            (2879, "a day"),
-            (2880, "2 days"),
+            (1, "1 min"),
+            (59, "59 min"),
+            (60, "1 h"),
+            (119, "1 h 59 min"),
+            (1439, "23 h 59 min"),
+            (1440, "1 d"),
+            (2879, "1 d 23 h"),
         ] {
             assert_eq!(roughly(Duration::from_secs(minutes * 60 + 59)), words);
         }

@@ -103,6 +103,8 @@ pub fn browser_request(bytes: &[u8]) {
         Err(status) => return assert!([400, 411, 413].contains(&status), "{status}"),
     };
     let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+    // Empty lines before a request do not count (RFC 9112, section 2.2).
+    let text = text.trim_start_matches(['\r', '\n']);
     for posted in [false, true] {
         let expected = Expected {
             short: "/short0123456789ab".into(),
@@ -347,6 +349,7 @@ fn run(
         environment: &|name| variable.filter(|(known, _)| *known == name).map(|(_, value)| value.into()),
         stdin: &mut stdin,
         stdin_is_terminal: &|| false,
+        stdout_is_terminal: &|| false,
         stdout: &mut stdout,
         stderr: &mut stderr,
         pass_on: &|_, _| 1,

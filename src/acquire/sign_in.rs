@@ -3,8 +3,8 @@
 use super::flow::{REFUSED_BY_POLICY, forbids, remember_device_refused, tell};
 use super::renew::revoke;
 use super::view::View;
-use super::{Attempt, Credential, Effort, LOCK_LIMIT, Needed};
-use crate::clock::{Timestamp, boottime, minutes, now_ms};
+use super::{Attempt, Credential, Effort, LOCK_LIMIT, Needed, Requester};
+use crate::clock::{Timestamp, boottime, now_ms, roughly};
 use crate::config::PromptMode;
 use crate::failure::{Exit, Failure, Hint};
 use crate::flows::{End, Turn, Turns};
@@ -349,7 +349,7 @@ impl Attempt<'_> {
             return Failure::new(Exit::SignInNeeded, what).hint(format!("to try again: {}", self.login())).into();
         }
         let left = pending.map_or(0, |pending| pending.expires_at.since(Timestamp::now()));
-        let left = minutes(Duration::from_secs(left));
+        let left = roughly(Duration::from_secs(left));
         let what = format!("nobody has entered the code within {seconds} s; it is good for {left} more");
         Failure::new(Exit::SignInNeeded, what).hint(format!("to go on with it: {}", self.login())).into()
     }
@@ -362,8 +362,15 @@ impl Attempt<'_> {
             (None, PromptMode::Never) => "prompting is switched off",
             (None, _) => "there is no terminal to show a sign-in on",
         };
+        let failure = Failure::new(Exit::SignInNeeded, format!("a sign-in is needed{because}, and {nowhere}"));
+        if self.want.requester == Requester::Person {
+            let steps = format!("{} --start", self.login());
+            return failure.hint(format!(
+                "run it in a terminal (`ssh -t`), show the sign-in on stderr by `--prompt always`, or sign in by steps: {steps}"
+            ));
+        }
         let login = if needed.for_this { self.want.profile.command_for_this("login") } else { self.login() };
-        Failure::new(Exit::SignInNeeded, format!("a sign-in is needed{because}, and {nowhere}")).run(login)
+        failure.run(login)
     }
 
     pub(super) fn refusal(&self, refusal: &Refusal) -> Failure {

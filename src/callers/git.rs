@@ -14,7 +14,7 @@
 use super::{Ask, Caller, Credential, Failed, Io, LARGEST, Link, Outcome, Refused, Requester, Want, What, Whose};
 use crate::arguments::{Arguments, Grammar, Rest};
 use crate::config::{HostPattern, Key, Target, text};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, Hint};
 use crate::log::debug;
 use crate::program;
 use crate::providers::HostAuth;
@@ -127,7 +127,8 @@ fn get(io: &mut Io<'_>, ask: &Ask<'_>, given: Given<'_>) -> u8 {
 /// The same failure with the command that signs in within its first line: the only one that an editor shows of what git
 /// says.
 fn in_one_line(failure: Failure) -> Failure {
-    let command = failure.sign_in().map(|command| format!("run `{command}` in a terminal: "));
+    let command = failure.hint.as_ref().filter(|_| failure.exit == Exit::SignInNeeded).and_then(Hint::command);
+    let command = command.map(|command| format!("run `{command}` in a terminal: "));
     Failure { message: command.unwrap_or_default() + &failure.message, ..failure }
 }
 
@@ -176,9 +177,10 @@ fn forbidden_by_git() -> Option<&'static str> {
         .then_some("credential.interactive in git's configuration forbids to ask for one")
 }
 
-/// Whether this text switches prompts off, for git or for Git Credential Manager.
+/// Whether this text switches prompts off, for git or for Git Credential Manager. An empty one is that of a key without a
+/// value, which git reads as true.
 fn is_never(said: &str) -> bool {
-    is_false(said) || said.eq_ignore_ascii_case("never")
+    !said.is_empty() && is_false(said) || said.eq_ignore_ascii_case("never")
 }
 
 /// Whether git reads this text as false (git-config(1), "Values").
@@ -555,6 +557,8 @@ mod tests {
     fn git_reads_a_boolean_in_its_own_way() {
         assert!(["0", "00", "", "false", "No", "OFF"].into_iter().all(is_false));
         assert!(!["1", "true", "yes", "on", "2", "nonsense"].into_iter().any(is_false));
+        assert!(["0", "false", "No", "never", "NEVER"].into_iter().all(is_never));
+        assert!(!["", "1", "true", "auto", "always"].into_iter().any(is_never));
     }
 
     /// Runs an operation of git's with this request.
@@ -706,6 +710,9 @@ mod tests {
         let ours = said(&["get"], request, &|_| Outcome::Failed(failed("nobody is signed in")));
         let what = "error: run `keyfob login gh` in a terminal: nobody is signed in\nhint: keyfob login gh\n";
         assert_eq!(ours, (3, "quit=1\n".to_owned(), what.to_owned()));
+        let waits = || Failure::new(Exit::SignInNeeded, "nobody has come").hint("to go on with it: keyfob login gh");
+        let (_, _, stderr) = said(&["get"], request, &|_| Outcome::Failed(waits()));
+        assert_eq!(stderr, "error: nobody has come\nhint: to go on with it: keyfob login gh\n");
         let unknown = said(&["get"], request, &|_| Outcome::Misconfigured(failed("nobody is signed in")));
         assert_eq!(unknown, (3, String::new(), two));
         for token in ["a\nb", "a\rb", "a\0b"] {

@@ -30,7 +30,7 @@ pub const CALLER: Caller = Caller {
     link: Some(Link { name: "keyfob-kubernetes", grammar: Some(Grammar { flags: &[PROFILE], rest: Rest::Nothing }) }),
     about: "Answer kubectl and other Kubernetes clients (ExecCredential)",
     hosts: false,
-    grammar: Grammar { flags: &[PROFILE, KEYS, FLAGS], rest: Rest::Nothing },
+    grammar: Grammar { flags: &[PROFILE, KEYS, FLAGS], rest: Rest::Profile },
     after_help: "\
 In a kubeconfig, where `keyfob setup kubernetes` puts it:
   users:
@@ -68,6 +68,11 @@ fn answered(io: &mut Io<'_>, ask: &Ask<'_>) -> Result<String, Failure> {
     // have asks several times.
     let keeps = (io.environment)(REQUEST).is_some_and(|value| !value.is_empty())
         && (!request.interactive || (io.stdin_is_terminal)());
+    if text.is_empty() && (io.stdout_is_terminal)() {
+        let note =
+            "note: kubectl and other clients run this, and read what it prints; for people there is `keyfob token`\n";
+        io.complain(note, 0);
+    }
     let whose = Whose::Cluster(io.arguments, request.cluster.as_ref());
     let want = Want {
         kind: Kind::Kubernetes,

@@ -28,7 +28,7 @@ pub use seam::{Ask, Credential, Described, Failed, Io, Kind, LARGEST, Outcome, R
 
 use crate::arguments::{Arguments, Grammar};
 use crate::program;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Read};
 
 /// A caller protocol, as the command line knows it.
 #[derive(Debug)]
@@ -82,16 +82,33 @@ pub fn host_callers() -> Vec<&'static str> {
     CALLERS.iter().filter(|caller| caller.hosts).map(|caller| caller.name).collect()
 }
 
+/// Standard input. A person who runs a caller by hand is told what is waited for.
+#[derive(Default)]
+struct Stdin {
+    was_read: bool,
+}
+
+impl Read for Stdin {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut stdin = io::stdin();
+        if !std::mem::replace(&mut self.was_read, true) && stdin.is_terminal() {
+            eprintln!("note: a program runs this, and writes its request here; an empty line or Ctrl-D ends it");
+        }
+        stdin.read(buffer)
+    }
+}
+
 impl Caller {
     /// Answers with this process's input and output, and returns the exit code.
     pub fn answer(&self, arguments: &Arguments) -> u8 {
         let mut io = Io {
             arguments,
             environment: &|name| std::env::var_os(name),
-            stdin: &mut std::io::stdin(),
-            stdin_is_terminal: &|| std::io::stdin().is_terminal(),
-            stdout: &mut std::io::stdout(),
-            stderr: &mut std::io::stderr(),
+            stdin: &mut Stdin::default(),
+            stdin_is_terminal: &|| io::stdin().is_terminal(),
+            stdout_is_terminal: &|| io::stdout().is_terminal(),
+            stdout: &mut io::stdout(),
+            stderr: &mut io::stderr(),
             pass_on: &|name, words| program::pass_on(name, words),
         };
         (self.run)(&mut io, &ask)

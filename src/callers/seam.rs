@@ -33,6 +33,8 @@ pub struct Io<'io> {
     pub stdin: &'io mut dyn Read,
     /// Whether standard input is a terminal.
     pub stdin_is_terminal: &'io dyn Fn() -> bool,
+    /// Whether standard output is one.
+    pub stdout_is_terminal: &'io dyn Fn() -> bool,
     /// Standard output: for the protocol's bytes, and nothing else.
     pub stdout: &'io mut dyn Write,
     /// Standard error: for failures.
@@ -416,6 +418,7 @@ pub(super) mod tests {
                 environment: &variable,
                 stdin: &mut &*given.stdin,
                 stdin_is_terminal: &|| given.terminal,
+                stdout_is_terminal: &|| given.terminal,
                 stdout: &mut stdout,
                 stderr: &mut stderr,
                 pass_on: &|_, _| PASSED_ON,
@@ -446,6 +449,7 @@ pub(super) mod tests {
             environment: &|_| None,
             stdin: &mut { stdin },
             stdin_is_terminal: &|| false,
+            stdout_is_terminal: &|| false,
             stdout,
             stderr: &mut stderr,
             pass_on: &|_, _| PASSED_ON,
@@ -490,6 +494,7 @@ pub(super) mod tests {
                 environment: &|_| None,
                 stdin: &mut Open(pieces),
                 stdin_is_terminal: &|| false,
+                stdout_is_terminal: &|| false,
                 pass_on: &|_, _| PASSED_ON,
                 stdout: &mut io::sink(),
                 stderr: &mut io::sink(),

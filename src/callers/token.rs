@@ -20,7 +20,7 @@ pub const CALLER: Caller = Caller {
     link: None,
     about: "Print a token, for scripts and tools with a token command",
     hosts: false,
-    grammar: Grammar { flags: &[PROFILE, KEYS, FLAGS], rest: Rest::Nothing },
+    grammar: Grammar { flags: &[PROFILE, KEYS, FLAGS], rest: Rest::Profile },
     after_help: "\
 Formats, one line each:
   raw           the token alone

@@ -149,15 +149,17 @@ fn help(arg: &Arg) -> String {
     arg.get_help().map(ToString::to_string).unwrap_or_default()
 }
 
+/// The profiles there are. Without a configuration that can be read there is nothing to say, and nobody to say why to.
+fn profiles() -> Vec<Candidate> {
+    let all = Profile::all().unwrap_or_default().into_iter();
+    all.map(|(name, profile)| Candidate::new(name, profile.map(|p| p.session.authority).unwrap_or_default())).collect()
+}
+
 /// Every value that an argument is known to take.
 fn values(arg: &Arg) -> Vec<Candidate> {
     match arg.get_id().as_str() {
-        // Without a configuration that can be read there is nothing to say, and nobody to say why to.
-        "profile" => Profile::all()
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(name, profile)| Candidate::new(name, profile.map(|p| p.session.authority).unwrap_or_default()))
-            .collect(),
+        "profile" | "named" => profiles(),
+        _ if arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == "PROFILE")) => profiles(),
         "provider" => PRESETS.iter().map(|preset| Candidate::new(preset.name, preset.title)).collect(),
         _ if arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == "FILE")) => {
             vec![Candidate::new(FILE, "")]

@@ -22,13 +22,15 @@ Exits with 1 if there is an error, else with 0.
 
 Examples:
   keyfob doctor
-  keyfob doctor --profile lab
+  keyfob doctor lab
   keyfob doctor --offline
   keyfob doctor --json | jq -r '.findings[] | select(.level != \"ok\") | .message'")]
 pub struct Arguments {
     /// Look at this profile alone, and at what asks for it
-    #[arg(long, short, value_name = "NAME")]
     profile: Option<String>,
+    /// The same
+    #[arg(long = "profile", short = 'p', value_name = "NAME", conflicts_with = "profile")]
+    named: Option<String>,
     /// Ask no provider
     #[arg(long)]
     offline: bool,
@@ -40,7 +42,7 @@ pub struct Arguments {
 /// Looks, says what it saw, and returns the exit code.
 pub fn run(arguments: &Arguments) -> Result<u8> {
     let mut findings = Findings::default();
-    let only = arguments.profile.as_deref();
+    let only = arguments.profile.as_deref().or(arguments.named.as_deref());
     let (file, profiles) = files::configuration(&mut findings, only)?;
     let all = file.as_ref().is_some_and(|file| file.profiles.len() == profiles.len());
     files::cache(&mut findings, &profiles, all);

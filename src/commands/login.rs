@@ -3,7 +3,7 @@
 
 use crate::acquire::{Credential, Effort, Requester, Step, Waiting, Want, acquire, foreign_host, start, step};
 use crate::arguments::ProfileFlags;
-use crate::clock::{Timestamp, minutes};
+use crate::clock::{Timestamp, roughly};
 use crate::config::{Profile, Selection};
 use crate::failure::{Exit, Failure, Hint};
 use crate::flows::patient;
@@ -35,6 +35,9 @@ Examples:
 pub struct Arguments {
     /// Profile to sign in to [default: `KEYFOB_PROFILE`, default-profile, or the only one]
     profile: Option<String>,
+    /// The same
+    #[arg(long = "profile", short = 'p', value_name = "NAME", conflicts_with = "profile")]
+    named: Option<String>,
     /// Sign in even if the session is good
     #[arg(long, short)]
     force: bool,
@@ -54,7 +57,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with_all = ["start", "poll", "timeout", "json", "qr"])]
     events: bool,
     /// Show the address as a QR code too, if the terminal is large enough
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["start", "poll"])]
     qr: bool,
     #[command(flatten)]
     flags: ProfileFlags,
@@ -62,7 +65,8 @@ pub struct Arguments {
 
 /// Signs in, names the account, and returns the exit code.
 pub fn run(arguments: &Arguments) -> Result<u8> {
-    let selection = Selection { profile: arguments.profile.clone(), flags: arguments.flags.0.clone() };
+    let selection =
+        Selection { profile: arguments.profile.clone().or(arguments.named.clone()), flags: arguments.flags.0.clone() };
     let profile = Profile::select(&selection)?;
     let want = Want {
         min_life: 0,
@@ -156,7 +160,7 @@ fn done(profile: &Profile, credential: &Credential) -> String {
 }
 
 fn waiting(profile: &Profile, Waiting { pending, device, wait }: &Waiting, started: bool) -> String {
-    let left = minutes(Duration::from_secs(pending.expires_at.since(Timestamp::now())));
+    let left = roughly(Duration::from_secs(pending.expires_at.since(Timestamp::now())));
     if !started {
         return format!("Not yet; the code ends in {left}. Ask again in {} s.\n", seconds(*wait));
     }

@@ -27,6 +27,9 @@ pub struct Arguments {
     /// Profile to sign out of [default: `KEYFOB_PROFILE`, default-profile, or the only one]
     #[arg(conflicts_with = "all")]
     profile: Option<String>,
+    /// The same
+    #[arg(long = "profile", short = 'p', value_name = "NAME", conflicts_with_all = ["profile", "all"])]
+    named: Option<String>,
     /// Sign out of every session there is
     #[arg(long)]
     all: bool,
@@ -37,8 +40,11 @@ pub struct Arguments {
 /// Signs out.
 pub fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.all {
-        let selection = Selection { profile: arguments.profile.clone(), flags: arguments.flags.0.clone() };
-        let profile = Profile::select(&selection)?;
+        let selection = Selection {
+            profile: arguments.profile.clone().or(arguments.named.clone()),
+            flags: arguments.flags.0.clone(),
+        };
+        let profile = Profile::select(&selection).or_else(|error| Err(with_a_stray(error)?))?;
         return sign_out_of(&profile);
     }
     let Some(store) = Store::open()?.map(|store| store.replacing_locked(true)) else {
@@ -81,6 +87,25 @@ fn none_is_left(left: usize) -> Result<()> {
     }
     let what = format!("{left} of the sessions could not be signed out of");
     Err(Failure::new(Exit::Failed, what).hint("see the warnings above").into())
+}
+
+/// The failure of having no such profile, with the command that signs out of a session that no profile leads to.
+fn with_a_stray(error: anyhow::Error) -> Result<anyhow::Error> {
+    let failure = Failure::of(&error);
+    let Some(store) = Store::open()?.filter(|_| failure.exit == Exit::Usage) else { return Ok(error) };
+    let profiles: Vec<Profile> = Profile::all()?.into_values().filter_map(Result::ok).collect();
+    let now = Timestamp::now();
+    let is_stray = |file: &SessionFile<'_>| !profiles.iter().any(|profile| profile.leads_to(file.key()));
+    let strays = store.contents()?.sessions;
+    let mut strays = strays.iter().filter(|(file, session)| session.is_signed_in(now) && is_stray(file));
+    Ok(match strays.next() {
+        None => error,
+        Some((file, _)) => {
+            let command = Profile::of_session(file.key()).map(|profile| profile.command("logout"));
+            let command = command.unwrap_or_else(|_| "keyfob logout --all".to_owned());
+            failure.hint(format!("for the session that no profile leads to: {command}")).into()
+        }
+    })
 }
 
 /// Signs out of a profile, and of every session that was made from its token.

@@ -1,8 +1,8 @@
 //! `keyfob status`: the sessions there are, whose they are and how long they last; never a secret.
 
 use super::store;
-use crate::clock::{Timestamp, minutes, roughly};
-use crate::config::{Profile, StoreKind, file_path};
+use crate::clock::{Timestamp, roughly};
+use crate::config::{self, Profile, StoreKind, file_path};
 use crate::process;
 use crate::session::{FlowKind, Pending, PendingFlow, Session};
 use crate::store::{Kept, Store};
@@ -16,8 +16,14 @@ use std::time::Duration;
 #[command(after_help = "\
 Examples:
   keyfob status
+  keyfob status lab
   keyfob status --json | jq -r '.sessions[].account'")]
 pub struct Arguments {
+    /// Show this profile alone
+    profile: Option<String>,
+    /// The same
+    #[arg(long = "profile", short = 'p', value_name = "NAME", conflicts_with = "profile")]
+    named: Option<String>,
     /// Print one JSON object, for programs
     #[arg(long)]
     json: bool,
@@ -113,16 +119,20 @@ struct Other {
 
 /// Prints the sessions.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let status = gather()?;
+    let status = gather(arguments.profile.as_deref().or(arguments.named.as_deref()))?;
     if arguments.json {
         return super::print(&(serde_json::to_string_pretty(&status)? + "\n"));
     }
     super::say(&text(&status))
 }
 
-fn gather() -> Result<Status> {
+/// Everything there is, or what there is of the profile `only`. Fails if there is none of that name.
+fn gather(only: Option<&str>) -> Result<Status> {
     let now = Timestamp::now();
-    let profiles = Profile::all()?;
+    let file = config::load()?;
+    only.map(|name| file.named(name)).transpose()?;
+    let mut profiles = Profile::all_of(file);
+    profiles.retain(|name, _| only.is_none_or(|only| name == only));
     let mut sessions = Vec::new();
     let mut damaged = Vec::new();
     let mut kept = Kept::Clear;
@@ -139,7 +149,9 @@ fn gather() -> Result<Status> {
             let own = profiles.values().filter_map(|p| p.as_ref().ok()).filter(|p| p.session == *file.key());
             entry.environment = own.flat_map(|p| &p.variables).map(|name| (*name).to_owned()).collect();
             // A first attempt that failed left nothing that anybody looks for.
-            if entry.signed_in || entry.pending.is_some() || !entry.profiles.is_empty() {
+            let is_a_profiles = !entry.profiles.is_empty();
+            let is_shown = entry.signed_in || entry.pending.is_some() || is_a_profiles;
+            if is_shown && (only.is_none() || is_a_profiles || !entry.profiles_with_account.is_empty()) {
                 sessions.push(entry);
             }
         }
@@ -250,7 +262,7 @@ fn text(status: &Status) -> String {
         }
         for token in &session.tokens {
             let left =
-                token.left.map_or("until it is revoked".into(), |s| format!("for {}", minutes(Duration::from_secs(s))));
+                token.left.map_or("until it is revoked".into(), |s| format!("for {}", roughly(Duration::from_secs(s))));
             let tenant = token.tenant.as_ref().map(|tenant| format!("; tenant {tenant}")).unwrap_or_default();
             lines.push(format!("  cached    {} token, good {left} ({}{tenant})", token.kind, token.scopes.join(" ")));
         }
@@ -273,7 +285,7 @@ fn text(status: &Status) -> String {
         }
         if let Some(pending) = &session.pending {
             let since = pending.ago.map(|s| format!(", {} ago", roughly(Duration::from_secs(s)))).unwrap_or_default();
-            let left = minutes(Duration::from_secs(pending.left));
+            let left = roughly(Duration::from_secs(pending.left));
             let what = if pending.flow == FlowKind::Device { "its code is good" } else { "it waits for the browser" };
             lines.push(format!("  sign-in   started for {}{since}; {what} for {left} more", pending.asked_by));
             lines.push(format!("            at {}", pending.verification_uri));

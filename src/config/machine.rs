@@ -381,6 +381,8 @@ mod tests {
             ("client-id", "other"),
             ("client-secret-file", "/etc/hostname"),
             ("extra", "a=b"),
+            ("audience", "another-cluster"),
+            ("resource", "https://api.example"),
         ] {
             let error = resolved(name, value).unwrap_err();
             let why = format!("--{name}: a machine's profile takes `{name}` from config.toml alone");

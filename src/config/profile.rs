@@ -439,6 +439,7 @@ impl Said<'_> {
     fn missing(&self, key: &str, why: &str) -> Failure {
         let whose = self.name.map_or_else(|| "this profile".to_owned(), |n| format!("profile {n:?}"));
         Failure::usage(format!("{whose} has no `{key}`{why}")).hint(match self.name {
+            Some(_) if self.settings.is_by_flags() => format!("pass --{key}"),
             Some(n) => {
                 let flag = if self::key(key).flag.is_some() { format!(", or pass --{key}") } else { String::new() };
                 format!("add `{key} = \"…\"` below [profile.{n}] in {}{flag}", file_name())
@@ -485,6 +486,11 @@ impl Said<'_> {
         let issuer = or(&settings.issuer, row);
         if issuer.as_ref().is_some_and(Address::has_query) {
             return Err(self.wrong("issuer", "has a query (`?…`)"));
+        }
+        if let Some((given, document)) = issuer.as_ref().and_then(|issuer| issuer.as_str().split_once("/.well-known/"))
+        {
+            let failure = self.wrong("issuer", "is the address of a metadata document");
+            return Err(failure.hint(format!("leave out /.well-known/{document}: {given}")));
         }
         let begins = endpoints.device_authorization.is_some() || settings.authorization_endpoint.is_some();
         let authority = match (&issuer, &endpoints.token) {
@@ -593,8 +599,9 @@ impl Said<'_> {
     }
 }
 
-/// What decides where the proof of a machine goes, and whose it is.
-const MACHINES_OWN: [&str; 9] = [
+/// What decides where the proof of a machine goes, whose it is, and for whom its token is.
+const MACHINES_OWN: [&str; 11] = [
+    "audience",
     "authority",
     "ca-file",
     "client-id",
@@ -602,6 +609,7 @@ const MACHINES_OWN: [&str; 9] = [
     "device-authorization-endpoint",
     "extra",
     "metadata",
+    "resource",
     "revocation-endpoint",
     "token-endpoint",
 ];
@@ -683,6 +691,23 @@ mod tests {
         assert_eq!(p.session.authority, "https://id.example.com/realms/lab");
         let login = p.command("login");
         assert!(login.ends_with("keyfob login --issuer https://id.example.com/realms/lab --client-id k8s"), "{login}");
+    }
+
+    #[test]
+    fn what_is_missing_or_too_much_is_named_with_the_remedy() {
+        let hint = |values: &[(&str, &str)]| resolved(values).unwrap_err().hint.unwrap().text().to_owned();
+        assert_eq!(hint(&[("issuer", "https://id.example.com")]), "pass --client-id");
+        let mut settings = Settings::default();
+        settings.set(key("issuer"), vec!["https://id.example.com".into()], Origin::Flag("issuer")).unwrap();
+        let proposed = Profile::proposed("lab", settings).unwrap_err().hint.unwrap();
+        assert_eq!(proposed.text(), "pass --client-id", "the profile is in no file yet");
+        for (document, issuer) in [
+            ("https://id.example.com/.well-known/openid-configuration", "https://id.example.com"),
+            ("https://id.example.com/a/.well-known/openid-configuration", "https://id.example.com/a"),
+        ] {
+            let wanted = format!("leave out /.well-known/openid-configuration: {issuer}");
+            assert_eq!(hint(&[("issuer", document), ("client-id", "c")]), wanted);
+        }
     }
 
     #[test]

@@ -273,6 +273,11 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Whether all of it was said by flags, as of a profile that is in no file yet.
+    pub(super) fn is_by_flags(&self) -> bool {
+        !self.is_empty() && self.said.values().all(|(_, origin)| matches!(origin, Origin::Flag(_)))
+    }
+
     /// Whether nothing was set.
     pub fn is_empty(&self) -> bool {
         self.said.is_empty()

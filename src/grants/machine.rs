@@ -11,7 +11,7 @@ use crate::oauth::id_token::Claims;
 use crate::oauth::{Client, Request};
 use crate::providers::TokenKind;
 use crate::secret::Secret;
-use crate::session::{Grant, Serial, Token};
+use crate::session::{ClaimsDigest, Grant, Serial, Token};
 use crate::text::clean;
 
 /// RFC 8693, section 2.1.
@@ -77,7 +77,7 @@ pub(super) fn granted(ask: &Ask<'_>, token: Secret, end: Timestamp) -> Renewal {
         lifetime: Some(end.since(at)),
         refresh_at: None,
         tenant: None,
-        claims: None,
+        claims: ask.claims.map(ClaimsDigest::of),
     };
     let (by, asked) = (ask.by.clone(), Vec::new());
     let granted = Vec::new();

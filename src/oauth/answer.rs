@@ -361,6 +361,32 @@ mod tests {
     }
 
     #[test]
+    fn a_success_is_an_object_and_a_refusal_without_a_word_a_wrong_request() {
+        assert!(matches!(Answer::of(&reply(200, "{}")), Answer::Object(_)));
+        let empty = OauthError {
+            code: "invalid_request".into(),
+            description: "status 400 without a body".into(),
+            bodyless: true,
+            ..OauthError::default()
+        };
+        assert_eq!(Answer::of(&reply(400, "")), Answer::Error(empty));
+    }
+
+    /// R59, but for words so short that they stand in any text.
+    #[test]
+    fn r59_a_secret_that_is_repeated_is_left_out() {
+        let repeated = |secret: &str| {
+            let body = json!({ "error": "e", "error_description": format!("not {secret}!") }).to_string();
+            match Answer::hiding(&reply(400, &body), &[Secret::from(secret.to_owned())]) {
+                Answer::Error(error) => error.description,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(repeated("12345678"), "not [redacted]!");
+        assert_eq!(repeated("1234567"), "not 1234567!");
+    }
+
+    #[test]
     fn r22_the_json_error_decides_whatever_the_status() {
         for status in [200, 400, 401, 403, 404, 428, 429, 500] {
             assert_eq!(code(status, r#"{"error":"authorization_pending"}"#), "authorization_pending", "{status}");

@@ -103,7 +103,7 @@ impl Page {
         let long = if self.by_browser {
             format!("Waiting for the browser, {left} more. Ctrl-C stops.")
         } else {
-            format!("Waiting; the code ends in {left}. Ctrl-C stops.")
+            format!("Waiting; the code ends in {left}. Ctrl-C stops; the code stays good.")
         };
         [long, format!("{left} left. Ctrl-C stops."), format!("{left} left")]
     }
@@ -349,7 +349,7 @@ mod tests {
         };
         let lines = [
             "Sign in to https://id.example.com as ada (profile lab)",
-            "This sign-in was started for kubectl for https://10.0.0.1:6443, 2 minutes ago.",
+            "This sign-in was started for kubectl for https://10.0.0.1:6443, 2 min ago.",
             "Why now: the provider ended the session.",
             "",
             "    Open        https://id.example.com/device",
@@ -494,7 +494,7 @@ mod tests {
     fn the_time_left_is_told_in_as_many_words_as_fit() {
         let page = Page::of(&sign_in());
         let told = |width| fitting(&page.waiting(Duration::from_secs(599)), width);
-        assert_eq!(told(80), "Waiting; the code ends in 9:59. Ctrl-C stops.");
+        assert_eq!(told(80), "Waiting; the code ends in 9:59. Ctrl-C stops; the code stays good.");
         assert_eq!(told(45), "9:59 left. Ctrl-C stops.");
         assert_eq!(told(20), "9:59 left");
         assert_eq!(told(5), "9:59");

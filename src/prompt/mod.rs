@@ -21,6 +21,7 @@ mod layout;
 mod qr;
 
 use crate::config::PromptMode;
+use crate::log;
 pub use layout::{ONLY_YOURS, Terminal, foreign_note, wrapped};
 use layout::{Page, fitting, height};
 use rustix::fs::{Mode, OFlags};
@@ -133,7 +134,8 @@ impl Screen {
                 let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
                 format!("{host}:{}", session.as_raw_nonzero())
             });
-            (can_do_more_than_lines(fd), in_line_mode(fd), session)
+            // A line of the log would stand in the middle of what is rewritten.
+            (can_do_more_than_lines(fd) && !log::is_on(), in_line_mode(fd), session)
         };
         Self { out, live, line_mode, page: None, rows: (Vec::new(), 0), terminal, status: String::new() }
     }

@@ -2,6 +2,7 @@
 
 use super::findings::Findings;
 use super::found::{Found, Machine};
+use super::hosted::patterns;
 use super::profile::{Chosen, Config, Wanted};
 use super::{Asked, Job, Tool, is_program, own_program};
 use crate::change::plan::{self, Plan};
@@ -59,7 +60,7 @@ const NEIGHBOURS: &[(&str, &str)] = &[("https://github.com", "https://gist.githu
 
 /// Connects git with a profile.
 fn connect(arguments: &Arguments) -> Result<Job> {
-    let mut hosts = arguments.patterns()?;
+    let mut hosts = patterns(&arguments.hosts)?;
     if let Some(account) = &arguments.wanted.flags.0.items("account").first() {
         let of = |host: HostPattern| if host.username().is_some() { host } else { host.for_user(account) };
         hosts = hosts.into_iter().map(of).collect();
@@ -74,24 +75,11 @@ fn connect(arguments: &Arguments) -> Result<Job> {
 
 /// Disconnects it.
 fn disconnect(arguments: &Arguments) -> Result<Job> {
-    let hosts = arguments.patterns()?;
+    let hosts = patterns(&arguments.hosts)?;
     let urls = urls(&hosts);
     let (plan, released) = undoing(&hosts)?;
     let done = format!("git no longer asks keyfob for {urls}.\n");
     Ok(Job { done, released, ..Job::new(format!("Disconnect git from keyfob for {urls}"), plan) })
-}
-
-impl Arguments {
-    fn patterns(&self) -> Result<Vec<HostPattern>, Failure> {
-        let mut hosts: Vec<HostPattern> = Vec::new();
-        for text in &self.hosts {
-            let host = HostPattern::parse(text).map_err(|why| Failure::usage(format!("{text:?} {why}")))?;
-            if !hosts.contains(&host) {
-                hosts.push(host);
-            }
-        }
-        Ok(hosts)
-    }
 }
 
 fn urls(hosts: &[HostPattern]) -> String {

@@ -370,7 +370,7 @@ impl Hosted {
 }
 
 /// The hosts, each once. One without a scheme is https.
-fn patterns(texts: &[String]) -> Result<Vec<HostPattern>, Failure> {
+pub(super) fn patterns(texts: &[String]) -> Result<Vec<HostPattern>, Failure> {
     let mut hosts: Vec<HostPattern> = Vec::new();
     for text in texts {
         let text = text.strip_prefix("sparse+").unwrap_or(text);

@@ -99,9 +99,7 @@ impl Chosen {
         self.profile.title()
     }
 
-    /// Fails unless the provider takes sign-ins as the profile describes them. A device authorization is asked for where it
-    /// has one, which a wrong client id or scope does not get; the code is left unused. A sign-in by browser cannot be tried
-    /// without a person, so there it is enough that its endpoints are known.
+    /// Fails unless the provider takes sign-ins as the profile describes them; see [`takes_sign_ins`].
     pub fn check(&self) -> Result<()> {
         let profile = &self.profile;
         if profile.machine.is_some() {
@@ -109,17 +107,24 @@ impl Chosen {
             return Ok(());
         }
         let (client, _) = Client::new(profile, None, crate::oauth::http::LIMIT)?;
-        if profile.flow == Flow::Browser {
-            return Ok(client.authorization_endpoint().map(drop)?);
-        }
-        if client.device_endpoint().is_err() && client.authorization_endpoint().is_ok() {
-            return Ok(());
-        }
-        match client.device_authorization(&client.askable(&profile.scopes)) {
-            // The client is known, and a sign-in goes by browser then.
-            Ok(_) | Err(NotStarted::Forbidden(_)) => Ok(()),
-            Err(NotStarted::Failed(failure)) => Err(failure.into()),
-        }
+        takes_sign_ins(profile, &client)
+    }
+}
+
+/// Fails unless the provider takes sign-ins as the profile describes them. A device authorization is asked for where it
+/// has one, which a wrong client id or scope does not get; the code is left unused. A sign-in by browser cannot be tried
+/// without a person, so there it is enough that its endpoints are known.
+pub fn takes_sign_ins(profile: &Profile, client: &Client<'_>) -> Result<()> {
+    if profile.flow == Flow::Browser {
+        return Ok(client.authorization_endpoint().map(drop)?);
+    }
+    if client.device_endpoint().is_err() && client.authorization_endpoint().is_ok() {
+        return Ok(());
+    }
+    match client.device_authorization(&client.askable(&profile.scopes)) {
+        // The client is known, and a sign-in goes by browser then.
+        Ok(_) | Err(NotStarted::Forbidden(_)) => Ok(()),
+        Err(NotStarted::Failed(failure)) => Err(failure.into()),
     }
 }
 

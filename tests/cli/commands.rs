@@ -5,6 +5,7 @@ use keyfob_test_support::Output;
 use keyfob_test_support::provider::{Auto, Endpoint, Options, Reply};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 /// What ran well and said nothing but on stdout.
@@ -69,7 +70,7 @@ fn status_tells_everything_but_the_secrets() {
     ] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");
     }
-    assert!(text.contains(" token, good for 59:") || text.contains(" token, good for 1:00:00"), "{text}");
+    assert!(text.contains(" token, good for 59 min (") || text.contains(" token, good for 1 h ("), "{text}");
 
     let json: serde_json::Value = serde_json::from_str(&said(&scene, &["status", "--json"])).unwrap();
     let session = &json["sessions"][0];
@@ -97,9 +98,9 @@ fn status_shows_a_pending_sign_in_and_who_fetched_last() {
         });
     });
     let text = said(&scene, &["status"]);
-    assert!(text.contains("  fetched   for git for https://git.example.com, 3 minutes ago\n"), "{text}");
+    assert!(text.contains("  fetched   for git for https://git.example.com, 3 min ago\n"), "{text}");
     let (before, after) = text
-        .split_once("  sign-in   started for kubectl for https://10.0.0.1:6443, an hour ago; its code is good for 10:")
+        .split_once("  sign-in   started for kubectl for https://10.0.0.1:6443, 1 h ago; its code is good for 10 min")
         .unwrap_or_else(|| panic!("{text}"));
     assert!(after.contains(" more\n            at https://id.example.com/device\n"), "{text}");
     assert!(!before.contains("WDJB") && !after.contains("WDJB") && !text.contains("d3v1ce"), "{text}");
@@ -202,4 +203,70 @@ fn every_command_explains_itself_with_examples() {
         assert!(help.contains("\nExamples:\n"), "{PROGRAM} {command}: {help}");
     }
     assert!(said(&scene, &["--help"]).contains("Exit codes: 0 answered"));
+}
+
+/// In front of a command, behind it, and by position where it is a person's.
+#[test]
+fn a_profile_is_named_in_every_way_by_every_command() {
+    let scene =
+        Scene::with(Options::default(), &format!("{LAB}[profile.other]\nissuer = 'ISSUER'\nclient-id = 'other'\n"));
+    scene.idp.auto(Auto::Approve);
+    let asked = |words: &[&str]| scene.prompting(words.iter().copied());
+    for command in [
+        &["login"][..],
+        &["token"],
+        &["token", "--format", "json"],
+        &["kubernetes"],
+        &["status"],
+        &["doctor", "--offline"],
+        &["logout"],
+    ] {
+        let (name, flags) = command.split_first().unwrap();
+        let ways: [&[&str]; 6] = [
+            &["-p", "lab", name],
+            &["--profile", "lab", name],
+            &["--profile=lab", name],
+            &[name, "-p", "lab"],
+            &[name, "--profile=lab"],
+            &[name, "lab"],
+        ];
+        for way in ways {
+            let words = [way, flags].concat();
+            let output = asked(&words);
+            assert!(matches!((*name, output.code), (_, Some(0))), "{words:?}: {output:?}");
+            assert!(!output.stdout.contains("other"), "{words:?}: {output:?}");
+        }
+        let twice = asked(&[&[*name, "lab", "--profile", "lab"], flags].concat());
+        assert_eq!(twice.code, Some(2), "{name}: {twice:?}");
+        let nobody = asked(&[&[*name, "nobody"], flags].concat());
+        assert_eq!(nobody.code, Some(2), "{name}: {nobody:?}");
+        assert!(nobody.stderr.starts_with("error: there is no profile \"nobody\""), "{name}: {nobody:?}");
+    }
+    // Where another program's command line follows, only in front of it.
+    let version = |words: &[&str]| asked(words).stdout;
+    assert_eq!(version(&["-p", "lab", "az", "version"]), version(&["az", "--profile=lab", "version"]));
+    let alone = asked(&["-p", "lab"]);
+    assert_eq!((alone.code, alone.stdout.as_str()), (Some(2), ""), "{alone:?}");
+}
+
+#[test]
+fn logout_names_the_session_that_no_profile_leads_to() {
+    let scene = Scene::signed_in(Options::default());
+    let config = fs::read_to_string(scene.keyfob.config_file()).unwrap();
+    fs::write(scene.keyfob.config_file(), config.replace("profile.lab", "profile.work").replace("'keyfob'", "'c'"))
+        .unwrap();
+    let output = scene.silently(["logout", "lab"]);
+    assert_eq!(output.code, Some(2), "{output:?}");
+    let hint = output.stderr.split_once("hint: for the session that no profile leads to: ").unwrap().1.trim();
+    assert!(hint.ends_with(&format!("logout --issuer {} --client-id keyfob", scene.idp.issuer())), "{output:?}");
+    let done = Output::of(scene.keyfob.other("sh").args(["-c", hint]), b"");
+    assert!(done.stdout.starts_with("Signed out of "), "{done:?}");
+}
+
+#[test]
+fn keyfob_alone_says_what_is_needed_first_on_the_smallest_screen() {
+    let scene = Scene::new(Options::default());
+    let output = scene.silently([] as [&str; 0]);
+    assert_eq!((output.code, output.stdout.as_str()), (Some(2), ""));
+    assert!(output.stderr.lines().count() <= 12 && output.stderr.contains("keyfob setup"), "{output:?}");
 }

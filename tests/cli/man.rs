@@ -8,8 +8,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use clap_mangen::Man;
-use clap_mangen::roff::{Roff, roman};
+use clap_mangen::roff::{Roff, bold, roman};
 use keyfob_test_support::{Output, skip};
+
+const README: &str = include_str!("../../README.md");
 
 /// Every page: its file's name and what it holds.
 fn pages() -> BTreeMap<String, String> {
@@ -25,6 +27,11 @@ fn pages() -> BTreeMap<String, String> {
             man.render_subcommands_section(&mut page).unwrap();
         }
         notes(command).to_writer(&mut page).unwrap();
+        if man.get_filename() == "keyfob.1" {
+            for (heading, table) in [("ENVIRONMENT", "| variable |"), ("FILES", "| file or folder |")] {
+                section(heading, table).to_writer(&mut page).unwrap();
+            }
+        }
         pages.insert(man.get_filename(), String::from_utf8(page).unwrap());
         for subcommand in command.get_subcommands().filter(|c| !c.is_hide_set()) {
             add(pages, subcommand);
@@ -35,6 +42,20 @@ fn pages() -> BTreeMap<String, String> {
     let mut pages = BTreeMap::new();
     add(&mut pages, &command);
     pages
+}
+
+/// A table of README as a section: its first column names, its second says.
+fn section(heading: &str, table: &str) -> Roff {
+    let mut roff = Roff::new();
+    roff.control("SH", [heading]);
+    let rows = README.lines().skip_while(|line| !line.starts_with(table)).skip(2);
+    for row in rows.take_while(|line| line.starts_with('|')) {
+        let mut cells = row.trim_matches('|').split(" | ").map(|cell| cell.trim().replace('`', ""));
+        roff.control("TP", []);
+        roff.text([bold(cells.next().unwrap())]);
+        roff.text([roman(cells.next().unwrap())]);
+    }
+    roff
 }
 
 /// What help says below the flags. Indented lines are examples, which must not be filled.

@@ -51,7 +51,11 @@ fn the_prompt_says_everything_counts_down_in_place_and_is_gone_when_done() {
     assert_eq!(lines[3], format!("    Open        {issuer}/device"));
     assert_eq!(lines[4], format!("    Enter code  {code}"));
     assert_eq!(lines[6], "Enter the code only if you started this yourself.");
-    assert!(lines[7].starts_with("Waiting; the code ends in 9:5") && lines[7].ends_with(". Ctrl-C stops."), "{screen}");
+    assert!(
+        lines[7].starts_with("Waiting; the code ends in 9:5")
+            && lines[7].ends_with(". Ctrl-C stops; the code stays good."),
+        "{screen}"
+    );
     assert_eq!(lines.len(), 8, "{screen}");
 
     scene.idp.approve(&code);
@@ -78,7 +82,7 @@ fn a_dumb_terminal_gets_plain_lines() {
     command.env("TERM", "dumb");
     let terminal = plugin(command, Stream::Terminal);
     let shown = scene.idp.wait_for_code(SOON);
-    terminal.wait_for("Ctrl-C stops.\r\n", SOON);
+    terminal.wait_for("stays good.\r\n", SOON);
     scene.idp.approve(&shown);
     let ended = terminal.wait();
     answered(&ended);
@@ -109,7 +113,7 @@ fn a_terminal_that_a_full_screen_program_takes_later_is_not_written_to_either() 
     shell.args(["-c", &format!("{PROGRAM} token >out & {editor}")]);
     shell.current_dir(scene.keyfob.home()).env("TERM", "xterm");
     let terminal = Terminal::start(shell);
-    terminal.wait_for("Ctrl-C stops.", SOON);
+    terminal.wait_for("Ctrl-C stops", SOON);
     terminal.send("\r");
     let polls = scene.idp.count("token:device_code");
     let before = terminal.wait_for("EDITOR", SOON);
@@ -197,7 +201,7 @@ A token is asked for by sh for https://10.0.0.1:6443.
     Enter code  WDJB-MJHT
 
 Enter the code only if you started this yourself.
-Waiting; the code ends in 9:58. Ctrl-C stops.",
+Waiting; the code ends in 9:58. Ctrl-C stops; the code stays good.",
     );
 }
 
@@ -282,7 +286,7 @@ fn address_and_code_are_bold_unless_no_color_says_otherwise() {
         let mut command = kubernetes(&scene);
         command.env("NO_COLOR", no_color);
         let running = plugin(command, Stream::Terminal);
-        running.wait_for("Ctrl-C stops.", SOON);
+        running.wait_for("Ctrl-C stops", SOON);
         let bytes = running.screen();
         let code = scene.idp.user_codes().pop().unwrap();
         let address = format!("{}/device", scene.idp.issuer());
@@ -308,9 +312,9 @@ fn whoever_joins_is_told_for_whom_it_was_started_and_since_when() {
     let mut command = scene.command("auto", ["login"]);
     command.env("TERM", "xterm");
     let second = Terminal::start(command);
-    let screen = seen(&second.wait_for("minutes ago.", SOON)).replace('\n', " ");
+    let screen = seen(&second.wait_for("the code ends in", SOON)).replace('\n', " ");
     assert!(screen.contains(" (profile lab) This sign-in was started for "), "{screen}");
-    assert!(screen.contains(" for https://10.0.0.1:6443, 2 minutes ago. "), "{screen}");
+    assert!(screen.contains(" for https://10.0.0.1:6443, 2 min ago. "), "{screen}");
     scene.idp.approve(&code);
     answered(&first.wait());
     assert_eq!(second.wait().code, Some(0));
@@ -365,7 +369,7 @@ fn the_qr_code_holds_the_address_in_colour_and_without() {
         command.env("TERM", "xterm").env("LC_ALL", "C.UTF-8").env("NO_COLOR", no_color);
         let size = (80, rows);
         let running = Terminal::start_sized(command, Streams::default(), size);
-        let bytes = running.wait_for("Ctrl-C stops.", SOON);
+        let bytes = running.wait_for("Ctrl-C stops", SOON);
         let code = scene.idp.user_codes().pop().unwrap();
         let address = format!("{}/device", scene.idp.issuer());
         let screen = terminal(&bytes, size);
@@ -384,7 +388,7 @@ fn a_qr_code_that_does_not_fit_is_left_out_and_what_it_needs_is_said() {
     let mut command = scene.command("auto", ["login", "--qr"]);
     command.env("TERM", "xterm").env("LC_ALL", "C.UTF-8");
     let running = Terminal::start_sized(command, Streams::default(), (80, 12));
-    let bytes = running.wait_for("Ctrl-C stops.", SOON);
+    let bytes = running.wait_for("Ctrl-C stops", SOON);
     let screen = seen_in(&bytes, (80, 12));
     assert!(screen.contains("\nThe QR code needs a terminal of 29 columns and 19 rows.\nWaiting;"), "{screen}");
 }

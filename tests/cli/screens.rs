@@ -137,7 +137,7 @@ impl Desk {
         let mut screen = String::new();
         wait_until("the time left", || {
             screen = self.ask_tmux(&["capture-pane", "-p", "-e", "-J"]);
-            screen.contains(&code) && screen.trim_end().ends_with("stops.")
+            screen.contains(&code) && screen.contains("Ctrl-C stops")
         });
         self.usual(&screen.replace(&code, "WDJB-MJHT"))
     }

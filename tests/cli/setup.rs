@@ -273,8 +273,8 @@ fn what_stands_in_the_way_is_named_and_nothing_is_changed() {
         ("", &["--profile", "hg", "https://github.com"], "there is no profile \"hg\"; known are `gh`, `lab`", ""),
         (
             "",
-            &["--profile", "gh", "github.com"],
-            "\"github.com\" is not an address such as https://git.example.com",
+            &["--profile", "gh", "ssh://github.com"],
+            "\"ssh://github.com\" is not an address such as https://git.example.com:8443/team",
             "",
         ),
         (

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::common::Scene;
 use keyfob_test_support::Output;
-use keyfob_test_support::provider::Options;
+use keyfob_test_support::provider::{Endpoint, Options};
 use serde_json::{Value, json};
 
 const CONFIG: &str = "[profile.lab]\nissuer = 'ISSUER'\nclient-id = 'keyfob'\n[hosts]\n\
@@ -85,6 +85,27 @@ fn what_is_erased_is_the_access_token_alone() {
     let docker: Value = serde_json::from_str(&said(&scene, &["docker", "get"], "ghcr.io")).unwrap();
     assert_ne!(docker["Secret"], json!(token));
     assert_eq!(said(&scene, &["docker", "erase"], "elsewhere.example"), "");
+}
+
+/// Bazel ends a helper after ten seconds. One that waits for a provider says so before, and the renewal goes on.
+#[test]
+fn bazel_is_told_before_its_time_is_up() {
+    let scene = Scene::with(
+        Options::default(),
+        "[profile.lab]\nissuer = 'ISSUER'\nclient-id = 'keyfob'\n[hosts]\n\
+         'https://cache.example' = { profile = 'lab', callers = ['bazel'] }\n",
+    );
+    scene.sign_in();
+    scene.leave(-1);
+    let held = scene.idp.hold(Endpoint::Token);
+    let bazel = || ask(&scene, &["bazel", "get"], "{\"uri\":\"https://cache.example/a\"}");
+    let late = bazel();
+    assert!(late.code != Some(0) && late.stdout.is_empty() && late.stderr.starts_with("error: "), "{late:?}");
+    drop(held);
+    scene.settle();
+    let answered = bazel();
+    assert_eq!((answered.code, answered.stderr.as_str()), (Some(0), ""), "{answered:?}");
+    assert_eq!(scene.idp.count("token:refresh_token"), 1, "what was asked for first is what is answered");
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn bounded(scene: &Scene, prompt: &str, args: &[&str]) -> Output {
         let odd = |c: char| (c.is_control() && c != '\n') || "\u{202e}\u{2066}\u{200b}".contains(c);
         assert!(!text.contains(odd), "{output:?}");
     }
-    if let Some((_, after)) = output.stderr.split_once(" Ctrl-C stops.\n") {
+    if let Some((_, after)) = output.stderr.split_once(" Ctrl-C stops; the code stays good.\n") {
         output.stderr = after.to_owned();
     }
     output

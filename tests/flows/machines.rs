@@ -1126,3 +1126,22 @@ fn what_a_machine_proves_itself_by_is_said_to_the_server_alone() {
         }
     }
 }
+
+/// There is nobody who could answer a claims challenge but the source, and its new token is all that can be had.
+#[test]
+fn a_claims_challenge_to_a_machine_is_answered_by_a_new_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let claims = |number: u32| jwt::unsigned(&json!({ "iss": "i", "sub": "s", "exp": now() + 3000, "jti": number }));
+    let place = file(folder.path(), "token", &claims(1));
+    let keyfob = Keyfob::new(PROGRAM).config(&format!(
+        "[profile.ci]\ngrant = 'none'\nsource = 'file'\nsource-file = '{place}'\n[az]\nprofile = 'ci'\n"
+    ));
+    let azd = |words: &[&str]| {
+        let output = Output::of(&mut keyfob.command([&["azd", "auth", "token"], words].concat()), b"");
+        token(&output)
+    };
+    assert_eq!(azd(&[]), claims(1));
+    fs::write(&place, claims(2)).unwrap();
+    assert_eq!(azd(&[]), claims(1), "from the cache");
+    assert_eq!(azd(&["--claims", "eyJhIjoxfQ"]), claims(2));
+}

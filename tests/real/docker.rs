@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::common::Fresh;
 use crate::common::tools::Desk;
+use keyfob_test_support::provider::Auto;
 use keyfob_test_support::real::{Missing, on_this_machine};
 use keyfob_test_support::registry::Asks;
 use keyfob_test_support::{Output, need};
@@ -114,6 +116,30 @@ fn skopeo_inspects_a_manifest() {
     let desk = desk();
     let client = need!(Client::skopeo(&desk));
     day(&desk, &client);
+}
+
+/// From nothing to a pull: one command makes the profile, connects docker and leaves the sign-in to do; the undo leaves nothing.
+#[test]
+fn a_newcomer_pulls_after_one_command_and_a_sign_in() {
+    let docker = need!(on_this_machine("docker"));
+    let served = desk();
+    let fresh = Fresh::new();
+    std::fs::create_dir(fresh.path("bin")).unwrap();
+    let untouched = fresh.files();
+    let (issuer, host) = (served.scene.idp.issuer(), served.registry.host());
+    let profile = ["--profile", "lab", "--issuer", issuer, "--client-id", "keyfob"];
+    fresh.run(&[&["setup", "docker", "--yes", "--bin", "bin", host], &profile[..]].concat());
+    served.scene.idp.auto(Auto::Approve);
+    fresh.run(&["login", "lab"]);
+    let image = format!("{host}/team/app:1");
+    let mut command = fresh.other(&docker);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths([fresh.path("bin")].into_iter().chain(std::env::split_paths(&path))).unwrap();
+    let pulled = Output::of(command.args(["manifest", "inspect", "--insecure", &image]).env("PATH", path), b"");
+    assert!(pulled.code == Some(0) && pulled.stdout.contains("schemaVersion"), "{pulled:?}");
+    let _ = std::fs::remove_dir_all(fresh.path(".docker/manifests"));
+    fresh.run(&["setup", "docker", "--undo", "--yes", host]);
+    assert_eq!(fresh.files(), untouched);
 }
 
 /// podman says whose login it would use, and has that from keyfob as it is configured for docker.

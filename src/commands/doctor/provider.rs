@@ -12,6 +12,7 @@ use crate::oauth::proxy::{EXCEPTIONS, Proxies};
 use crate::session::{FlowKind, Session};
 use crate::store::Store;
 use crate::tools::findings::Findings;
+use crate::tools::profile::takes_sign_ins;
 use anyhow::Result;
 use std::time::Duration;
 
@@ -87,12 +88,13 @@ fn look(findings: &mut Findings, subject: &str, profile: &Profile) -> Result<()>
         findings.error(subject, message, "set the clock, best by itself: timedatectl set-ntp true");
     }
     let (client, _) = Client::new(profile, None, LIMIT)?;
-    let next = match &profile.machine {
-        Some(machine) => {
-            proof(machine)?;
-            format!("this machine asks {} for tokens", client.token_endpoint())
-        }
-        None => sign_in(&client, profile)?,
+    let next = if let Some(machine) = &profile.machine {
+        proof(machine)?;
+        format!("this machine asks {} for tokens", client.token_endpoint())
+    } else {
+        let next = sign_in(&client, profile)?;
+        takes_sign_ins(profile, &client)?;
+        next
     };
     findings.ok(subject, format!("{url} answers; {next}"));
     Ok(())

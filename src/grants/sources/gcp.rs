@@ -7,7 +7,10 @@ use crate::failure::{Exit, Failure};
 use crate::grants::metadata;
 use crate::oauth::http::unreachable;
 use form_urlencoded::Serializer;
+use std::time::Duration;
 
+/// Longest time to connect: where nothing answers at a link's own address, nothing will.
+const CONNECT: Duration = Duration::from_secs(3);
 const PATH: &str = "computeMetadata/v1/instance/service-accounts/default/identity";
 
 /// Asks for a token that is for `audience`.
@@ -17,7 +20,9 @@ pub(super) fn token(profile: &Profile, audience: &str) -> Result<String, Failure
     query.append_pair("audience", audience).append_pair("format", "full");
     let place = format!("{home}/{PATH}");
     let url = format!("{place}?{}", query.finish());
-    let reply = http(profile)?.get_with(&url, &[("metadata-flavor", "Google")]);
+    let mut http = http(profile)?;
+    http.connect_within(CONNECT);
+    let reply = http.get_with(&url, &[("metadata-flavor", "Google")]);
     let reply =
         reply.map_err(|why| unreachable(&place, &why).hint("`source = \"gcp\"` is for machines of Google Cloud"))?;
     let body = String::from_utf8_lossy(&reply.body).into_owned();

@@ -63,14 +63,13 @@ pub fn token(source: &Source, profile: &Profile) -> Result<Secret, Failure> {
 /// What tells this machine or job from others that have the same profile, as far as that is known without asking. Fails as
 /// [`token`] does.
 pub fn proof(machine: &Machine) -> Result<Proof, Failure> {
-    let is_set = |name: &str| std::env::var(name).unwrap_or_default();
     Ok(match &machine.source {
         None if matches!(machine.grant, MachineGrant::Az | MachineGrant::Azd) => delegated::proof(machine.grant),
         None | Some(Source::Gcp(_) | Source::Profile(_)) => Proof::of([]),
         Some(Source::File(file)) => of_text(in_file(file)?),
         Some(Source::Env(name)) => of_text(in_variable(name)?),
         Some(Source::Command(_)) => {
-            let jobs = JOBS.map(is_set);
+            let jobs = JOBS.map(|name| std::env::var(name).unwrap_or_default());
             Proof::of(jobs.iter().map(String::as_str))
         }
         Some(Source::Github(_)) => {
