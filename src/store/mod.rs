@@ -355,6 +355,9 @@ impl SessionFile<'_> {
     /// The same to save the answer that `room` was reserved for: it can be had whatever else is open.
     pub fn lock_for<'f>(&'f self, room: &mut Room<'_>, limit: Duration) -> Result<Locked<'f>> {
         room.release();
+        if let Some(key) = &room.key {
+            sealing::keep_here(key)?;
+        }
         self.lock(limit)
     }
 

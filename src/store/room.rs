@@ -6,6 +6,7 @@
 //! The file is locked for as long as it is open. Should the lock file beside it be removed meanwhile, a process that makes
 //! a new one sees by this lock that a request is under way, and does not use the same refresh token.
 
+use super::seal::Key;
 use super::{Store, folder};
 use crate::failure::Failure;
 use crate::log::debug;
@@ -29,6 +30,8 @@ pub struct Room<'s> {
     name: String,
     file: File,
     written: bool,
+    /// What the answer is to be sealed by, if it is: whatever becomes of the kernel's keyring meanwhile.
+    pub(super) key: Option<Key>,
     /// Given back right before the save, so that it can open a lock and a file however many others are open by then.
     spare: Vec<OwnedFd>,
 }
@@ -45,7 +48,7 @@ impl<'s> Room<'s> {
         let file = folder::open_file(&store.folder, &name, flags)?;
         // Nobody else has a new file. Where the file system has no locks, lock files are not beside it either.
         let _ = FileExt::try_lock_exclusive(&file);
-        Ok(Self { store, name, file, written: false, spare: Vec::new() })
+        Ok(Self { store, name, file, written: false, key: None, spare: Vec::new() })
     }
 
     /// The same with `size` bytes on the disk that are nobody else's.
@@ -54,6 +57,7 @@ impl<'s> Room<'s> {
         room.reserve(size)?;
         let spare = || fcntl_dupfd_cloexec(&room.file, 0);
         room.spare = vec![spare()?, spare()?];
+        room.key = store.sealing_key()?;
         Ok(room)
     }
 

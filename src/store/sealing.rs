@@ -163,6 +163,14 @@ pub(super) fn key_here(id: &str) -> Result<Option<Key>> {
     }
 }
 
+/// Puts a key back that has gone from the kernel's keyring since it was taken from there.
+pub(super) fn keep_here(key: &Key) -> Result<()> {
+    if keyring::find(key.id())?.is_none() {
+        keyring::put(key)?;
+    }
+    Ok(())
+}
+
 /// Brings the key back by `key-command`, which may ask the person at the terminal. Returns the key's name.
 pub fn unlock() -> Result<String> {
     let command = Installation::load()?.key_command;

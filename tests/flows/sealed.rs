@@ -207,6 +207,20 @@ fn a_key_that_is_gone_in_the_middle_of_a_move_costs_no_session_in_clear() {
     assert_eq!(fs::read_to_string(&mark).unwrap(), format!("{key} sealing\n"));
 }
 
+#[test]
+fn a_key_that_goes_while_a_person_signs_in_costs_nothing() {
+    let config = format!("store = 'kernel'\nkey-command = ['false']\n{LAB}");
+    let sealed = Sealed(Scene::with(Options::default(), &config));
+    let login = sealed.0.start(["login"]);
+    let code = login.code();
+    sealed.restart();
+    sealed.0.idp.approve(&code);
+    let output = login.finish();
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(sealed.0.idp.accepts(&sealed.0.token()));
+    assert_eq!(holding(sealed.0.keyfob.home(), &sealed.0.idp.issued()), Vec::<String>::new());
+}
+
 /// One after the other, a move is killed before each system call that changes something; the next finishes it.
 #[test]
 fn a_move_killed_before_any_system_call_loses_nothing() {
