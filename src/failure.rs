@@ -8,7 +8,7 @@ use crate::text::one_line;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The exit codes, as README documents them. 0, answered, is not a failure.
+/// The exit codes, as `docs/reference.md` documents them. 0, answered, is not a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Exit {

@@ -73,7 +73,7 @@ impl Has {
 }
 
 /// Which flow a sign-in takes: as the profile says, else as `KEYFOB_FLOW` says, else by browser if a policy has refused the
-/// device flow to this session, else as [`automatic`] says. Fails if `KEYFOB_FLOW` is no flow.
+/// device flow to this session, else as `automatic` says. Fails if `KEYFOB_FLOW` is no flow.
 pub fn choose(client: &Client<'_>, profile: &Profile, session: &Session) -> Result<Choice, Failure> {
     let said = |flow, because: String| Ok(Choice { flow, because, said: true });
     match profile.flow {

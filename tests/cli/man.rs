@@ -11,7 +11,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 use keyfob_test_support::{Output, skip};
 
-const README: &str = include_str!("../../README.md");
+const REFERENCE: &str = include_str!("../../docs/reference.md");
 
 /// Every page: its file's name and what it holds.
 fn pages() -> BTreeMap<String, String> {
@@ -44,11 +44,11 @@ fn pages() -> BTreeMap<String, String> {
     pages
 }
 
-/// A table of README as a section: its first column names, its second says.
+/// A table of docs/reference.md as a section: its first column names, its second says.
 fn section(heading: &str, table: &str) -> Roff {
     let mut roff = Roff::new();
     roff.control("SH", [heading]);
-    let rows = README.lines().skip_while(|line| !line.starts_with(table)).skip(2);
+    let rows = REFERENCE.lines().skip_while(|line| !line.starts_with(table)).skip(2);
     for row in rows.take_while(|line| line.starts_with('|')) {
         let mut cells = row.trim_matches('|').split(" | ").map(|cell| cell.trim().replace('`', ""));
         roff.control("TP", []);

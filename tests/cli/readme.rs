@@ -9,7 +9,7 @@ use keyfob::config::{self, KEYS};
 use keyfob::failure::Exit;
 use keyfob::providers::{OPENID, PRESETS};
 
-const README: &str = include_str!("../../README.md");
+const REFERENCE: &str = include_str!("../../docs/reference.md");
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -39,7 +39,7 @@ fn table<'p>(page: &'p str, heading: &str) -> Vec<Vec<&'p str>> {
 #[test]
 fn every_key_of_a_profile_is_in_the_table_with_its_flag_and_its_help() {
     let rows: Vec<_> =
-        table(README, "| key | flag | what it is | default |").iter().map(|row| row[..3].join(" | ")).collect();
+        table(REFERENCE, "| key | flag | what it is | default |").iter().map(|row| row[..3].join(" | ")).collect();
     let keys = KEYS.iter().map(|key| {
         let flag = key.flag.map(|flag| format!("`--{flag} {}`", key.value)).unwrap_or_default();
         let (help, _) = key.help.split_once(" [default").unwrap_or((key.help, ""));
@@ -50,7 +50,7 @@ fn every_key_of_a_profile_is_in_the_table_with_its_flag_and_its_help() {
 
 #[test]
 fn every_provider_is_named() {
-    let named = README.split("or a `provider`: ").nth(1).unwrap().split('.').next().unwrap();
+    let named = REFERENCE.split("or a `provider`: ").nth(1).unwrap().split('.').next().unwrap();
     let named: Vec<_> = named.split(',').map(str::trim).collect();
     let able = PRESETS.iter().filter(|preset| preset.name != OPENID.name);
     assert_eq!(named, able.map(|preset| preset.name).collect::<Vec<_>>());
@@ -58,7 +58,7 @@ fn every_provider_is_named() {
 
 #[test]
 fn every_command_is_in_the_table() {
-    let rows = table(README, "| command | what it does |");
+    let rows = table(REFERENCE, "| command | what it does |");
     let command = keyfob::cli::command();
     let is_caller = |name: &str| CALLERS.iter().any(|caller| caller.name == name);
     for name in command.get_subcommands().map(clap::Command::get_name).filter(|name| !is_caller(name)) {
@@ -67,7 +67,7 @@ fn every_command_is_in_the_table() {
     }
 }
 
-/// `KEYFOB_WRITE_README=1 cargo test --test cli the_table_of_callers` writes the table anew.
+/// `KEYFOB_WRITE_REFERENCE=1 cargo test --test cli the_table_of_callers` writes the table anew.
 #[test]
 fn the_table_of_callers_is_that_of_their_rows() {
     let mut rows = String::new();
@@ -78,20 +78,20 @@ fn the_table_of_callers_is_that_of_their_rows() {
         let _ = writeln!(rows, "| `keyfob {name}` | {about} | {} |", others.join("; "));
     }
     let table = format!("| caller | what it does | also as |\n|---|---|---|\n{rows}\n");
-    if std::env::var_os("KEYFOB_WRITE_README").is_some() {
-        let (before, rest) = README.split_once("| caller |").unwrap();
+    if std::env::var_os("KEYFOB_WRITE_REFERENCE").is_some() {
+        let (before, rest) = REFERENCE.split_once("| caller |").unwrap();
         let (_, after) = rest.split_once("|\n\n").unwrap();
-        fs::write(root().join("README.md"), format!("{before}{table}{after}")).unwrap();
+        fs::write(root().join("docs/reference.md"), format!("{before}{table}{after}")).unwrap();
     } else {
-        let how = "write it anew: KEYFOB_WRITE_README=1 cargo test --test cli the_table_of_callers";
-        assert!(README.contains(&table), "README's table of callers is not current; {how}");
+        let how = "write it anew: KEYFOB_WRITE_REFERENCE=1 cargo test --test cli the_table_of_callers";
+        assert!(REFERENCE.contains(&table), "the table of callers in docs/reference.md is not current; {how}");
     }
 }
 
 #[test]
 fn every_exit_code_is_in_the_table() {
     let codes: Vec<_> =
-        table(README, "| exit code | meaning |").iter().map(|row| row[0].parse::<u8>().unwrap()).collect();
+        table(REFERENCE, "| exit code | meaning |").iter().map(|row| row[0].parse::<u8>().unwrap()).collect();
     let exits = [Exit::Failed, Exit::Usage, Exit::SignInNeeded, Exit::Refused, Exit::Unreachable];
     assert_eq!(codes, [0].into_iter().chain(exits.map(|exit| exit as u8)).collect::<Vec<_>>());
 }

@@ -514,9 +514,9 @@ fn a_refresh_token_of_a_family_is_used_by_its_own_client_alone() {
 }
 
 #[test]
-fn aks_and_azure_repos_by_readmes_profiles() {
-    let readme = include_str!("../../README.md");
-    let profiles: String = readme
+fn aks_and_azure_repos_by_the_profiles_of_the_page() {
+    let page = include_str!("../../docs/azure.md");
+    let profiles: String = page
         .split("```toml\n")
         .skip(1)
         .filter_map(|rest| rest.split("```").next())
