@@ -270,7 +270,11 @@ fn a_limit_of_the_callers_own_is_no_expiry() {
     let output = scene.prompting(["login", "--timeout", "1"]);
     assert_eq!((output.code, output.stdout.as_str()), (Some(3), ""), "{}", output.stderr);
     let why = "nobody has entered the code within 1 s; it is good for ";
-    assert!(output.stderr.contains(why) && output.stderr.contains(" min more\nhint: to go on with it: "), "{}", output.stderr);
+    assert!(
+        output.stderr.contains(why) && output.stderr.contains(" min more\nhint: to go on with it: "),
+        "{}",
+        output.stderr
+    );
     assert_eq!(scene.session()["refused"], Value::Null);
 
     // The code stays good, for a step or for whoever comes next.

@@ -1,6 +1,6 @@
 //! People who stop, sign out and share machines while a sign-in is under way, and what the processes that wait are told.
 
-use crate::common::{LAB, PROGRAM, SOON, Scene, now, token, wait_until};
+use crate::common::{LAB, PROGRAM, SOON, Scene, now, token, wait_for_sleepers, wait_until};
 use keyfob_test_support::provider::{Auto, Endpoint, Options, Reply};
 use keyfob_test_support::{Keyfob, Output};
 use rustix::process::{Pid, Signal, kill_process};
@@ -78,6 +78,8 @@ fn what_was_refused_to_one_profile_is_not_told_to_another() {
     let refused = scene.start(["token", "-p", "wide"]);
     scene.idp.wait_for("device", 1, SOON);
     let waiter = scene.start(["token", "-p", "lab"]);
+    // It waits before the other one is refused.
+    wait_for_sleepers(&[waiter.pid()], 0);
     drop(hold);
     let output = refused.finish();
     assert!(output.stderr.contains("invalid_scope"), "{output:?}");
