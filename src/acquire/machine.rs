@@ -131,7 +131,7 @@ impl Attempt<'_> {
     fn asked_as_machine(&self, machine: &Machine, session: &mut Session) -> Result<Renewal> {
         let own = self.ask();
         let proven = match parent(machine)? {
-            // It was there a moment ago: whoever has to be asked was asked before the lock was taken.
+            // It was there a moment ago: a person who has to sign in did so before the lock was taken.
             Some(parent) => Some(self.ask_parent(machine, &parent, Some("its session's lock is held"))?),
             None => match proven(&own, machine) {
                 Ok(proven) => proven,

@@ -349,7 +349,7 @@ impl Credential {
     }
 }
 
-/// Whether a token that came then was issued moments ago: whoever refuses it would refuse the next one as well.
+/// Whether a token that came then was issued moments ago: a host that refuses it would refuse the next one as well.
 pub(super) fn is_new(received_at: Timestamp) -> bool {
     Timestamp::now().since(received_at) < MOMENTS
 }

@@ -56,7 +56,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     replaced.with_context(|| format!("could not change {}", path.display()))
 }
 
-/// Writes a file for the user alone, at once: whoever reads it finds the old bytes or the new ones. Its folder has to exist; a
+/// Writes a file for the user alone, at once: a reader finds the old bytes or the new ones. Its folder has to exist; a
 /// link in its place is replaced.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     let written = beside(path, |temporary| {

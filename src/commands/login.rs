@@ -24,7 +24,7 @@ to be entered, 4 when it was refused or has expired. A --poll that comes too ear
 
 Examples:
   keyfob login lab
-  keyfob login lab --force                 sign in again, as somebody else perhaps
+  keyfob login lab --force                 sign in again, perhaps by another account
   keyfob login work --account bob@contoso.com
                                            one more account, with a session of its own
   keyfob login lab --flow device           by a code, although a browser could be opened
