@@ -26,9 +26,7 @@ pub fn pypi(packages: &[&str]) -> Result<PathBuf, Missing> {
 pub fn npm(package: &str) -> Result<PathBuf, Missing> {
     let fetched = store::folder(&format!("npm-{}", store::hash(&[package])), |folder| {
         let options = ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"];
-        let install = || run(Command::new("npm").args(options).arg(folder).arg(package)).map(drop);
-        // Once more: two that begin with an empty cache at the same moment get in each other's way.
-        install().or_else(|_| install())
+        run(Command::new("npm").args(options).arg(folder).arg(package)).map(drop)
     });
     fetched.map(|folder: PathBuf| folder.join("node_modules")).map_err(|why| Missing::new(package, why))
 }
