@@ -31,7 +31,7 @@ pub fn discover(http: &Http, issuer: &Address, place: Option<&Address>) -> Resul
                 let better = metadata.device_authorization_endpoint.is_some();
                 return Ok(first.filter(|_| !better).unwrap_or(metadata));
             }
-            // The first document is good: whatever is at the second place has no say.
+            // The first document is good, so trouble at the second place is none.
             (_, Some(first)) => return Ok(first),
             (Ok(Err(reason)), None) => reasons.push(reason),
             (Err(failure), None) => return Err(failure),

@@ -37,7 +37,7 @@ impl Tls {
     pub(super) fn prepare(&self) {
         if self.config.get().is_none() {
             let tls = self.clone();
-            // Where there is no thread to be had, the store is read afterwards.
+            // If no thread can be started, the store is read after connecting.
             let _ = Builder::new().spawn(move || drop(tls.config()));
         }
     }

@@ -35,7 +35,7 @@ pub(super) fn put(key: &Key) -> Result<(), Failure> {
 fn ring() -> Result<KeyRing, KeyError> {
     // Linked from this process's own keyring, since the persistent one can be searched only by what can reach it.
     match KeyRing::get_persistent(KeyRingIdentifier::Process) {
-        // Built without it: which of the two is said differs by version.
+        // A kernel that was built without it; which of the two errors it gives depends on its version.
         Err(KeyError::OperationNotSupported | KeyError::Unknown(_)) => {
             KeyRing::from_special_id(KeyRingIdentifier::User, true)
         }

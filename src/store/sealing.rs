@@ -142,7 +142,7 @@ impl Store {
     }
 }
 
-/// The key of this name, from the kernel's keyring, or by `key-command`; `None` if it is not to be had.
+/// The key of this name, from the kernel's keyring, else from `key-command`; `None` if neither has it.
 pub(super) fn key_here(id: &str) -> Result<Option<Key>> {
     if let Some(key) = keyring::find(id)? {
         return Ok(Some(key));
