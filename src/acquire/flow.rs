@@ -17,6 +17,14 @@ use anyhow::Result;
 /// Why a sign-in goes by browser after all.
 pub(super) const REFUSED_BY_POLICY: &str = "a policy of the provider refuses sign-ins by device code";
 
+/// How the beginning of a sign-in went.
+enum Beginning {
+    /// It is under way.
+    Begun(Box<(Pending, Turns)>),
+    /// A policy of the provider refuses sign-ins by device code.
+    Forbidden(Failure),
+}
+
 impl Attempt<'_> {
     /// Goes on with `left`, which another process began, if that can be; else begins a sign-in, and writes it down for the
     /// others with what was `found` of the server. The first value: whether it goes on.
@@ -36,12 +44,12 @@ impl Attempt<'_> {
         }
         let choice = self.choice(file, client)?;
         let (mut pending, turns) = match self.begin(file, client, choice.flow)? {
-            Ok(begun) => begun,
-            Err(_) if !choice.said && Has::of(client, self.want.profile).browser => {
+            Beginning::Begun(begun) => *begun,
+            Beginning::Forbidden(_) if !choice.said && Has::of(client, self.want.profile).browser => {
                 view.because = Some(REFUSED_BY_POLICY.into());
                 self.begun(file, client, FlowKind::Browser)?
             }
-            Err(failure) => return self.noted(file, Err(failure.into())),
+            Beginning::Forbidden(failure) => return self.noted(file, Err(failure.into())),
         };
         pending.terminal = view.screen.terminal().map(str::to_owned);
         pending.driver = Some(std::process::id());
@@ -55,19 +63,14 @@ impl Attempt<'_> {
         Ok(choose(client, self.want.profile, &session)?)
     }
 
-    /// Begins a sign-in by this flow. The inner failure: a policy refuses a device code, which is remembered.
-    fn begin(
-        &self,
-        file: &SessionFile<'_>,
-        client: &Client<'_>,
-        flow: FlowKind,
-    ) -> Result<Result<(Pending, Turns), Failure>> {
+    /// Begins a sign-in by this flow. That a policy refuses a device code is remembered.
+    fn begin(&self, file: &SessionFile<'_>, client: &Client<'_>, flow: FlowKind) -> Result<Beginning> {
         let session = file.session()?.unwrap_or_else(|| Session::new(&self.want.profile.session));
         match self.while_asking(|| flows::begin(flow, client, &session, &self.ask())) {
-            Ok(begun) => Ok(Ok(begun)),
+            Ok(begun) => Ok(Beginning::Begun(Box::new(begun))),
             Err(NotStarted::Forbidden(error)) => {
                 remember_device_refused(file, &error)?;
-                Ok(Err(client.refused(&error, "the provider refused to start a sign-in")))
+                Ok(Beginning::Forbidden(client.refused(&error, "the provider refused to start a sign-in")))
             }
             Err(NotStarted::Failed(failure)) => self.noted(file, Err(failure.into())),
         }
@@ -80,8 +83,10 @@ impl Attempt<'_> {
         client: &Client<'_>,
         flow: FlowKind,
     ) -> Result<(Pending, Turns)> {
-        let begun = self.begin(file, client, flow)?;
-        self.noted(file, begun.map_err(Into::into))
+        match self.begin(file, client, flow)? {
+            Beginning::Begun(begun) => Ok(*begun),
+            Beginning::Forbidden(failure) => self.noted(file, Err(failure.into())),
+        }
     }
 
     /// Whether a sign-in that a policy refuses by device code goes on by browser: where nobody has said how to sign in.

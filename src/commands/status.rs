@@ -33,7 +33,7 @@ pub struct Arguments {
 struct Status {
     config: Option<String>,
     cache: String,
-    /// How the sessions are kept: `file` or `kernel`.
+    /// How sessions are kept: `file`, `kernel` or `none`.
     store: &'static str,
     #[serde(skip)]
     kept: Kept,
@@ -131,6 +131,7 @@ fn gather(only: Option<&str>) -> Result<Status> {
     let now = Timestamp::now();
     let file = config::load()?;
     only.map(|name| file.named(name)).transpose()?;
+    let said = file.installation.store;
     let mut profiles = Profile::all_of(file);
     profiles.retain(|name, _| only.is_none_or(|only| name == only));
     let mut sessions = Vec::new();
@@ -178,7 +179,12 @@ fn gather(only: Option<&str>) -> Result<Status> {
     Ok(Status {
         config: file_path().map(|p| p.display().to_string()),
         cache: Store::path()?.display().to_string(),
-        store: if kept == Kept::Clear { StoreKind::File } else { StoreKind::Kernel }.word(),
+        store: match (&kept, said) {
+            (Kept::Sealed(_) | Kept::Sealing(_), _) => StoreKind::Kernel,
+            (Kept::Clear, Some(StoreKind::None)) => StoreKind::None,
+            (Kept::Clear, _) => StoreKind::File,
+        }
+        .word(),
         kept,
         sessions,
         damaged,

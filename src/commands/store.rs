@@ -54,7 +54,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             Some(store) => format!("{}\n", described(&store.kept()?)),
             None => "There are no sessions.\n".to_owned(),
         }),
-        Some(kind) => keep(kind),
+        Some(StoreKind::Kernel) => seal(),
+        Some(StoreKind::File) => unseal(),
+        Some(StoreKind::None) => keep_nothing(),
     }
 }
 
@@ -97,20 +99,34 @@ fn export() -> Result<()> {
     }
 }
 
-/// Moves every session, and has `config.toml` say so. What a process was killed in the middle of is done by the next.
-fn keep(kind: StoreKind) -> Result<()> {
-    if kind == StoreKind::None {
-        return keep_nothing();
-    }
+/// Seals every session, and has `config.toml` say so. Writes seal from before it does, so that what a process was killed in
+/// the middle of is done by the next.
+fn seal() -> Result<()> {
     let store = Store::made()?;
-    // Whatever the configuration says, sessions are sealed until it no longer asks for it, and from before it does.
-    match kind {
-        StoreKind::Kernel => store.begin_to_seal()?,
-        StoreKind::File | StoreKind::None => {
-            say_in_config(kind)?;
-            store.begin_to_unseal()?;
-        }
-    }
+    store.begin_to_seal()?;
+    let moved = move_all(&store)?;
+    store.is_all_sealed()?;
+    say_in_config(StoreKind::Kernel)?;
+    let kept = described(&store.kept()?);
+    let text = format!("{moved} moved. {kept}\n");
+    super::print(&if Installation::load()?.key_command.is_empty() {
+        text + "A restart of the machine empties it: see `keyfob store --help` to keep the key elsewhere.\n"
+    } else {
+        text
+    })
+}
+
+/// Keeps every session in clear again. Writes seal until `config.toml` no longer asks for it.
+fn unseal() -> Result<()> {
+    let store = Store::made()?;
+    say_in_config(StoreKind::File)?;
+    store.begin_to_unseal()?;
+    let moved = move_all(&store)?;
+    super::print(&format!("{moved} moved. {}\n", described(&Kept::Clear)))
+}
+
+/// Writes every session as writes are kept now, and removes what may hold a token and is none; how many there were.
+fn move_all(store: &Store) -> Result<String> {
     let Contents { sessions, damaged, unusable } = store.contents()?;
     let (number, now) = (sessions.len(), Timestamp::now());
     for (file, _) in sessions {
@@ -125,22 +141,10 @@ fn keep(kind: StoreKind) -> Result<()> {
         super::warn(&format!("{}; it is deleted, since there may be a token in it", failure.message));
     }
     store.remove_damaged_copies(None)?;
-    if let Some((_, failure)) = unusable.first() {
-        return Err(failure.clone().into());
+    match unusable.into_iter().next() {
+        Some((_, failure)) => Err(failure.into()),
+        None => Ok(format!("{number} session{}", if number == 1 { "" } else { "s" })),
     }
-    if kind == StoreKind::Kernel {
-        store.is_all_sealed()?;
-        say_in_config(kind)?;
-    }
-    let number = format!("{number} session{}", if number == 1 { "" } else { "s" });
-    super::print(&match kind {
-        StoreKind::File | StoreKind::None => format!("{number} moved. {}\n", described(&Kept::Clear)),
-        StoreKind::Kernel if Installation::load()?.key_command.is_empty() => format!(
-            "{number} moved. {}\nA restart of the machine empties it: see `keyfob store --help` to keep the key elsewhere.\n",
-            described(&store.kept()?)
-        ),
-        StoreKind::Kernel => format!("{number} moved. {}\n", described(&store.kept()?)),
-    })
 }
 
 /// Has nothing kept from now on. Sessions that people signed in to would be of no use, and are not given up by the way.
