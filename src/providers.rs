@@ -179,8 +179,8 @@ const FIXED_PORT: Redirect<'static> = Redirect { port: 28460, ..ANY_PORT };
 
 const OWN_ISSUER_WITH_EMAIL: Preset = Preset { scopes: &["openid", "email", "offline_access"], ..OPENID };
 
-/// An installation of GitHub at an address of its own.
-const GITHUB_OF_ONES_OWN: Preset = Preset {
+/// GitHub, wherever it is.
+const GITHUB: Preset = Preset {
     flows: Flows::DeviceFirst,
     authorization_endpoint: Some("{authority}/login/oauth/authorize"),
     device_authorization_endpoint: Some("{authority}/login/device/code"),
@@ -290,32 +290,23 @@ pub const PRESETS: &[Preset] = &[
         name: "github",
         title: "GitHub",
         authority: Some("https://github.com"),
-        flows: Flows::DeviceFirst,
-        authorization_endpoint: Some("{authority}/login/oauth/authorize"),
-        device_authorization_endpoint: Some("{authority}/login/device/code"),
-        token_endpoint: Some("{authority}/login/oauth/access_token"),
-        scopes: &["repo"],
-        kubernetes_token: TokenKind::Access,
-        early_refresh: false,
-        unstated_lifetime: None,
         account: Some(("https://api.github.com/user", "login")),
         hosts: &["github.com", "api.github.com"],
-        host_auth: HostAuth::Basic,
-        ..OPENID
+        ..GITHUB
     },
     Preset {
         name: "github-data-residency",
         title: "GitHub Enterprise Cloud (ghe.com)",
         authority: Some(""), // https://NAME.ghe.com
         account: Some(("https://api.{host}/user", "login")),
-        ..GITHUB_OF_ONES_OWN
+        ..GITHUB
     },
     Preset {
         name: "github-enterprise",
         title: "GitHub Enterprise Server",
         authority: Some(""), // every installation has its own
         account: Some(("{authority}/api/v3/user", "login")),
-        ..GITHUB_OF_ONES_OWN
+        ..GITHUB
     },
     Preset {
         name: "gitlab",

@@ -2,11 +2,10 @@
 //! that registry. <https://azure.github.io/acr/AAD-OAuth.html>
 
 use super::machine::{Proven, granted, with_proof};
-use super::{Ask, Renewal};
+use super::{Ask, Renewal, sources};
 use crate::clock::Timestamp;
 use crate::config::Machine;
 use crate::failure::{Exit, Failure};
-use crate::log::debug;
 use crate::oauth::answer::Answer;
 use crate::oauth::http::unreachable;
 use crate::oauth::id_token::Claims;
@@ -31,10 +30,7 @@ pub(super) fn ask(ask: &Ask<'_>, machine: &Machine, proven: &Proven) -> Renewal 
     }
     form.append_pair("access_token", proven.token.expose());
     let body = Zeroizing::new(form.finish());
-    debug(|| format!("POST {endpoint}"));
-    let reply = super::sources::http(ask.profile)
-        .and_then(|http| http.post(endpoint.as_str(), &body, None).map_err(|why| unreachable(endpoint.as_str(), &why)));
-    let reply = match reply {
+    let reply = match sources::post(ask.profile, endpoint, &body) {
         Ok(reply) => reply,
         Err(failure) => return failure.into(),
     };

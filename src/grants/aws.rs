@@ -5,12 +5,11 @@
 //! values that AWS calls by these names.
 
 use super::machine::{Proven, granted, with_proof};
-use super::{Ask, Renewal};
+use super::{Ask, Renewal, sources};
 use crate::clock::Timestamp;
 use crate::config::Machine;
 use crate::failure::{Exit, Failure};
-use crate::log::debug;
-use crate::oauth::http::{Reply, unreachable};
+use crate::oauth::http::Reply;
 use crate::secret::Secret;
 use crate::text::clean;
 use form_urlencoded::Serializer;
@@ -30,10 +29,7 @@ pub(super) fn ask(ask: &Ask<'_>, machine: &Machine, proven: &Proven) -> Renewal 
     form.append_pair("RoleArn", role).append_pair("RoleSessionName", SESSION);
     form.append_pair("WebIdentityToken", proven.token.expose());
     let body = Zeroizing::new(form.finish());
-    debug(|| format!("POST {endpoint}"));
-    let reply = super::sources::http(ask.profile)
-        .and_then(|http| http.post(endpoint.as_str(), &body, None).map_err(|why| unreachable(endpoint.as_str(), &why)));
-    match reply {
+    match sources::post(ask.profile, endpoint, &body) {
         Err(failure) => failure.into(),
         Ok(reply) => read(ask, &reply, role, proven),
     }

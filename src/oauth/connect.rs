@@ -1,6 +1,7 @@
 //! A connection to the first of a host's addresses that answers. One address that does not answer costs a quarter of a second,
 //! and not what all of them have (RFC 8305, "Happy Eyeballs").
 
+use super::lookup::no_thread;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -64,7 +65,6 @@ fn first(addresses: &[SocketAddr], limit: Duration) -> io::Result<TcpStream> {
         if let Some(address) = waiting.next() {
             let sender = sender.clone();
             let attempt = move || drop(sender.send(TcpStream::connect_timeout(&address, left)));
-            let no_thread = |e: io::Error| io::Error::new(e.kind(), format!("no thread could be started: {e}"));
             Builder::new().spawn(attempt).map_err(no_thread)?;
             running += 1;
             pause = left.min(ATTEMPT_DELAY);

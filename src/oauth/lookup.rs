@@ -11,6 +11,11 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::NextTimeout;
 use ureq::unversioned::transport::time::Duration;
 
+/// Why there is no thread.
+pub(super) fn no_thread(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("no thread could be started: {error}"))
+}
+
 /// What ureq does by itself, but that it panics where no thread can be started.
 #[derive(Debug)]
 pub(super) struct Lookup;
@@ -23,7 +28,6 @@ impl Resolver for Lookup {
             let unlimited = NextTimeout { after: Duration::NotHappening, ..timeout };
             let _ = sender.send(DefaultResolver::default().resolve(&uri, &config, unlimited));
         };
-        let no_thread = |e: io::Error| io::Error::new(e.kind(), format!("no thread could be started: {e}"));
         Builder::new().spawn(look).map_err(no_thread)?;
         found.recv_timeout(*timeout.after).unwrap_or(Err(Error::Timeout(timeout.reason)))
     }

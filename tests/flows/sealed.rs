@@ -384,4 +384,5 @@ fn sessions_are_not_given_up_to_keep_nothing() {
         output.stdout, "Nothing is kept from now on: each call of a machine's profile asks its provider.\n",
         "{output:?}"
     );
+    assert!(scene.silently(["status", "--json"]).stdout.contains("\"store\": \"none\""));
 }

@@ -110,7 +110,7 @@ fn go_lists_the_versions_of_a_module() {
     assert_eq!(desk.asked(), before);
 }
 
-/// What takes a package that is fetched by its name, without a lock file, which not every registry between serves.
+/// What not every machine has: pnpm comes by its name without a lock file, and no package registry has Terraform.
 mod heavy {
     use super::*;
 
@@ -146,29 +146,28 @@ mod heavy {
         run(&desk);
         assert!(desk.registry.take_lines().iter().all(|line| line.ends_with(" - 401")));
     }
-}
 
-#[test]
-fn terraform_asks_for_a_module() {
-    // No package registry has it, so that it is run where it is found.
-    let Ok(terraform) = on_this_machine("terraform") else { return };
-    let desk = Desk::new("terraform", BEARER_TLS);
-    let url = desk.registry.origin().to_owned();
-    desk.registry.serve("/.well-known/terraform.json", "application/json", "{\"modules.v1\":\"/v1/modules/\"}");
-    let versions = "{\"modules\":[{\"versions\":[{\"version\":\"1.0.0\"}]}]}";
-    desk.registry.serve("/v1/modules/team/demo/lab/versions", "application/json", versions);
-    desk.write(".terraformrc", "disable_checkpoint = true\n");
-    desk.setup(&["terraform", desk.registry.host()]);
-    desk.write(
-        "own/main.tf",
-        &format!("module \"demo\" {{\n  source = \"{}/team/demo/lab\"\n}}\n", desk.registry.host()),
-    );
-    let run = |desk: &Desk| {
-        let mut command = desk.command(&terraform);
-        command.arg("init").current_dir(desk.scene.keyfob.home().join("own"));
-        command.env("SSL_CERT_FILE", desk.registry.ca_file().unwrap()).env("SSL_CERT_DIR", "/nonexistent");
-        // It ends with an error in any case: the module itself is not served.
-        Output::of(&mut command, b"")
-    };
-    day(&desk, &url, "GET /v1/modules/team/demo/lab/versions Bearer 200", run);
+    #[test]
+    fn terraform_asks_for_a_module() {
+        let terraform = need!(on_this_machine("terraform"));
+        let desk = Desk::new("terraform", BEARER_TLS);
+        let url = desk.registry.origin().to_owned();
+        desk.registry.serve("/.well-known/terraform.json", "application/json", "{\"modules.v1\":\"/v1/modules/\"}");
+        let versions = "{\"modules\":[{\"versions\":[{\"version\":\"1.0.0\"}]}]}";
+        desk.registry.serve("/v1/modules/team/demo/lab/versions", "application/json", versions);
+        desk.write(".terraformrc", "disable_checkpoint = true\n");
+        desk.setup(&["terraform", desk.registry.host()]);
+        desk.write(
+            "own/main.tf",
+            &format!("module \"demo\" {{\n  source = \"{}/team/demo/lab\"\n}}\n", desk.registry.host()),
+        );
+        let run = |desk: &Desk| {
+            let mut command = desk.command(&terraform);
+            command.arg("init").current_dir(desk.scene.keyfob.home().join("own"));
+            command.env("SSL_CERT_FILE", desk.registry.ca_file().unwrap()).env("SSL_CERT_DIR", "/nonexistent");
+            // It ends with an error in any case: the module itself is not served.
+            Output::of(&mut command, b"")
+        };
+        day(&desk, &url, "GET /v1/modules/team/demo/lab/versions Bearer 200", run);
+    }
 }

@@ -10,6 +10,7 @@ use crate::clock::boottime;
 use crate::config::{Machine, MachineGrant, Profile, Source};
 use crate::failure::{Exit, Failure};
 use crate::grants::delegated;
+use crate::log::debug;
 use crate::oauth::answer::Answer;
 use crate::oauth::http::{Http, Reply, unreachable};
 use crate::oauth::id_token::Claims;
@@ -131,6 +132,12 @@ pub(super) fn http(profile: &Profile) -> Result<Http, Failure> {
     let mut http = Http::new(profile.ca_file.as_ref()).map_err(|error| Failure::of(&error))?;
     http.until(boottime() + LIMIT);
     Ok(http)
+}
+
+/// Posts a form to an endpoint that is no server of OAuth, for a token of `profile`.
+pub(super) fn post(profile: &Profile, endpoint: &Address, form: &str) -> Result<Reply, Failure> {
+    debug(|| format!("POST {endpoint}"));
+    http(profile)?.post(endpoint.as_str(), form, None).map_err(|why| unreachable(endpoint.as_str(), &why))
 }
 
 /// An environment variable that a CI sets for the jobs that may have a token; `hint` says how that is asked for.
