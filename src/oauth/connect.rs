@@ -65,7 +65,7 @@ fn first(addresses: &[SocketAddr], limit: Duration) -> io::Result<TcpStream> {
         if let Some(address) = waiting.next() {
             let sender = sender.clone();
             let attempt = move || drop(sender.send(TcpStream::connect_timeout(&address, left)));
-            Builder::new().spawn(attempt).map_err(no_thread)?;
+            Builder::new().spawn(attempt).map_err(|error| no_thread(&error))?;
             running += 1;
             pause = left.min(ATTEMPT_DELAY);
         } else if running == 0 {

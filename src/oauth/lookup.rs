@@ -12,7 +12,7 @@ use ureq::unversioned::transport::NextTimeout;
 use ureq::unversioned::transport::time::Duration;
 
 /// Why there is no thread.
-pub(super) fn no_thread(error: io::Error) -> io::Error {
+pub(super) fn no_thread(error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("no thread could be started: {error}"))
 }
 
@@ -28,7 +28,7 @@ impl Resolver for Lookup {
             let unlimited = NextTimeout { after: Duration::NotHappening, ..timeout };
             let _ = sender.send(DefaultResolver::default().resolve(&uri, &config, unlimited));
         };
-        Builder::new().spawn(look).map_err(no_thread)?;
+        Builder::new().spawn(look).map_err(|error| no_thread(&error))?;
         found.recv_timeout(*timeout.after).unwrap_or(Err(Error::Timeout(timeout.reason)))
     }
 }
