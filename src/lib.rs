@@ -6,7 +6,7 @@
 //! ```text
 //! main            argv → run → exit code
 //!  └ cli          the command line, as clap sees it
-//!     ├ commands/     one file or folder per thing a person does: login logout status doctor setup exec completions
+//!     ├ commands/     one file or folder per thing a person does: login logout status doctor setup store exec completions
 //!     ├ tools/        one file per tool that can be connected: find it, connect, disconnect, check
 //!     ├ callers/      one file or folder per caller protocol: its request in, our Want out; a Credential in, its bytes out
 //!     │                 kubernetes  git  azure (az, azd)  docker  keyring  cargo  goauth  terraform  bazel  aws  google  token
@@ -18,7 +18,7 @@
 //!          │                comes from (sources/); what is in a token answer
 //!          ├ prompt/      the terminal: where to show a sign-in, what to show of it, how it is laid out
 //!          ├ oauth/       the wire: requests, lenient parsing, discovery, ID tokens; the only user of ureq
-//!          ├ store/       sessions on disk, locks, atomic writes; the only user of fs2
+//!          ├ store/       sessions on disk, locks, atomic writes, sealing; the only user of fs2
 //!          ├ session      the model: what one sign-in left behind
 //!          ├ change/      plan, apply, backup: how `setup` changes files that are not keyfob's
 //!          ├ config/      config.toml, environment, flags → Profile
