@@ -11,8 +11,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keyfob::address::Address;
 use keyfob::arguments::Arguments;
 use keyfob::callers::{
-    Ask, Caller, Credential, Described, Io, Outcome, Want, What, Whose, bazel, cargo, docker, git, goauth, google, keyring,
-    kubernetes, terraform,
+    Ask, Caller, Credential, Described, Io, Outcome, Want, What, Whose, bazel, cargo, docker, git, goauth, google,
+    keyring, kubernetes, terraform,
 };
 use keyfob::change::yaml::{Wrong, Yaml};
 use keyfob::clock::{Skew, Timestamp};
