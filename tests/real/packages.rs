@@ -1,12 +1,14 @@
 //! cargo, go, pnpm and Terraform, each against a registry that takes the provider's tokens.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use crate::common::PROGRAM;
 use crate::common::tools::{Day, Desk, Replaced};
-use keyfob_test_support::real::{npm, on_this_machine, pypi};
+use keyfob_test_support::real::{Missing, npm, on_this_machine, pypi};
 use keyfob_test_support::registry::Asks;
-use keyfob_test_support::{Output, need};
+use keyfob_test_support::{Endpoint, Output, need};
 
 const BEARER: Asks = Asks { tls: false, challenge: "Bearer realm=\"registry\"" };
 const BEARER_TLS: Asks = Asks { tls: true, ..BEARER };
@@ -97,21 +99,19 @@ fn go_lists_the_versions_of_a_module() {
 mod heavy {
     use super::*;
 
-    #[test]
-    fn pnpm_resolves_a_package() {
-        let modules = need!(npm("pnpm@12.21.0"));
-        let desk = Desk::new("git", BEARER);
-        let origin = desk.registry.origin().to_owned();
+    /// A package for pnpm, and an installation from that registry by that name.
+    fn pnpm(desk: &Desk) -> Result<impl Fn(&Desk, &str) -> Output, Missing> {
+        let modules = npm("pnpm@12.21.0")?;
+        let origin = desk.registry.origin();
         let packument = format!(
             "{{\"name\":\"demo\",\"dist-tags\":{{\"latest\":\"1.0.0\"}},\"versions\":{{\"1.0.0\":{{\"name\":\"demo\",\"version\":\"1.0.0\",\
              \"dist\":{{\"tarball\":\"{origin}/demo/-/demo-1.0.0.tgz\",\"integrity\":\"sha512-{}==\"}}}}}}}}",
             "A".repeat(86)
         );
         desk.registry.serve("/demo", "application/json", packument);
-        desk.write(".npmrc", &format!("registry={origin}/\n"));
-        desk.setup(&["pnpm", &origin]);
+        desk.setup(&["pnpm", origin]);
         desk.write("own/package.json", "{\"name\":\"own\",\"version\":\"1.0.0\",\"dependencies\":{\"demo\":\"1\"}}");
-        let install = |registry: &str| {
+        Ok(move |desk: &Desk, registry: &str| {
             desk.write("own/.npmrc", &format!("registry={registry}/\n"));
             let own = desk.scene.keyfob.home().join("own");
             let _ = std::fs::remove_file(own.join("pnpm-lock.yaml"));
@@ -121,17 +121,43 @@ mod heavy {
             command.arg(modules.join(".bin/pnpm"));
             command.args(["install", "--lockfile-only", "--config.fetch-retries=0"]).current_dir(own);
             Output::of(&mut command, b"")
-        };
+        })
+    }
+
+    #[test]
+    fn pnpm_resolves_a_package() {
+        let desk = Desk::new("git", BEARER);
+        let install = need!(pnpm(&desk));
+        let origin = desk.registry.origin();
         Day {
             desk: &desk,
-            run: &|| install(&origin),
+            run: &|| install(&desk, origin),
             seen: &|| desk.registry.take_lines(),
             wanted: "GET /demo Bearer 200",
             replaced: Replaced::ByRenewal,
             // The same registry by a name that has no helper.
-            elsewhere: Some(&|| install(&origin.replace("127.0.0.1", "localhost"))),
+            elsewhere: Some(&|| install(&desk, &origin.replace("127.0.0.1", "localhost"))),
         }
         .live();
+    }
+
+    /// pnpm ends its helper after 60 seconds. One that waits for a provider has given up before.
+    #[test]
+    fn pnpms_helper_ends_before_its_time_is_up() {
+        let desk = Desk::new("git", BEARER);
+        let install = need!(pnpm(&desk));
+        let home = desk.scene.keyfob.home();
+        let ended = home.join("ended");
+        desk.write("bin/noted", &format!("#!/bin/sh\n{PROGRAM} \"$@\"\necho $? >>{}\n", ended.display()));
+        std::fs::set_permissions(home.join("bin/noted"), PermissionsExt::from_mode(0o700)).unwrap();
+        let npmrc = std::fs::read_to_string(home.join(".npmrc")).unwrap();
+        desk.write(".npmrc", &npmrc.replace(PROGRAM, &home.join("bin/noted").display().to_string()));
+        desk.scene.leave(-1);
+        let held = desk.scene.idp.hold(Endpoint::Token);
+        install(&desk, desk.registry.origin());
+        assert_eq!(std::fs::read_to_string(&ended).unwrap(), "5\n");
+        assert!(desk.registry.take_lines().iter().all(|line| line.ends_with(" - 401")));
+        drop(held);
     }
 
     #[test]
