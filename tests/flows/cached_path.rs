@@ -295,6 +295,9 @@ fn the_usual_places_are_read_where_the_environment_names_none() {
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
     let calls: Vec<Call> = fs::read_to_string(&log).unwrap().lines().filter_map(Call::read).collect();
     let below = format!("{}/", home.display());
+    // The system's configuration does not exist here, and costs the attempt to open it.
+    let of_the_system = calls.iter().filter_map(Call::opened).filter(|path| path.starts_with("/etc/xdg"));
+    assert_eq!(of_the_system.collect::<Vec<_>>(), ["/etc/xdg/keyfob/config.toml"]);
     let ours = calls.iter().filter_map(Call::opened).filter_map(|path| path.strip_prefix(&below).map(str::to_owned));
     assert_eq!(
         ours.collect::<Vec<_>>(),
