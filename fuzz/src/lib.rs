@@ -145,7 +145,7 @@ pub fn browser_request(bytes: &[u8]) {
 pub fn config(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let path = Path::new("config.toml");
-    let read = config::read(path, text).map(Profile::all_of);
+    let read = config::read(path, text, None).map(Profile::all_of);
     match &read {
         Ok(profiles) => {
             for failure in profiles.values().filter_map(|profile| profile.as_ref().err()) {
@@ -157,7 +157,7 @@ pub fn config(bytes: &[u8]) {
     let pattern = HostPattern::parse("https://fuzz.example").expect("a good pattern");
     if let (Ok(profiles), Ok(added)) = (&read, edit::with_host(text, &pattern, "lab")) {
         if profiles.contains_key("lab") {
-            config::read(path, &added).expect("what was added can be read");
+            config::read(path, &added, None).expect("what was added can be read");
         }
         edit::without_host(&added, &pattern, false).expect("and taken out again");
     }
@@ -378,7 +378,6 @@ fn run(
         arguments: &arguments,
         environment: &|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()),
         stdin: &mut stdin,
-        stdin_is_terminal: &|| false,
         stdout_is_terminal: &|| false,
         stdout: &mut stdout,
         stderr: &mut stderr,
