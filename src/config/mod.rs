@@ -1,7 +1,7 @@
 //! Which profile answers, and what it says: flags over environment over `config.toml`.
 //!
 //! `settings` is what a profile can say and does say, each key with its type and its place; `keys` how a key looks; `file`
-//! reads the TOML. This file picks the profile, `profile` completes it by its provider's row, and `identity` is what its
+//! reads the TOML of the user, and `system` what stands beneath it for all users. This file picks the profile, `profile` completes it by its provider's row, and `identity` is what its
 //! session is known by.
 
 pub mod edit;
@@ -13,8 +13,9 @@ mod keys;
 mod machine;
 mod profile;
 mod settings;
+pub mod system;
 
-pub use file::{Az, File, Installation, StoreKind, contents, load, path as file_path};
+pub use file::{Az, File, Installation, StoreKind, contents, load, path as file_path, read};
 pub use hosts::{HostPattern, HostRule, Target};
 pub use identity::{CaFile, SessionKey};
 pub use keys::{Key, Shape, text, word};
@@ -26,7 +27,6 @@ use crate::failure::Failure;
 use crate::text::meant;
 use anyhow::Result;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// What to do where there is no profile.
 const NO_PROFILE: &str =
@@ -194,11 +194,6 @@ impl file::File {
         let failure = Failure::usage(format!("there is no profile {name:?}; {there}"));
         Err(if self.profiles.is_empty() { failure.hint(NO_PROFILE) } else { failure })
     }
-}
-
-/// What `text`, the configuration file at `path`, says.
-pub fn read(path: &Path, text: &str) -> Result<File, Failure> {
-    file::parse(path, text).map_err(Failure::usage)
 }
 
 fn file_name() -> String {
