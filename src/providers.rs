@@ -456,7 +456,7 @@ mod tests {
             let endpoints = [p.authorization_endpoint, p.device_authorization_endpoint, p.token_endpoint];
             let templates = [p.issuer, p.revocation_endpoint, home].into_iter().chain(endpoints);
             for template in templates.flatten().chain(p.account.map(|a| a.0)) {
-                let bare = ["{authority}", "{host}", "{tenant}", "{tid}"]
+                let bare = ["{authority}", "{host}", "{tenant}", "{tid}", "{any}"]
                     .iter()
                     .fold(template.to_owned(), |t, w| t.replace(w, ""));
                 assert!(!bare.contains(['{', '}']), "{}: {template}", p.name);
