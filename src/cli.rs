@@ -5,6 +5,9 @@
 //! line does not get here: a process that answers from the cache spends its time starting.
 //! A link with a caller's own name (`git-credential-keyfob`) is that subcommand.
 
+#[cfg(debug_assertions)]
+mod hints;
+
 use crate::acquire::worker;
 use crate::arguments::{Arguments, define};
 use crate::callers::{CALLERS, Caller};
@@ -150,6 +153,8 @@ pub fn command() -> Command {
 
 /// Runs a command line, the program's name first, and returns the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    #[cfg(debug_assertions)]
+    let _ = crate::failure::EXAMINE.set(hints::examine);
     answered(arguments.into_iter().collect()).unwrap_or_else(|error| match error.downcast::<clap::Error>() {
         Ok(error) => mistake(&error).map_or_else(|| show(&error), |failure| fail(&failure)),
         Err(error) => fail(&Failure::of(&error)),
