@@ -348,7 +348,6 @@ fn run(
         arguments: &arguments,
         environment: &|name| variable.filter(|(known, _)| *known == name).map(|(_, value)| value.into()),
         stdin: &mut stdin,
-        stdin_is_terminal: &|| false,
         stdout_is_terminal: &|| false,
         stdout: &mut stdout,
         stderr: &mut stderr,

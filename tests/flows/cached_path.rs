@@ -210,7 +210,7 @@ fn kubernetes_by_config_reads_the_config_and_the_session() {
 fn kubernetes_asked_by_a_client_leaves_one_line_in_memory() {
     need_strace!();
     let scene = Scene::signed_in(Options::default());
-    let request = r#"{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","spec":{}}"#;
+    let request = "{\"kind\":\"ExecCredential\",\"apiVersion\":\"client.authentication.k8s.io/v1\",\"spec\":{}}\n";
     let (output, mut calls) = watched_with(&scene, &["kubernetes"], &[("KUBERNETES_EXEC_INFO", request)]);
     // The one thing that is written, and the folder for it, made once.
     let about_it = |call: &Call| {
