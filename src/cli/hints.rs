@@ -20,7 +20,7 @@ pub(super) fn examine(hint: &Hint) {
         // What a person fills in.
         words.retain(|word| word != "…");
         let mut words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
-        profile_behind(&mut words);
+        profile_behind(&mut words).unwrap_or_else(|error| panic!("the hint {text:?} is no command: {error}"));
         if let Err(error) = command().try_get_matches_from(words) {
             assert!(!error.use_stderr(), "the hint {text:?} is no command: {error}");
         }
