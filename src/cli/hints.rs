@@ -37,7 +37,7 @@ fn pieces(text: &str) -> Vec<Vec<String>> {
         match letter {
             // Within a word it is an apostrophe, unless an escaped one stands before it.
             '\'' if quoted || word.as_deref().is_none_or(|word| word.is_empty() || word.ends_with('\'')) => {
-                (quoted, word) = (!quoted, Some(word.unwrap_or_default()))
+                (quoted, word) = (!quoted, Some(word.unwrap_or_default()));
             }
             '\\' if !quoted => word.get_or_insert_default().extend(letters.next()),
             '`' => words.extend(word.take()),
@@ -66,8 +66,8 @@ fn pieces(text: &str) -> Vec<Vec<String>> {
 mod tests {
     use super::*;
 
-    fn is_fine(hint: Hint) -> bool {
-        std::panic::catch_unwind(|| examine(&hint)).is_ok()
+    fn is_fine(hint: &Hint) -> bool {
+        std::panic::catch_unwind(|| examine(hint)).is_ok()
     }
 
     #[test]
@@ -90,7 +90,7 @@ mod tests {
             ("keyfob store file && keyfob stores", false),
             ("sign in with `keyfob signin`", false),
         ] {
-            assert_eq!(is_fine(Hint::Command(text.to_owned())), fine, "{text}");
+            assert_eq!(is_fine(&Hint::Command(text.to_owned())), fine, "{text}");
         }
     }
 }
