@@ -252,14 +252,15 @@ fn a_profile_is_named_in_every_way_by_every_command() {
 /// What each command makes of a profile that is named in front of it, behind it, by position and by the environment.
 #[test]
 fn every_command_takes_a_profile_in_every_way_that_it_can() {
-    const MINE: [Option<&str>; 4] = [Some("lab"), Some("lab"), None, Some("lab")];
-    const PERSONS: [Option<&str>; 4] = [Some("lab"); 4];
-    const HOSTS: [Option<&str>; 4] = [None, None, None, Some("other")];
-    const NONE: [Option<&str>; 4] = [None; 4];
+    type Whose = [Option<&'static str>; 4];
+    const MINE: Whose = [Some("lab"), Some("lab"), None, Some("lab")];
+    const PERSONS: Whose = [Some("lab"); 4];
+    const HOSTS: Whose = [None, None, None, Some("other")];
+    const NONE: Whose = [None; 4];
     let get = "protocol=https\nhost=x.example\n\n";
     let cargo =
         "{\"v\":1,\"registry\":{\"index-url\":\"sparse+https://x.example\"},\"kind\":\"get\",\"operation\":\"read\"}\n";
-    let rows: &[(&[&str], &str, [Option<&str>; 4])] = &[
+    let rows: &[(&[&str], &str, Whose)] = &[
         (&["kubernetes"], "", PERSONS),
         (&["token"], "", PERSONS),
         (&["login"], "", PERSONS),
@@ -316,7 +317,7 @@ fn every_command_takes_a_profile_in_every_way_that_it_can() {
         let whose = |output: &Output| {
             let said = format!("{}{}", output.stdout, output.stderr).replace("default-profile", "");
             let names = |name: &str| said.split(|c: char| !c.is_alphanumeric()).any(|word| word == name);
-            ["other", "lab"].into_iter().find(|name| names(*name))
+            ["other", "lab"].into_iter().find(|name| names(name))
         };
         for (ways, expected) in ways.iter().zip(expected) {
             for way in ways {
