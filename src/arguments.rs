@@ -126,6 +126,11 @@ impl Arguments {
         self.flags.iter().find(|(key, _)| key.name == name).and_then(|(_, values)| values.first()).map(String::as_str)
     }
 
+    /// Every flag's name and its values, in the order given.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        self.flags.iter().flat_map(|(key, values)| [key.name].into_iter().chain(values.iter().map(String::as_str)))
+    }
+
     /// A flag that was given besides `--profile`, if any.
     pub fn beside_profile(&self) -> Option<&'static str> {
         self.flags.iter().find(|(key, _)| key.name != "profile").and_then(|(key, _)| key.flag)

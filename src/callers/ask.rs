@@ -5,7 +5,7 @@ use super::seam::{Credential, Described, Failed, Kind, Outcome, Refused, Want, W
 use crate::acquire::{self, Credential as Acquired, Requester, acquire};
 use crate::arguments::Arguments;
 use crate::clock::Timestamp;
-use crate::config::hosts::{check_callers, find, of_host};
+use crate::config::hosts::{check_callers, find, of_caller, of_host};
 use crate::config::{self, Asked, Az, HostPattern, HostRule, Profile, Target};
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
@@ -78,8 +78,8 @@ fn every_host(caller: &'static str, want: &Want<'_>) -> Outcome {
         Ok(file) => file,
         Err(error) => return Outcome::Misconfigured(Failure::of(&error)),
     };
-    let rules = file.hosts.iter().filter(|rule| rule.is_for(caller));
-    let rules = rules.filter(|rule| !rule.pattern.is_wildcard() && rule.pattern.username().is_none());
+    let rules =
+        of_caller(&file.hosts, caller).filter(|rule| !rule.pattern.is_wildcard() && rule.pattern.username().is_none());
     let cached = rules.filter_map(|rule| {
         let found = Found::by_rule(file.clone(), rule.clone()).ok()?;
         found.token(want.clone(), acquire::cached).ok()?

@@ -2,6 +2,7 @@
 
 use super::store;
 use crate::clock::{Timestamp, roughly};
+use crate::config::system::Share;
 use crate::config::{self, Profile, StoreKind, file_path};
 use crate::process;
 use crate::session::{FlowKind, Pending, PendingFlow, Session};
@@ -32,6 +33,13 @@ pub struct Arguments {
 #[derive(Serialize)]
 struct Status {
     config: Option<String>,
+    /// The system's file, if there is one.
+    system_config: Option<&'static str>,
+    /// The profiles that are its.
+    system_profiles: Vec<String>,
+    /// The same in words.
+    #[serde(skip)]
+    system: Option<String>,
     cache: String,
     /// How sessions are kept: `file`, `kernel` or `none`.
     store: &'static str,
@@ -131,7 +139,7 @@ fn gather(only: Option<&str>) -> Result<Status> {
     let now = Timestamp::now();
     let file = config::load()?;
     only.map(|name| file.named(name)).transpose()?;
-    let said = file.installation.store;
+    let (said, share) = (file.installation.store, file.system.clone());
     let mut profiles = Profile::all_of(file);
     profiles.retain(|name, _| only.is_none_or(|only| name == only));
     let mut sessions = Vec::new();
@@ -178,6 +186,9 @@ fn gather(only: Option<&str>) -> Result<Status> {
         .collect();
     Ok(Status {
         config: file_path().map(|p| p.display().to_string()),
+        system_config: share.as_ref().map(|_| config::system::PATH),
+        system: share.as_ref().map(Share::described),
+        system_profiles: share.map(|share| share.profiles).unwrap_or_default(),
         cache: Store::path()?.display().to_string(),
         store: match (&kept, said) {
             (Kept::Sealed(_) | Kept::Sealing(_), _) => StoreKind::Kernel,
@@ -310,6 +321,7 @@ fn text(status: &Status) -> String {
     }
     lines.push(String::new());
     lines.push(format!("Configuration: {}", status.config.as_deref().unwrap_or("none: there is no home directory")));
+    lines.extend(status.system.iter().map(|system| format!("               {system}")));
     lines.push(format!("Sessions:      {}", status.cache));
     if status.kept != Kept::Clear {
         lines.push(format!("               {}", store::described(&status.kept)));

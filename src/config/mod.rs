@@ -1,8 +1,8 @@
 //! Which profile answers, and what it says: flags over environment over `config.toml`.
 //!
 //! `settings` is what a profile can say and does say, each key with its type and its place; `keys` how a key looks; `file`
-//! reads the TOML, and `part` what one answer needs of it. This file picks the profile, `profile` completes it by its
-//! provider's row, and `identity` is what its session is known by.
+//! reads the TOML, the user's over what `system` has for all users, and `part` what one answer needs of both. This file
+//! picks the profile, `profile` completes it by its provider's row, and `identity` is what its session is known by.
 
 pub mod edit;
 mod environment;
@@ -14,8 +14,9 @@ mod machine;
 mod part;
 mod profile;
 mod settings;
+pub mod system;
 
-pub use file::{Az, File, Installation, StoreKind, contents, load, load_part, path as file_path};
+pub use file::{Az, File, Installation, StoreKind, contents, load, load_part, path as file_path, read};
 pub use hosts::{HostPattern, HostRule, Target};
 pub use identity::{CaFile, SessionKey};
 pub use keys::{Key, Shape, text, word};
@@ -28,7 +29,6 @@ use crate::failure::Failure;
 use crate::text::meant;
 use anyhow::Result;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// What to do where there is no profile.
 const NO_PROFILE: &str =
@@ -196,11 +196,6 @@ impl file::File {
         let failure = Failure::usage(format!("there is no profile {name:?}; {there}"));
         Err(if self.profiles.is_empty() { failure.hint(NO_PROFILE) } else { failure })
     }
-}
-
-/// What `text`, the configuration file at `path`, says.
-pub fn read(path: &Path, text: &str) -> Result<File, Failure> {
-    file::parse(path, text).map_err(Failure::usage)
 }
 
 fn file_name() -> String {

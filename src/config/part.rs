@@ -6,8 +6,9 @@
 //! plainly say it, [`part`] says nothing, and the whole file is parsed. A mistake in what is not needed is not seen here;
 //! everything but a cached answer parses the whole file.
 
-use super::file::{File, Reader};
+use super::file::{File, Reader, Texts};
 use super::hosts::Target;
+use super::system;
 use std::path::Path;
 
 /// Whose answer is needed.
@@ -40,38 +41,23 @@ struct Section<'t> {
     line: usize,
 }
 
-/// What the file at `path`, whose text this is, says of what was asked for; `None` if that takes the whole file.
-pub(super) fn part(path: &Path, text: &str, asked: Asked<'_>) -> Option<File> {
-    let sections = sections(text)?;
-    let mut file = File::default();
-    let mut first = Lines::default();
-    for section in &sections {
-        match (section.name, asked) {
-            (Name::Top, _) | (Name::Az, Asked::Az(_)) => first.add(section.text, section.line),
-            (Name::Hosts, Asked::Host(target)) => first.add_rules(section, target)?,
-            _ => {}
-        }
+/// What the configuration says of what was asked for; `None` if that takes the whole.
+pub(super) fn part(texts: &Texts, asked: Asked<'_>) -> Option<File> {
+    let mut layouts = vec![Layout::of(&texts.own.0, &texts.own.1)?];
+    if let Some(text) = &texts.system {
+        layouts.push(Layout::of(Path::new(system::PATH), text)?);
     }
-    first.read(path, &mut file)?;
-    if let Asked::Host(target) = asked {
-        file.hosts.retain(|rule| rule.pattern.matches_host(target));
+    let mut file = layouts[0].first(asked)?;
+    if let Some(system) = layouts.get(1) {
+        file = file.over(system.first(asked)?);
     }
-    if !file.profiles.is_empty() {
-        // They stand on top, as `profile.NAME.KEY`.
-        return None;
-    }
-    let profiles = || {
-        sections.iter().filter_map(|section| match section.name {
-            Name::Profile(name) => Some((name, section)),
-            _ => None,
-        })
-    };
+    let names = || layouts.iter().flat_map(Layout::profiles).map(|(name, _)| name);
     let mut needed: Vec<&str> = match asked {
         Asked::Profile(Some(name)) | Asked::Az(Some(name)) => vec![name],
         Asked::Profile(None) => {
             let default = file.default_profile.as_deref();
-            let name = default.or_else(|| profiles().next().map(|(name, _)| name))?;
-            if default.is_none() && profiles().any(|(another, _)| another != name) {
+            let name = default.or_else(|| names().next())?;
+            if default.is_none() && names().any(|another| another != name) {
                 return None;
             }
             vec![name]
@@ -81,15 +67,61 @@ pub(super) fn part(path: &Path, text: &str, asked: Asked<'_>) -> Option<File> {
     };
     needed.sort_unstable();
     needed.dedup();
-    let mut second = Lines::default();
-    for (_, section) in profiles().filter(|(name, _)| needed.binary_search(name).is_ok()) {
-        second.add(section.text, section.line);
-    }
     let count = needed.len();
-    second.read(path, &mut file)?;
+    let mut lines = Vec::new();
+    for layout in &layouts {
+        let mut second = Lines::default();
+        for (_, section) in layout.profiles().filter(|(name, _)| needed.binary_search(name).is_ok()) {
+            second.add(section.text, section.line);
+        }
+        // What the user's file has is not the system's to say.
+        needed.retain(|needed| layout.profiles().all(|(name, _)| name != *needed));
+        lines.push((layout.path, second));
+    }
+    for (path, lines) in lines {
+        lines.read(path, &mut file)?;
+    }
     // One that leads on to others may need any of them.
     let leads_on = file.profiles.values().flatten().any(|said| said.has("source-profile"));
     (file.profiles.len() == count && !leads_on).then_some(file)
+}
+
+/// A file, by its sections.
+struct Layout<'t> {
+    path: &'t Path,
+    sections: Vec<Section<'t>>,
+}
+
+impl<'t> Layout<'t> {
+    fn of(path: &'t Path, text: &'t str) -> Option<Self> {
+        Some(Self { path, sections: sections(text)? })
+    }
+
+    fn profiles(&self) -> impl Iterator<Item = (&'t str, &Section<'t>)> {
+        self.sections.iter().filter_map(|section| match section.name {
+            Name::Profile(name) => Some((name, section)),
+            _ => None,
+        })
+    }
+
+    /// What it says besides profiles, as far as it is needed.
+    fn first(&self, asked: Asked<'_>) -> Option<File> {
+        let mut lines = Lines::default();
+        for section in &self.sections {
+            match (section.name, asked) {
+                (Name::Top, _) | (Name::Az, Asked::Az(_)) => lines.add(section.text, section.line),
+                (Name::Hosts, Asked::Host(target)) => lines.add_rules(section, target)?,
+                _ => {}
+            }
+        }
+        let mut file = File::default();
+        lines.read(self.path, &mut file)?;
+        if let Asked::Host(target) = asked {
+            file.hosts.retain(|rule| rule.pattern.matches_host(target));
+        }
+        // They could stand on top as well, as `profile.NAME.KEY`.
+        file.profiles.is_empty().then_some(file)
+    }
 }
 
 /// The sections in their order; `None` unless every line that can be a header is plainly one.
@@ -184,7 +216,6 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
-    use super::super::file::parse;
     use super::super::hosts::{find, of_host};
     use super::*;
     use proptest::prelude::*;
@@ -212,8 +243,12 @@ profile = 'lab'
 \"https://ada@GitHub.com:443/team\" = 'my hub'
 ";
 
+    fn texts(own: &str, system: Option<&str>) -> Texts {
+        Texts { own: ("config.toml".into(), own.to_owned()), system: system.map(str::to_owned) }
+    }
+
     fn read(text: &str, asked: Asked<'_>) -> Option<File> {
-        part(Path::new("config.toml"), text, asked)
+        part(&texts(text, None), asked)
     }
 
     fn names(file: Option<File>) -> Option<Vec<String>> {
@@ -242,6 +277,27 @@ profile = 'lab'
         }
         let elsewhere = Target::parse("https", "elsewhere.example", None, None).unwrap();
         assert_eq!(names(read(PLAIN, Asked::Host(&elsewhere))), Some(vec![]));
+    }
+
+    #[test]
+    fn what_the_user_does_not_say_the_system_says() {
+        let system = "default-profile = 'hub'\n[profile.lab]\nprovider = 'gitea'\n[profile.hub]\nprovider = 'github'\n\
+                      [hosts]\n'https://github.com' = 'hub'\n'https://git.example.com/team' = 'lab'\n";
+        let own = PLAIN.trim_start_matches("default-profile = 'lab'\n");
+        let read = |asked| part(&texts(own, Some(system)), asked).unwrap();
+        let said = |file: &File, name: &str| file.profiles[name].as_ref().unwrap().place("provider");
+        let hub = read(Asked::Profile(None));
+        assert_eq!((hub.profiles.len(), said(&hub, "hub")), (1, format!("{}:5", system::PATH)));
+        let lab = read(Asked::Profile(Some("lab")));
+        assert_eq!(
+            (lab.profiles.len(), said(&lab, "lab")),
+            (1, "`provider`".to_owned()),
+            "the user's replaces it whole"
+        );
+        let target = Target::parse("https", "git.example.com", Some("team/a"), None).unwrap();
+        let file = read(Asked::Host(&target));
+        assert_eq!((file.hosts.iter().filter(|rule| rule.system).count(), file.hosts.len()), (1, 3));
+        assert_eq!(names(Some(file)).unwrap(), ["lab"]);
     }
 
     #[test]
@@ -363,29 +419,31 @@ profile = 'lab'
 
         /// Of a file that can be read as a whole, the part says what the whole says.
         #[test]
-        fn the_part_says_what_the_whole_says(text in written()) {
-            let Ok(whole) = parse(Path::new("config.toml"), &text) else { return Ok(()) };
+        fn the_part_says_what_the_whole_says(own in written(), system in prop::option::of(written())) {
+            let texts = texts(&own, system.as_deref());
+            let Ok(whole) = texts.whole() else { return Ok(()) };
+            let read = |asked: Asked<'_>| part(&texts, asked);
             for name in ["a", "b", "c d", "none"] {
                 for (asked, is_az) in [(Asked::Profile(Some(name)), false), (Asked::Az(Some(name)), true)] {
-                    let Some(part) = read(&text, asked) else { continue };
+                    let Some(part) = read(asked) else { continue };
                     prop_assert_eq!(said(&part, name), said(&whole, name));
                     prop_assert!(!is_az || part.az == whole.az);
                 }
             }
-            if let Some(part) = read(&text, Asked::Profile(None)) {
+            if let Some(part) = read(Asked::Profile(None)) {
                 let only = || whole.profiles.keys().next().filter(|_| whole.profiles.len() == 1);
                 let name = whole.default_profile.as_ref().or_else(only).unwrap();
                 prop_assert_eq!((&part.default_profile, said(&part, name)), (&whole.default_profile, said(&whole, name)));
                 prop_assert_eq!(part.profiles.len(), 1);
             }
-            if let Some(part) = read(&text, Asked::Az(None)) {
+            if let Some(part) = read(Asked::Az(None)) {
                 prop_assert_eq!(&part.az, &whole.az);
                 let name = whole.az.profile.as_deref().unwrap();
                 prop_assert_eq!(said(&part, name), said(&whole, name));
             }
             for (host, path) in [("git.example", None), ("git.example", Some("team/x")), ("one.example", None), ("git.example:444", None)] {
                 let target = Target::parse("https", host, path, Some("u")).unwrap();
-                let Some(part) = read(&text, Asked::Host(&target)) else { continue };
+                let Some(part) = read(Asked::Host(&target)) else { continue };
                 for caller in ["git", "docker"] {
                     prop_assert_eq!(find(&part.hosts, &target, caller), find(&whole.hosts, &target, caller));
                     prop_assert!(of_host(&part.hosts, &target, caller).eq(of_host(&whole.hosts, &target, caller)));

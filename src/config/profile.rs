@@ -442,7 +442,8 @@ impl Said<'_> {
             Some(_) if self.settings.is_by_flags() => format!("pass --{key}"),
             Some(n) => {
                 let flag = if self::key(key).flag.is_some() { format!(", or pass --{key}") } else { String::new() };
-                format!("add `{key} = \"…\"` below [profile.{n}] in {}{flag}", file_name())
+                let file = self.settings.file().map_or_else(file_name, str::to_owned);
+                format!("add `{key} = \"…\"` below [profile.{n}] in {file}{flag}")
             }
             None => format!("pass --{key}"),
         })

@@ -134,7 +134,7 @@ impl Store {
         Ok(Self { path, folder, replaces_locked: false })
     }
 
-    /// The same for a person who signs in: a sealed session whose key is gone is set aside, like a damaged one.
+    /// The same where a session can be begun anew: a sealed one whose key is gone is set aside, like a damaged one.
     #[must_use]
     pub fn replacing_locked(self, replaces_locked: bool) -> Self {
         Self { replaces_locked, ..self }
