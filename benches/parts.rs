@@ -39,7 +39,7 @@ fn main() {
         });
     }
     part("cached: configuration of two profiles, a host and `[az]`", || {
-        config::read(Path::new("config.toml"), black_box(CONFIG_TEXT)).expect("a configuration")
+        config::read(Path::new("config.toml"), black_box(CONFIG_TEXT), None).expect("a configuration")
     });
     let session = lab_session().to_string();
     part("cached: session with an access token and an ID token", || match parse(black_box(session.as_bytes()), None) {

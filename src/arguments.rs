@@ -48,6 +48,11 @@ pub const PROFILE: &[Key] = &[Key {
 }];
 
 impl Grammar {
+    /// Whether the key of this name is among the flags.
+    pub fn has(&self, name: &str) -> bool {
+        self.keys().any(|key| key.name == name)
+    }
+
     fn keys(&self) -> impl Iterator<Item = &'static Key> + use<> {
         self.flags.iter().flat_map(|table| table.iter())
     }
@@ -124,6 +129,11 @@ impl Arguments {
     /// The value of a flag, by its key's name.
     pub fn one(&self, name: &str) -> Option<&str> {
         self.flags.iter().find(|(key, _)| key.name == name).and_then(|(_, values)| values.first()).map(String::as_str)
+    }
+
+    /// Every flag's name and its values, in the order given.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        self.flags.iter().flat_map(|(key, values)| [key.name].into_iter().chain(values.iter().map(String::as_str)))
     }
 
     /// A flag that was given besides `--profile`, if any.

@@ -11,7 +11,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keyfob::address::Address;
 use keyfob::arguments::Arguments;
 use keyfob::callers::{
-    Ask, Caller, Credential, Io, Outcome, Want, Whose, bazel, cargo, docker, git, goauth, keyring, kubernetes,
+    Ask, Caller, Credential, Described, Io, Outcome, Want, What, Whose, bazel, cargo, docker, git, goauth, google,
+    keyring, kubernetes, terraform,
 };
 use keyfob::change::yaml::{Wrong, Yaml};
 use keyfob::clock::{Skew, Timestamp};
@@ -33,7 +34,7 @@ use serde_json::{Value, json};
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder of seeds.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 17] = [
     ("answer", answer),
     ("bazel_request", bazel_request),
     ("browser_request", browser_request),
@@ -45,10 +46,12 @@ pub const TARGETS: [(&str, Target); 15] = [
     ("exec_info", exec_info),
     ("git_request", git_request),
     ("goauth_request", goauth_request),
+    ("google_request", google_request),
     ("id_token", id_token),
     ("keyring_arguments", keyring_arguments),
     ("kubeconfig", kubeconfig),
     ("session", session),
+    ("terraform_arguments", terraform_arguments),
 ];
 
 /// What the device and token endpoints answer: the first byte chooses the status, the rest is the body.
@@ -142,7 +145,7 @@ pub fn browser_request(bytes: &[u8]) {
 pub fn config(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let path = Path::new("config.toml");
-    let read = config::read(path, text).map(Profile::all_of);
+    let read = config::read(path, text, None).map(Profile::all_of);
     match &read {
         Ok(profiles) => {
             for failure in profiles.values().filter_map(|profile| profile.as_ref().err()) {
@@ -154,7 +157,7 @@ pub fn config(bytes: &[u8]) {
     let pattern = HostPattern::parse("https://fuzz.example").expect("a good pattern");
     if let (Ok(profiles), Ok(added)) = (&read, edit::with_host(text, &pattern, "lab")) {
         if profiles.contains_key("lab") {
-            config::read(path, &added).expect("what was added can be read");
+            config::read(path, &added, None).expect("what was added can be read");
         }
         edit::without_host(&added, &pattern, false).expect("and taken out again");
     }
@@ -199,7 +202,7 @@ pub fn exec_info(bytes: &[u8]) {
         Outcome::Credential(credential("t0ken"))
     };
     let variable = Some(("KUBERNETES_EXEC_INFO", text)).filter(|(_, text)| !text.contains('\0'));
-    let (code, stdout, stderr) = run(&kubernetes::CALLER, &[], variable, b"", &ask);
+    let (code, stdout, stderr) = run(&kubernetes::CALLER, &[], variable.as_slice(), b"", &ask);
     if code == 0 {
         let known = ["v1", "v1beta1"].map(|version| {
             format!(
@@ -234,7 +237,7 @@ pub fn git_request(bytes: &[u8]) {
         assert_eq!(origin, mapped.trim_end_matches("/team"));
         Outcome::Credential(credential("t0ken"))
     };
-    let (code, stdout, stderr) = run(&git::CALLER, &["get"], None, bytes, &ask);
+    let (code, stdout, stderr) = run(&git::CALLER, &["get"], &[], bytes, &ask);
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert!(stdout.is_empty() || stdout.lines().filter(|line| line.ends_with("=t0ken")).count() == 1, "{stdout}");
     // What is answered says plainly, and once, which host it is for.
@@ -264,23 +267,22 @@ pub fn docker_request(bytes: &[u8]) {
 
 /// What a program that asks for one host writes on stdin. A host that is not mapped gets nothing.
 fn host_request(caller: &Caller, words: &[&str], bytes: &[u8]) {
-    let mapped = HostPattern::parse("https://*.mapped.example/team").expect("a good pattern");
+    let known = [("https://*.mapped.example/team", ".mapped.example"), ("https://*.whole.example", ".whole.example")];
+    let known = known.map(|(pattern, domain)| (HostPattern::parse(pattern).expect("a good pattern"), domain));
     let handed_out = Cell::new(false);
     let ask = |want: Want<'_>| {
         let Whose::Host { target, .. } = want.whose else { panic!("{want:?}") };
         assert_shown_as_it_is(&target.origin());
-        if !mapped.matches(target) {
+        let Some((mapped, domain)) = known.iter().find(|(pattern, _)| pattern.matches(target)) else {
             return Outcome::NotMine;
-        }
-        let label = target
-            .origin()
-            .strip_prefix("https://")
-            .and_then(|host| host.strip_suffix(".mapped.example").map(str::to_owned));
+        };
+        let origin = target.origin();
+        let label = origin.strip_prefix("https://").and_then(|host| host.strip_suffix(domain));
         assert!(label.is_some_and(|label| !label.is_empty() && !label.contains(['.', '/', ':', '@'])), "{want:?}");
         handed_out.set(true);
         Outcome::Credential(Credential { pattern: Some(mapped.clone()), ..credential("t0ken") })
     };
-    let (_, stdout, stderr) = run(caller, words, None, bytes, &ask);
+    let (_, stdout, stderr) = run(caller, words, &[], bytes, &ask);
     assert!(handed_out.get() || !stdout.contains("t0ken"), "{stdout}");
     assert!(!stderr.contains("t0ken") && stderr.lines().count() <= 2, "{stderr}");
     stderr.lines().for_each(assert_shown_as_it_is);
@@ -300,6 +302,34 @@ pub fn keyring_arguments(bytes: &[u8]) {
     if !words.iter().any(|word| matches!(*word, "--" | "-h" | "--help")) {
         host_request(&keyring::CALLER, &words, b"");
     }
+}
+
+/// Terraform's arguments, one a line.
+pub fn terraform_arguments(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let words: Vec<&str> = text.lines().collect();
+    if !words.iter().any(|word| matches!(*word, "--" | "-h" | "--help")) {
+        host_request(&terraform::CALLER, &words, b"");
+    }
+}
+
+/// What Google's libraries put into the environment, one value a line. Another pool than the profile's gets nothing.
+pub fn google_request(bytes: &[u8]) {
+    const POOL: &str = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/lab";
+    let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0')) else { return };
+    // Not the name of a file, which would be written.
+    let names = ["AUDIENCE", "TOKEN_TYPE", "INTERACTIVE"].map(|name| format!("GOOGLE_EXTERNAL_ACCOUNT_{name}"));
+    let variables: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(text.lines()).collect();
+    let ask = |want: Want<'_>| match want.what {
+        What::Profile => Outcome::Profile(Described { audience: Some(POOL.to_owned()), ..Described::default() }),
+        _ => Outcome::Credential(credential("t0ken")),
+    };
+    let (code, stdout, stderr) = run(&google::CALLER, &["--profile=gcp"], &variables, b"", &ask);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(text.lines().next() == Some(POOL) || !stdout.contains("t0ken"), "{stdout}");
+    let answer: Value = serde_json::from_str(&stdout).expect("one object of JSON");
+    assert_eq!(answer["success"], stdout.contains("t0ken"));
+    assert_shown_as_it_is(stdout.trim_end());
 }
 
 /// An ID token, once as the token itself and once as the claims in it.
@@ -333,11 +363,11 @@ fn assert_shown_as_it_is(text: &str) {
     assert!(!text.chars().any(|c| c.is_control() || deceptive(c)), "{text:?}");
 }
 
-/// Runs a caller with these words, one variable and this input: its exit code, stdout and stderr.
+/// Runs a caller with these words, variables and this input: its exit code, stdout and stderr.
 fn run(
     caller: &Caller,
     words: &[&str],
-    variable: Option<(&str, &str)>,
+    variables: &[(&str, &str)],
     mut stdin: &[u8],
     ask: &Ask<'_>,
 ) -> (u8, String, String) {
@@ -346,9 +376,8 @@ fn run(
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let mut io = Io {
         arguments: &arguments,
-        environment: &|name| variable.filter(|(known, _)| *known == name).map(|(_, value)| value.into()),
+        environment: &|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()),
         stdin: &mut stdin,
-        stdin_is_terminal: &|| false,
         stdout_is_terminal: &|| false,
         stdout: &mut stdout,
         stderr: &mut stderr,

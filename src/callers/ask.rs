@@ -5,8 +5,8 @@ use super::seam::{Credential, Described, Failed, Kind, Outcome, Refused, Want, W
 use crate::acquire::{self, Credential as Acquired, Requester, acquire};
 use crate::arguments::Arguments;
 use crate::clock::Timestamp;
-use crate::config::hosts::{check_callers, find, of_host};
-use crate::config::{self, Az, HostPattern, HostRule, Profile, Target};
+use crate::config::hosts::{check_callers, find, of_caller, of_host};
+use crate::config::{self, Asked, Az, HostPattern, HostRule, Profile, Target};
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
 use crate::providers::TokenKind;
@@ -55,10 +55,11 @@ fn rule(
         debug(|| format!("the request for {} is not one for {}", target.origin(), pattern.canonical()));
         return Ok(None);
     }
-    let file = config::load()?;
     if let Some((profile, pattern)) = given {
+        let file = config::load_part(Asked::Profile(Some(profile)))?;
         return Ok(Some((file, HostRule::given(profile, pattern.clone()))));
     }
+    let file = config::load_part(Asked::Host(target))?;
     check_callers(&file.hosts, &host_callers())?;
     let rule = find(&file.hosts, target, caller).cloned();
     Ok(rule.map(|rule| (file, rule)))
@@ -77,8 +78,8 @@ fn every_host(caller: &'static str, want: &Want<'_>) -> Outcome {
         Ok(file) => file,
         Err(error) => return Outcome::Misconfigured(Failure::of(&error)),
     };
-    let rules = file.hosts.iter().filter(|rule| rule.is_for(caller));
-    let rules = rules.filter(|rule| !rule.pattern.is_wildcard() && rule.pattern.username().is_none());
+    let rules =
+        of_caller(&file.hosts, caller).filter(|rule| !rule.pattern.is_wildcard() && rule.pattern.username().is_none());
     let cached = rules.filter_map(|rule| {
         let found = Found::by_rule(file.clone(), rule.clone()).ok()?;
         found.token(want.clone(), acquire::cached).ok()?

@@ -32,14 +32,21 @@ Which profile's token a host gets is said in config.toml:
 };
 
 /// What both calls of one Go command have in common: a token that the first printed and the second asks about was refused.
-const REQUEST: &str = "goauth";
+const REQUEST: &[&str] = &["goauth"];
 
 /// Answers Go.
 fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
     let refused = Refused::IfAskedBefore(REQUEST);
-    let Some(url) = io.arguments.rest().last() else {
-        let want = Want::token(Whose::EveryHost(CALLER.name), Requester::Parent("go"));
-        return answer(io, ask(Want { what: What::Cached, refused, ..want }), None);
+    let url = match io.arguments.rest() {
+        [] => {
+            let want = Want::token(Whose::EveryHost(CALLER.name), Requester::Parent("go"));
+            return answer(io, ask(Want { what: What::Cached, refused, ..want }), None);
+        }
+        [url] if !url.starts_with('-') => url,
+        [word, ..] => {
+            let failure = Failure::usage(format!("Go hands over one address, and not {word:?}"));
+            return io.fail(&failure.hint("[hosts] in config.toml says whose token each host gets"));
+        }
     };
     let Some(target) = Target::of_url(url) else { return 0 };
     let head = match io.request() {
@@ -99,7 +106,7 @@ mod tests {
     fn the_first_call_prints_what_the_cache_holds() {
         let ask = |want: Want<'_>| {
             assert!(matches!((want.whose, want.what), (Whose::EveryHost("goauth"), What::Cached)), "{want:?}");
-            assert_eq!(want.refused, Refused::IfAskedBefore("goauth"));
+            assert_eq!(want.refused, Refused::IfAskedBefore(REQUEST));
             Outcome::Hosts(vec![of("https://go.example"), of("http://127.0.0.1:80"), of("https://b.example:8443/team")])
         };
         let stdout = "https://go.example\n\nAuthorization: Bearer abc\n\n\
@@ -122,7 +129,7 @@ mod tests {
             let ask = |want: Want<'_>| {
                 let Whose::Host { target, caller: "goauth", .. } = want.whose else { panic!("{want:?}") };
                 assert_eq!((target.origin().as_str(), want.what), ("https://one.go.example", what), "{head}");
-                let refused = Refused::IfAskedBefore("goauth");
+                let refused = Refused::IfAskedBefore(REQUEST);
                 assert_eq!(want.refused, if what == What::Token { refused } else { Refused::Unknown });
                 Outcome::Credential(of("https://*.go.example/team"))
             };

@@ -2,7 +2,7 @@
 //!
 //! The request is in `KUBERNETES_EXEC_INFO`, the answer an `ExecCredential` on stdout with the same `apiVersion`.
 //! `spec.interactive` speaks of stdin, which is never read here, so it does not forbid the device flow.
-//! A client that asks again for the token it was just given has had it refused; see `store::HandedOut`.
+//! client-go that asks again for the token it was just given has had it refused; see `store::HandedOut`.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins>
 
 use super::{Ask, Caller, Credential, Io, Kind, LARGEST, Link, Outcome, Refused, Requester, Want, Whose, json_line};
@@ -12,8 +12,8 @@ use crate::config::{KEYS, Key, Target, text, word};
 use crate::failure::{Exit, Failure};
 use crate::text::clean;
 use anyhow::{Context, Result};
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use std::env::VarError;
 use std::fs::File;
 use std::io::Read;
@@ -64,10 +64,11 @@ fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
 fn answered(io: &mut Io<'_>, ask: &Ask<'_>) -> Result<String, Failure> {
     let text = read(io).context("could not read the ExecCredential request").map_err(|error| Failure::of(&error))?;
     let request = Request::parse(&text, io.arguments.one("api-version").unwrap_or(VERSIONS[0]))?;
-    // Only clients that say what they ask for keep what they are given; and a client that claims a terminal it does not
-    // have asks several times.
-    let keeps = (io.environment)(REQUEST).is_some_and(|value| !value.is_empty())
-        && (!request.interactive || (io.stdin_is_terminal)());
+    // client-go keeps what it is given until that ends or is refused, one token for each command with its arguments; and it
+    // alone ends its request with a newline. Others ask whenever they like: Python's client each time that it loads its
+    // configuration, kube-rs three times for one request.
+    let keeps = text.ends_with('\n') && io.arguments.one("exec-info").is_none();
+    let same = if keeps { io.arguments.words().chain([&*text]).collect() } else { Vec::new() };
     if text.is_empty() && (io.stdout_is_terminal)() {
         let note =
             "note: kubectl and other clients run this, and read what it prints; for people there is `keyfob token`\n";
@@ -77,7 +78,7 @@ fn answered(io: &mut Io<'_>, ask: &Ask<'_>) -> Result<String, Failure> {
     let want = Want {
         kind: Kind::Kubernetes,
         purpose: request.cluster.as_ref().map(Target::origin),
-        refused: if keeps { Refused::IfAskedBefore(&text) } else { Refused::Unknown },
+        refused: if keeps { Refused::IfAskedBefore(&same) } else { Refused::Unknown },
         ..Want::token(whose, Requester::Parent("a Kubernetes client"))
     };
     match ask(want) {
@@ -111,8 +112,6 @@ fn read(io: &mut Io<'_>) -> Result<String> {
 pub struct Request {
     /// The version to answer in, with its group.
     pub api_version: String,
-    /// The client says that a person can answer on stdin.
-    pub interactive: bool,
     /// Where the kubeconfig says `provideClusterInfo`: the cluster.
     pub cluster: Option<Target>,
 }
@@ -122,31 +121,53 @@ impl Request {
     pub fn parse(text: &str, default: &str) -> Result<Self, Failure> {
         let failed =
             |why: String| Failure::new(Exit::Failed, format!("could not answer the ExecCredential request: {why}"));
-        let mut request = Self { api_version: format!("{GROUP}{default}"), interactive: false, cluster: None };
+        let mut request = Self { api_version: format!("{GROUP}{default}"), cluster: None };
         if text.trim().is_empty() {
             return Ok(request);
         }
-        let value: Value = serde_json::from_str(text)
-            .map_err(|e| failed(format!("it is not JSON (line {}, column {})", e.line(), e.column())))?;
-        if !value.is_object() {
-            return Err(failed("it is not a JSON object".into()));
-        }
-        if let Some(version) = value.get("apiVersion").filter(|v| !v.is_null()) {
-            let said = version.as_str().unwrap_or_default();
-            if !said.strip_prefix(GROUP).is_some_and(|v| VERSIONS.contains(&v)) {
+        let said: ExecInfo<'_> = serde_json::from_str(text).map_err(|e| {
+            let what = if e.is_data() { "an ExecCredential" } else { "JSON" };
+            failed(format!("it is not {what} (line {}, column {})", e.line(), e.column()))
+        })?;
+        if let Some(version) = said.api_version {
+            let word: String = serde_json::from_str(version.get()).unwrap_or_default();
+            if !word.strip_prefix(GROUP).is_some_and(|v| VERSIONS.contains(&v)) {
                 return Err(failed(format!(
                     "its apiVersion is {}, not {GROUP}v1 or {GROUP}v1beta1",
-                    clean(&version.to_string())
+                    clean(version.get())
                 ))
                 .hint(format!("set `apiVersion: {GROUP}v1` in the kubeconfig's exec section")));
             }
-            said.clone_into(&mut request.api_version);
+            request.api_version = word;
         }
-        let spec = &value["spec"];
-        request.interactive = spec["interactive"].as_bool().unwrap_or_default();
-        request.cluster = spec["cluster"]["server"].as_str().and_then(Target::of_url);
+        let cluster = said.spec.and_then(|spec| spec.cluster);
+        let server = cluster.and_then(|cluster| serde_json::from_str::<String>(cluster.server?.get()).ok());
+        request.cluster = server.as_deref().and_then(Target::of_url);
         Ok(request)
     }
+}
+
+/// What is read of a request, which may be large: it holds the cluster's certificates and `config` where the kubeconfig says
+/// so. What has another type than it should is passed over as far as nothing depends on it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ExecInfo<'t> {
+    #[serde(borrow)]
+    api_version: Option<&'t RawValue>,
+    #[serde(borrow)]
+    spec: Option<Spec<'t>>,
+}
+
+#[derive(Deserialize)]
+struct Spec<'t> {
+    #[serde(borrow)]
+    cluster: Option<Cluster<'t>>,
+}
+
+#[derive(Deserialize)]
+struct Cluster<'t> {
+    #[serde(borrow)]
+    server: Option<&'t RawValue>,
 }
 
 #[derive(Serialize)]
@@ -210,25 +231,27 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_keeps_tokens_is_known_by_what_it_sends() {
-        let v1 = |interactive: bool| format!("{{\"spec\":{{\"interactive\":{interactive}}}}}");
-        for (environment, stdin, terminal, keeps) in [
-            (Some(v1(false)), String::new(), false, true),
-            (Some(v1(true)), String::new(), true, true),
-            // It claims a terminal that is not there, as kube-rs does, which asks three times.
-            (Some(v1(true)), String::new(), false, false),
-            (Some(String::new()), String::new(), true, false),
-            (None, String::new(), true, false),
+    fn client_go_is_known_by_its_newline() {
+        let v1 =
+            r#"{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","spec":{"interactive":false}}"#;
+        let line = &format!("{v1}\n");
+        for (environment, words, keeps) in [
+            (Some(line), &["--profile=lab"][..], true),
+            (Some(&line.replace("false", "true")), &["--profile=lab"], true),
+            // Python's client and kube-rs.
+            (Some(&v1.to_owned()), &["--profile=lab"], false),
+            (Some(&String::new()), &["--profile=lab"], false),
+            (None, &["--profile=lab"], false),
             // A request from elsewhere is a person's trial.
-            (None, v1(false), false, false),
+            (None, &["--profile=lab", "--exec-info=-"], false),
+            (Some(line), &["--profile=lab", "--exec-info=-"], false),
         ] {
             let variables: Vec<_> = environment.iter().map(|value| (REQUEST, value.as_str())).collect();
-            let given = Given { environment: &variables, stdin: stdin.as_bytes(), terminal };
-            let words: &[&str] = if stdin.is_empty() { &[] } else { &["--exec-info=-"] };
-            let request = environment.as_deref().unwrap_or(&stdin);
+            let given = Given { environment: &variables, stdin: line.as_bytes(), terminal: false };
             let ask = |want: Want<'_>| {
-                let expected = if keeps { Refused::IfAskedBefore(request) } else { Refused::Unknown };
-                assert_eq!((want.refused, want.kind), (expected, Kind::Kubernetes), "{variables:?} {terminal}");
+                let same = ["profile", "lab", environment.map_or("", |value| value)];
+                let expected = if keeps { Refused::IfAskedBefore(&same) } else { Refused::Unknown };
+                assert_eq!((want.refused, want.kind), (expected, Kind::Kubernetes), "{variables:?} {words:?}");
                 Outcome::Credential(credential("t"))
             };
             assert_eq!(run(&CALLER, words, given, &ask).0, 0);
@@ -281,7 +304,9 @@ mod tests {
             ),
             ("", "v1"),
             (" \n", "v1"),
-            (r#"{"spec":{"unknown":[1,2,{"x":null}]}}"#, "v1"),
+            (r#"{"spec":{"unknown":[1,2,{"x":null}],"interactive":"no","cluster":null}}"#, "v1"),
+            (r#"{"apiVersion":null,"spec":null}"#, "v1"),
+            (r#"{"apiVersion":"client.authentication.k8s.io\/v1beta1"}"#, "v1beta1"),
         ] {
             assert_eq!(parsed(text).api_version, format!("client.authentication.k8s.io/{version}"), "{text}");
         }
@@ -317,8 +342,9 @@ mod tests {
     fn odd_requests_get_a_clear_error() {
         for (text, why) in [
             ("{", "it is not JSON (line 1, column 1)"),
-            ("[]", "it is not a JSON object"),
-            ("null", "it is not a JSON object"),
+            ("[]", "it is not an ExecCredential (line 1, column 2)"),
+            ("null", "it is not an ExecCredential (line 1, column 4)"),
+            ("{\"spec\":7}", "it is not an ExecCredential (line 1, column 9)"),
             (
                 r#"{"apiVersion":"client.authentication.k8s.io/v1alpha1"}"#,
                 "its apiVersion is \"client.authentication.k8s.io/v1alpha1\", not client.authentication.k8s.io/v1 or client.authentication.k8s.io/v1beta1",

@@ -105,7 +105,6 @@ impl Caller {
             arguments,
             environment: &|name| std::env::var_os(name),
             stdin: &mut Stdin::default(),
-            stdin_is_terminal: &|| io::stdin().is_terminal(),
             stdout_is_terminal: &|| io::stdout().is_terminal(),
             stdout: &mut io::stdout(),
             stderr: &mut io::stderr(),

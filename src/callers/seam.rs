@@ -31,9 +31,7 @@ pub struct Io<'io> {
     pub environment: &'io dyn Fn(&str) -> Option<OsString>,
     /// Standard input.
     pub stdin: &'io mut dyn Read,
-    /// Whether standard input is a terminal.
-    pub stdin_is_terminal: &'io dyn Fn() -> bool,
-    /// Whether standard output is one.
+    /// Whether standard output is a terminal.
     pub stdout_is_terminal: &'io dyn Fn() -> bool,
     /// Standard output: for the protocol's bytes, and nothing else.
     pub stdout: &'io mut dyn Write,
@@ -256,9 +254,9 @@ pub enum Refused<'a> {
     Unknown,
     /// It is the one with this serial: any other will do.
     Token(Serial),
-    /// The client keeps what it is given. If the process that asks was handed a token for this request before, that one
-    /// has probably been refused.
-    IfAskedBefore(&'a str),
+    /// The client keeps what it is given. If the process that asks was handed a token for a request in the same words
+    /// before, that one has probably been refused.
+    IfAskedBefore(&'a [&'a str]),
 }
 
 /// What a caller gets.
@@ -417,7 +415,6 @@ pub(super) mod tests {
                 arguments: &arguments,
                 environment: &variable,
                 stdin: &mut &*given.stdin,
-                stdin_is_terminal: &|| given.terminal,
                 stdout_is_terminal: &|| given.terminal,
                 stdout: &mut stdout,
                 stderr: &mut stderr,
@@ -448,7 +445,6 @@ pub(super) mod tests {
             arguments: &Arguments::default(),
             environment: &|_| None,
             stdin: &mut { stdin },
-            stdin_is_terminal: &|| false,
             stdout_is_terminal: &|| false,
             stdout,
             stderr: &mut stderr,
@@ -493,7 +489,6 @@ pub(super) mod tests {
                 arguments: &Arguments::default(),
                 environment: &|_| None,
                 stdin: &mut Open(pieces),
-                stdin_is_terminal: &|| false,
                 stdout_is_terminal: &|| false,
                 pass_on: &|_, _| PASSED_ON,
                 stdout: &mut io::sink(),

@@ -2,8 +2,11 @@
 
 use super::store;
 use crate::clock::{Timestamp, roughly};
+use crate::config::system::Share;
 use crate::config::{self, Profile, StoreKind, file_path};
+use crate::flows::expect;
 use crate::process;
+use crate::prompt::Screen;
 use crate::session::{FlowKind, Pending, PendingFlow, Session};
 use crate::store::{Kept, Store};
 use crate::text::{clean, shell_quoted};
@@ -32,6 +35,13 @@ pub struct Arguments {
 #[derive(Serialize)]
 struct Status {
     config: Option<String>,
+    /// The system's file, if there is one.
+    system_config: Option<&'static str>,
+    /// The profiles that are its.
+    system_profiles: Vec<String>,
+    /// The same in words.
+    #[serde(skip)]
+    system: Option<String>,
     cache: String,
     /// How sessions are kept: `file`, `kernel` or `none`.
     store: &'static str,
@@ -61,6 +71,8 @@ struct Entry {
     refreshable: bool,
     /// By which flow it was signed in.
     began: Option<FlowKind>,
+    /// How the next sign-in goes, as far as is known without asking the provider.
+    next: Option<String>,
     /// What the provider said when its policy refused the device flow.
     device_refused: Option<String>,
     /// Why there is nothing to renew with any more.
@@ -114,6 +126,8 @@ struct Other {
     name: String,
     /// No person signs in to it: the machine does so itself.
     machine: bool,
+    /// How the first sign-in goes.
+    next: Option<String>,
     problem: Option<String>,
 }
 
@@ -131,7 +145,7 @@ fn gather(only: Option<&str>) -> Result<Status> {
     let now = Timestamp::now();
     let file = config::load()?;
     only.map(|name| file.named(name)).transpose()?;
-    let said = file.installation.store;
+    let (said, share) = (file.installation.store, file.system.clone());
     let mut profiles = Profile::all_of(file);
     profiles.retain(|name, _| only.is_none_or(|only| name == only));
     let mut sessions = Vec::new();
@@ -148,6 +162,7 @@ fn gather(only: Option<&str>) -> Result<Status> {
             let others = usable.filter(|(_, p)| with_account(p)).map(|(name, _)| name.clone()).collect();
             let mut entry = entry(session, own, others, now);
             let own = profiles.values().filter_map(|p| p.as_ref().ok()).filter(|p| p.session == *file.key());
+            entry.next = own.clone().filter(|_| entry.pending.is_none()).find_map(|profile| next(profile, session));
             entry.environment = own.flat_map(|p| &p.variables).map(|name| (*name).to_owned()).collect();
             // A first attempt that failed left nothing that anybody looks for.
             let is_a_profiles = !entry.profiles.is_empty();
@@ -173,11 +188,15 @@ fn gather(only: Option<&str>) -> Result<Status> {
         .map(|(name, p)| Other {
             name: name.clone(),
             machine: p.as_ref().is_ok_and(|p| p.machine.is_some()),
+            next: p.as_ref().ok().and_then(|profile| next(profile, &Session::new(&profile.session))),
             problem: p.as_ref().err().map(ToString::to_string),
         })
         .collect();
     Ok(Status {
         config: file_path().map(|p| p.display().to_string()),
+        system_config: share.as_ref().map(|_| config::system::PATH),
+        system: share.as_ref().map(Share::described),
+        system_profiles: share.map(|share| share.profiles).unwrap_or_default(),
         cache: Store::path()?.display().to_string(),
         store: match (&kept, said) {
             (Kept::Sealed(_) | Kept::Sealing(_), _) => StoreKind::Kernel,
@@ -190,6 +209,12 @@ fn gather(only: Option<&str>) -> Result<Status> {
         damaged,
         other_profiles,
     })
+}
+
+/// How the next sign-in goes and where it appears; `None` if no person signs in.
+fn next(profile: &Profile, session: &Session) -> Option<String> {
+    let choice = expect(profile, session).ok().filter(|_| profile.machine.is_none())?;
+    Some(format!("{}, since {}; it appears {}", choice.flow, choice.because, Screen::place(profile.prompt)))
 }
 
 fn entry(session: &Session, profiles: Vec<String>, profiles_with_account: Vec<String>, now: Timestamp) -> Entry {
@@ -211,6 +236,7 @@ fn entry(session: &Session, profiles: Vec<String>, profiles_with_account: Vec<St
         signed_in: session.is_signed_in(now),
         machine: session.proof.is_some(),
         refreshable: session.refresh_token.is_some() || session.proof.is_some(),
+        next: None,
         began: session.begun.as_ref().filter(|_| session.is_signed_in(now)).map(|begun| begun.flow),
         device_refused: session.device_refused(now).map(|refused| clean(&refused.because)),
         ended: session.ended_because.as_deref().map(clean),
@@ -280,6 +306,9 @@ fn text(status: &Status) -> String {
         if let Some(flow) = session.began {
             lines.push(format!("  began     {flow}"));
         }
+        if let Some(next) = &session.next {
+            lines.push(format!("  next      a sign-in {next}"));
+        }
         if let Some(refused) = &session.device_refused {
             lines.push(format!("  policy    refuses sign-ins by device code, so they go by browser ({refused})"));
         }
@@ -304,12 +333,14 @@ fn text(status: &Status) -> String {
             None if other.machine => format!("{}: signs itself in; no token was asked for yet", other.name),
             None => format!("{}: not signed in", other.name),
         });
+        lines.extend(other.next.iter().map(|next| format!("  next      a sign-in {next}")));
     }
     if lines.is_empty() {
         lines.push("No sessions and no profiles.".into());
     }
     lines.push(String::new());
     lines.push(format!("Configuration: {}", status.config.as_deref().unwrap_or("none: there is no home directory")));
+    lines.extend(status.system.iter().map(|system| format!("               {system}")));
     lines.push(format!("Sessions:      {}", status.cache));
     if status.kept != Kept::Clear {
         lines.push(format!("               {}", store::described(&status.kept)));

@@ -2,7 +2,9 @@
 
 use super::hosts::{HostCallers, HostPattern, HostRule, repeated};
 use super::keys::Shape;
+use super::part::{Asked, part};
 use super::settings::{KEYS, Origin, Settings};
+use super::system::{self, Share};
 use crate::failure::Failure;
 use crate::providers::HostAuth;
 use crate::text::meant;
@@ -33,6 +35,8 @@ pub struct File {
     pub az: Az,
     /// What holds for all profiles.
     pub installation: Installation,
+    /// What of all this the system's file says, if there is one.
+    pub system: Option<Share>,
 }
 
 /// What `config.toml` says of the installation as a whole.
@@ -94,21 +98,61 @@ pub fn path() -> Option<PathBuf> {
     }
 }
 
-/// Reads the file at [`path`]. A file that does not exist is an empty one, unless `KEYFOB_CONFIG` names it.
+/// Whether `KEYFOB_CONFIG` names the only file to read.
+pub(super) fn is_named() -> bool {
+    std::env::var_os("KEYFOB_CONFIG").is_some_and(|named| !named.is_empty())
+}
+
+/// Reads the file at [`path`] over the system's. A file that does not exist is an empty one, unless `KEYFOB_CONFIG` names it.
 pub fn load() -> Result<File> {
-    let Some(path) = path() else { return Ok(File::default()) };
-    match contents(&path)? {
-        Some(text) => parse(&path, &text).map_err(|e| Failure::usage(e).into()),
-        None if std::env::var_os("KEYFOB_CONFIG").is_none() => Ok(File::default()),
-        None => Err(unreadable(&path, &rustix::io::Errno::NOENT.into())),
+    Ok(Texts::read()?.whole()?)
+}
+
+/// The same for one answer: what it does not need is not read, if that can be.
+pub fn load_part(asked: Asked<'_>) -> Result<File> {
+    let texts = Texts::read()?;
+    Ok(part(&texts, asked).map_or_else(|| texts.whole(), Ok)?)
+}
+
+/// The configuration as it stands on the disk.
+pub(super) struct Texts {
+    /// The user's file, and its path; empty where it does not exist.
+    pub(super) own: (PathBuf, String),
+    /// The system's, if there is one.
+    pub(super) system: Option<String>,
+}
+
+impl Texts {
+    fn read() -> Result<Self> {
+        let system = system::text()?;
+        let Some(path) = path() else { return Ok(Self { own: Default::default(), system }) };
+        let own = match contents(&path)? {
+            Some(text) => text,
+            None if is_named() => return Err(unreadable(&path, &rustix::io::Errno::NOENT.into())),
+            None => String::new(),
+        };
+        Ok(Self { own: (path, own), system })
     }
+
+    /// What all of it says.
+    pub(super) fn whole(&self) -> Result<File, Failure> {
+        let (path, text) = &self.own;
+        read(path, text, self.system.as_deref().map(system::parsed).transpose()?)
+    }
+}
+
+/// What `text`, the user's file at `path`, says over what the system's says, if there is one.
+pub fn read(path: &Path, text: &str, system: Option<File>) -> Result<File, Failure> {
+    parse(path, text, system.as_ref()).map(|own| over(own, system)).map_err(Failure::usage)
+}
+
+fn over(own: File, system: Option<File>) -> File {
+    if let Some(system) = system { own.over(system) } else { own }
 }
 
 /// The text of a configuration file; `None` if it does not exist. Fails if another user could have written it, since it
 /// says where tokens go.
 pub fn contents(path: &Path) -> Result<Option<String>> {
-    // Room for any usual file: one read instead of several.
-    let mut text = String::with_capacity(4096);
     let opened = std::fs::File::open(path).and_then(|file| Ok((file.metadata()?, file)));
     let (metadata, file) = match opened {
         Ok(opened) => opened,
@@ -117,6 +161,8 @@ pub fn contents(path: &Path) -> Result<Option<String>> {
     };
     // Of the file that was opened, so that no link leads anywhere else.
     trusted(path, &metadata, rustix::process::geteuid().as_raw())?;
+    // Room for any usual file: one read instead of several.
+    let mut text = String::with_capacity(4096);
     file.take(LARGEST + 1).read_to_string(&mut text).map_err(|e| unreadable(path, &e))?;
     if text.len() as u64 > LARGEST {
         return Err(Failure::usage(format!("{}: larger than 1 MiB", path.display())).into());
@@ -126,9 +172,14 @@ pub fn contents(path: &Path) -> Result<Option<String>> {
 
 fn unreadable(path: &Path, why: &std::io::Error) -> anyhow::Error {
     let failure = Failure::usage(format!("could not read configuration {}: {why}", path.display()));
-    let named = std::env::var_os("KEYFOB_CONFIG").is_some_and(|named| !named.is_empty());
-    let failure = if named { failure.hint("KEYFOB_CONFIG names that file: correct or unset it") } else { failure };
-    failure.into()
+    if is_named() {
+        failure.hint("KEYFOB_CONFIG names that file: correct or unset it").into()
+    } else if path == Path::new(system::PATH) {
+        let folder = path.parent().unwrap_or(path).to_string_lossy();
+        failure.run(format!("sudo chmod -R a+rX {}", shell_quoted(&folder))).into()
+    } else {
+        failure.into()
+    }
 }
 
 /// Fails unless the file belongs to `user` or to root, and no other user may write it. The folder is not checked: a user who
@@ -138,6 +189,7 @@ fn trusted(path: &Path, file: &Metadata, user: u32) -> Result<(), Failure> {
     if ![user, 0].contains(&owner) {
         let failure = Failure::usage(format!("could not use {place}: it belongs to another user (uid {owner})"));
         return Err(failure.hint(match user {
+            _ if path == Path::new(system::PATH) => "it has to be root's, since it is for every user",
             0 => "root goes by its own configuration alone: use `sudo -H`, in a container `--user`, or a copy that is root's",
             _ => "make one of your own, or name one by KEYFOB_CONFIG",
         }));
@@ -145,44 +197,18 @@ fn trusted(path: &Path, file: &Metadata, user: u32) -> Result<(), Failure> {
     // What is written to a device such as /dev/null is not what is read from it.
     if mode & 0o022 != 0 && !file.file_type().is_char_device() {
         let failure = Failure::usage(format!("could not use {place}: other users can change it (mode {mode:04o})"));
-        return Err(failure.run(format!("chmod go-w {}", shell_quoted(&place.to_string()))));
+        let sudo = if owner == user { "" } else { "sudo " };
+        return Err(failure.run(format!("{sudo}chmod go-w {}", shell_quoted(&place.to_string()))));
     }
     Ok(())
 }
 
-/// Parses the text of the file at `path`. The error is one line: `FILE:LINE: what is wrong`.
-pub(super) fn parse(path: &Path, text: &str) -> Result<File, String> {
-    let line_ends = text.match_indices('\n').map(|(at, _)| at).collect();
-    let reader = Reader { path: path.display().to_string().into(), line_ends };
-    let table = DeTable::parse(text)
-        .map_err(|e| reader.error(e.span().map_or(0, |s| s.start), &format!("not valid TOML: {}", e.message())))?;
+/// Parses the text of the file at `path`, which may name profiles of the file `beneath` it. The error is one line:
+/// `FILE:LINE: what is wrong`.
+pub(super) fn parse(path: &Path, text: &str, beneath: Option<&File>) -> Result<File, String> {
+    let reader = Reader::of_lines(path, text, Vec::new());
     let mut file = File::default();
-    for (name, value) in table.get_ref() {
-        match name.get_ref().as_ref() {
-            "default-profile" => file.default_profile = Some(reader.string("default-profile", value)?),
-            "profile" => {
-                for (name, value) in reader.table("profile", value)? {
-                    let settings = reader.profile(value).map_err(Failure::usage);
-                    file.profiles.insert(name.get_ref().to_string(), settings);
-                }
-            }
-            "hosts" => {
-                let lines = reader.table("hosts", value)?;
-                file.hosts = lines.iter().map(|(name, value)| reader.host(name, value)).collect::<Result<_, _>>()?;
-                if let Some((pattern, _)) = repeated(&file.hosts).and_then(|at| lines.iter().nth(at)) {
-                    let what = format!("`hosts`: {:?} is there twice", pattern.get_ref());
-                    return Err(reader.error(pattern.span().start, &what));
-                }
-            }
-            "az" => file.az = reader.az(value)?,
-            "store" => file.installation.store = Some(reader.store(value)?),
-            "key-command" => file.installation.key_command = reader.command(value)?,
-            unknown => {
-                let known = ["default-profile", "profile", "hosts", "az", "store", "key-command"];
-                return Err(reader.unknown(name, unknown, &known));
-            }
-        }
-    }
+    let table = reader.read(text, &mut file)?;
     let top = table.get_ref();
     let named =
         top.get("default-profile").zip(file.default_profile.as_ref()).map(|(at, name)| ("default-profile", at, name));
@@ -190,23 +216,68 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<File, String> {
     let hosts = top.get("hosts").and_then(|v| v.get_ref().as_table()).into_iter().flatten();
     let hosts = hosts.zip(&file.hosts).map(|((pattern, at), rule)| (pattern.get_ref().as_ref(), at, &rule.profile));
     for (what, at, name) in named.into_iter().chain(az).chain(hosts) {
-        if !file.profiles.contains_key(name) {
-            let meant = meant(name, file.profiles.keys().map(String::as_str));
+        let known = |file: &File| file.profiles.contains_key(name);
+        if !known(&file) && !beneath.is_some_and(known) {
+            let profiles = file.profiles.keys().chain(beneath.into_iter().flat_map(|file| file.profiles.keys()));
+            let meant = meant(name, profiles.map(String::as_str));
             return Err(reader.error(at.span().start, &format!("`{what}`: there is no profile {name:?}; {meant}")));
         }
     }
     Ok(file)
 }
 
-struct Reader {
+/// Reads the file's text, or some of its lines.
+pub(super) struct Reader {
     path: Arc<str>,
     /// Where the lines end; every key of every profile remembers its line.
     line_ends: Vec<usize>,
+    /// The numbers of the lines in the file, where these are not all of them.
+    numbers: Vec<usize>,
 }
 
 impl Reader {
+    /// For this text of the file at `path`; `numbers` are those of its lines, or none where it is the whole file.
+    pub(super) fn of_lines(path: &Path, text: &str, numbers: Vec<usize>) -> Self {
+        let line_ends = text.match_indices('\n').map(|(at, _)| at).collect();
+        Self { path: path.display().to_string().into(), line_ends, numbers }
+    }
+
+    /// Takes what the text says into `file`. Whether the profiles that it names exist is not looked at.
+    pub(super) fn read<'t>(&self, text: &'t str, file: &mut File) -> Result<Spanned<DeTable<'t>>, String> {
+        let table = DeTable::parse(text)
+            .map_err(|e| self.error(e.span().map_or(0, |s| s.start), &format!("not valid TOML: {}", e.message())))?;
+        for (name, value) in table.get_ref() {
+            match name.get_ref().as_ref() {
+                "default-profile" => file.default_profile = Some(self.string("default-profile", value)?),
+                "profile" => {
+                    for (name, value) in self.table("profile", value)? {
+                        let settings = self.profile(value).map_err(Failure::usage);
+                        file.profiles.insert(name.get_ref().to_string(), settings);
+                    }
+                }
+                "hosts" => {
+                    let lines = self.table("hosts", value)?;
+                    file.hosts = lines.iter().map(|(name, value)| self.host(name, value)).collect::<Result<_, _>>()?;
+                    if let Some((pattern, _)) = repeated(&file.hosts).and_then(|at| lines.iter().nth(at)) {
+                        let what = format!("`hosts`: {:?} is there twice", pattern.get_ref());
+                        return Err(self.error(pattern.span().start, &what));
+                    }
+                }
+                "az" => file.az = self.az(value)?,
+                "store" => file.installation.store = Some(self.store(value)?),
+                "key-command" => file.installation.key_command = self.command(value)?,
+                unknown => {
+                    let known = ["default-profile", "profile", "hosts", "az", "store", "key-command"];
+                    return Err(self.unknown(name, unknown, &known));
+                }
+            }
+        }
+        Ok(table)
+    }
+
     fn line(&self, at: usize) -> usize {
-        1 + self.line_ends.partition_point(|end| *end < at)
+        let index = self.line_ends.partition_point(|end| *end < at);
+        self.numbers.get(index).copied().unwrap_or(index + 1)
     }
 
     fn error(&self, at: usize, message: &str) -> String {
@@ -235,6 +306,7 @@ impl Reader {
             profile: String::new(),
             auth: None,
             username: None,
+            system: false,
         };
         if let Some(profile) = value.get_ref().as_str() {
             profile.clone_into(&mut rule.profile);
@@ -370,7 +442,7 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Result<File, String> {
-        parse(Path::new("config.toml"), text)
+        parse(Path::new("config.toml"), text, None)
     }
 
     /// What is wrong with the file, or with a profile of it.

@@ -35,6 +35,8 @@ pub struct HostRule {
     pub auth: Option<HostAuth>,
     /// The user name beside the token with [`HostAuth::Basic`]; `None`: as the provider's row says.
     pub username: Option<String>,
+    /// Whether the system's file has it; then every rule of the user's that matches beats it.
+    pub system: bool,
 }
 
 /// `callers` of a rule.
@@ -49,7 +51,7 @@ pub struct HostCallers {
 impl HostRule {
     /// A rule that stands on a command line: this profile for these requests.
     pub fn given(profile: &str, pattern: HostPattern) -> Self {
-        Self { pattern, callers: None, profile: profile.to_owned(), auth: None, username: None }
+        Self { pattern, callers: None, profile: profile.to_owned(), auth: None, username: None, system: false }
     }
 
     /// Whether it is for this caller's requests.
@@ -161,6 +163,18 @@ impl HostPattern {
         host && self.scheme == target.scheme && self.port == target.port
     }
 
+    /// Whether it matches every request that another pattern matches.
+    fn covers(&self, other: &Self) -> bool {
+        let host = if self.wildcard && !other.wildcard {
+            other.host.split_once('.').is_some_and(|(_, rest)| rest == self.host)
+        } else {
+            self.wildcard == other.wildcard && self.host == other.host
+        };
+        host && (self.scheme, self.port) == (other.scheme, other.port)
+            && other.path.starts_with(&self.path)
+            && (self.username.is_none() || self.username == other.username)
+    }
+
     /// Whether the request must carry a path to match.
     pub fn has_path(&self) -> bool {
         !self.path.is_empty()
@@ -245,6 +259,11 @@ impl Target {
         Self::parse(scheme, host, path, None).filter(|target| target.path.is_ok())
     }
 
+    /// The host in lower case, without its port.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
     /// Whether it is a mail server's.
     pub fn is_mail(&self) -> bool {
         !matches!(self.scheme, Scheme::Http | Scheme::Https)
@@ -279,9 +298,21 @@ pub fn find<'r>(rules: &'r [HostRule], target: &Target, caller: &str) -> Option<
         debug(|| format!("its path {why}, and {} has one: no token for this request", rule.pattern.canonical()));
         return None;
     }
-    let says = |p: &HostPattern| (Reverse(p.wildcard), p.path.len(), p.username.is_some());
+    let says = |HostRule { system, pattern: p, .. }: &HostRule| {
+        (Reverse(*system), Reverse(p.wildcard), p.path.len(), p.username.is_some())
+    };
     let matching = rules.iter().filter(|rule| rule.is_for(caller) && rule.pattern.matches(target));
-    matching.max_by_key(|rule| says(&rule.pattern))
+    matching.max_by_key(|rule| says(rule))
+}
+
+/// The rules of a caller, but for those of the system that a rule of the user's beats whatever the request.
+pub fn of_caller<'r>(rules: &'r [HostRule], caller: &str) -> impl Iterator<Item = &'r HostRule> {
+    let of_caller = move |rule: &&HostRule| rule.is_for(caller);
+    let beaten = move |rule: &HostRule| {
+        let mut own = rules.iter().take_while(|rule| !rule.system).filter(of_caller);
+        rule.system && own.any(|own| own.pattern.covers(&rule.pattern))
+    };
+    rules.iter().filter(of_caller).filter(move |rule| !beaten(rule))
 }
 
 /// The rules of a caller for the host of a request, whatever its path and its user name.

@@ -265,7 +265,7 @@ mod tests {
     /// What is wrong with the profile `ci` that says this, or what its source is.
     fn said(says: &str) -> String {
         let text = format!("[profile.ci]\n{says}\n[profile.parent]\nissuer = 'https://p.example'\nclient-id = 'p'\n");
-        let profile = read(Path::new("c.toml"), &text).and_then(|file| Profile::named(file, "ci"));
+        let profile = read(Path::new("c.toml"), &text, None).and_then(|file| Profile::named(file, "ci"));
         match profile {
             Ok(profile) => format!("{:?}", profile.machine.unwrap().source),
             Err(failure) => failure.message,
@@ -354,7 +354,7 @@ mod tests {
     fn what_a_machine_is_made_from_is_part_of_its_session() {
         let parts = |says: &str| {
             let text = format!("[profile.ci]\nissuer = 'https://id.example'\n{says}");
-            let file = read(Path::new("c.toml"), &text).unwrap();
+            let file = read(Path::new("c.toml"), &text, None).unwrap();
             Profile::named(file, "ci").unwrap().session.parts
         };
         let said = parts("grant = 'jwt-bearer'\nsource = 'command'\nsource-command = ['a', 'b c']");
@@ -368,7 +368,7 @@ mod tests {
         let text = "[profile.ci]\nprovider = 'entra'\ntenant = 't'\nclient-id = 'c'\ngrant = 'client-credentials'\n\
                     client-secret = 's'\n";
         let resolved = |name: &str, value: &str| {
-            let file = read(Path::new("c.toml"), text).unwrap();
+            let file = read(Path::new("c.toml"), text, None).unwrap();
             let mut flags = Settings::default();
             let key = crate::config::KEYS.iter().find(|key| key.name == name).unwrap();
             flags.set(key, vec![value.to_owned()], crate::config::Origin::Flag(key.flag.unwrap())).unwrap();

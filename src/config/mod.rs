@@ -1,8 +1,8 @@
 //! Which profile answers, and what it says: flags over environment over `config.toml`.
 //!
 //! `settings` is what a profile can say and does say, each key with its type and its place; `keys` how a key looks; `file`
-//! reads the TOML. This file picks the profile, `profile` completes it by its provider's row, and `identity` is what its
-//! session is known by.
+//! reads the TOML, the user's over what `system` has for all users, and `part` what one answer needs of both. This file
+//! picks the profile, `profile` completes it by its provider's row, and `identity` is what its session is known by.
 
 pub mod edit;
 mod environment;
@@ -11,14 +11,17 @@ pub mod hosts;
 mod identity;
 mod keys;
 mod machine;
+mod part;
 mod profile;
 mod settings;
+pub mod system;
 
-pub use file::{Az, File, Installation, StoreKind, contents, load, path as file_path};
+pub use file::{Az, File, Installation, StoreKind, contents, load, load_part, path as file_path, read};
 pub use hosts::{HostPattern, HostRule, Target};
 pub use identity::{CaFile, SessionKey};
 pub use keys::{Key, Shape, text, word};
 pub use machine::{Machine, MachineGrant, Source};
+pub use part::Asked;
 pub use profile::{ClientKey, Endpoints, Profile, Recipe};
 pub use settings::{AuthMethod, Flow, KEYS, Origin, PromptMode, Settings};
 
@@ -26,7 +29,6 @@ use crate::failure::Failure;
 use crate::text::meant;
 use anyhow::Result;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// What to do where there is no profile.
 const NO_PROFILE: &str =
@@ -49,8 +51,8 @@ impl Profile {
             return Ok(nameless);
         }
         let Selection { profile, flags } = selection;
-        let mut file = file::load()?;
         let environment = std::env::var("KEYFOB_PROFILE").ok().filter(|n| !n.is_empty());
+        let mut file = file::load_part(Asked::Profile(profile.as_deref().or(environment.as_deref())))?;
         let name: &str = if let Some(name) = profile {
             file.named(name)?
         } else if let Some(name) = &environment {
@@ -103,7 +105,7 @@ impl Profile {
         if let Some(nameless) = Self::nameless(selection)? {
             return Ok((nameless, Az::default()));
         }
-        let mut file = file::load()?;
+        let mut file = file::load_part(Asked::Az(selection.profile.as_deref()))?;
         // What cannot be read may be one of them: it is not passed over for another.
         let entra =
             |settings: &Result<Settings, Failure>| settings.as_ref().map_or(true, |said| said.row().multi_resource);
@@ -194,11 +196,6 @@ impl file::File {
         let failure = Failure::usage(format!("there is no profile {name:?}; {there}"));
         Err(if self.profiles.is_empty() { failure.hint(NO_PROFILE) } else { failure })
     }
-}
-
-/// What `text`, the configuration file at `path`, says.
-pub fn read(path: &Path, text: &str) -> Result<File, Failure> {
-    file::parse(path, text).map_err(Failure::usage)
 }
 
 fn file_name() -> String {

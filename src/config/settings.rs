@@ -273,6 +273,11 @@ impl Settings {
         Ok(settings)
     }
 
+    /// The file that says any of it.
+    pub(super) fn file(&self) -> Option<&str> {
+        self.said.values().find_map(|(_, origin)| if let Origin::Line(file, _) = origin { Some(&**file) } else { None })
+    }
+
     /// Whether all of it was said by flags, as of a profile that is in no file yet.
     pub(super) fn is_by_flags(&self) -> bool {
         !self.is_empty() && self.said.values().all(|(_, origin)| matches!(origin, Origin::Flag(_)))

@@ -122,6 +122,15 @@ fn a_renewal_replaces_what_it_brings_and_drops_what_has_ended() {
 }
 
 #[test]
+fn so_many_tokens_are_kept_the_last_that_came() {
+    let scope = |number: usize| key(&number.to_string());
+    let mut renewed = session(Some("r"), (0..500).map(|number| token("old", scope(number), 60)).collect());
+    renewed.renewed(grant(None, vec![token("new", scope(0), 60)], &[]));
+    assert_eq!(renewed.tokens.len(), 64);
+    assert_eq!((&renewed.tokens[0].key, &renewed.tokens[63].key), (&scope(437), &scope(0)));
+}
+
+#[test]
 fn what_ends_a_grant_leaves_its_reason() {
     let mut ended = session(Some("r"), vec![token("t", key("a"), 60)]);
     ended.failed(failed(Exit::Unreachable, true), 1);

@@ -1,9 +1,9 @@
 //! What was handed to whom: how `keyfob kubernetes` notices that an API server has refused a token.
 //!
-//! A Kubernetes client whose token is refused runs its plugin again, with the same request, and tells it nothing. But a
-//! client keeps the token it was given for as long as that is good, so the same process that asks again for the token it
-//! was just given has had it refused. Then the token is replaced instead of repeated: at most once a minute for one
-//! process, since some programs do ask twice, and some servers refuse whatever they are given.
+//! client-go whose token is refused runs its plugin again, with the same request, and tells it nothing. But it keeps the
+//! token it was given for as long as that is good, so the same process that asks again for the token it was just given has
+//! had it refused. Then the token is replaced instead of repeated: at most once a minute for one process, since some servers
+//! refuse whatever they are given. A client that does not keep its tokens must not be asked about here.
 //!
 //! What has to be remembered for that is one short line per client process. It goes to a file system in memory
 //! (`XDG_RUNTIME_DIR`, else `/dev/shm`), to one of 64 files that are reused, without a lock: a line that is lost costs the
@@ -24,6 +24,8 @@ use std::path::PathBuf;
 const SLOTS: u64 = 64;
 /// How often a token is replaced for one process, in milliseconds.
 const PAUSE_MS: i64 = 60_000;
+/// How much of a request's beginning and end tells it from others, in bytes.
+const END: usize = 1024;
 /// Length of a line, in bytes.
 const LENGTH: usize = 80;
 
@@ -39,7 +41,7 @@ pub struct HandedOut {
 
 impl HandedOut {
     /// Looks up what our parent process was handed for this session and request; `None` if that cannot be known.
-    pub fn look(session: &SessionKey, request: &str) -> Option<Self> {
+    pub fn look(session: &SessionKey, request: &[&str]) -> Option<Self> {
         let who = who(session, request)?;
         let slot = u64::from_str_radix(&who[..16], 16).ok()? % SLOTS;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -72,7 +74,7 @@ fn last(line: &str, who: &str) -> Option<(Serial, i64)> {
 }
 
 /// 32 hexadecimal digits for our parent process, the session and the request.
-fn who(session: &SessionKey, request: &str) -> Option<String> {
+fn who(session: &SessionKey, request: &[&str]) -> Option<String> {
     let parent = rustix::process::getppid()?.as_raw_nonzero();
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let stat = rustix::fs::open(format!("/proc/{parent}/stat"), flags, Mode::empty()).ok()?;
@@ -84,9 +86,11 @@ fn who(session: &SessionKey, request: &str) -> Option<String> {
     let behind = line[..read].rsplit(|byte| *byte == b')').next()?;
     let started = std::str::from_utf8(behind).ok()?.split_ascii_whitespace().nth(19)?;
     let mut digest = session.digest();
-    for part in [&parent.to_string(), started, request] {
+    for part in [&*parent.to_string(), started].iter().chain(request).map(|part| part.as_bytes()) {
         digest.write(&(part.len() as u64).to_le_bytes());
-        digest.write(part.as_bytes());
+        // Of a large request the beginning, the end and the length: what two of one process differ in shows there.
+        digest.write(&part[..part.len().min(END)]);
+        digest.write(&part[part.len().saturating_sub(END)..]);
     }
     Some(format!("{:032x}", digest.finish128().as_u128()))
 }

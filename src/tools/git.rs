@@ -7,6 +7,7 @@ use super::profile::{Chosen, Config, Wanted};
 use super::{Asked, Job, Tool, is_program, own_program};
 use crate::change::plan::{self, Plan};
 use crate::change::undo::Undo;
+use crate::config::hosts::of_caller;
 use crate::config::{File, HostPattern, HostRule, Profile, edit};
 use crate::failure::{Exit, Failure, Hint};
 use crate::program::{self, Ran};
@@ -115,7 +116,7 @@ fn connecting(mut config: Config, hosts: &[HostPattern], profile: &str) -> Resul
     for host in hosts {
         let url = host.canonical();
         let mut added = Added::default();
-        match rule_of(host, &config)? {
+        match config.rule(host, "git", profile)? {
             Some(rule) if !rule.is_for("git") => {
                 return Err(Failure::usage(format!("{url} is in [hosts] already, but not for git"))
                     .hint("add \"git\" to its `callers`")
@@ -201,7 +202,7 @@ fn undoing(hosts: &[HostPattern]) -> Result<(Plan, Vec<Profile>)> {
             done.push((global_file()?, Added { line: true, helper: true, by_path }));
         }
         if done.iter().any(|(_, added)| added.line) {
-            profiles.extend(rule_of(host, &config)?.map(|rule| rule.profile));
+            profiles.extend(config.rule(host, "git", "")?.map(|rule| rule.profile));
             config.edit(|text| edit::without_host(text, host, undo.made_section("hosts")))?;
         }
         changed.extend(done.into_iter().map(|(file, added)| (file, url, added)));
@@ -236,12 +237,6 @@ fn unset(path: &Path, url: &str, added: Added, plan: &mut Plan) -> Result<()> {
         plan.run(["git", "config", "--file", &file, "--unset", &by_path], path);
     }
     Ok(())
-}
-
-/// The rule of a host, if it is there as it stands.
-fn rule_of(host: &HostPattern, config: &Config) -> Result<Option<HostRule>> {
-    let hosts = config.file()?.hosts;
-    Ok(hosts.into_iter().find(|rule| rule.pattern == *host))
 }
 
 /// What keyfob itself writes as a helper, wherever it was then.
@@ -299,7 +294,7 @@ fn discover(machine: &Machine, found: &mut Found) {
         let host = rest.split('/').next()?.rsplit('@').next()?;
         HostPattern::parse(&format!("{scheme}://{host}")).ok()
     });
-    let mapped = machine.file.hosts.iter().filter(|rule| rule.is_for("git"));
+    let mapped = of_caller(&machine.file.hosts, "git");
     let mut hosts: Vec<(HostPattern, Option<&str>)> =
         mapped.map(|rule| (rule.pattern.clone(), Some(rule.profile.as_str()))).collect();
     for remote in remotes {
@@ -337,8 +332,7 @@ fn discover(machine: &Machine, found: &mut Found) {
 
 /// What git runs for the hosts that have a profile.
 fn check(findings: &mut Findings, file: &File, only: Option<&str>) {
-    let concerns = |rule: &&HostRule| rule.is_for("git") && only.is_none_or(|only| rule.profile == only);
-    for rule in file.hosts.iter().filter(concerns) {
+    for rule in of_caller(&file.hosts, "git").filter(|rule| only.is_none_or(|only| rule.profile == only)) {
         examine(findings, rule);
     }
 }

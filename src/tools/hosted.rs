@@ -8,6 +8,7 @@ use super::{Asked, Job, is_program, own_program};
 use crate::change::files::{folder_to_make, read};
 use crate::change::plan::{Plan, Step};
 use crate::change::undo::Undo;
+use crate::config::hosts::of_caller;
 use crate::config::{File, HostPattern, HostRule, Profile, edit};
 use crate::failure::{Exit, Failure, Hint};
 use crate::program::{self, on_path};
@@ -161,7 +162,7 @@ impl Hosted {
     /// Maps the host in `[hosts]`; whether anything changes.
     fn map(&self, config: &mut Config, host: &HostPattern, profile: &str) -> Result<bool> {
         let Some(caller) = self.caller else { return Ok(false) };
-        let rule = config.file()?.hosts.into_iter().find(|rule| rule.pattern == *host);
+        let rule = config.rule(host, caller, profile)?;
         if let Some(other) = rule.as_ref().map(|rule| &rule.profile).filter(|other| *other != profile) {
             let url = host.canonical();
             return Err(Failure::usage(format!("{url} has the token of profile {other:?} already"))
@@ -241,7 +242,7 @@ impl Hosted {
                 known.push(Added { rule: true, entry: true, ..Added::default() });
             }
             if let Some(caller) = self.caller.filter(|_| known.iter().any(|added| added.rule)) {
-                let rule = config.file()?.hosts.into_iter().find(|rule| rule.pattern == *host);
+                let rule = config.rule(host, caller, "")?;
                 profiles.extend(rule.map(|rule| rule.profile));
                 config.edit(|text| edit::without_host_for(text, host, caller, undo.made_section("hosts")))?;
             }
@@ -334,8 +335,7 @@ impl Hosted {
 
     /// The rules that are for the tool and, if a profile is named, for that.
     fn rules<'f>(&self, file: &'f File, only: Option<&'f str>) -> impl Iterator<Item = &'f HostRule> + use<'f> {
-        let caller = self.caller;
-        let rules = file.hosts.iter().filter(move |rule| caller.is_some_and(|caller| rule.is_for(caller)));
+        let rules = self.caller.into_iter().flat_map(|caller| of_caller(&file.hosts, caller));
         rules.filter(move |rule| only.is_none_or(|only| rule.profile == only))
     }
 

@@ -5,7 +5,7 @@ use crate::arguments::ProfileFlags;
 use crate::change::backup::{Records, Setup};
 use crate::change::plan::{Plan, Step};
 use crate::change::undo::Undo;
-use crate::config::{self, File, Flow, KEYS, Origin, Profile, Selection, Settings, edit};
+use crate::config::{self, File, Flow, HostPattern, HostRule, KEYS, Origin, Profile, Selection, Settings, edit};
 use crate::failure::{Exit, Failure};
 use crate::oauth::{Client, NotStarted};
 use crate::providers::TokenKind;
@@ -227,9 +227,16 @@ impl Config {
         self.path.parent().unwrap_or(Path::new("/"))
     }
 
-    /// What it is to say.
-    pub(super) fn file(&self) -> Result<File, Failure> {
-        config::read(&self.path, &self.after)
+    /// What it is to say, over what the system's says.
+    pub(super) fn file(&self) -> Result<File> {
+        Ok(config::read(&self.path, &self.after, config::system::load()?)?)
+    }
+
+    /// The rule that stands here for just this host; else the system's, if that has it as it is wanted.
+    pub(super) fn rule(&self, host: &HostPattern, caller: &str, profile: &str) -> Result<Option<HostRule>> {
+        let as_wanted = |rule: &HostRule| rule.is_for(caller) && rule.profile == profile;
+        let mut rules = self.file()?.hosts.into_iter();
+        Ok(rules.find(|rule| rule.pattern == *host && (!rule.system || as_wanted(rule))))
     }
 
     /// Which `setup` added a profile.

@@ -263,6 +263,7 @@ fn taken_for(request: &[u8]) -> Option<String> {
             profile: (*pattern).to_owned(),
             auth: None,
             username: None,
+            system: false,
         };
         MAPPED.iter().map(rule).collect()
     });

@@ -26,6 +26,7 @@ mod setup;
 mod setup_kubernetes;
 mod setup_tools;
 mod setup_undo;
+mod system_config;
 mod tools;
 mod tools_exchange;
 mod trust;

@@ -109,7 +109,7 @@ fn every_configuration_shown_can_be_read() {
             names.sort_unstable();
             names.dedup();
             let profiles = names.iter().fold(String::new(), |text, name| text + "\n[profile." + name + "]\n");
-            let read = config::read(&page, &format!("{block}{profiles}"));
+            let read = config::read(&page, &format!("{block}{profiles}"), None);
             assert!(read.is_ok(), "{}: {}", page.display(), read.unwrap_err());
         }
     }

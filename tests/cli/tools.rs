@@ -87,6 +87,57 @@ fn what_is_erased_is_the_access_token_alone() {
     assert_eq!(said(&scene, &["docker", "erase"], "elsewhere.example"), "");
 }
 
+/// Bazel's and Terraform's, byte for byte: the first answer and the next, another once a token has ended or was dropped, a host
+/// that is not mapped, and nobody signed in.
+#[test]
+fn bazel_and_terraform_are_answered_until_nobody_is_signed_in() {
+    let toml = "[profile.lab]\nissuer = 'ISSUER'\nclient-id = 'keyfob'\n[hosts]\n\
+                'https://mapped.example' = { profile = 'lab', callers = ['bazel', 'terraform'] }\n";
+    let bazel = |host: &str| (["bazel", "get", ""], format!("{{\"uri\":\"https://{host}/a\"}}"));
+    let terraform = |host: &'static str| (["terraform", "get", host], String::new());
+    for is_bazel in [true, false] {
+        let scene = Scene::with(Options::default(), toml);
+        scene.sign_in();
+        let asked = |host| {
+            let (words, input) = if is_bazel { bazel(host) } else { terraform(host) };
+            let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+            ask(&scene, &words, &input)
+        };
+        let answered = || {
+            let output = asked("mapped.example");
+            assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
+            let token = scene.token();
+            let session = scene.session();
+            let tokens = session["tokens"].as_array().unwrap();
+            let end = tokens.iter().find(|known| known["token"] == token.as_str()).unwrap()["expires_at"].as_i64();
+            let end = jiff::Timestamp::from_second(end.unwrap()).unwrap();
+            let answer = if is_bazel {
+                format!("{{\"headers\":{{\"Authorization\":[\"Bearer {token}\"]}},\"expires\":\"{end}\"}}\n")
+            } else {
+                format!("{{\"token\":\"{token}\"}}\n")
+            };
+            assert_eq!(output.stdout, answer);
+            token
+        };
+        let first = answered();
+        let before = scene.idp.requests().len();
+        assert_eq!(answered(), first);
+        assert_eq!(scene.idp.requests().len(), before, "the cache needs no provider");
+        if is_bazel {
+            scene.leave(-1);
+        } else {
+            assert_eq!(said(&scene, &["terraform", "forget", "mapped.example"], ""), "");
+        }
+        assert_ne!(answered(), first);
+        let unmapped = asked("other.example");
+        assert_eq!((unmapped.code, unmapped.stdout.as_str(), unmapped.stderr.as_str()), (Some(0), "{}\n", ""));
+        std::fs::remove_dir_all(scene.keyfob.cache_dir()).unwrap();
+        let nobody = asked("mapped.example");
+        assert_eq!((nobody.code, nobody.stdout.as_str()), (Some(3), ""), "{nobody:?}");
+        assert!(nobody.stderr.ends_with(" login lab\n"), "{nobody:?}");
+    }
+}
+
 /// Bazel ends a helper after ten seconds. One that waits for a provider says so before, and the renewal goes on.
 #[test]
 fn bazel_is_told_before_its_time_is_up() {

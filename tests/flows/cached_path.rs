@@ -210,7 +210,7 @@ fn kubernetes_by_config_reads_the_config_and_the_session() {
 fn kubernetes_asked_by_a_client_leaves_one_line_in_memory() {
     need_strace!();
     let scene = Scene::signed_in(Options::default());
-    let request = r#"{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","spec":{}}"#;
+    let request = "{\"kind\":\"ExecCredential\",\"apiVersion\":\"client.authentication.k8s.io/v1\",\"spec\":{}}\n";
     let (output, mut calls) = watched_with(&scene, &["kubernetes"], &[("KUBERNETES_EXEC_INFO", request)]);
     // The one thing that is written, and the folder for it, made once.
     let about_it = |call: &Call| {
@@ -277,6 +277,19 @@ fn a_profile_with_a_secret_and_an_authority_of_its_own_reads_only_the_latter() {
 }
 
 #[test]
+fn a_mistake_in_what_an_answer_does_not_need_is_said_when_a_token_is_fetched() {
+    let scene = Scene::signed_in(Options::default());
+    let config = fs::read_to_string(scene.keyfob.config_file()).unwrap();
+    scene.keyfob.write_config(&format!("{config}[hosts]\n'github.com' = 'lab'\n"));
+    assert_eq!(scene.silently(["token"]).code, Some(0));
+    for args in [&["token", "--scope=more"][..], &["status"], &["login"]] {
+        let output = scene.silently(args);
+        let said = "config.toml:5: `hosts`: \"github.com\" is not an address such as https://git.example.com";
+        assert_eq!((output.code, output.stderr.contains(said)), (Some(2), true), "{args:?}: {output:?}");
+    }
+}
+
+#[test]
 fn the_usual_places_are_read_where_the_environment_names_none() {
     need_strace!();
     let scene = Scene::signed_in(Options::default());
@@ -295,6 +308,9 @@ fn the_usual_places_are_read_where_the_environment_names_none() {
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
     let calls: Vec<Call> = fs::read_to_string(&log).unwrap().lines().filter_map(Call::read).collect();
     let below = format!("{}/", home.display());
+    // The system's configuration does not exist here, and costs the attempt to open it.
+    let of_the_system = calls.iter().filter_map(Call::opened).filter(|path| path.starts_with("/etc/xdg"));
+    assert_eq!(of_the_system.collect::<Vec<_>>(), ["/etc/xdg/keyfob/config.toml"]);
     let ours = calls.iter().filter_map(Call::opened).filter_map(|path| path.strip_prefix(&below).map(str::to_owned));
     assert_eq!(
         ours.collect::<Vec<_>>(),

@@ -1,5 +1,5 @@
-//! A Kubernetes client that asks again for the token it was just given has had it refused; what of that is noticed, and
-//! what is left alone. Here the test is the client: all its callers have the same parent process.
+//! client-go that asks again for the token it was just given has had it refused; what of that is noticed, and what is
+//! left alone. Here the test is the client: all its callers have the same parent process.
 
 #![cfg(target_os = "linux")]
 
@@ -11,14 +11,19 @@ use keyfob_test_support::provider::{Endpoint, Options, Reply};
 use keyfob_test_support::{Output, skip};
 use serde_json::Value;
 
-/// What client-go says.
-const REQUEST: &str =
-    r#"{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","spec":{"interactive":false}}"#;
+/// What client-go says, to the byte.
+const REQUEST: &str = "{\"kind\":\"ExecCredential\",\"apiVersion\":\"client.authentication.k8s.io/v1\",\"spec\":{\"interactive\":false}}\n";
 
-/// The token that a client gets with this request.
+/// The access token that a client gets with this request.
 #[track_caller]
 fn ask(scene: &Scene, request: &str) -> String {
-    let mut command = scene.command("never", ["kubernetes", "--token-kind", "access"]);
+    ask_for(scene, request, "access")
+}
+
+/// The token of this kind that a client gets with this request.
+#[track_caller]
+fn ask_for(scene: &Scene, request: &str, kind: &str) -> String {
+    let mut command = scene.command("never", ["kubernetes", "--token-kind", kind]);
     let output = Output::of(command.env("KUBERNETES_EXEC_INFO", request), b"");
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
     let answer: Value = serde_json::from_str(&output.stdout).unwrap();
@@ -58,15 +63,32 @@ fn another_process_another_request_and_another_session_have_been_given_nothing()
 #[test]
 fn a_client_that_does_not_keep_tokens_gets_the_same_one_again() {
     let scene = Scene::signed_in(Options::default());
-    // Scripts say nothing; kube-rs claims a terminal that is not there, and asks three times.
-    for request in ["", r#"{"apiVersion":"client.authentication.k8s.io/v1","spec":{"interactive":true}}"#] {
+    // Scripts and JavaScript's client say nothing. Python's client asks each time that it loads its configuration, kube-rs
+    // three times for one request.
+    for request in [
+        "",
+        r#"{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "spec": {"interactive": false}}"#,
+        r#"{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","spec":{"interactive":false}}"#,
+        r#"{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","spec":{"interactive":true}}"#,
+    ] {
         let token = ask(&scene, request);
-        for _ in 0..3 {
-            assert_eq!(ask(&scene, request), token);
+        for _ in 0..5 {
+            assert_eq!(ask(&scene, request), token, "{request}");
         }
     }
     assert_eq!(refreshes(&scene), 0);
     assert!(!scene.keyfob.home().join(".run/keyfob").exists());
+}
+
+/// Two users of a kubeconfig, as k9s has them in one process.
+#[test]
+fn each_command_with_its_arguments_has_a_token_of_its_own() {
+    let scene = Scene::signed_in(Options::default());
+    let (access, id) = (ask(&scene, REQUEST), ask_for(&scene, REQUEST, "id"));
+    assert_eq!(refreshes(&scene), 0);
+    assert_ne!(ask(&scene, REQUEST), access);
+    assert_eq!(refreshes(&scene), 1);
+    assert_ne!(ask_for(&scene, REQUEST, "id"), id);
 }
 
 #[test]

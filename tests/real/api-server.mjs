@@ -112,7 +112,8 @@ const failure = (code, reason, message) => ({
 const requests = [];
 
 const { port, origin } = await listen(async (request, response) => {
-  const { pathname } = new URL(request.url, "https://localhost");
+  // The real one takes `/version/` too.
+  const pathname = new URL(request.url, "https://localhost").pathname.replace(/(?<=.)\/$/, "");
   const seen = { path: pathname };
   requests.push(seen);
   let status = 200;

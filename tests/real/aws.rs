@@ -4,10 +4,11 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use crate::common::tools::Desk;
-use crate::common::{LAB, PROGRAM};
+use crate::common::{LAB, PROGRAM, now};
 use keyfob_test_support::real::{on_this_machine, pypi};
 use keyfob_test_support::registry::Asks;
 use keyfob_test_support::{Output, need};
+use serde_json::{Value, json};
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/dev";
 
@@ -36,6 +37,20 @@ impl Moto {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
         assert!(url.starts_with("http://127.0.0.1:"), "{url}");
         Self { child, url: url.trim().to_owned() }
+    }
+}
+
+/// From now on the keys live for another ten minutes.
+fn age_keys(desk: &Desk) {
+    for name in desk.scene.names().into_iter().filter(|name| name.ends_with(".json")) {
+        let file = desk.scene.keyfob.cache_dir().join(name);
+        let mut session: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        for token in session["tokens"].as_array_mut().unwrap() {
+            if token["token"].as_str().is_some_and(|token| token.contains("AccessKeyId")) {
+                token["expires_at"] = json!(now() + 600);
+            }
+        }
+        std::fs::write(&file, session.to_string()).unwrap();
     }
 }
 
@@ -85,4 +100,14 @@ fn the_aws_cli_has_the_keys_of_a_role() {
     assert!(first.starts_with("{\"Version\":1,\"AccessKeyId\":\"ASIA"), "{first}");
     assert_eq!(keys(), first, "the keys are cached");
     assert_eq!(desk.asked(), asked, "and so is the token that they were had for");
+    age_keys(&desk);
+    let second = keys();
+    assert_ne!(second, first, "keys that AWS would replace are replaced");
+    assert_eq!(keys(), second);
+    assert!(aws().stdout.ends_with(":assumed-role/dev/keyfob\n"));
+
+    // A profile of AWS's own that does not name keyfob has none.
+    desk.write(".aws/config", "[profile dev]\nregion = us-east-1\n");
+    let elsewhere = aws();
+    assert!(elsewhere.code != Some(0) && elsewhere.stderr.contains("Unable to locate credentials"), "{elsewhere:?}");
 }

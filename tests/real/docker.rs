@@ -1,9 +1,10 @@
-//! docker without a daemon, skopeo and podman, against a registry that takes the provider's tokens.
+//! docker without a daemon, skopeo, podman and buildah, against a registry that takes the provider's tokens.
 
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 
 use crate::common::Fresh;
-use crate::common::tools::Desk;
+use crate::common::tools::{Day, Desk, Replaced};
 use keyfob_test_support::provider::Auto;
 use keyfob_test_support::real::{Missing, on_this_machine};
 use keyfob_test_support::registry::Asks;
@@ -12,33 +13,47 @@ use keyfob_test_support::{Output, need};
 const BASIC: Asks = Asks { tls: true, challenge: "Basic realm=\"registry\"" };
 const CONFIG: &str = "{\"architecture\":\"amd64\",\"os\":\"linux\",\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[]}}";
 
-/// A way to look at an image.
+/// A way to fetch an image, and to sign out.
 struct Client {
     program: PathBuf,
-    words: Vec<String>,
+    fetch: Vec<String>,
+    logout: Vec<String>,
 }
 
 impl Client {
+    /// `IMAGE` and `HOST` stand for the registry's.
+    fn new(desk: &Desk, program: &str, fetch: &str, logout: &str) -> Result<Self, Missing> {
+        let host = desk.registry.host();
+        let words = |text: &str| -> Vec<String> {
+            let text = text.replace("IMAGE", "HOST/team/app:1").replace("HOST", host);
+            text.split(' ').map(str::to_owned).collect()
+        };
+        Ok(Self { program: on_this_machine(program)?, fetch: words(fetch), logout: words(logout) })
+    }
+
+    /// docker, without a daemon.
     fn docker(desk: &Desk) -> Result<Self, Missing> {
         desk.setup(&["docker", "--bin", "bin", desk.registry.host()]);
-        let image = format!("{}/team/app:1", desk.registry.host());
-        let words = ["manifest", "inspect", "--insecure", &image].map(str::to_owned).to_vec();
-        Ok(Self { program: on_this_machine("docker")?, words })
+        Self::new(desk, "docker", "manifest inspect --insecure IMAGE", "logout HOST")
     }
 
+    /// By its own file.
     fn skopeo(desk: &Desk) -> Result<Self, Missing> {
         desk.link("docker-credential-keyfob");
-        desk.write(
-            ".run/containers/auth.json",
-            &format!("{{\"credHelpers\": {{\"{}\": \"keyfob\"}}}}", desk.registry.host()),
-        );
-        let image = format!("docker://{}/team/app:1", desk.registry.host());
-        let words = ["inspect", "--raw", "--tls-verify=false", &image].map(str::to_owned).to_vec();
-        Ok(Self { program: on_this_machine("skopeo")?, words })
+        let helpers = format!("{{\"credHelpers\": {{\"{}\": \"keyfob\"}}}}", desk.registry.host());
+        desk.write(".run/containers/auth.json", &helpers);
+        Self::new(desk, "skopeo", "inspect --raw --tls-verify=false docker://IMAGE", "logout HOST")
     }
 
-    fn run(&self, desk: &Desk) -> Output {
-        let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
+    /// podman or buildah, which read docker's file.
+    fn storing(desk: &Desk, program: &str) -> Result<Self, Missing> {
+        desk.setup(&["docker", "--bin", "bin", desk.registry.host()]);
+        let fetch = "--root images --runroot images/run --storage-driver vfs pull --tls-verify=false docker://IMAGE";
+        Self::new(desk, program, fetch, "logout --authfile .docker/config.json HOST")
+    }
+
+    fn run(&self, desk: &Desk, words: &[String]) -> Output {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
         desk.run(&self.program, &words)
     }
 }
@@ -66,56 +81,44 @@ fn digest(text: &str) -> String {
     digest.as_ref().iter().fold("sha256:".to_owned(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
-/// The first answer and the next, a token that was refused, a host that is not mapped, and nobody signed in.
 fn day(desk: &Desk, client: &Client) {
-    let before = desk.asked();
-    let got = |output: Output| {
-        assert_eq!(output.code, Some(0), "{output:?}");
-        assert!(output.stdout.contains("schemaVersion"), "{output:?}");
-    };
-    got(client.run(desk));
-    got(client.run(desk));
-    let lines = desk.registry.take_lines();
-    assert!(lines.iter().any(|line| line == "GET /v2/team/app/manifests/1 Basic 200"), "{lines:?}");
-    assert_eq!(desk.asked(), before, "the cache needs no provider");
-
-    // The program does not tell that a token was refused; a sign-out of its own has another one handed out.
-    desk.scene.idp.expire_access_tokens();
-    assert_ne!(client.run(desk).code, Some(0));
-    let erased = Output::of(
-        desk.command(Path::new("docker-credential-keyfob")).arg("erase").stdin(std::process::Stdio::piped()),
-        desk.registry.host().as_bytes(),
-    );
-    assert_eq!((erased.code, erased.stdout.as_str(), erased.stderr.as_str()), (Some(0), "", ""));
-    got(client.run(desk));
-
-    desk.registry.take_lines();
-    desk.unmap();
-    let refused = client.run(desk);
-    assert_ne!(refused.code, Some(0), "{refused:?}");
-    let lines = desk.registry.take_lines();
-    assert!(!lines.is_empty() && lines.iter().all(|line| line.ends_with(" 401")), "{lines:?}");
-
-    desk.map(&format!("https://{}", desk.registry.host()), "");
-    desk.forget_session();
-    let signed_out = client.run(desk);
-    assert_ne!(signed_out.code, Some(0), "{signed_out:?}");
+    let signed_out = Day {
+        desk,
+        run: &|| {
+            // podman does not fetch again what it has.
+            let _ = fs::remove_dir_all(desk.scene.keyfob.home().join("images"));
+            client.run(desk, &client.fetch)
+        },
+        seen: &|| desk.registry.take_lines(),
+        wanted: "GET /v2/team/app/manifests/1 Basic 200",
+        replaced: Replaced::By(&|| {
+            let logout = client.run(desk, &client.logout);
+            assert_eq!(logout.code, Some(0), "{logout:?}");
+        }),
+        elsewhere: None,
+    }
+    .live();
     assert!(signed_out.stderr.contains("keyfob login lab"), "{signed_out:?}");
-    assert!(desk.registry.take_lines().iter().all(|line| line.ends_with(" 401")));
 }
 
 #[test]
 fn docker_inspects_a_manifest() {
     let desk = desk();
-    let client = need!(Client::docker(&desk));
-    day(&desk, &client);
+    day(&desk, &need!(Client::docker(&desk)));
 }
 
 #[test]
 fn skopeo_inspects_a_manifest() {
     let desk = desk();
-    let client = need!(Client::skopeo(&desk));
-    day(&desk, &client);
+    day(&desk, &need!(Client::skopeo(&desk)));
+}
+
+#[test]
+fn podman_and_buildah_pull_an_image() {
+    for program in ["podman", "buildah"] {
+        let desk = desk();
+        day(&desk, &need!(Client::storing(&desk, program)));
+    }
 }
 
 /// From nothing to a pull: one command makes the profile, connects docker and leaves the sign-in to do; the undo leaves nothing.
@@ -124,7 +127,7 @@ fn a_newcomer_pulls_after_one_command_and_a_sign_in() {
     let docker = need!(on_this_machine("docker"));
     let served = desk();
     let fresh = Fresh::new();
-    std::fs::create_dir(fresh.path("bin")).unwrap();
+    fs::create_dir(fresh.path("bin")).unwrap();
     let untouched = fresh.files();
     let (issuer, host) = (served.scene.idp.issuer(), served.registry.host());
     let profile = ["--profile", "lab", "--issuer", issuer, "--client-id", "keyfob"];
@@ -137,34 +140,7 @@ fn a_newcomer_pulls_after_one_command_and_a_sign_in() {
     let path = std::env::join_paths([fresh.path("bin")].into_iter().chain(std::env::split_paths(&path))).unwrap();
     let pulled = Output::of(command.args(["manifest", "inspect", "--insecure", &image]).env("PATH", path), b"");
     assert!(pulled.code == Some(0) && pulled.stdout.contains("schemaVersion"), "{pulled:?}");
-    let _ = std::fs::remove_dir_all(fresh.path(".docker/manifests"));
+    let _ = fs::remove_dir_all(fresh.path(".docker/manifests"));
     fresh.run(&["setup", "docker", "--undo", "--yes", host]);
     assert_eq!(fresh.files(), untouched);
-}
-
-/// podman says whose login it would use, and has that from keyfob as it is configured for docker.
-#[test]
-fn podman_finds_the_login() {
-    let podman = need!(on_this_machine("podman"));
-    let desk = desk();
-    desk.setup(&["docker", "--bin", "bin", desk.registry.host()]);
-    let login = || desk.run(&podman, &["login", "--get-login", desk.registry.host()]);
-    let found = login();
-    assert_eq!((found.code, found.stdout.as_str()), (Some(0), "x-access-token\n"), "{found:?}");
-    desk.unmap();
-    let unmapped = login();
-    assert!(unmapped.code != Some(0) && unmapped.stdout.is_empty(), "{unmapped:?}");
-}
-
-#[test]
-fn docker_logout_drops_the_token_and_keeps_the_sign_in() {
-    let desk = desk();
-    let client = need!(Client::docker(&desk));
-    let before = desk.scene.session();
-    let logout = desk.run(&client.program, &["logout", desk.registry.host()]);
-    assert_eq!(logout.code, Some(0), "{logout:?}");
-    let after = desk.scene.session();
-    assert_eq!(after["refresh_token"], before["refresh_token"], "the sign-in stays");
-    assert_eq!(client.run(&desk).code, Some(0));
-    assert_ne!(desk.scene.session()["tokens"], before["tokens"]);
 }

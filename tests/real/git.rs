@@ -39,17 +39,8 @@ impl Setting {
     pub(super) fn new(git: Found, options: GitOptions) -> Result<Self, Missing> {
         let setting = Self::signed_out(git, options)?;
         setting.scene.sign_in();
-        setting.age();
+        setting.scene.age();
         Ok(setting)
-    }
-
-    /// What was just issued came some time ago: that a host refuses it is the token's fault.
-    pub(super) fn age(&self) {
-        self.scene.change(|session| {
-            for token in session["tokens"].as_array_mut().unwrap() {
-                token["received_at"] = (token["received_at"].as_i64().unwrap() - 600).into();
-            }
-        });
     }
 
     /// There is nothing to renew a token with.

@@ -108,7 +108,7 @@ fn day(git: Found, lfs: Result<&'static GitLfs, Missing>, schemes: &[Scheme], sh
 
     // git-lfs itself asks again, also where git's helpers know nothing of that.
     person.setting.scene.idp.expire_access_tokens();
-    person.setting.age();
+    person.setting.scene.age();
     person.asked();
     person.git(&["-C", "a", "lfs", "locks"]);
     let mut wanted: Vec<String> = [200, 401].map(|status| format!("GET locks {shown} {status}")).to_vec();
@@ -116,7 +116,7 @@ fn day(git: Found, lfs: Result<&'static GitLfs, Missing>, schemes: &[Scheme], sh
     assert_eq!(person.asked(), wanted);
     assert_eq!(person.provider(), (1, 1));
     person.setting.scene.idp.expire_access_tokens();
-    person.setting.age();
+    person.setting.scene.age();
     if !capable {
         // git's own part of the push fails once.
         assert_eq!(person.run(&["-C", "a", "push", "-q", "origin", "main"]).code, Some(128));

@@ -16,15 +16,15 @@ const PODS: &str = "NAME    STATUS\nweb-0   Running\nweb-1   Running\n";
 const SHORT: u32 = 16;
 
 /// A provider, an API server that trusts it, and a keyfob that knows it.
-struct Cluster {
-    provider: OidcProvider,
-    api: ApiServer,
-    keyfob: Keyfob,
+pub(crate) struct Cluster {
+    pub(crate) provider: OidcProvider,
+    pub(crate) api: ApiServer,
+    pub(crate) keyfob: Keyfob,
     kubectl: &'static Kubectl,
 }
 
 impl Cluster {
-    fn new(lifetimes: Lifetimes) -> Result<Self, Missing> {
+    pub(crate) fn new(lifetimes: Lifetimes) -> Result<Self, Missing> {
         let kubectl = Kubectl::newest()?;
         let provider = OidcProvider::start(Transport::Https, lifetimes)?;
         let api = ApiServer::start(&provider)?;
@@ -32,7 +32,7 @@ impl Cluster {
     }
 
     /// The kubeconfig of a user of keyfob: everything in `args` and `env`, no configuration file.
-    fn home(&self, api_version: &'static str, cluster_info: bool, extra: &[&str]) -> KubeHome {
+    pub(crate) fn home(&self, api_version: &'static str, cluster_info: bool, extra: &[&str]) -> KubeHome {
         // A test has no terminal; kubectl passes on what keyfob shows on stderr.
         self.home_with_prompt("always", api_version, cluster_info, extra)
     }
@@ -58,7 +58,7 @@ impl Cluster {
     }
 
     /// Starts `kubectl get pods` with nothing known about the server.
-    fn get_pods(&self, home: &KubeHome) -> Running {
+    pub(crate) fn get_pods(&self, home: &KubeHome) -> Running {
         home.forget_discovery();
         Running::start(&mut home.command(self.kubectl, &["get", "pods"]))
     }
@@ -89,7 +89,7 @@ fn now() -> u64 {
 }
 
 /// Asserts that kubectl printed the pods.
-fn assert_pods(output: &Output) {
+pub(crate) fn assert_pods(output: &Output) {
     assert_eq!((output.code, output.stdout.as_str()), (Some(0), PODS), "{output:?}");
 }
 
@@ -257,25 +257,30 @@ fn real_kubectl_without_a_place_for_a_prompt_shows_the_sign_in_command_which_wor
 }
 
 #[test]
-fn a_token_that_the_api_server_turns_away_is_replaced_within_the_kubectl_command() {
-    let cluster = need!(Cluster::new(Lifetimes::default()));
-    let home = cluster.home("v1", false, &[]);
+fn a_token_that_the_api_server_turns_away_is_replaced_within_the_command_of_every_kubectl_here() {
+    let mut cluster = need!(Cluster::new(Lifetimes::default()));
+    let mut home = cluster.home("v1", false, &[]);
     let mut first = cluster.get_pods(&home);
     cluster.provider.sign_in(&first.prompt());
     assert_pods(&first.finish());
 
-    let (revoked, expires) = cluster.last_token();
-    cluster.api.revoke(&revoked);
-    // Two ID tokens of the same second are the same bytes.
-    let issued = expires - u64::from(Lifetimes::default().id);
-    wait_for("another second", || (now() > issued).then_some(()));
     let refreshes = || cluster.provider.count(Request::is_refresh);
-    let before = refreshes();
-    assert_pods(&cluster.get_pods(&home).finish());
-    assert_ne!(cluster.last_token().0, revoked);
-    assert_eq!(refreshes(), before + 1);
-    assert_pods_silently(&cluster.get_pods(&home).finish());
-    assert_eq!(refreshes(), before + 1, "another kubectl has been handed nothing before");
+    for (kubectl, cluster_info) in need!(Kubectl::all()).iter().flat_map(|kubectl| [(kubectl, false), (kubectl, true)])
+    {
+        cluster.kubectl = kubectl;
+        home = cluster.home("v1", cluster_info, &[]);
+        let (revoked, expires) = cluster.last_token();
+        cluster.api.revoke(&revoked);
+        // Two ID tokens of the same second are the same bytes.
+        let issued = expires - u64::from(Lifetimes::default().id);
+        wait_for("another second", || (now() > issued).then_some(()));
+        let before = refreshes();
+        assert_pods(&cluster.get_pods(&home).finish());
+        assert_ne!(cluster.last_token().0, revoked, "{kubectl:?}");
+        assert_eq!(refreshes(), before + 1, "{kubectl:?}");
+        assert_pods_silently(&cluster.get_pods(&home).finish());
+        assert_eq!(refreshes(), before + 1, "another kubectl has been handed nothing before");
+    }
     assert_eq!(cluster.provider.count(Request::is_device_request), 1);
     cluster.provider.assert_polls_were_proper();
 }

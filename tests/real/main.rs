@@ -16,6 +16,7 @@ mod git_lfs;
 mod google;
 mod heavy;
 mod kubectl;
+mod kubernetes_clients;
 mod machines;
 mod mail;
 mod oidc_provider;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::common::tools::Desk;
+use crate::common::tools::{Day, Desk, Replaced};
 use keyfob_test_support::real::{Missing, on_this_machine, pypi};
 use keyfob_test_support::registry::Asks;
 use keyfob_test_support::{Output, need};
@@ -40,28 +40,34 @@ struct Client {
     program: PathBuf,
     packages: PathBuf,
     words: Vec<String>,
-    /// What stands in front of the index's host.
-    user: &'static str,
+    /// What stands in front of the index's host; `None` where uv's own file names the index, and that it wants a sign-in.
+    user: Option<&'static str>,
 }
 
 impl Client {
     fn pip(version: &str, user: &'static str) -> Result<Self, Missing> {
         let packages = pypi(&[&format!("pip=={version}")])?;
-        let words = "-m pip install --no-input --disable-pip-version-check --no-cache-dir --no-deps --force-reinstall \
-                     --target out --index-url";
-        Ok(Self { program: on_this_machine("python3")?, packages, words: split(words), user })
+        let words = "-m pip install --no-input --disable-pip-version-check --no-cache-dir --no-deps --force-reinstall --target out";
+        Ok(Self { program: on_this_machine("python3")?, packages, words: split(words), user: Some(user) })
     }
 
-    fn uv(user: &'static str) -> Result<Self, Missing> {
+    fn uv(user: Option<&'static str>) -> Result<Self, Missing> {
         let packages = pypi(&["uv==0.13.9"])?;
-        let words = "pip install --no-cache --reinstall --keyring-provider subprocess --target out --index-url";
+        let words = "pip install --no-cache --reinstall --target out";
         Ok(Self { program: packages.join("bin/uv"), packages, words: split(words), user })
     }
 
     fn run(&self, desk: &Desk) -> Output {
-        let index = desk.registry.origin().replace("://", &format!("://{}", self.user)) + "/team/simple/";
+        let index = format!("{}/team/simple/", desk.registry.origin());
         let mut command = desk.command(&self.program);
-        command.args(&self.words).args([&index, "demo"]).env("PYTHONPATH", &self.packages);
+        command.args(&self.words).arg("demo").env("PYTHONPATH", &self.packages);
+        if let Some(user) = self.user {
+            command.args(["--index-url", &index.replace("://", &format!("://{user}"))]);
+            command.env("UV_KEYRING_PROVIDER", "subprocess");
+        } else {
+            let index = format!("[[index]]\nurl = \"{index}\"\ndefault = true\nauthenticate = \"always\"\n");
+            desk.write(".config/uv/uv.toml", &format!("keyring-provider = \"subprocess\"\n{index}"));
+        }
         Output::of(&mut command, b"")
     }
 }
@@ -72,30 +78,15 @@ fn split(words: &str) -> Vec<String> {
 
 fn day(client: &Client) {
     let desk = desk();
-    let before = desk.asked();
-    for _ in 0..2 {
-        let output = client.run(&desk);
-        assert_eq!(output.code, Some(0), "{output:?}");
-        let lines = desk.registry.take_lines();
-        assert!(lines.contains(&format!("GET /team/simple/files/{FILE} Basic 200")), "{lines:?}");
+    Day {
+        desk: &desk,
+        run: &|| client.run(&desk),
+        seen: &|| desk.registry.take_lines(),
+        wanted: &format!("GET /team/simple/files/{FILE} Basic 200"),
+        replaced: Replaced::ByRenewal,
+        elsewhere: None,
     }
-    assert_eq!(desk.asked(), before, "the cache needs no provider");
-
-    // A token that the provider has ended is replaced once it is renewed.
-    desk.scene.idp.expire_access_tokens();
-    assert_ne!(client.run(&desk).code, Some(0));
-    desk.scene.leave(-1);
-    assert_eq!(client.run(&desk).code, Some(0));
-
-    desk.registry.take_lines();
-    desk.unmap();
-    assert_ne!(client.run(&desk).code, Some(0));
-    assert!(desk.registry.take_lines().iter().all(|line| line.ends_with(" 401")));
-
-    desk.map(&format!("{}/team/simple", desk.registry.origin()), "");
-    desk.forget_session();
-    assert_ne!(client.run(&desk).code, Some(0));
-    assert!(desk.registry.take_lines().iter().all(|line| line.ends_with(" 401")));
+    .live();
 }
 
 #[test]
@@ -111,25 +102,13 @@ fn pip_that_asks_for_the_user_name_too() {
 
 #[test]
 fn uv_with_a_user_name() {
-    day(&need!(Client::uv("oauth2@")));
+    day(&need!(Client::uv(Some("oauth2@"))));
 }
 
 /// Where uv is told to sign in always, it asks for the user name as well.
 #[test]
 fn uv_without_a_user_name() {
-    let client = need!(Client::uv(""));
-    let desk = desk();
-    let index = format!("{}/team/simple/", desk.registry.origin());
-    let config = format!(
-        "keyring-provider = \"subprocess\"\n[[index]]\nurl = \"{index}\"\ndefault = true\nauthenticate = \"always\"\n"
-    );
-    desk.write("uv.toml", &config);
-    let mut command = desk.command(&client.program);
-    command.args(["pip", "install", "--no-cache", "--config-file", "uv.toml", "--target", "out", "demo"]);
-    let output = Output::of(&mut command, b"");
-    assert_eq!(output.code, Some(0), "{output:?}");
-    let lines = desk.registry.take_lines();
-    assert!(lines.contains(&format!("GET /team/simple/files/{FILE} Basic 200")), "{lines:?}");
+    day(&need!(Client::uv(None)));
 }
 
 /// The next keyring on `PATH` answers for what is not mapped, and is asked for nothing that is.
@@ -155,7 +134,11 @@ fn what_is_not_mapped_is_the_next_keyrings() {
     let run = |desk: &Desk, index: &str| {
         let mut command = desk.command(&client.program);
         let path = path(&command);
-        command.args(&client.words).args([index, "demo"]).env("PYTHONPATH", &client.packages).env("PATH", path);
+        command
+            .args(&client.words)
+            .args(["demo", "--index-url", index])
+            .env("PYTHONPATH", &client.packages)
+            .env("PATH", path);
         Output::of(&mut command, b"")
     };
     let index = format!("{}/team/simple/", desk.registry.origin());
@@ -167,7 +150,6 @@ fn what_is_not_mapped_is_the_next_keyrings() {
     assert_ne!(run(&desk, &index).code, Some(0));
     assert!(!Path::new(&log).exists(), "{}", fs::read_to_string(&log).unwrap());
 
-    desk.unmap();
-    assert_eq!(run(&desk, &index).code, Some(0));
+    assert_eq!(desk.unmapped(|| run(&desk, &index)).code, Some(0));
     assert!(fs::read_to_string(&log).unwrap().contains(&format!("get {index}")));
 }

@@ -3,7 +3,7 @@
 use crate::callers::host_callers;
 use crate::clock::{Timestamp, roughly};
 use crate::config::hosts::check_callers;
-use crate::config::{self, File, Installation, Profile, SessionKey, StoreKind};
+use crate::config::{self, File, Installation, Profile, SessionKey, Settings, StoreKind};
 use crate::failure::{Failure, Hint};
 use crate::session::Session;
 use crate::store::{Kept, Store};
@@ -53,7 +53,14 @@ fn file(findings: &mut Findings) -> Result<Option<File>> {
         Failure::usage("there is no home directory to find config.toml in").hint("set HOME or KEYFOB_CONFIG")
     })?;
     let place = path.display();
-    if !path.exists() {
+    let system = match config::system::load() {
+        Ok(system) => system,
+        Err(error) => {
+            findings.failure(SUBJECT, &error, "correct that");
+            return Ok(None);
+        }
+    };
+    if !path.exists() && system.is_none() {
         if std::env::var_os("KEYFOB_CONFIG").is_some() {
             let message = format!("KEYFOB_CONFIG names {place}, which does not exist");
             findings.error(SUBJECT, message, Hint::Command("unset KEYFOB_CONFIG".into()));
@@ -73,12 +80,23 @@ fn file(findings: &mut Findings) -> Result<Option<File>> {
             return Ok(None);
         }
     };
-    let holds_secret = file.profiles.values().flatten().any(|settings| settings.has("client-secret"));
-    if let Some(mode) = excess(&path, OPEN).filter(|_| holds_secret) {
+    let share = file.system.clone().unwrap_or_default();
+    let (shared, own): (Vec<_>, Vec<_>) = file.profiles.iter().partition(|(name, _)| share.profiles.contains(name));
+    let holds_secret = |said: &[(_, &Result<Settings, _>)]| {
+        said.iter().filter_map(|(_, settings)| settings.as_ref().ok()).any(|settings| settings.has("client-secret"))
+    };
+    if let Some(mode) = excess(&path, OPEN).filter(|_| holds_secret(&own)) {
         let message = format!("other users can get at the client secret in {place} (mode {mode:04o})");
         findings.error(SUBJECT, message, close(&path, "go="));
     } else {
-        findings.ok(SUBJECT, format!("{} in {place}", count(file.profiles.len(), "profile")));
+        findings.ok(SUBJECT, format!("{} in {place}", count(own.len(), "profile")));
+    }
+    if holds_secret(&shared) {
+        let message = format!("every user can read the client secret in {}", config::system::PATH);
+        findings.warn(SUBJECT, message, "register a public client, which has none");
+    }
+    if file.system.is_some() {
+        findings.ok(SUBJECT, share.described());
     }
     Ok(Some(file))
 }
@@ -208,8 +226,16 @@ fn session(findings: &mut Findings, profile: &Profile, session: Option<Session>)
             ended.map_or_else(|| "nobody is signed in".to_owned(), |why| format!("nobody is signed in: {why}"));
         return findings.warn(&subject, message, Hint::Command(login()));
     };
-    let who = session.account.map(|account| format!(" as {}", account.name)).unwrap_or_default();
-    findings.ok(&subject, format!("signed in{who}"));
+    let who = session.account.as_ref().map(|account| format!(" as {}", account.name)).unwrap_or_default();
+    let renewed = if session.refresh_token.is_some() { ", and renewed silently" } else { "" };
+    let left = session.tokens.iter().filter(|token| token.lives(now, 1)).map(|token| token.expires_at);
+    let next = left.max().map(|end| match end {
+        Some(end) => format!("; its token is good for {}{renewed}", roughly(Duration::from_secs(end.since(now)))),
+        None => "; its token is good until it is revoked".to_owned(),
+    });
+    let next =
+        next.or_else(|| session.refresh_token.as_ref().map(|_| "; the next token is fetched silently".to_owned()));
+    findings.ok(&subject, format!("signed in{who}{}", next.unwrap_or_default()));
     if let Some(trouble) = session.last_error {
         let message = format!("there was trouble when the provider was last asked: {}", trouble.message);
         findings.warn(&subject, message, Hint::Command(login()));

@@ -3,7 +3,7 @@
 //! - [`provider`]: an identity provider on loopback that can be told to misbehave.
 //! - [`git`]: a git server that asks for that provider's tokens.
 //! - [`registry`]: a registry of packages that asks for them, too.
-//! - [`smtp`]: a mail server that does.
+//! - [`mail`]: mail servers that do.
 //! - [`entra`]: what makes it look like Microsoft Entra ID.
 //! - [`jwt`]: reads the tokens it signs.
 //! - [`lookalike`]: any other server, described by its answers.
@@ -17,11 +17,11 @@ pub mod entra;
 pub mod git;
 pub mod jwt;
 pub mod lookalike;
+pub mod mail;
 pub mod provider;
 pub mod real;
 pub mod registry;
 pub mod scratch;
-pub mod smtp;
 
 mod form;
 mod grants;
