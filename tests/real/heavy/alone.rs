@@ -40,7 +40,8 @@ fn answer(query: &[u8]) -> (String, Vec<u8>) {
     let (mut name, mut at) = (String::new(), 12);
     while query[at] > 0 {
         let end = at + 1 + usize::from(query[at]);
-        name += &format!("{}.", String::from_utf8_lossy(&query[at + 1..end]));
+        name.push_str(&String::from_utf8_lossy(&query[at + 1..end]));
+        name.push('.');
         at = end;
     }
     let address: Option<[u8; 4]> = match name.as_str() {
