@@ -160,7 +160,7 @@ pub fn acquire(want: &Want<'_>) -> Result<Credential> {
     let mut living = None;
     // 1. The way nearly every call ends.
     if let Some(store) = Store::open()?.map(|store| store.replacing_locked(want.begins_anew()))
-        && let Some(session) = store.session(&want.profile.session).session()?
+        && let Some(session) = store.session(&want.profile.session).session_for(&attempt.needs.key)?
     {
         attempt.started = Started::of(&session, &attempt.needs.key);
         if let Decision::Fresh(token) | Decision::BackOff { fallback: Some(token), .. } = attempt.decide(&session) {
@@ -182,11 +182,11 @@ pub fn acquire(want: &Want<'_>) -> Result<Credential> {
 
 /// The token that the cache can answer with, if any. Asks nobody, waits for nothing and changes nothing.
 pub fn cached(want: &Want<'_>) -> Result<Option<Credential>> {
+    let attempt = Attempt::new(want)?;
     let session = match Store::open()? {
-        Some(store) => store.session(&want.profile.session).session()?,
+        Some(store) => store.session(&want.profile.session).session_for(&attempt.needs.key)?,
         None => None,
     };
-    let attempt = Attempt::new(want)?;
     Ok(session.and_then(|session| attempt.living(&session)))
 }
 

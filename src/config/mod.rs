@@ -1,8 +1,8 @@
 //! Which profile answers, and what it says: flags over environment over `config.toml`.
 //!
 //! `settings` is what a profile can say and does say, each key with its type and its place; `keys` how a key looks; `file`
-//! reads the TOML of the user, and `system` what stands beneath it for all users. This file picks the profile, `profile` completes it by its provider's row, and `identity` is what its
-//! session is known by.
+//! reads the TOML, the user's over what `system` has for all users, and `part` what one answer needs of both. This file
+//! picks the profile, `profile` completes it by its provider's row, and `identity` is what its session is known by.
 
 pub mod edit;
 mod environment;
@@ -11,15 +11,17 @@ pub mod hosts;
 mod identity;
 mod keys;
 mod machine;
+mod part;
 mod profile;
 mod settings;
 pub mod system;
 
-pub use file::{Az, File, Installation, StoreKind, contents, load, path as file_path, read};
+pub use file::{Az, File, Installation, StoreKind, contents, load, load_part, path as file_path, read};
 pub use hosts::{HostPattern, HostRule, Target};
 pub use identity::{CaFile, SessionKey};
 pub use keys::{Key, Shape, text, word};
 pub use machine::{Machine, MachineGrant, Source};
+pub use part::Asked;
 pub use profile::{ClientKey, Endpoints, Profile, Recipe};
 pub use settings::{AuthMethod, Flow, KEYS, Origin, PromptMode, Settings};
 
@@ -54,8 +56,8 @@ impl Profile {
             return Ok(nameless);
         }
         let Selection { profile, flags } = selection;
-        let mut file = file::load()?;
         let environment = std::env::var("KEYFOB_PROFILE").ok().filter(|n| !n.is_empty());
+        let mut file = file::load_part(Asked::Profile(profile.as_deref().or(environment.as_deref())))?;
         let name: &str = if let Some(name) = profile {
             file.named(name)?
         } else if let Some(name) = &environment {
@@ -108,7 +110,7 @@ impl Profile {
         if let Some(nameless) = Self::nameless(selection)? {
             return Ok((nameless, Az::default()));
         }
-        let mut file = file::load()?;
+        let mut file = file::load_part(Asked::Az(selection.profile.as_deref()))?;
         // What cannot be read may be one of them: it is not passed over for another.
         let entra =
             |settings: &Result<Settings, Failure>| settings.as_ref().map_or(true, |said| said.row().multi_resource);

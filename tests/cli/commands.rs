@@ -82,6 +82,55 @@ fn status_tells_everything_but_the_secrets() {
     assert!(said(&scene, &["status"]).starts_with("lab: not signed in\n"));
 }
 
+/// By which flow the next sign-in goes, why, where it appears, and until when none is needed.
+#[test]
+fn status_and_doctor_say_what_happens_next_time() {
+    let scene = Scene::with(
+        Options::default(),
+        &format!("{LAB}[profile.web]\nissuer = 'ISSUER'\nclient-id = 'keyfob'\nflow = 'browser'\naccount = 'a'\n"),
+    );
+    let says = |prompt: &str, environment: &[(&str, &str)], command: &[&str]| {
+        let mut command = scene.command(prompt, command);
+        Output::of(command.env_remove("KEYFOB_FLOW").envs(environment.iter().copied()), b"").stdout
+    };
+    for (prompt, environment, name, next) in [
+        (
+            "never",
+            [("CI", "true")],
+            "lab",
+            "by device code, since this is a CI job (CI); it appears nowhere, since prompting is switched off",
+        ),
+        ("always", [("KEYFOB_FLOW", "browser")], "lab", "by browser, since KEYFOB_FLOW says so; it appears on stderr"),
+        (
+            "auto",
+            [("CI", "true")],
+            "web",
+            "by browser, since the profile says so; it appears nowhere from here, since there is no terminal",
+        ),
+    ] {
+        let status = says(prompt, &environment, &["status", name]);
+        assert!(status.starts_with(&format!("{name}: not signed in\n  next      a sign-in {next}\n")), "{status}");
+        let doctor = says(prompt, &environment, &["doctor", name]);
+        let next = next.replace("; it appears", ", and appears");
+        assert!(doctor.contains(&next), "{doctor}");
+    }
+    scene.idp.auto(Auto::Approve);
+    scene.prompting(["token", "lab"]);
+    let session = |doctor: &str| doctor.lines().find(|line| line.contains("session lab: ")).unwrap().to_owned();
+    let status = says("never", &[("CI", "true")], &["status", "lab"]);
+    assert!(status.contains("\n  next      a sign-in by device code, since this is a CI job"), "{status}");
+    let good = session(&says("never", &[], &["doctor", "--offline"]));
+    assert!(good.starts_with("ok     session lab: signed in as alice@example.com; its token is good for "), "{good}");
+    assert!(good.ends_with(", and renewed silently"), "{good}");
+    scene.leave(-1);
+    let ended = session(&says("never", &[], &["doctor", "--offline"]));
+    assert_eq!(ended, "ok     session lab: signed in as alice@example.com; the next token is fetched silently");
+    scene.change(|session| session["refresh_token"] = Value::Null);
+    scene.leave(700);
+    let last = session(&says("never", &[], &["doctor", "--offline"]));
+    assert_eq!(last, "ok     session lab: signed in as alice@example.com; its token is good for 11 min");
+}
+
 #[test]
 fn status_shows_a_pending_sign_in_and_who_fetched_last() {
     let scene = Scene::signed_in(Options::default());
