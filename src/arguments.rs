@@ -48,6 +48,11 @@ pub const PROFILE: &[Key] = &[Key {
 }];
 
 impl Grammar {
+    /// Whether the key of this name is among the flags.
+    pub fn has(&self, name: &str) -> bool {
+        self.keys().any(|key| key.name == name)
+    }
+
     fn keys(&self) -> impl Iterator<Item = &'static Key> + use<> {
         self.flags.iter().flat_map(|table| table.iter())
     }

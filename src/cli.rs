@@ -5,6 +5,9 @@
 //! line does not get here: a process that answers from the cache spends its time starting.
 //! A link with a caller's own name (`git-credential-keyfob`) is that subcommand.
 
+#[cfg(debug_assertions)]
+mod hints;
+
 use crate::acquire::worker;
 use crate::arguments::{Arguments, define};
 use crate::callers::{CALLERS, Caller};
@@ -150,6 +153,8 @@ pub fn command() -> Command {
 
 /// Runs a command line, the program's name first, and returns the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    #[cfg(debug_assertions)]
+    let _ = crate::failure::EXAMINE.set(hints::examine);
     answered(arguments.into_iter().collect()).unwrap_or_else(|error| match error.downcast::<clap::Error>() {
         Ok(error) => mistake(&error).map_or_else(|| show(&error), |failure| fail(&failure)),
         Err(error) => fail(&Failure::of(&error)),
@@ -173,16 +178,34 @@ fn answered(mut words: Vec<OsString>) -> Result<u8> {
     subcommand(words)
 }
 
-/// `-p NAME` in front of a command means the same behind it.
-fn profile_behind(words: &mut [OsString]) {
+/// `-p NAME` in front of a command means the same behind it. Fails if the command takes none.
+fn profile_behind(words: &mut [OsString]) -> Result<(), Failure> {
     let length = match words.get(1).and_then(|word| word.to_str()) {
         Some("-p" | "--profile") => 2,
         Some(word) if word.starts_with("--profile=") => 1,
-        _ => return,
+        _ => return Ok(()),
     };
-    if let Some(words) = words.get_mut(1..length + 2) {
-        words.rotate_right(1);
+    let word = |at: usize| words.get(1 + length + at).and_then(|word| word.to_str());
+    let Some(name) = word(0) else { return Ok(()) };
+    let caller = CALLERS.iter().find(|caller| caller.name == name);
+    let subcommand = COMMANDS.iter().find(|subcommand| subcommand.name == name);
+    let takes_one = caller.is_none_or(|caller| caller.grammar.has("profile"))
+        && subcommand.is_none_or(|subcommand| {
+            let command = (subcommand.define)(Command::new(""));
+            command.get_arguments().any(|argument| argument.get_long() == Some("profile"))
+        });
+    if !takes_one {
+        let failure = Failure::usage(format!("`keyfob {name}` takes no profile"));
+        return Err(if caller.is_some_and(|caller| caller.hosts) {
+            failure.hint("[hosts] in config.toml says whose token each host gets")
+        } else {
+            failure.hint(format!("`keyfob {name} --help` says what there is"))
+        });
     }
+    // `setup` has subcommands of its own.
+    let command = 1 + usize::from(name == "setup" && word(1).is_some_and(|tool| !tool.starts_with('-')));
+    words[1..=length + command].rotate_right(command);
+    Ok(())
 }
 
 fn subcommand(mut words: Vec<OsString>) -> Result<u8> {
@@ -190,7 +213,7 @@ fn subcommand(mut words: Vec<OsString>) -> Result<u8> {
         let _ = std::io::stderr().write_all(START.as_bytes());
         return Ok(Exit::Usage as u8);
     }
-    profile_behind(&mut words);
+    profile_behind(&mut words)?;
     let asked = words.get(1).and_then(|word| word.to_str());
     if asked == Some(worker::COMMAND) {
         return Ok(worker::run());
@@ -226,7 +249,9 @@ fn mistake(error: &clap::Error) -> Option<Failure> {
     let what = paragraphs.next().unwrap_or_default();
     let (mut tip, mut usage) = (None, None);
     for paragraph in paragraphs {
-        if let Some(words) = paragraph.strip_prefix("tip: ") {
+        if paragraph.starts_with("tip: to pass '-") {
+            // What was meant is a flag, which this command does not have.
+        } else if let Some(words) = paragraph.strip_prefix("tip: ") {
             tip.get_or_insert_with(|| words.to_owned());
         } else if let Some(words) = paragraph.strip_prefix("Usage: ") {
             // The command's own words end where its arguments begin.

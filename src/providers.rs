@@ -76,8 +76,8 @@ pub struct Preset {
     pub tenant: Option<&'static str>,
     /// Words for `tenant` that stand for many tenants.
     pub tenant_groups: &'static [&'static str],
-    /// The issuer, as a template; `{tid}` stands for whatever the ID token's `tid` says. `None`: the profile must name
-    /// its own.
+    /// The issuer, as a template; `{tid}` stands for whatever the ID token's `tid` says, `{any}` for what cannot be known.
+    /// `None`: the profile must name its own.
     pub issuer: Option<&'static str>,
     /// Which flows it has.
     pub flows: Flows,
@@ -277,6 +277,8 @@ pub const PRESETS: &[Preset] = &[
         name: "entra-b2c",
         title: "Azure AD B2C",
         authority: Some(""), // https://NAME.b2clogin.com/NAME.onmicrosoft.com/POLICY
+        // TENANT-ID, or tfp/TENANT-ID/POLICY, as the policy is set.
+        issuer: Some("https://{host}/{any}/v2.0/"),
         flows: Flows::Browser,
         redirect: Redirect { host: "localhost", ..ANY_PORT },
         form_post: Some(true),
@@ -454,7 +456,7 @@ mod tests {
             let endpoints = [p.authorization_endpoint, p.device_authorization_endpoint, p.token_endpoint];
             let templates = [p.issuer, p.revocation_endpoint, home].into_iter().chain(endpoints);
             for template in templates.flatten().chain(p.account.map(|a| a.0)) {
-                let bare = ["{authority}", "{host}", "{tenant}", "{tid}"]
+                let bare = ["{authority}", "{host}", "{tenant}", "{tid}", "{any}"]
                     .iter()
                     .fold(template.to_owned(), |t, w| t.replace(w, ""));
                 assert!(!bare.contains(['{', '}']), "{}: {template}", p.name);

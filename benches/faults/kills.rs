@@ -14,32 +14,48 @@ use std::time::{Duration, Instant};
 use keyfob_test_support::Output;
 use keyfob_test_support::provider::{Auto, Options};
 
-use crate::common::{SOON, Scene, refresh_token};
+use rustix::process::{Signal, kill_process};
+
+use crate::common::{SOON, Scene, refresh_token, worker_of};
 
 /// How many run at once; what they mostly do is wait.
 const WORKERS: usize = 8;
 
 /// What is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Deed {
+pub(crate) enum Deed {
     Refresh,
+    /// A refresh, and the process that makes it.
+    Both,
     /// A refresh, once the first byte of the answer is there.
     Answer,
     SignIn,
     /// A sign-in where there is a session already.
     SignInAgain,
     Logout,
+    /// A refresh of a sealed session, with the process that makes it.
+    Sealed,
+    /// `keyfob store`: sealed, or back in clear.
+    Move,
 }
 
-/// A row of the table; the last number says how many of a hundred kills are for it.
-const ROWS: [(&str, Deed, bool, usize); 6] = [
-    ("refresh", Deed::Refresh, false, 24),
-    ("refresh, rotation", Deed::Refresh, true, 24),
+/// A table's rows: what it is called, what is killed, whether refresh tokens rotate, and for how many of a hundred kills.
+pub(crate) type Rows = &'static [(&'static str, Deed, bool, usize)];
+
+/// Sessions in clear.
+pub(crate) const CLEAR: Rows = &[
+    ("refresh, its worker too", Deed::Both, false, 24),
+    ("refresh, rotation", Deed::Refresh, true, 12),
+    ("refresh, rotation, its worker too", Deed::Both, true, 12),
     ("refresh, rotation, first byte out", Deed::Answer, true, 12),
     ("sign-in", Deed::SignIn, false, 16),
     ("sign-in over a session, rotation", Deed::SignInAgain, true, 12),
     ("logout, rotation", Deed::Logout, true, 12),
 ];
+
+/// Sealed sessions.
+pub(crate) const SEALED: Rows =
+    &[("refresh of a sealed session", Deed::Sealed, false, 50), ("the store changed", Deed::Move, true, 50)];
 
 /// What a kill cost.
 enum Fate {
@@ -88,9 +104,9 @@ impl Random {
 }
 
 /// Kills so often in all.
-pub(crate) fn run(kills: usize, seed: u64) -> Vec<Row> {
+pub(crate) fn run(rows: Rows, kills: usize, seed: u64) -> Vec<Row> {
     let mut sum = 0;
-    let rows = ROWS.iter().zip(1..).map(|((name, deed, rotation, share), number)| {
+    let rows = rows.iter().zip(1..).map(|((name, deed, rotation, share), number)| {
         let before = kills * sum / 100;
         sum += share;
         row(name, *deed, *rotation, kills * sum / 100 - before, seed.wrapping_mul(31).wrapping_add(number))
@@ -160,10 +176,12 @@ impl Victim {
     /// Kills it once. Whether something had come on stdout, and what it cost; `None` if it ended before.
     fn kill(&mut self) -> Option<(bool, Fate)> {
         match self.deed {
-            Deed::Refresh | Deed::Answer => self.kill_refresh(),
+            Deed::Refresh | Deed::Both | Deed::Answer => self.kill_refresh(),
             Deed::SignIn => self.kill_sign_in(),
             Deed::SignInAgain => self.kill_sign_in_again(),
             Deed::Logout => self.kill_logout(),
+            Deed::Sealed => self.kill_sealed_refresh(),
+            Deed::Move => self.kill_move(),
         }
     }
 
@@ -186,6 +204,11 @@ impl Victim {
             }
         }
         let when = Instant::now();
+        if matches!(self.deed, Deed::Both | Deed::Sealed)
+            && let Some(worker) = worker_of(child.id())
+        {
+            let _ = kill_process(worker, Signal::KILL);
+        }
         child.kill().unwrap();
         let killed = child.wait().unwrap().signal() == Some(9);
         told |= matches!(stdout.read(&mut first), Ok(1));
@@ -293,8 +316,51 @@ impl Victim {
         Some((told, fate))
     }
 
+    fn kill_sealed_refresh(&mut self) -> Option<(bool, Fate)> {
+        self.store("file");
+        self.scene.leave(-1);
+        self.store("kernel");
+        let command = self.scene.command("never", ["token"]);
+        let killed = self.shoot(command, &["token:refresh_token"], self.whole.mul_f64(1.3));
+        let clear = self.scene.unrenamed().is_some();
+        let output = self.scene.silently(["token"]);
+        self.scene.settle();
+        let (_, told) = killed?;
+        let fate = if self.answers(&output) && !clear { Fate::Nothing } else { Fate::Lost(format!("{output:?}")) };
+        Some((told, fate))
+    }
+
+    fn kill_move(&mut self) -> Option<(bool, Fate)> {
+        let there = if self.random.index(2) == 0 { "kernel" } else { "file" };
+        self.store(if there == "file" { "kernel" } else { "file" });
+        let began = Instant::now();
+        let whole = self.whole;
+        let killed = self.shoot(self.scene.command("never", ["store", there]), &[], whole);
+        if killed.is_none() {
+            self.whole = (self.whole + began.elapsed()) / 2;
+        }
+        // A call in the middle, and the same command, which finishes it.
+        let outputs =
+            [self.scene.silently(["token"]), self.scene.silently(["store", there]), self.scene.silently(["token"])];
+        self.scene.settle();
+        let (_, told) = killed?;
+        let good = self.answers(&outputs[0]) && outputs[1].code == Some(0) && self.answers(&outputs[2]);
+        Some((told, if good { Fate::Nothing } else { Fate::Lost(format!("{there}: {outputs:?}")) }))
+    }
+
+    fn store(&self, kind: &str) {
+        let output = self.scene.silently(["store", kind]);
+        assert_eq!(output.code, Some(0), "{output:?}");
+    }
+
     /// Whether the output is a good token.
     fn answers(&self, output: &Output) -> bool {
         output.code == Some(0) && self.scene.idp.accepts(output.stdout.trim_end())
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        self.scene.forget_keys();
     }
 }

@@ -1,4 +1,4 @@
-//! What fifty callers at once, sudden death and a provider in trouble do to keyfob, in three tables.
+//! What fifty callers at once, sudden death and a provider in trouble do to keyfob, in five tables.
 //!
 //! ```text
 //! cargo bench --bench faults [-- --callers 50 --kills 500 --seed NUMBER]
@@ -12,6 +12,7 @@
 #[path = "../../tests/common/mod.rs"]
 mod common;
 mod crowd;
+mod ends;
 mod gap;
 mod kills;
 
@@ -26,19 +27,21 @@ fn main() -> ExitCode {
     let seed = argument("--seed").unwrap_or_else(clock);
     let good = [
         crowd::table(usize::try_from(callers).unwrap()),
-        kills_table(usize::try_from(kills).unwrap(), seed),
+        kills_table("with sessions in clear", kills::CLEAR, usize::try_from(kills).unwrap(), seed),
+        kills_table("with sealed sessions", kills::SEALED, usize::try_from(kills).unwrap(), seed),
+        ends::table(if whole { 60 } else { 2 }),
         gap::table(if whole { 200 } else { 5 }),
     ];
     if good.iter().all(|good| *good) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Prints what sudden death costs; whether everything was as promised.
-fn kills_table(kills: usize, seed: u64) -> bool {
-    println!("\n{kills} kills at random moments (--seed {seed})\n");
+fn kills_table(what: &str, rows: kills::Rows, kills: usize, seed: u64) -> bool {
+    println!("\n{kills} kills at random moments {what} (--seed {seed})\n");
     println!("                                            after the  request    answered,");
     println!("                                     kills  first byte in flight  not written   lost");
     let began = Instant::now();
-    let rows = kills::run(kills, seed);
+    let rows = kills::run(rows, kills, seed);
     for kills::Row { name, kills, told, asked, answered, lost } in &rows {
         let good = verdict(lost.is_empty());
         println!("{name:<36}{kills:>6}{told:>12}{asked:>10}{answered:>13}{:>7}  {good}", lost.len());

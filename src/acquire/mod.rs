@@ -102,6 +102,11 @@ impl<'p> Want<'p> {
             timeout: None,
         }
     }
+
+    /// Whether this may begin a sealed session anew whose key is gone: a person signs in, or nobody has to.
+    fn begins_anew(&self) -> bool {
+        self.requester == Requester::Person || self.profile.machine.is_some()
+    }
 }
 
 /// Who asks for a token.
@@ -154,9 +159,8 @@ pub fn acquire(want: &Want<'_>) -> Result<Credential> {
     let mut attempt = Attempt::new(want)?;
     let mut living = None;
     // 1. The way nearly every call ends.
-    let by_person = want.requester == Requester::Person;
-    if let Some(store) = Store::open()?.map(|store| store.replacing_locked(by_person))
-        && let Some(session) = store.session(&want.profile.session).session()?
+    if let Some(store) = Store::open()?.map(|store| store.replacing_locked(want.begins_anew()))
+        && let Some(session) = store.session(&want.profile.session).session_for(&attempt.needs.key)?
     {
         attempt.started = Started::of(&session, &attempt.needs.key);
         if let Decision::Fresh(token) | Decision::BackOff { fallback: Some(token), .. } = attempt.decide(&session) {
@@ -169,7 +173,7 @@ pub fn acquire(want: &Want<'_>) -> Result<Credential> {
     if let Err(error) = attempt.prepare(living.is_some()) {
         return living.ok_or(error).with_context(|| format!("could not get a token for {}", want.profile.title()));
     }
-    let credential = match Store::open_or_make()?.map(|store| store.replacing_locked(by_person)) {
+    let credential = match Store::open_or_make()?.map(|store| store.replacing_locked(want.begins_anew())) {
         Some(store) => attempt.work(&store.session(&want.profile.session)),
         None => attempt.ask_and_forget(),
     };
@@ -178,11 +182,11 @@ pub fn acquire(want: &Want<'_>) -> Result<Credential> {
 
 /// The token that the cache can answer with, if any. Asks nobody, waits for nothing and changes nothing.
 pub fn cached(want: &Want<'_>) -> Result<Option<Credential>> {
+    let attempt = Attempt::new(want)?;
     let session = match Store::open()? {
-        Some(store) => store.session(&want.profile.session).session()?,
+        Some(store) => store.session(&want.profile.session).session_for(&attempt.needs.key)?,
         None => None,
     };
-    let attempt = Attempt::new(want)?;
     Ok(session.and_then(|session| attempt.living(&session)))
 }
 

@@ -113,7 +113,7 @@ impl Attempt<'_> {
             if let Some(locked) = file.try_lock()? {
                 return Ok(Locking::Locked(locked));
             }
-            let session = file.session()?;
+            let session = file.session_for(&self.needs.key)?;
             if let Some(session) = &session
                 && let Some(credential) = answer(session, &self.decide(session))?
             {

@@ -7,7 +7,7 @@ use super::flow::write_down;
 use super::machine::nothing_is_kept;
 use super::renew::Renewed;
 use super::sign_in::{LOOK, keep_pending};
-use super::{Attempt, Credential, Effort, LOCK_LIMIT, Requester, Want, acquire};
+use super::{Attempt, Credential, Effort, LOCK_LIMIT, Want, acquire};
 use crate::clock::{Timestamp, boottime};
 use crate::failure::{Exit, Failure};
 use crate::flows::{Turn, Turns};
@@ -63,7 +63,7 @@ fn with_file<'w>(
         return acquire(want).map(Step::Done);
     }
     let store = Store::open_or_make()?.ok_or_else(nothing_is_kept)?;
-    let store = store.replacing_locked(want.requester == Requester::Person);
+    let store = store.replacing_locked(want.begins_anew());
     let file = store.session(&want.profile.session);
     let mut attempt = Attempt::new(want)?;
     if let Some(session) = file.session()? {

@@ -6,7 +6,7 @@ use crate::acquire::{self, Credential as Acquired, Requester, acquire};
 use crate::arguments::Arguments;
 use crate::clock::Timestamp;
 use crate::config::hosts::{check_callers, find, of_caller, of_host};
-use crate::config::{self, Az, HostPattern, HostRule, Profile, Target};
+use crate::config::{self, Asked, Az, HostPattern, HostRule, Profile, Target};
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
 use crate::providers::TokenKind;
@@ -55,10 +55,11 @@ fn rule(
         debug(|| format!("the request for {} is not one for {}", target.origin(), pattern.canonical()));
         return Ok(None);
     }
-    let file = config::load()?;
     if let Some((profile, pattern)) = given {
+        let file = config::load_part(Asked::Profile(Some(profile)))?;
         return Ok(Some((file, HostRule::given(profile, pattern.clone()))));
     }
+    let file = config::load_part(Asked::Host(target))?;
     check_callers(&file.hosts, &host_callers())?;
     let rule = find(&file.hosts, target, caller).cloned();
     Ok(rule.map(|rule| (file, rule)))

@@ -49,7 +49,10 @@ Try what git gets:
 };
 
 const FLAGS: &[Key] = &[
-    text("profile", "NAME", "Answer with this profile's token, for --host only; [hosts] is not asked"),
+    Key {
+        short: Some('p'),
+        ..text("profile", "NAME", "Answer with this profile's token, for --host only; [hosts] is not asked")
+    },
     text("host", "URL", "The host that --profile is for: https://HOST[:PORT][/PATH]"),
 ];
 

@@ -37,9 +37,16 @@ const REQUEST: &[&str] = &["goauth"];
 /// Answers Go.
 fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
     let refused = Refused::IfAskedBefore(REQUEST);
-    let Some(url) = io.arguments.rest().last() else {
-        let want = Want::token(Whose::EveryHost(CALLER.name), Requester::Parent("go"));
-        return answer(io, ask(Want { what: What::Cached, refused, ..want }), None);
+    let url = match io.arguments.rest() {
+        [] => {
+            let want = Want::token(Whose::EveryHost(CALLER.name), Requester::Parent("go"));
+            return answer(io, ask(Want { what: What::Cached, refused, ..want }), None);
+        }
+        [url] if !url.starts_with('-') => url,
+        [word, ..] => {
+            let failure = Failure::usage(format!("Go hands over one address, and not {word:?}"));
+            return io.fail(&failure.hint("[hosts] in config.toml says whose token each host gets"));
+        }
     };
     let Some(target) = Target::of_url(url) else { return 0 };
     let head = match io.request() {

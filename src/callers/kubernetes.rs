@@ -12,8 +12,8 @@ use crate::config::{KEYS, Key, Target, text, word};
 use crate::failure::{Exit, Failure};
 use crate::text::clean;
 use anyhow::{Context, Result};
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use std::env::VarError;
 use std::fs::File;
 use std::io::Read;
@@ -125,25 +125,49 @@ impl Request {
         if text.trim().is_empty() {
             return Ok(request);
         }
-        let value: Value = serde_json::from_str(text)
-            .map_err(|e| failed(format!("it is not JSON (line {}, column {})", e.line(), e.column())))?;
-        if !value.is_object() {
-            return Err(failed("it is not a JSON object".into()));
-        }
-        if let Some(version) = value.get("apiVersion").filter(|v| !v.is_null()) {
-            let said = version.as_str().unwrap_or_default();
-            if !said.strip_prefix(GROUP).is_some_and(|v| VERSIONS.contains(&v)) {
+        let said: ExecInfo<'_> = serde_json::from_str(text).map_err(|e| {
+            let what = if e.is_data() { "an ExecCredential" } else { "JSON" };
+            failed(format!("it is not {what} (line {}, column {})", e.line(), e.column()))
+        })?;
+        if let Some(version) = said.api_version {
+            let word: String = serde_json::from_str(version.get()).unwrap_or_default();
+            if !word.strip_prefix(GROUP).is_some_and(|v| VERSIONS.contains(&v)) {
                 return Err(failed(format!(
                     "its apiVersion is {}, not {GROUP}v1 or {GROUP}v1beta1",
-                    clean(&version.to_string())
+                    clean(version.get())
                 ))
                 .hint(format!("set `apiVersion: {GROUP}v1` in the kubeconfig's exec section")));
             }
-            said.clone_into(&mut request.api_version);
+            request.api_version = word;
         }
-        request.cluster = value["spec"]["cluster"]["server"].as_str().and_then(Target::of_url);
+        let cluster = said.spec.and_then(|spec| spec.cluster);
+        let server = cluster.and_then(|cluster| serde_json::from_str::<String>(cluster.server?.get()).ok());
+        request.cluster = server.as_deref().and_then(Target::of_url);
         Ok(request)
     }
+}
+
+/// What is read of a request, which may be large: it holds the cluster's certificates and `config` where the kubeconfig says
+/// so. What has another type than it should is passed over as far as nothing depends on it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ExecInfo<'t> {
+    #[serde(borrow)]
+    api_version: Option<&'t RawValue>,
+    #[serde(borrow)]
+    spec: Option<Spec<'t>>,
+}
+
+#[derive(Deserialize)]
+struct Spec<'t> {
+    #[serde(borrow)]
+    cluster: Option<Cluster<'t>>,
+}
+
+#[derive(Deserialize)]
+struct Cluster<'t> {
+    #[serde(borrow)]
+    server: Option<&'t RawValue>,
 }
 
 #[derive(Serialize)]
@@ -280,7 +304,9 @@ mod tests {
             ),
             ("", "v1"),
             (" \n", "v1"),
-            (r#"{"spec":{"unknown":[1,2,{"x":null}]}}"#, "v1"),
+            (r#"{"spec":{"unknown":[1,2,{"x":null}],"interactive":"no","cluster":null}}"#, "v1"),
+            (r#"{"apiVersion":null,"spec":null}"#, "v1"),
+            (r#"{"apiVersion":"client.authentication.k8s.io\/v1beta1"}"#, "v1beta1"),
         ] {
             assert_eq!(parsed(text).api_version, format!("client.authentication.k8s.io/{version}"), "{text}");
         }
@@ -316,8 +342,9 @@ mod tests {
     fn odd_requests_get_a_clear_error() {
         for (text, why) in [
             ("{", "it is not JSON (line 1, column 1)"),
-            ("[]", "it is not a JSON object"),
-            ("null", "it is not a JSON object"),
+            ("[]", "it is not an ExecCredential (line 1, column 2)"),
+            ("null", "it is not an ExecCredential (line 1, column 4)"),
+            ("{\"spec\":7}", "it is not an ExecCredential (line 1, column 9)"),
             (
                 r#"{"apiVersion":"client.authentication.k8s.io/v1alpha1"}"#,
                 "its apiVersion is \"client.authentication.k8s.io/v1alpha1\", not client.authentication.k8s.io/v1 or client.authentication.k8s.io/v1beta1",

@@ -4,7 +4,9 @@ use super::store;
 use crate::clock::{Timestamp, roughly};
 use crate::config::system::Share;
 use crate::config::{self, Profile, StoreKind, file_path};
+use crate::flows::expect;
 use crate::process;
+use crate::prompt::Screen;
 use crate::session::{FlowKind, Pending, PendingFlow, Session};
 use crate::store::{Kept, Store};
 use crate::text::{clean, shell_quoted};
@@ -69,6 +71,8 @@ struct Entry {
     refreshable: bool,
     /// By which flow it was signed in.
     began: Option<FlowKind>,
+    /// How the next sign-in goes, as far as is known without asking the provider.
+    next: Option<String>,
     /// What the provider said when its policy refused the device flow.
     device_refused: Option<String>,
     /// Why there is nothing to renew with any more.
@@ -122,6 +126,8 @@ struct Other {
     name: String,
     /// No person signs in to it: the machine does so itself.
     machine: bool,
+    /// How the first sign-in goes.
+    next: Option<String>,
     problem: Option<String>,
 }
 
@@ -156,6 +162,7 @@ fn gather(only: Option<&str>) -> Result<Status> {
             let others = usable.filter(|(_, p)| with_account(p)).map(|(name, _)| name.clone()).collect();
             let mut entry = entry(session, own, others, now);
             let own = profiles.values().filter_map(|p| p.as_ref().ok()).filter(|p| p.session == *file.key());
+            entry.next = own.clone().filter(|_| entry.pending.is_none()).find_map(|profile| next(profile, session));
             entry.environment = own.flat_map(|p| &p.variables).map(|name| (*name).to_owned()).collect();
             // A first attempt that failed left nothing that anybody looks for.
             let is_a_profiles = !entry.profiles.is_empty();
@@ -181,6 +188,7 @@ fn gather(only: Option<&str>) -> Result<Status> {
         .map(|(name, p)| Other {
             name: name.clone(),
             machine: p.as_ref().is_ok_and(|p| p.machine.is_some()),
+            next: p.as_ref().ok().and_then(|profile| next(profile, &Session::new(&profile.session))),
             problem: p.as_ref().err().map(ToString::to_string),
         })
         .collect();
@@ -203,6 +211,12 @@ fn gather(only: Option<&str>) -> Result<Status> {
     })
 }
 
+/// How the next sign-in goes and where it appears; `None` if no person signs in.
+fn next(profile: &Profile, session: &Session) -> Option<String> {
+    let choice = expect(profile, session).ok().filter(|_| profile.machine.is_none())?;
+    Some(format!("{}, since {}; it appears {}", choice.flow, choice.because, Screen::place(profile.prompt)))
+}
+
 fn entry(session: &Session, profiles: Vec<String>, profiles_with_account: Vec<String>, now: Timestamp) -> Entry {
     let tokens = session.tokens.iter().filter(|t| t.lives(now, 1)).map(|t| TokenEntry {
         kind: t.key.kind.to_string(),
@@ -222,6 +236,7 @@ fn entry(session: &Session, profiles: Vec<String>, profiles_with_account: Vec<St
         signed_in: session.is_signed_in(now),
         machine: session.proof.is_some(),
         refreshable: session.refresh_token.is_some() || session.proof.is_some(),
+        next: None,
         began: session.begun.as_ref().filter(|_| session.is_signed_in(now)).map(|begun| begun.flow),
         device_refused: session.device_refused(now).map(|refused| clean(&refused.because)),
         ended: session.ended_because.as_deref().map(clean),
@@ -291,6 +306,9 @@ fn text(status: &Status) -> String {
         if let Some(flow) = session.began {
             lines.push(format!("  began     {flow}"));
         }
+        if let Some(next) = &session.next {
+            lines.push(format!("  next      a sign-in {next}"));
+        }
         if let Some(refused) = &session.device_refused {
             lines.push(format!("  policy    refuses sign-ins by device code, so they go by browser ({refused})"));
         }
@@ -315,6 +333,7 @@ fn text(status: &Status) -> String {
             None if other.machine => format!("{}: signs itself in; no token was asked for yet", other.name),
             None => format!("{}: not signed in", other.name),
         });
+        lines.extend(other.next.iter().map(|next| format!("  next      a sign-in {next}")));
     }
     if lines.is_empty() {
         lines.push("No sessions and no profiles.".into());

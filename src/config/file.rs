@@ -2,6 +2,7 @@
 
 use super::hosts::{HostCallers, HostPattern, HostRule, repeated};
 use super::keys::Shape;
+use super::part::{Asked, part};
 use super::settings::{KEYS, Origin, Settings};
 use super::system::{self, Share};
 use crate::failure::Failure;
@@ -104,12 +105,39 @@ pub(super) fn is_named() -> bool {
 
 /// Reads the file at [`path`] over the system's. A file that does not exist is an empty one, unless `KEYFOB_CONFIG` names it.
 pub fn load() -> Result<File> {
-    let system = system::load()?;
-    let Some(path) = path() else { return Ok(over(File::default(), system)) };
-    match contents(&path)? {
-        Some(text) => Ok(read(&path, &text, system)?),
-        None if is_named() => Err(unreadable(&path, &rustix::io::Errno::NOENT.into())),
-        None => Ok(over(File::default(), system)),
+    Ok(Texts::read()?.whole()?)
+}
+
+/// The same for one answer: what it does not need is not read, if that can be.
+pub fn load_part(asked: Asked<'_>) -> Result<File> {
+    let texts = Texts::read()?;
+    Ok(part(&texts, asked).map_or_else(|| texts.whole(), Ok)?)
+}
+
+/// The configuration as it stands on the disk.
+pub(super) struct Texts {
+    /// The user's file, and its path; empty where it does not exist.
+    pub(super) own: (PathBuf, String),
+    /// The system's, if there is one.
+    pub(super) system: Option<String>,
+}
+
+impl Texts {
+    fn read() -> Result<Self> {
+        let system = system::text()?;
+        let Some(path) = path() else { return Ok(Self { own: Default::default(), system }) };
+        let own = match contents(&path)? {
+            Some(text) => text,
+            None if is_named() => return Err(unreadable(&path, &rustix::io::Errno::NOENT.into())),
+            None => String::new(),
+        };
+        Ok(Self { own: (path, own), system })
+    }
+
+    /// What all of it says.
+    pub(super) fn whole(&self) -> Result<File, Failure> {
+        let (path, text) = &self.own;
+        read(path, text, self.system.as_deref().map(system::parsed).transpose()?)
     }
 }
 
@@ -178,37 +206,9 @@ fn trusted(path: &Path, file: &Metadata, user: u32) -> Result<(), Failure> {
 /// Parses the text of the file at `path`, which may name profiles of the file `beneath` it. The error is one line:
 /// `FILE:LINE: what is wrong`.
 pub(super) fn parse(path: &Path, text: &str, beneath: Option<&File>) -> Result<File, String> {
-    let line_ends = text.match_indices('\n').map(|(at, _)| at).collect();
-    let reader = Reader { path: path.display().to_string().into(), line_ends };
-    let table = DeTable::parse(text)
-        .map_err(|e| reader.error(e.span().map_or(0, |s| s.start), &format!("not valid TOML: {}", e.message())))?;
+    let reader = Reader::of_lines(path, text, Vec::new());
     let mut file = File::default();
-    for (name, value) in table.get_ref() {
-        match name.get_ref().as_ref() {
-            "default-profile" => file.default_profile = Some(reader.string("default-profile", value)?),
-            "profile" => {
-                for (name, value) in reader.table("profile", value)? {
-                    let settings = reader.profile(value).map_err(Failure::usage);
-                    file.profiles.insert(name.get_ref().to_string(), settings);
-                }
-            }
-            "hosts" => {
-                let lines = reader.table("hosts", value)?;
-                file.hosts = lines.iter().map(|(name, value)| reader.host(name, value)).collect::<Result<_, _>>()?;
-                if let Some((pattern, _)) = repeated(&file.hosts).and_then(|at| lines.iter().nth(at)) {
-                    let what = format!("`hosts`: {:?} is there twice", pattern.get_ref());
-                    return Err(reader.error(pattern.span().start, &what));
-                }
-            }
-            "az" => file.az = reader.az(value)?,
-            "store" => file.installation.store = Some(reader.store(value)?),
-            "key-command" => file.installation.key_command = reader.command(value)?,
-            unknown => {
-                let known = ["default-profile", "profile", "hosts", "az", "store", "key-command"];
-                return Err(reader.unknown(name, unknown, &known));
-            }
-        }
-    }
+    let table = reader.read(text, &mut file)?;
     let top = table.get_ref();
     let named =
         top.get("default-profile").zip(file.default_profile.as_ref()).map(|(at, name)| ("default-profile", at, name));
@@ -226,15 +226,58 @@ pub(super) fn parse(path: &Path, text: &str, beneath: Option<&File>) -> Result<F
     Ok(file)
 }
 
-struct Reader {
+/// Reads the file's text, or some of its lines.
+pub(super) struct Reader {
     path: Arc<str>,
     /// Where the lines end; every key of every profile remembers its line.
     line_ends: Vec<usize>,
+    /// The numbers of the lines in the file, where these are not all of them.
+    numbers: Vec<usize>,
 }
 
 impl Reader {
+    /// For this text of the file at `path`; `numbers` are those of its lines, or none where it is the whole file.
+    pub(super) fn of_lines(path: &Path, text: &str, numbers: Vec<usize>) -> Self {
+        let line_ends = text.match_indices('\n').map(|(at, _)| at).collect();
+        Self { path: path.display().to_string().into(), line_ends, numbers }
+    }
+
+    /// Takes what the text says into `file`. Whether the profiles that it names exist is not looked at.
+    pub(super) fn read<'t>(&self, text: &'t str, file: &mut File) -> Result<Spanned<DeTable<'t>>, String> {
+        let table = DeTable::parse(text)
+            .map_err(|e| self.error(e.span().map_or(0, |s| s.start), &format!("not valid TOML: {}", e.message())))?;
+        for (name, value) in table.get_ref() {
+            match name.get_ref().as_ref() {
+                "default-profile" => file.default_profile = Some(self.string("default-profile", value)?),
+                "profile" => {
+                    for (name, value) in self.table("profile", value)? {
+                        let settings = self.profile(value).map_err(Failure::usage);
+                        file.profiles.insert(name.get_ref().to_string(), settings);
+                    }
+                }
+                "hosts" => {
+                    let lines = self.table("hosts", value)?;
+                    file.hosts = lines.iter().map(|(name, value)| self.host(name, value)).collect::<Result<_, _>>()?;
+                    if let Some((pattern, _)) = repeated(&file.hosts).and_then(|at| lines.iter().nth(at)) {
+                        let what = format!("`hosts`: {:?} is there twice", pattern.get_ref());
+                        return Err(self.error(pattern.span().start, &what));
+                    }
+                }
+                "az" => file.az = self.az(value)?,
+                "store" => file.installation.store = Some(self.store(value)?),
+                "key-command" => file.installation.key_command = self.command(value)?,
+                unknown => {
+                    let known = ["default-profile", "profile", "hosts", "az", "store", "key-command"];
+                    return Err(self.unknown(name, unknown, &known));
+                }
+            }
+        }
+        Ok(table)
+    }
+
     fn line(&self, at: usize) -> usize {
-        1 + self.line_ends.partition_point(|end| *end < at)
+        let index = self.line_ends.partition_point(|end| *end < at);
+        self.numbers.get(index).copied().unwrap_or(index + 1)
     }
 
     fn error(&self, at: usize, message: &str) -> String {

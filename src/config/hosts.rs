@@ -259,6 +259,11 @@ impl Target {
         Self::parse(scheme, host, path, None).filter(|target| target.path.is_ok())
     }
 
+    /// The host in lower case, without its port.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
     /// Whether it is a mail server's.
     pub fn is_mail(&self) -> bool {
         !matches!(self.scheme, Scheme::Http | Scheme::Https)

@@ -1,8 +1,8 @@
 //! Which profile answers, and what it says: flags over environment over `config.toml`.
 //!
 //! `settings` is what a profile can say and does say, each key with its type and its place; `keys` how a key looks; `file`
-//! reads the TOML of the user, and `system` what stands beneath it for all users. This file picks the profile, `profile` completes it by its provider's row, and `identity` is what its
-//! session is known by.
+//! reads the TOML, the user's over what `system` has for all users, and `part` what one answer needs of both. This file
+//! picks the profile, `profile` completes it by its provider's row, and `identity` is what its session is known by.
 
 pub mod edit;
 mod environment;
@@ -11,15 +11,17 @@ pub mod hosts;
 mod identity;
 mod keys;
 mod machine;
+mod part;
 mod profile;
 mod settings;
 pub mod system;
 
-pub use file::{Az, File, Installation, StoreKind, contents, load, path as file_path, read};
+pub use file::{Az, File, Installation, StoreKind, contents, load, load_part, path as file_path, read};
 pub use hosts::{HostPattern, HostRule, Target};
 pub use identity::{CaFile, SessionKey};
 pub use keys::{Key, Shape, text, word};
 pub use machine::{Machine, MachineGrant, Source};
+pub use part::Asked;
 pub use profile::{ClientKey, Endpoints, Profile, Recipe};
 pub use settings::{AuthMethod, Flow, KEYS, Origin, PromptMode, Settings};
 
@@ -29,8 +31,13 @@ use anyhow::Result;
 use std::collections::BTreeMap;
 
 /// What to do where there is no profile.
-const NO_PROFILE: &str =
-    "make one: keyfob setup --profile NAME --issuer URL --client-id ID; or pass --issuer and --client-id";
+fn no_profile() -> &'static str {
+    if file::path().is_none() {
+        // As for a container's made-up user.
+        return "set HOME or KEYFOB_CONFIG, for there is no home directory to find config.toml in; or pass --issuer and --client-id";
+    }
+    "make one: keyfob setup --profile NAME --issuer URL --client-id ID; or pass --issuer and --client-id"
+}
 
 /// What the command line says about the profile to use.
 #[derive(Clone, Debug, Default)]
@@ -49,8 +56,8 @@ impl Profile {
             return Ok(nameless);
         }
         let Selection { profile, flags } = selection;
-        let mut file = file::load()?;
         let environment = std::env::var("KEYFOB_PROFILE").ok().filter(|n| !n.is_empty());
+        let mut file = file::load_part(Asked::Profile(profile.as_deref().or(environment.as_deref())))?;
         let name: &str = if let Some(name) = profile {
             file.named(name)?
         } else if let Some(name) = &environment {
@@ -63,7 +70,7 @@ impl Profile {
         } else {
             let mut names = file.profiles.keys();
             match (names.next(), names.next()) {
-                (None, _) => return Err(Failure::usage("no profile is configured").hint(NO_PROFILE).into()),
+                (None, _) => return Err(Failure::usage("no profile is configured").hint(no_profile()).into()),
                 (Some(name), None) => name,
                 _ => {
                     let all = file.profiles.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -103,7 +110,7 @@ impl Profile {
         if let Some(nameless) = Self::nameless(selection)? {
             return Ok((nameless, Az::default()));
         }
-        let mut file = file::load()?;
+        let mut file = file::load_part(Asked::Az(selection.profile.as_deref()))?;
         // What cannot be read may be one of them: it is not passed over for another.
         let entra =
             |settings: &Result<Settings, Failure>| settings.as_ref().map_or(true, |said| said.row().multi_resource);
@@ -192,7 +199,7 @@ impl file::File {
         }
         let there = meant(name, self.profiles.keys().map(String::as_str));
         let failure = Failure::usage(format!("there is no profile {name:?}; {there}"));
-        Err(if self.profiles.is_empty() { failure.hint(NO_PROFILE) } else { failure })
+        Err(if self.profiles.is_empty() { failure.hint(no_profile()) } else { failure })
     }
 }
 

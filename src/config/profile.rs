@@ -482,7 +482,7 @@ impl Said<'_> {
             token: or(&settings.token_endpoint.clone().or(by_grant), preset.token_endpoint),
             revocation: or(&settings.revocation_endpoint, preset.revocation_endpoint),
         };
-        let issuer_template = preset.issuer.map(filled).filter(|t| t.contains("{tid}"));
+        let issuer_template = preset.issuer.map(filled).filter(|template| template.contains('{'));
         let row = if issuer_template.is_some() { None } else { preset.issuer };
         let issuer = or(&settings.issuer, row);
         if issuer.as_ref().is_some_and(Address::has_query) {
@@ -623,7 +623,7 @@ pub(super) fn key(name: &str) -> &'static Key {
 /// In front of the name of a parameter of `extra`, in [`SessionKey::parts`].
 const EXTRA: &str = "extra.";
 
-/// A row's template with what `{authority}`, its `{host}` and `{tenant}` stand for; `{tid}` is for the ID token to say.
+/// A row's template with what `{authority}`, its `{host}` and `{tenant}` stand for; `{tid}` and `{any}` are for the ID token to say.
 fn filled(template: &str, authority: &str, tenant: &str) -> String {
     let mut text = String::with_capacity(template.len() + authority.len() + tenant.len());
     for piece in template.split_inclusive('}') {
@@ -743,6 +743,14 @@ mod tests {
         assert_eq!(p.authorization_endpoint().unwrap().as_str(), format!("{path}/authorize"));
         assert_eq!(p.endpoints.token.unwrap().as_str(), format!("{path}/token"));
         assert_eq!(p.issuer_template.unwrap(), "https://{tid}.ciamlogin.com/{tid}/v2.0");
+    }
+
+    #[test]
+    fn a_policy_of_azure_ad_b2c_is_an_authority_and_its_host_the_issuers() {
+        let authority = "https://contoso.b2clogin.com/contoso.onmicrosoft.com/b2c_1_signin";
+        let p = resolved(&[("provider", "entra-b2c"), ("authority", authority), ("client-id", "c")]).unwrap();
+        assert_eq!(p.endpoints.token.unwrap().as_str(), format!("{authority}/oauth2/v2.0/token"));
+        assert_eq!((p.issuer, p.issuer_template.as_deref()), (None, Some("https://contoso.b2clogin.com/{any}/v2.0/")));
     }
 
     #[test]

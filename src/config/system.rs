@@ -18,12 +18,17 @@ pub const PATH: &str = if cfg!(target_os = "macos") {
 /// What it says; `None` if it does not exist, or `KEYFOB_CONFIG` names the only file to read. It must be whole by itself: its
 /// rules name its own profiles.
 pub fn load() -> Result<Option<File>> {
-    if file::is_named() {
-        return Ok(None);
-    }
-    let path = Path::new(PATH);
-    let Some(text) = file::contents(path)? else { return Ok(None) };
-    Ok(Some(file::parse(path, &text, None).map_err(Failure::usage)?))
+    Ok(text()?.as_deref().map(parsed).transpose()?)
+}
+
+/// Its text.
+pub(super) fn text() -> Result<Option<String>> {
+    if file::is_named() { Ok(None) } else { file::contents(Path::new(PATH)) }
+}
+
+/// What its text says.
+pub(super) fn parsed(text: &str) -> Result<File, Failure> {
+    file::parse(Path::new(PATH), text, None).map_err(Failure::usage)
 }
 
 /// What the system's file says of what holds.

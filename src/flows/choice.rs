@@ -68,13 +68,28 @@ impl Has {
     /// What the provider has for this client.
     pub fn of(client: &Client<'_>, profile: &Profile) -> Self {
         let (device, browser) = (client.device_endpoint().is_ok(), client.authorization_endpoint().is_ok());
-        Self { device, browser, device_first: profile.preset.flows == Flows::DeviceFirst }
+        Self { device, browser, ..Self::usual(profile) }
     }
+
+    /// What such providers have, without asking this one.
+    fn usual(profile: &Profile) -> Self {
+        let flows = profile.preset.flows;
+        Self { device: flows != Flows::Browser, browser: true, device_first: flows == Flows::DeviceFirst }
+    }
+}
+
+/// Which flow the next sign-in takes, as far as that is known without asking the provider.
+pub fn expect(profile: &Profile, session: &Session) -> Result<Choice, Failure> {
+    choose_of(|| Has::usual(profile), profile, session)
 }
 
 /// Which flow a sign-in takes: as the profile says, else as `KEYFOB_FLOW` says, else by browser if a policy has refused the
 /// device flow to this session, else as `automatic` says. Fails if `KEYFOB_FLOW` is no flow.
 pub fn choose(client: &Client<'_>, profile: &Profile, session: &Session) -> Result<Choice, Failure> {
+    choose_of(|| Has::of(client, profile), profile, session)
+}
+
+fn choose_of(has: impl FnOnce() -> Has, profile: &Profile, session: &Session) -> Result<Choice, Failure> {
     let said = |flow, because: String| Ok(Choice { flow, because, said: true });
     match profile.flow {
         Flow::Browser => return said(FlowKind::Browser, "the profile says so".into()),
@@ -89,7 +104,7 @@ pub fn choose(client: &Client<'_>, profile: &Profile, session: &Session) -> Resu
             return Err(Failure::usage(format!("{VARIABLE} cannot be {other:?}; use auto, browser or device")));
         }
     }
-    let has = Has::of(client, profile);
+    let has = has();
     if has.browser && session.device_refused(Timestamp::now()).is_some() {
         let because = "the provider's policy has refused a device code".into();
         return Ok(Choice { flow: FlowKind::Browser, because, said: false });

@@ -11,7 +11,7 @@ pub mod listener;
 mod opener;
 mod polling;
 
-pub use choice::{Choice, Has, Place, choose, environment};
+pub use choice::{Choice, Has, Place, choose, environment, expect};
 pub use polling::{End, Polling, patient};
 
 use crate::grants::Ask;

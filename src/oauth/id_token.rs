@@ -11,6 +11,12 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::fmt;
 
+/// Where an account's name may stand, the best first. `upn` and `unique_name` are AD FS's, `emails` is Azure AD B2C's.
+const NAMES: [&str; 6] = ["preferred_username", "upn", "email", "emails", "unique_name", "name"];
+
+/// What Azure AD B2C writes as everybody's `sub` where a policy leaves it out.
+const NO_SUBJECT: &str = "Not supported currently. Use oid claim.";
+
 /// What a JWT says, as far as anybody here asks. What is not there, or of another type, is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
@@ -20,7 +26,7 @@ pub struct Claims {
     pub audience: Vec<String>,
     /// `azp`: the client that it was issued to.
     pub authorized_party: Option<String>,
-    /// `sub`, which never changes for one account.
+    /// `sub`, which never changes for one account; `oid` where `sub` says that it is not to be used.
     pub subject: Option<String>,
     /// `tid`: the id of a tenant (Microsoft Entra ID).
     pub tenant: Option<String>,
@@ -30,7 +36,7 @@ pub struct Claims {
     pub issued_at: Option<Timestamp>,
     /// `exp`, by the server's clock.
     pub expires_at: Option<Timestamp>,
-    /// What a person knows the account by: `preferred_username`, else `email`, else `sub`; cleaned for display.
+    /// What a person knows the account by: the first of [`NAMES`], else the subject; cleaned for display.
     pub name: Option<String>,
 }
 
@@ -79,28 +85,40 @@ impl Claims {
             let seconds = members.get::<f64>(name).filter(|seconds| (0.0..1e12).contains(seconds));
             seconds.map(|seconds| Timestamp(seconds as i64))
         };
-        let name = |name: &&str| members.text(name).map(|text| clean(&text)).filter(|text| !text.is_empty());
+        let text = |name: &str| members.text(name).or_else(|| members.list(name)?.into_iter().next());
+        let subject = members.text("sub");
+        let subject = if subject.as_deref() == Some(NO_SUBJECT) { members.text("oid") } else { subject };
+        let names = NAMES.iter().filter_map(|name| text(name)).chain(subject.clone());
+        let name = names.map(|text| clean(&text)).find(|text| !text.is_empty());
         Some(Self {
             issuer: members.text("iss"),
             audience: members.list("aud").or_else(|| members.text("aud").map(|one| vec![one])).unwrap_or_default(),
             authorized_party: members.text("azp"),
-            subject: members.text("sub"),
+            subject,
             tenant: members.text("tid"),
             nonce: members.text("nonce"),
             issued_at: time("iat"),
             expires_at: time("exp"),
-            name: ["preferred_username", "email", "sub"].iter().find_map(name),
+            name,
         })
     }
 
     /// Checks an ID token that is to be handed out as a credential, at `now` by the server's clock (OpenID Connect Core,
     /// section 3.1.3.7): its issuer, its audience and the client it was issued to, that it names an account, and when it ends.
-    /// `issuer` may hold `{tid}`, for which the token's tenant stands; without one the issuer is not known and not checked.
+    /// `issuer` may hold `{tid}`, for which the token's tenant stands, or `{any}`, for which anything does; without an `issuer`
+    /// it is not known and not checked.
     pub fn check(&self, issuer: Option<&str>, client_id: &str, now: Timestamp) -> Result<(), Unusable> {
         if let Some(expected) = issuer {
             let expected = expected.replace("{tid}", self.tenant.as_deref().unwrap_or_default());
             let said = self.issuer.as_deref().unwrap_or_default();
-            if said != expected {
+            let is_it = match expected.split_once("{any}") {
+                Some((before, after)) => said
+                    .strip_prefix(before)
+                    .and_then(|rest| rest.strip_suffix(after))
+                    .is_some_and(|any| !any.is_empty()),
+                None => said == expected,
+            };
+            if !is_it {
                 return Err(Unusable::Issuer(clean(said), expected));
             }
         }
@@ -194,5 +212,69 @@ mod tests {
         assert_eq!(name(json!({"sub": "1", "email": "a@b", "preferred_username": ""})).as_deref(), Some("a@b"));
         assert_eq!(name(json!({"sub": "1\u{1b}[2J"})).as_deref(), Some("1[2J"));
         assert_eq!(name(json!({})), None);
+    }
+
+    /// As each document has it: the name, the subject, and whether the issuer is the one that is expected.
+    #[test]
+    fn accounts_and_issuers_of_microsofts_servers() {
+        const OID: &str = "884408e1-2918-4c30-b12d-3aa027d7563b";
+        const TENANT: &str = "775527ff-9a37-4307-8b3d-cc311f58d925";
+        let external = "https://{tid}.ciamlogin.com/{tid}/v2.0";
+        let external_is = |tenant: &str| format!("https://{tenant}.ciamlogin.com/{TENANT}/v2.0");
+        let b2c = "https://contoso.b2clogin.com/{any}/v2.0/";
+        let b2c_is = |host: &str, path: &str| format!("https://{host}/{path}/v2.0/");
+        let b2c_claims = |sub: &str| json!({"sub": sub, "oid": OID, "emails": ["ada@example.com"], "name": "Ada"});
+        let adfs = "https://fs.contoso.com/adfs";
+        let adfs_claims = json!({"sub": "FN2kjQ", "upn": "ada@contoso.com", "unique_name": "CONTOSO\\ada"});
+        let (tid, tfp) = (TENANT.to_owned(), format!("tfp/{TENANT}/b2c_1_signin"));
+        for (who, said, expected, name, subject, good) in [
+            // [MS-OIDCE] 2.2.3.2: `upn` may be missing, `unique_name` may not. The other issuer is that of access tokens.
+            (adfs_claims.clone(), adfs.to_owned(), adfs, "ada@contoso.com", "FN2kjQ", true),
+            (adfs_claims, "http://fs.contoso.com/adfs/services/trust".into(), adfs, "ada@contoso.com", "FN2kjQ", false),
+            (json!({"sub": "7", "unique_name": "CONTOSO\\ada"}), adfs.into(), adfs, "CONTOSO\\ada", "7", true),
+            // Entra External ID is issued for by the tenant's id, whatever the tenant's name or domain.
+            (
+                json!({"sub": "7", "email": "ada@x.com", "tid": TENANT}),
+                external_is(TENANT),
+                external,
+                "ada@x.com",
+                "7",
+                true,
+            ),
+            (json!({"sub": "7", "name": "Ada", "tid": TENANT}), external_is("contoso"), external, "Ada", "7", false),
+            (json!({"sub": "7", "name": "Ada"}), external_is(TENANT), external, "Ada", "7", false),
+            // Azure AD B2C has two forms of an issuer, and no `tid`; its older policies have no `sub`.
+            (b2c_claims(OID), b2c_is("contoso.b2clogin.com", &tid), b2c, "ada@example.com", OID, true),
+            (b2c_claims(OID), b2c_is("contoso.b2clogin.com", &tfp), b2c, "ada@example.com", OID, true),
+            (b2c_claims(NO_SUBJECT), b2c_is("contoso.b2clogin.com", &tid), b2c, "ada@example.com", OID, true),
+            (b2c_claims(OID), b2c_is("fabrikam.b2clogin.com", &tid), b2c, "ada@example.com", OID, false),
+            (b2c_claims(OID), "https://contoso.b2clogin.com/v2.0/".into(), b2c, "ada@example.com", OID, false),
+            (
+                json!({"sub": OID, "email": ["ada@x.com"]}),
+                b2c_is("contoso.b2clogin.com", &tid),
+                b2c,
+                "ada@x.com",
+                OID,
+                true,
+            ),
+            // Entra's version 1 has `unique_name` and `upn` in place of `preferred_username`.
+            (
+                json!({"sub": "7", "name": "Ada", "upn": "ada@x.com"}),
+                "https://sts.example/1".into(),
+                "https://sts.example/1",
+                "ada@x.com",
+                "7",
+                true,
+            ),
+        ] {
+            let mut payload = json!({"iss": said, "aud": "c", "exp": 101});
+            payload.as_object_mut().unwrap().extend(who.as_object().unwrap().clone());
+            let claims = claims(payload);
+            let found = (claims.name.as_deref(), claims.subject.as_deref());
+            assert_eq!(found, (Some(name), Some(subject)), "{who}");
+            assert_eq!(claims.check(Some(expected), "c", Timestamp(100)).is_ok(), good, "{said} {expected}");
+        }
+        let nobody = json!({"iss": adfs, "aud": "c", "exp": 101, "sub": NO_SUBJECT});
+        assert_eq!(claims(nobody).check(Some(adfs), "c", Timestamp(100)), Err(Unusable::NoSubject));
     }
 }

@@ -127,6 +127,16 @@ impl Screen {
         }
     }
 
+    /// Where a sign-in of this command would appear, as `…` in "it appears …".
+    pub fn place(mode: PromptMode) -> &'static str {
+        match (mode, Self::find(mode)) {
+            (PromptMode::Never, _) => "nowhere, since prompting is switched off",
+            (PromptMode::Always, _) => "on stderr",
+            (PromptMode::Auto, Some(_)) => "on this terminal",
+            (PromptMode::Auto, None) => "nowhere from here, since there is no terminal",
+        }
+    }
+
     fn on(out: Out) -> Self {
         let (live, line_mode, terminal) = {
             let fd = out.fd();

@@ -28,6 +28,8 @@ pub const VERSION: u32 = 2;
 const DEVICE_REFUSED_FOR: u64 = 7 * 24 * 3600;
 /// So many wants are remembered that the provider answered with a no.
 const MOST_UNMET: usize = 16;
+/// So many tokens are kept, the last that came: older ones can be had again, and every answer reads past all of them.
+const MOST_TOKENS: usize = 64;
 
 /// One session's file. A session that has never signed in may exist: it then holds a pending sign-in, or the memory
 /// of a refused one.
@@ -427,6 +429,8 @@ impl Session {
                 self.tokens.push(token);
             }
         }
+        let beyond = self.tokens.len().saturating_sub(MOST_TOKENS);
+        self.tokens.drain(..beyond);
         self.fetched = Some(Fetched { by: grant.by, at: grant.at });
         self.last_error = None;
     }

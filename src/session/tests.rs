@@ -70,6 +70,21 @@ fn who_has_a_refresh_token_or_one_that_lives_is_signed_in() {
 }
 
 #[test]
+fn a_policys_refusal_of_the_device_flow_counts_for_seven_days() {
+    let mut session = session(None, vec![]);
+    let refused = DeviceRefused { at: NOW, because: "policy".into() };
+    session.device_refused = Some(refused);
+    for (now, counts) in [(-1, false), (0, true), (604_799, true), (604_800, false)] {
+        assert_eq!(session.device_refused(Timestamp(NOW.0 + now)).is_some(), counts, "{now}");
+    }
+}
+
+#[test]
+fn a_flow_has_words_for_a_person() {
+    assert_eq!([FlowKind::Device, FlowKind::Browser].map(|flow| flow.to_string()), ["by device code", "by browser"]);
+}
+
+#[test]
 fn a_sign_in_takes_the_place_of_what_was_there() {
     let old = || {
         let mut old = session(Some("r0"), vec![token("t0", key("x"), 60)]);
@@ -119,6 +134,15 @@ fn a_renewal_replaces_what_it_brings_and_drops_what_has_ended() {
     renewed.renewed(grant(Some("r1"), vec![token("b1", key("b"), -1)], &["b"]));
     assert_eq!(tokens(&renewed), (Some("r1"), vec!["a1"]));
     assert_eq!(renewed.granted.concat(), "ab");
+}
+
+#[test]
+fn so_many_tokens_are_kept_the_last_that_came() {
+    let scope = |number: usize| key(&number.to_string());
+    let mut renewed = session(Some("r"), (0..500).map(|number| token("old", scope(number), 60)).collect());
+    renewed.renewed(grant(None, vec![token("new", scope(0), 60)], &[]));
+    assert_eq!(renewed.tokens.len(), 64);
+    assert_eq!((&renewed.tokens[0].key, &renewed.tokens[63].key), (&scope(437), &scope(0)));
 }
 
 #[test]

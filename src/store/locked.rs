@@ -160,7 +160,7 @@ impl<'f> Locked<'f> {
     fn finish(&self) -> Result<()> {
         let (SessionFile { store, key, .. }, name) = (self.file, self.file.temporary_name());
         // What cannot be read is nothing that was written here, and is dealt with by the next write.
-        let Ok(Found::Session(_)) = store.read(&name, Some(key)) else { return Ok(()) };
+        let Ok(Found::Session(_)) = store.read(&name, Some(key), None) else { return Ok(()) };
         debug(|| format!("finishing {}", self.file.path().display()));
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         fsync(openat(&store.folder, &*name, flags, Mode::empty())?)?;

@@ -8,6 +8,7 @@
 //!
 //! Nothing here follows a symbolic link below the folder, and nothing is read that another user owns or could read.
 
+mod excerpt;
 mod folder;
 mod handed_out;
 #[cfg_attr(not(target_os = "linux"), path = "no_keyring.rs")]
@@ -29,7 +30,7 @@ use crate::clock::boottime;
 use crate::config::{Installation, SessionKey, StoreKind};
 use crate::failure::{Exit, Failure};
 use crate::secret::Buffer;
-use crate::session::{Session, VERSION};
+use crate::session::{Session, TokenKey, VERSION};
 use anyhow::{Context, Result};
 use room::again;
 use rustix::fs::{AtFlags, Mode, OFlags, fstat, openat, unlinkat};
@@ -79,6 +80,15 @@ pub enum Found {
     Damaged(String),
 }
 
+impl Found {
+    fn session(self) -> Option<Session> {
+        match self {
+            Self::Session(session) => Some(*session),
+            Self::Nothing | Self::Damaged(_) => None,
+        }
+    }
+}
+
 impl Store {
     /// Where the folder is: `KEYFOB_CACHE_DIR`, else `keyfob` in the user's cache folder.
     pub fn path() -> Result<PathBuf> {
@@ -99,7 +109,12 @@ impl Store {
         Self::at(Self::path()?)
     }
 
-    /// The same for a folder by its path.
+    /// Fails if the folder, which is not there yet, could not be made.
+    pub fn check_place() -> Result<()> {
+        folder::check_place(&Self::path()?, WHAT)
+    }
+
+    /// Opens the folder at this path; `None` if it is not there.
     pub(crate) fn at(path: PathBuf) -> Result<Option<Self>> {
         let folder = folder::open(&path, WHAT)?;
         Ok(folder.map(|folder| Self { path, folder, replaces_locked: false }))
@@ -124,7 +139,7 @@ impl Store {
         Ok(Self { path, folder, replaces_locked: false })
     }
 
-    /// The same for a person who signs in: a sealed session whose key is gone is set aside, like a damaged one.
+    /// The same where a session can be begun anew: a sealed one whose key is gone is set aside, like a damaged one.
     #[must_use]
     pub fn replacing_locked(self, replaces_locked: bool) -> Self {
         Self { replaces_locked, ..self }
@@ -150,7 +165,7 @@ impl Store {
         let mut contents = Contents::default();
         for stem in self.stems()? {
             let path = self.path.join(format!("{stem}.json"));
-            match self.read(&format!("{stem}.json"), None) {
+            match self.read(&format!("{stem}.json"), None, None) {
                 Ok(Found::Nothing) => {}
                 Ok(Found::Session(session)) => contents.sessions.push((self.file(session.key(), stem), *session)),
                 Ok(Found::Damaged(why)) => {
@@ -197,7 +212,8 @@ impl Store {
         Ok(removed)
     }
 
-    fn read(&self, name: &str, key: Option<&SessionKey>) -> Result<Found> {
+    /// What a file holds; with `key`, one of another session is damage. With `token`, other tokens may be left out.
+    fn read(&self, name: &str, key: Option<&SessionKey>, token: Option<&TokenKey>) -> Result<Found> {
         let path = self.path.join(name);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match openat(&self.folder, name, flags, Mode::empty()) {
@@ -225,7 +241,8 @@ impl Store {
             InClear::Bytes(bytes) => bytes,
             InClear::Damaged(why) => return Ok(Found::Damaged(why.into())),
         };
-        let found = parse(&bytes, key);
+        let excerpt = token.and_then(|token| excerpt::excerpt(&bytes, token));
+        let found = parse(excerpt.as_ref().map_or(&bytes, |text| text.as_bytes()), key);
         let newer = match &found {
             Found::Session(session) => session.version > VERSION,
             // Its layout may be another one.
@@ -309,15 +326,17 @@ impl SessionFile<'_> {
 
     /// What the file holds now. Takes no lock and writes nothing.
     pub fn read(&self) -> Result<Found> {
-        self.store.read(&self.name(), Some(&self.key))
+        self.store.read(&self.name(), Some(&self.key), None)
     }
 
     /// The session, if the file holds one that can be read.
     pub fn session(&self) -> Result<Option<Session>> {
-        Ok(match self.read()? {
-            Found::Session(session) => Some(*session),
-            Found::Nothing | Found::Damaged(_) => None,
-        })
+        Ok(self.read()?.session())
+    }
+
+    /// The same for an answer by the token under this key: others may be left out. Never to be saved.
+    pub fn session_for(&self, token: &TokenKey) -> Result<Option<Session>> {
+        Ok(self.store.read(&self.name(), Some(&self.key), Some(token))?.session())
     }
 
     /// Where the file is, for messages.

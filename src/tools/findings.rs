@@ -78,12 +78,8 @@ impl Findings {
 
     /// How something is, and what to do about it unless it is ok.
     pub fn add(&mut self, level: Level, subject: &str, message: &str, remedy: Option<Hint>) {
-        let (remedy, runnable) = match remedy {
-            None => (None, false),
-            Some(Hint::Command(command)) => (Some(command), true),
-            Some(Hint::Words(words)) => (Some(words), false),
-        };
-        let (subject, message, remedy) = (one_line(subject), clean(message), remedy.as_deref().map(one_line));
+        let runnable = remedy.as_ref().is_some_and(|remedy| remedy.command().is_some());
+        let (subject, message, remedy) = (one_line(subject), clean(message), remedy.map(|hint| one_line(hint.text())));
         self.findings.push(Finding { level, subject, message, remedy, runnable });
     }
 

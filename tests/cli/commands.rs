@@ -82,6 +82,55 @@ fn status_tells_everything_but_the_secrets() {
     assert!(said(&scene, &["status"]).starts_with("lab: not signed in\n"));
 }
 
+/// By which flow the next sign-in goes, why, where it appears, and until when none is needed.
+#[test]
+fn status_and_doctor_say_what_happens_next_time() {
+    let scene = Scene::with(
+        Options::default(),
+        &format!("{LAB}[profile.web]\nissuer = 'ISSUER'\nclient-id = 'keyfob'\nflow = 'browser'\naccount = 'a'\n"),
+    );
+    let says = |prompt: &str, environment: &[(&str, &str)], command: &[&str]| {
+        let mut command = scene.command(prompt, command);
+        Output::of(command.env_remove("KEYFOB_FLOW").envs(environment.iter().copied()), b"").stdout
+    };
+    for (prompt, environment, name, next) in [
+        (
+            "never",
+            [("CI", "true")],
+            "lab",
+            "by device code, since this is a CI job (CI); it appears nowhere, since prompting is switched off",
+        ),
+        ("always", [("KEYFOB_FLOW", "browser")], "lab", "by browser, since KEYFOB_FLOW says so; it appears on stderr"),
+        (
+            "auto",
+            [("CI", "true")],
+            "web",
+            "by browser, since the profile says so; it appears nowhere from here, since there is no terminal",
+        ),
+    ] {
+        let status = says(prompt, &environment, &["status", name]);
+        assert!(status.starts_with(&format!("{name}: not signed in\n  next      a sign-in {next}\n")), "{status}");
+        let doctor = says(prompt, &environment, &["doctor", name]);
+        let next = next.replace("; it appears", ", and appears");
+        assert!(doctor.contains(&next), "{doctor}");
+    }
+    scene.idp.auto(Auto::Approve);
+    scene.prompting(["token", "lab"]);
+    let session = |doctor: &str| doctor.lines().find(|line| line.contains("session lab: ")).unwrap().to_owned();
+    let status = says("never", &[("CI", "true")], &["status", "lab"]);
+    assert!(status.contains("\n  next      a sign-in by device code, since this is a CI job"), "{status}");
+    let good = session(&says("never", &[], &["doctor", "--offline"]));
+    assert!(good.starts_with("ok     session lab: signed in as alice@example.com; its token is good for "), "{good}");
+    assert!(good.ends_with(", and renewed silently"), "{good}");
+    scene.leave(-1);
+    let ended = session(&says("never", &[], &["doctor", "--offline"]));
+    assert_eq!(ended, "ok     session lab: signed in as alice@example.com; the next token is fetched silently");
+    scene.change(|session| session["refresh_token"] = Value::Null);
+    scene.leave(700);
+    let last = session(&says("never", &[], &["doctor", "--offline"]));
+    assert_eq!(last, "ok     session lab: signed in as alice@example.com; its token is good for 11 min");
+}
+
 #[test]
 fn status_shows_a_pending_sign_in_and_who_fetched_last() {
     let scene = Scene::signed_in(Options::default());
@@ -247,6 +296,93 @@ fn a_profile_is_named_in_every_way_by_every_command() {
     assert_eq!(version(&["-p", "lab", "az", "version"]), version(&["az", "--profile=lab", "version"]));
     let alone = asked(&["-p", "lab"]);
     assert_eq!((alone.code, alone.stdout.as_str()), (Some(2), ""), "{alone:?}");
+}
+
+/// What each command makes of a profile that is named in front of it, behind it, by position and by the environment.
+#[test]
+fn every_command_takes_a_profile_in_every_way_that_it_can() {
+    type Whose = [Option<&'static str>; 4];
+    const MINE: Whose = [Some("lab"), Some("lab"), None, Some("lab")];
+    const PERSONS: Whose = [Some("lab"); 4];
+    const HOSTS: Whose = [None, None, None, Some("other")];
+    const NONE: Whose = [None; 4];
+    let get = "protocol=https\nhost=x.example\n\n";
+    let cargo =
+        "{\"v\":1,\"registry\":{\"index-url\":\"sparse+https://x.example\"},\"kind\":\"get\",\"operation\":\"read\"}\n";
+    let rows: &[(&[&str], &str, Whose)] = &[
+        (&["kubernetes"], "", PERSONS),
+        (&["token"], "", PERSONS),
+        (&["login"], "", PERSONS),
+        (&["logout"], "", PERSONS),
+        // They show every profile, unless they are told on the command line.
+        (&["status"], "", [Some("lab"), Some("lab"), Some("lab"), Some("other")]),
+        (&["doctor", "--offline"], "", [Some("lab"), Some("lab"), Some("lab"), Some("other")]),
+        (&["aws", "--role", "arn:aws:iam::123456789012:role/dev"], "", MINE),
+        (&["google"], "", MINE),
+        (&["git", "--host", "https://x.example", "get"], get, [Some("lab"), Some("lab"), None, None]),
+        (&["az", "account", "get-access-token"], "", [Some("lab"), Some("lab"), None, Some("other")]),
+        (&["azd", "auth", "token", "--scope", "x"], "", [Some("lab"), Some("lab"), None, Some("other")]),
+        // A host has its profile.
+        (&["docker", "get"], "x.example", HOSTS),
+        (&["keyring", "get", "https://x.example", "u"], "", HOSTS),
+        (&["cargo"], cargo, HOSTS),
+        (&["terraform", "get", "x.example"], "", HOSTS),
+        (&["bazel", "get"], "{\"uri\":\"https://x.example\"}", HOSTS),
+        (&["goauth", "https://x.example"], "HTTP/1.1 401 Unauthorized\n\n", HOSTS),
+        (&["setup", "git", "--print", "https://new.example"], "", [Some("lab"), Some("lab"), None, Some("lab")]),
+        (&["exec", "--env", "T=other", "--", "true"], "", HOSTS),
+        (&["store"], "", NONE),
+        (&["unlock"], "", NONE),
+        (&["completions", "fish"], "", NONE),
+    ];
+    let names: BTreeSet<_> = rows.iter().map(|(words, ..)| words[0].to_owned()).collect();
+    let all: BTreeSet<_> =
+        keyfob::cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    assert_eq!(names, all);
+
+    let callers = "callers = ['git', 'docker', 'keyring', 'cargo', 'goauth', 'terraform', 'bazel']";
+    let scene = Scene::with(
+        Options::default(),
+        &format!(
+            "{LAB}audience = 'a'\n[profile.other]\nissuer = 'ISSUER'\nclient-id = 'other'\n[az]\nprofile = 'other'\n\
+             [hosts]\n'https://x.example' = {{ profile = 'other', {callers} }}\n"
+        ),
+    );
+    for (words, input, expected) in rows {
+        let (name, rest) = words.split_first().unwrap();
+        let run = |way: &[&str], environment: &[(&str, &str)]| {
+            let mut command = scene.command("never", way.iter().copied());
+            command.envs(environment.iter().copied()).env("GOOGLE_EXTERNAL_ACCOUNT_AUDIENCE", "a");
+            command.env("GOOGLE_EXTERNAL_ACCOUNT_TOKEN_TYPE", "urn:ietf:params:oauth:token-type:jwt");
+            Output::of(command.stdin(std::process::Stdio::piped()), input.as_bytes())
+        };
+        let (tool, rest) = if *name == "setup" { rest.split_at(1) } else { rest.split_at(0) };
+        let behind = |words: &[&'static str]| [&[*name], tool, words, rest].concat();
+        let ways: [Vec<Vec<&str>>; 3] = [
+            vec![[&["-p", "lab"], &words[..]].concat(), [&["--profile=lab"], &words[..]].concat()],
+            vec![behind(&["-p", "lab"]), behind(&["--profile", "lab"])],
+            vec![behind(&["lab"])],
+        ];
+        let whose = |output: &Output| {
+            let said = format!("{}{}", output.stdout, output.stderr).replace("default-profile", "");
+            let names = |name: &str| said.split(|c: char| !c.is_alphanumeric()).any(|word| word == name);
+            ["other", "lab"].into_iter().find(|name| names(name))
+        };
+        for (ways, expected) in ways.iter().zip(expected) {
+            for way in ways {
+                let output = run(way, &[]);
+                match expected {
+                    None => assert_ne!(output.code, Some(0), "{way:?}: {output:?}"),
+                    Some(name) => assert_eq!(whose(&output), Some(*name), "{way:?}: {output:?}"),
+                }
+                assert!(!output.stderr.contains("as a value"), "{way:?}: {output:?}");
+            }
+        }
+        let output = run(words, &[("KEYFOB_PROFILE", "lab")]);
+        if let Some(name) = expected[3] {
+            assert_eq!(whose(&output), Some(name), "KEYFOB_PROFILE=lab {words:?}: {output:?}");
+        }
+    }
 }
 
 #[test]

@@ -143,6 +143,7 @@ fn whoever_is_well_is_told_what_was_looked_at() {
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
     let home = patient.home().to_str().unwrap();
     let text = output.stdout.replace(home, "HOME").replace(patient.scene.idp.issuer(), "ISSUER");
+    let text = text.replace("59 min", "TIME").replace("1 h", "TIME");
     let (authorities, others): (Vec<_>, Vec<_>) =
         text.lines().partition(|line| line.starts_with("ok     trust store: "));
     assert_eq!(
@@ -150,9 +151,9 @@ fn whoever_is_well_is_told_what_was_looked_at() {
         [
             "ok     configuration: 1 profile in HOME/config.toml",
             "ok     cache: 1 session in HOME/cache",
-            "ok     session lab: signed in as alice@example.com",
+            "ok     session lab: signed in as alice@example.com; its token is good for TIME, and renewed silently",
             "ok     proxy: none",
-            "ok     provider lab: ISSUER/.well-known/openid-configuration answers; a sign-in starts at ISSUER/device_authorization, by device code, since KEYFOB_FLOW says so",
+            "ok     provider lab: ISSUER/.well-known/openid-configuration answers; a sign-in starts at ISSUER/device_authorization, by device code, since KEYFOB_FLOW says so, and appears on stderr",
             "6 ok, 0 warnings, 0 errors",
         ]
     );
@@ -172,14 +173,17 @@ fn a_terminal_has_rows_and_colours_unless_it_is_dumb_or_they_are_not_wanted() {
         let ended = Terminal::start_sized(command, streams, (24, 24)).wait();
         (ended.screen + &ended.stdout).replace("\r\n", "\n").replace(patient.home().to_str().unwrap(), "HOME")
     };
-    let session = "session lab:\n       signed in as\n       alice@example.com\n";
+    let session = "session lab:\n       signed in as\nalice@example.com;\n";
     let coloured = shown("xterm", "", Stream::Terminal);
     assert!(coloured.contains(&format!("\u{1b}[32mok\u{1b}[0m     {session}")), "{coloured}");
     let plain = shown("xterm", "1", Stream::Terminal);
     assert!(plain.contains(&format!("ok     {session}")), "{plain}");
     assert_eq!(coloured.replace("\u{1b}[32m", "").replace("\u{1b}[0m", ""), plain, "what is not coloured is the same");
     for lines in [shown("dumb", "", Stream::Terminal), shown("xterm", "", Stream::File)] {
-        assert!(lines.contains("ok     session lab: signed in as alice@example.com\n"), "{lines}");
+        assert!(
+            lines.contains("ok     session lab: signed in as alice@example.com; its token is good for "),
+            "{lines}"
+        );
         assert!(!lines.contains('\u{1b}'), "{lines}");
     }
 }

@@ -274,7 +274,7 @@ fn status() {
         desk.sign_in("lab");
         let pending = Output::of(desk.command(PROGRAM).args(["login", "work", "--start"]), b"");
         assert_eq!(pending.code, Some(0), "{pending:?}");
-        desk.types("keyfob status");
+        desk.types("KEYFOB_FLOW=device keyfob status");
         hold("status", size, &desk.said());
     }
 }

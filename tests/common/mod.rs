@@ -18,7 +18,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read, Seek};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::thread::sleep;
@@ -27,6 +27,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use fs2::FileExt;
 use keyfob_test_support::provider::{Auto, Options, Provider};
 use keyfob_test_support::{Keyfob, Output};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::{Value, json};
 
 /// Longer than anything takes; only a test that fails waits this long.
@@ -99,6 +100,13 @@ impl Scene {
     /// Starts a caller that shows a sign-in on its stderr.
     pub fn start(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Caller {
         Caller::start(&mut self.command("always", args))
+    }
+
+    /// Starts `keyfob token` under a shell, in a process group of its own.
+    pub fn start_under_a_shell(&self, prompt: &str) -> Caller {
+        let mut shell = self.keyfob.other("sh");
+        shell.args(["-c", "\"$0\" token; exit $?", PROGRAM]).env("KEYFOB_PROMPT", prompt).process_group(0);
+        Caller::start(&mut shell)
     }
 
     /// Starts twelve callers of `keyfob token`.
@@ -196,6 +204,22 @@ impl Scene {
         });
     }
 
+    /// Takes the keys of sealed sessions out of the kernel's keyring, as a restart of the machine does.
+    #[cfg(target_os = "linux")]
+    pub fn forget_keys(&self) {
+        use linux_keyutils::{KeyRing, KeyRingIdentifier::User};
+        for name in self.names().into_iter().filter(|name| name.ends_with(".json")) {
+            let bytes = fs::read(self.keyfob.cache_dir().join(name)).unwrap();
+            let line = bytes.split(|byte| *byte == b'\n').next().unwrap();
+            let Ok(header) = serde_json::from_slice::<Value>(line) else { continue };
+            let Some(key) = header["kid"].as_str() else { continue };
+            let ring = KeyRing::get_persistent(User).or_else(|_| KeyRing::from_special_id(User, false));
+            if let Ok(key) = ring.and_then(|ring| ring.search(&format!("keyfob:{key}"))) {
+                key.invalidate().unwrap();
+            }
+        }
+    }
+
     /// Everybody polled in time, and nothing was used twice.
     #[track_caller]
     pub fn assert_proper(&self) {
@@ -262,6 +286,16 @@ impl Caller {
         self.child.wait().unwrap();
     }
 
+    /// The one process that it has started, once it has.
+    pub fn inner(&self) -> Pid {
+        let mut found = None;
+        wait_until("a process to start another", || {
+            found = worker_of(self.pid());
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
     /// Waits for its end.
     pub fn finish(mut self) -> Output {
         wait_until("the end of a caller", || !self.is_running());
@@ -277,10 +311,37 @@ impl Drop for Caller {
     }
 }
 
+/// How a caller under a shell ends: by a signal to itself, or with its whole process group, as a parent ends what it started.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum End {
+    Signal(Signal),
+    WithParent,
+}
+
+impl End {
+    pub const ALL: [Self; 5] = [
+        Self::Signal(Signal::INT),
+        Self::Signal(Signal::TERM),
+        Self::Signal(Signal::HUP),
+        Self::Signal(Signal::KILL),
+        Self::WithParent,
+    ];
+
+    /// Ends `inner`, the one that the shell has started; an error if it is gone already.
+    pub fn end(self, shell: &Caller, inner: Pid) -> rustix::io::Result<()> {
+        match self {
+            Self::Signal(signal) => kill_process(inner, signal),
+            Self::WithParent => {
+                kill_process_group(Pid::from_raw(i32::try_from(shell.pid()).unwrap()).unwrap(), Signal::KILL)
+            }
+        }
+    }
+}
+
 /// The process that renews the session for another one, if one does.
-pub fn worker_of(pid: u32) -> Option<rustix::process::Pid> {
+pub fn worker_of(pid: u32) -> Option<Pid> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    rustix::process::Pid::from_raw(children.split_whitespace().next()?.parse().unwrap())
+    Pid::from_raw(children.split_whitespace().next()?.parse().unwrap())
 }
 
 fn contents(mut file: &File) -> String {

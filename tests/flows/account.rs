@@ -197,6 +197,38 @@ fn an_account_that_is_not_surely_the_same_is_not_taken_for_it() {
     }
 }
 
+/// A policy of Azure AD B2C may be set to have no `sub`: then it is the same for everybody, and `oid` says who it is.
+#[test]
+fn a_subject_that_is_everybodys_does_not_make_two_accounts_one() {
+    let everybodys = |oid: &str| json!({"sub": "Not supported currently. Use oid claim.", "oid": oid});
+    let scene = Scene::signed_in(Options { claims: everybodys("alices"), ..Options::default() });
+    assert_eq!(scene.session()["account"]["subject"], "alices");
+    let answer = json!({"access_token": "bobs", "expires_in": 3600, "id_token": claims(&scene, &everybodys("bobs"))});
+    scene.idp.script(Endpoint::Token, [Reply::json(200, &answer)]);
+    let output = sign_in_again(&scene);
+    assert_eq!((output.code, output.stdout.as_str()), (Some(4), ""), "{output:?}");
+    assert!(output.stderr.contains("but this session belongs to alice@example.com"), "{output:?}");
+}
+
+/// AD FS, Entra External ID and Azure AD B2C as their documents have it.
+#[test]
+fn an_account_is_called_by_the_name_that_it_signs_in_with() {
+    let none = json!({"preferred_username": null, "email": null});
+    for (said, name) in [
+        (json!({"upn": "ada@contoso.com", "unique_name": "CONTOSO\\ada"}), "ada@contoso.com"),
+        (json!({"unique_name": "CONTOSO\\ada"}), "CONTOSO\\ada"),
+        (json!({"emails": ["ada@example.com"], "name": "Ada", "oid": "884408e1"}), "ada@example.com"),
+        (json!({"email": ["ada@example.com", "a@example.com"]}), "ada@example.com"),
+        (json!({"name": "Ada", "oid": "884408e1"}), "Ada"),
+        (json!({}), "user-alice"),
+    ] {
+        let mut claims = none.clone();
+        claims.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());
+        let scene = Scene::signed_in(Options { claims, ..Options::default() });
+        assert_eq!(scene.session()["account"]["name"], name, "{said}");
+    }
+}
+
 /// A signed ID token with these claims besides the usual ones.
 fn claims(scene: &Scene, more: &Value) -> Value {
     let mut claims = json!({"iss": scene.idp.issuer(), "aud": "keyfob", "exp": crate::common::now() + 3600});

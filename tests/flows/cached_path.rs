@@ -277,6 +277,19 @@ fn a_profile_with_a_secret_and_an_authority_of_its_own_reads_only_the_latter() {
 }
 
 #[test]
+fn a_mistake_in_what_an_answer_does_not_need_is_said_when_a_token_is_fetched() {
+    let scene = Scene::signed_in(Options::default());
+    let config = fs::read_to_string(scene.keyfob.config_file()).unwrap();
+    scene.keyfob.write_config(&format!("{config}[hosts]\n'github.com' = 'lab'\n"));
+    assert_eq!(scene.silently(["token"]).code, Some(0));
+    for args in [&["token", "--scope=more"][..], &["status"], &["login"]] {
+        let output = scene.silently(args);
+        let said = "config.toml:5: `hosts`: \"github.com\" is not an address such as https://git.example.com";
+        assert_eq!((output.code, output.stderr.contains(said)), (Some(2), true), "{args:?}: {output:?}");
+    }
+}
+
+#[test]
 fn the_usual_places_are_read_where_the_environment_names_none() {
     need_strace!();
     let scene = Scene::signed_in(Options::default());

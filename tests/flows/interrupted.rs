@@ -2,27 +2,11 @@
 //! the first request to the answer of the one that counts, where the provider keeps them. What a save does is in `disk`
 //! and `survival`, system call by system call.
 
-use std::os::unix::process::CommandExt;
 use std::thread;
 
-use crate::common::{Caller, PROGRAM, Scene, code, refresh_token, token, wait_until, worker_of};
+use crate::common::{Caller, End, Scene, code, refresh_token, token, wait_until, worker_of};
 use keyfob_test_support::provider::{Endpoint, Hold, Options, Provider};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-
-/// How a caller ends. By a signal to itself, or with its whole process group, as a parent ends what it started.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum End {
-    Signal(Signal),
-    WithParent,
-}
-
-const ENDS: [End; 5] = [
-    End::Signal(Signal::INT),
-    End::Signal(Signal::TERM),
-    End::Signal(Signal::HUP),
-    End::Signal(Signal::KILL),
-    End::WithParent,
-];
+use rustix::process::{Signal, kill_process};
 
 /// Where the provider keeps it: before a request is looked at, or when that is done and not answered.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,37 +15,11 @@ enum Point {
     Done(Endpoint),
 }
 
-/// A caller under a shell, in a process group of its own.
-fn start(scene: &Scene, prompt: &str) -> Caller {
-    let mut shell = scene.keyfob.other("sh");
-    shell.args(["-c", "\"$0\" token; exit $?", PROGRAM]).env("KEYFOB_PROMPT", prompt).process_group(0);
-    Caller::start(&mut shell)
-}
-
-/// The caller itself.
-fn inner(caller: &Caller) -> Pid {
-    let mut found = None;
-    wait_until("the shell to start keyfob", || {
-        found = worker_of(caller.pid());
-        found.is_some()
-    });
-    found.unwrap()
-}
-
-fn end(caller: &Caller, inner: Pid, how: End) {
-    match how {
-        End::Signal(signal) => kill_process(inner, signal).unwrap(),
-        End::WithParent => {
-            kill_process_group(Pid::from_raw(i32::try_from(caller.pid()).unwrap()).unwrap(), Signal::KILL).unwrap();
-        }
-    }
-}
-
 /// Ends a caller once it is there.
 fn end_at(scene: &Scene, point: Point, how: End, caller: &Caller) {
-    let inner = inner(caller);
+    let inner = caller.inner();
     wait_until(&format!("{point:?}"), || point.is_reached(&scene.idp));
-    end(caller, inner, how);
+    how.end(caller, inner).unwrap();
 }
 
 fn hold(scene: &Scene, point: Point) -> Hold {
@@ -104,7 +62,7 @@ fn granted(idp: &Provider) -> usize {
 fn everywhere(points: &[Point], ends: fn(Point, End)) {
     thread::scope(|scope| {
         for point in points {
-            scope.spawn(|| ENDS.iter().for_each(|how| ends(*point, *how)));
+            scope.spawn(|| End::ALL.iter().for_each(|how| ends(*point, *how)));
         }
     });
 }
@@ -117,7 +75,7 @@ fn a_renewal_is_lost_at_no_point_however_its_caller_ends() {
     everywhere(&points, |point, how| {
         let scene = Scene::signed_in(Options { rotation: true, ..Options::default() });
         let hold = hold_a_renewal(&scene, point);
-        let caller = start(&scene, "never");
+        let caller = scene.start_under_a_shell("never");
         end_at(&scene, point, how, &caller);
         caller.finish();
         assert_eq!(scene.idp.requests().last().unwrap().status, None, "{point:?} {how:?}: it did not wait");
@@ -144,7 +102,7 @@ fn a_sign_in_is_lost_at_no_point_that_is_not_a_kill_between_answer_and_disk() {
 fn sign_in_ends(point: Point, how: End) {
     let scene = Scene::new(Options::default());
     let kept = hold(&scene, point);
-    let caller = start(&scene, "always");
+    let caller = scene.start_under_a_shell("always");
     let at_poll = matches!(point, Point::Asked(Endpoint::Token) | Point::Done(Endpoint::Token));
     if at_poll {
         scene.idp.approve(&caller.code());

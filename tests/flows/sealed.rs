@@ -6,9 +6,12 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::common::machine::answer;
 use crate::common::{LAB, PROGRAM, Scene, files, strace, token};
 use crate::survival::{calls, measured, times};
+use keyfob_test_support::lookalike::{Lookalike, json};
 use keyfob_test_support::provider::Options;
 use keyfob_test_support::{Output, skip};
 use linux_keyutils::{KeyRing, KeyRingIdentifier};
@@ -40,21 +43,6 @@ impl Sealed {
         serde_json::from_slice(bytes.split(|byte| *byte == b'\n').next().unwrap()).unwrap()
     }
 
-    /// As after a restart of the machine: the key is no longer in its memory.
-    fn restart(&self) {
-        for path in self.0.names().into_iter().filter(|name| name.ends_with(".json")) {
-            let bytes = fs::read(self.0.keyfob.cache_dir().join(path)).unwrap();
-            let line = bytes.split(|byte| *byte == b'\n').next().unwrap();
-            let Ok(header) = serde_json::from_slice::<Value>(line) else { continue };
-            let Some(key) = header["kid"].as_str() else { continue };
-            let ring = KeyRing::get_persistent(KeyRingIdentifier::User)
-                .or_else(|_| KeyRing::from_special_id(KeyRingIdentifier::User, false));
-            if let Ok(key) = ring.and_then(|ring| ring.search(&format!("keyfob:{key}"))) {
-                key.invalidate().unwrap();
-            }
-        }
-    }
-
     /// Adds lines to the top of the configuration.
     fn configure(&self, lines: &str) {
         let file = self.0.keyfob.config_file();
@@ -65,7 +53,7 @@ impl Sealed {
 
 impl Drop for Sealed {
     fn drop(&mut self) {
-        self.restart();
+        self.0.forget_keys();
     }
 }
 
@@ -142,7 +130,7 @@ fn without_its_key_a_session_is_locked_and_left_alone_until_somebody_signs_in_ag
     let sealed = Sealed::new(Options::default());
     let (scene, file) = (&sealed.0, sealed.0.file());
     let before = fs::read(&file).unwrap();
-    sealed.restart();
+    sealed.0.forget_keys();
     let locked = format!("{} is locked: its key is not in the kernel's keyring, as after a restart", file.display());
     let output = scene.prompting(["token"]);
     assert_eq!((output.code, output.stdout.as_str()), (Some(3), ""), "{output:?}");
@@ -162,6 +150,34 @@ fn without_its_key_a_session_is_locked_and_left_alone_until_somebody_signs_in_ag
     assert_eq!(holding(scene.keyfob.home(), &scene.idp.issued()), Vec::<String>::new());
 }
 
+/// Nobody is there who could sign in after a restart, and nobody has to.
+#[test]
+fn a_machine_signs_itself_in_again_when_its_key_is_gone() {
+    let count = AtomicUsize::new(0);
+    let server =
+        Lookalike::start(move |_| json(200, &answer(&format!("t0ken-{}", count.fetch_add(1, Ordering::Relaxed)))));
+    let config = format!(
+        "store = 'kernel'\n[profile.ci]\ntoken-endpoint = '{}/token'\nclient-id = 'robot'\nclient-secret = 's'\n\
+         grant = 'client-credentials'\n",
+        server.origin()
+    );
+    let sealed = Sealed(Scene::with(Options::default(), &config));
+    let scene = &sealed.0;
+    assert_eq!([scene.token(), scene.token()], ["t0ken-0", "t0ken-0"]);
+    let (file, key) = (fs::read(scene.file()).unwrap(), sealed.header()["kid"].clone());
+    scene.forget_keys();
+    assert_eq!([scene.token(), scene.token()], ["t0ken-1", "t0ken-1"]);
+    assert_ne!(sealed.header()["kid"], key);
+    let aside = scene.names().into_iter().find(|name| name.contains(".damaged-")).unwrap();
+    assert_eq!(fs::read(scene.keyfob.cache_dir().join(aside)).unwrap(), file);
+    // What brings the key back may do so later: until then nothing else is begun.
+    sealed.configure("key-command = ['false']");
+    scene.forget_keys();
+    let output = scene.silently(["token"]);
+    assert_eq!((output.code, output.stdout.as_str()), (Some(3), ""), "{output:?}");
+    assert!(output.stderr.ends_with("hint: keyfob unlock\n"), "{output:?}");
+}
+
 #[test]
 fn key_command_brings_the_key_back_for_callers_and_unlock() {
     let sealed = Sealed::new(Options::default());
@@ -170,18 +186,18 @@ fn key_command_brings_the_key_back_for_callers_and_unlock() {
     let command =
         |script: &str| format!("key-command = ['sh', '-c', {:?}]", script.replace("KEPT", kept.to_str().unwrap()));
     sealed.configure(&command("cat KEPT"));
-    sealed.restart();
+    sealed.0.forget_keys();
     assert!(sealed.0.idp.accepts(&sealed.0.token()), "a caller fetches it");
-    sealed.restart();
+    sealed.0.forget_keys();
     assert_eq!(sealed.run(["unlock"]), "The sessions are unlocked.\n");
-    sealed.restart();
+    sealed.0.forget_keys();
     let mut ignoring = sealed.0.keyfob.other("env");
     let output = Output::of(ignoring.args(["--ignore-signal=CHLD", PROGRAM, "unlock"]), b"");
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
 
     // What is no key, or another one, unlocks nothing.
     fs::write(&kept, "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n").unwrap();
-    sealed.restart();
+    sealed.0.forget_keys();
     let output = sealed.0.silently(["token"]);
     assert_eq!((output.code, output.stdout.as_str()), (Some(3), ""), "{output:?}");
     assert!(output.stderr.ends_with("hint: keyfob unlock\n"), "{output:?}");
@@ -213,7 +229,7 @@ fn a_key_that_goes_while_a_person_signs_in_costs_nothing() {
     let sealed = Sealed(Scene::with(Options::default(), &config));
     let login = sealed.0.start(["login"]);
     let code = login.code();
-    sealed.restart();
+    sealed.0.forget_keys();
     sealed.0.idp.approve(&code);
     let output = login.finish();
     assert_eq!(output.code, Some(0), "{output:?}");

@@ -123,7 +123,10 @@ pub(super) fn cache(findings: &mut Findings, profiles: &[Profile], all: bool) {
     let store = match Store::open() {
         Ok(Some(store)) => store,
         Ok(None) => {
-            findings.ok(SUBJECT, format!("{place} is not there yet; the first sign-in makes it"));
+            match Store::check_place() {
+                Ok(()) => findings.ok(SUBJECT, format!("{place} is not there yet; the first sign-in makes it")),
+                Err(error) => findings.failure(SUBJECT, &error, elsewhere),
+            }
             for profile in profiles {
                 session(findings, profile, None);
             }
@@ -226,8 +229,16 @@ fn session(findings: &mut Findings, profile: &Profile, session: Option<Session>)
             ended.map_or_else(|| "nobody is signed in".to_owned(), |why| format!("nobody is signed in: {why}"));
         return findings.warn(&subject, message, Hint::Command(login()));
     };
-    let who = session.account.map(|account| format!(" as {}", account.name)).unwrap_or_default();
-    findings.ok(&subject, format!("signed in{who}"));
+    let who = session.account.as_ref().map(|account| format!(" as {}", account.name)).unwrap_or_default();
+    let renewed = if session.refresh_token.is_some() { ", and renewed silently" } else { "" };
+    let left = session.tokens.iter().filter(|token| token.lives(now, 1)).map(|token| token.expires_at);
+    let next = left.max().map(|end| match end {
+        Some(end) => format!("; its token is good for {}{renewed}", roughly(Duration::from_secs(end.since(now)))),
+        None => "; its token is good until it is revoked".to_owned(),
+    });
+    let next =
+        next.or_else(|| session.refresh_token.as_ref().map(|_| "; the next token is fetched silently".to_owned()));
+    findings.ok(&subject, format!("signed in{who}{}", next.unwrap_or_default()));
     if let Some(trouble) = session.last_error {
         let message = format!("there was trouble when the provider was last asked: {}", trouble.message);
         findings.warn(&subject, message, Hint::Command(login()));

@@ -9,6 +9,7 @@ use crate::grants::sources::proof;
 use crate::oauth::Client;
 use crate::oauth::http::{Http, unreachable};
 use crate::oauth::proxy::{EXCEPTIONS, Proxies};
+use crate::prompt::Screen;
 use crate::session::{FlowKind, Session};
 use crate::store::Store;
 use crate::tools::findings::Findings;
@@ -108,7 +109,8 @@ fn sign_in(client: &Client<'_>, profile: &Profile) -> Result<String> {
         FlowKind::Device => client.device_endpoint()?,
         FlowKind::Browser => client.authorization_endpoint()?,
     };
-    Ok(format!("a sign-in starts at {starts}, {}, since {}", choice.flow, choice.because))
+    let place = Screen::place(profile.prompt);
+    Ok(format!("a sign-in starts at {starts}, {}, since {}, and appears {place}", choice.flow, choice.because))
 }
 
 #[cfg(test)]

@@ -141,7 +141,7 @@ pub struct Options {
     /// With which certificate.
     pub certificate: Certificate,
     /// By which name it is reached over https. `0.0.0.0` is this machine, too, and no loopback address to those who choose a
-    /// proxy.
+    /// proxy. `id`, `id.lab.example` and `id.hosts.example` are names of its certificate, which a test makes known.
     pub tls_host: &'static str,
     /// The path of the issuer, such as `/realms/lab`; empty for none.
     pub path: String,
