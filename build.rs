@@ -6,12 +6,27 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    let linux_gnu = |triple: String| triple.ends_with("-linux-gnu");
+    let (host, target) = (env::var("HOST").unwrap_or_default(), env::var("TARGET").unwrap_or_default());
+    let c_library = ["-linux-gnu", "-linux-musl"].into_iter().find(|end| target.ends_with(end));
     // Only where the compiler of this machine is also the one that links.
-    let native = env::var("HOST").ok() == env::var("TARGET").ok() && env::var("TARGET").is_ok_and(linux_gnu);
-    if !native || own_linker() {
+    let Some(c_library) = c_library.filter(|end| host == target.replace(end, "-linux-gnu")) else { return };
+    if own_linker() {
         return;
     }
+    if c_library == "-linux-gnu" {
+        with_glibc();
+    }
+    // The tables for unwinding are a ninth of the file, of the standard library and of C as well, where no compiler flag of
+    // ours leads. A panic ends the process (`panic = "abort"`), and without symbols no trace of it could be read.
+    if env::var("PROFILE").is_ok_and(|profile| profile == "release") {
+        let folder = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+        println!("cargo::rerun-if-changed=no-unwinding.ld");
+        println!("cargo::rustc-link-arg-bins=-Wl,-T,{folder}/no-unwinding.ld");
+    }
+}
+
+/// What a start with the dynamic linker of glibc costs less by.
+fn with_glibc() {
     // What unwinds the stack comes with the program: loading `libgcc_s.so` costs every start 30,000 instructions, and
     // nothing is unwound (`panic = "abort"`). Without a folder in front, the compiler knows no such library.
     if output("cc", "-print-file-name=libgcc_eh.a").is_some_and(|path| Path::new(&path).is_absolute()) {
@@ -21,13 +36,6 @@ fn main() {
     // half of the work. glibc takes the form from 2.36 on.
     if output("getconf", "GNU_LIBC_VERSION").is_some_and(|version| at_least(&version, (2, 36))) {
         println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
-    }
-    // The tables for unwinding are a ninth of the file, of the standard library and of C as well, where no compiler flag of
-    // ours leads. A panic ends the process (`panic = "abort"`), and without symbols no trace of it could be read.
-    if env::var("PROFILE").is_ok_and(|profile| profile == "release") {
-        let folder = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
-        println!("cargo::rerun-if-changed=no-unwinding.ld");
-        println!("cargo::rustc-link-arg-bins=-Wl,-T,{folder}/no-unwinding.ld");
     }
 }
 

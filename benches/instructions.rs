@@ -14,7 +14,7 @@ use std::fs;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
-use common::home::{CASES, Home};
+use common::home::{CASES, Home, TOOLS};
 use common::{callgrind, programs};
 
 /// Growth that needs no new record, as a factor.
@@ -52,7 +52,7 @@ fn counted() -> Result<Vec<(String, u64)>> {
     fs::copy(hello, home.path().join("hello"))?;
     let hello = common::run::Run::new("./hello", [""; 0]).within(home.path());
     let mut counts = vec![("hello".to_owned(), callgrind::instructions(&hello)?)];
-    for case in CASES {
+    for case in CASES.iter().chain(TOOLS) {
         let count = callgrind::instructions(&home.keyfob(case))?;
         // What does not repeat cannot be recorded.
         let again = callgrind::instructions(&home.keyfob(case))?;

@@ -454,6 +454,17 @@ mod tests {
         ] {
             assert_eq!(decided(&session(vec![token(3600)], renewable), &needs(refused)), word, "{refused:?}");
         }
+        // One that perhaps did not work is better than nothing only as long as it lives, and to a caller that takes it.
+        let perhaps = |effort| Needs { effort, ..needs(Refused::Perhaps(this)) };
+        assert_eq!(decided(&session(vec![token(0)], false), &perhaps(Effort::Least)), "sign in");
+        assert_eq!(decided(&session(vec![token(3600)], false), &perhaps(Effort::Confirm)), "sign in");
+    }
+
+    /// A machine is asked to do by itself what a person would be asked for.
+    #[test]
+    fn where_nobody_signs_in_a_new_sign_in_is_a_renewal() {
+        let efforts = [Effort::Least, Effort::Confirm, Effort::SignIn].map(Effort::without_a_person);
+        assert_eq!(efforts, [Effort::Least, Effort::Confirm, Effort::Confirm]);
     }
 
     #[test]

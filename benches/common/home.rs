@@ -41,7 +41,7 @@ pub struct Case {
     pub answer: &'static str,
 }
 
-/// What is measured. A new caller is one entry here.
+/// What is timed and counted.
 pub const CASES: &[Case] = &[
     Case {
         name: "keyfob kubernetes",
@@ -99,6 +99,33 @@ pub const CASES: &[Case] = &[
     },
 ];
 
+/// The other callers; these are counted. A new caller is one entry here.
+pub const TOOLS: &[Case] = &[
+    tool("keyfob azd auth token", &["azd", "auth", "token", "--output=json", AZD_SCOPE], None, "access.abcdef"),
+    tool("keyfob docker get", &["docker", "get"], Some("docker-request"), "\"Secret\":\"access.abcdef"),
+    tool(
+        "keyfob keyring get",
+        &["keyring", "get", "https://pypi.example.com/simple/", "oauth2"],
+        None,
+        "access.abcdef",
+    ),
+    tool("keyfob cargo", &["cargo"], Some("cargo-request"), "\"token\":\"Bearer access.abcdef"),
+    tool("keyfob goauth", &["goauth"], None, "Authorization: Bearer access.abcdef"),
+    tool("keyfob terraform get", &["terraform", "get", "registry.example.com"], None, "{\"token\":\"access.abcdef"),
+    tool("keyfob bazel get", &["bazel", "get"], Some("bazel-request"), "Bearer access.abcdef"),
+];
+
+const AZD_SCOPE: &str = "--scope=https://management.core.windows.net//.default";
+
+const fn tool(
+    name: &'static str,
+    args: &'static [&'static str],
+    input: Option<&'static str>,
+    answer: &'static str,
+) -> Case {
+    Case { name, args, variables: &[("KEYFOB_CONFIG", TOOLS_CONFIG), ("TZ", "UTC0")], input, reads: &[], answer }
+}
+
 /// What kubectl says to a plugin, and a number: for the same process to ask the same thing again would mean that the
 /// token it was given before did not work.
 const EXEC_INFO: (&str, &str) = (
@@ -108,7 +135,20 @@ const EXEC_INFO: (&str, &str) = (
 );
 
 const CONFIG: &str = "config.toml";
+const TOOLS_CONFIG: &str = "tools.toml";
 const CACHE: &str = "cache";
+
+/// What the callers read on standard input.
+const REQUESTS: &[(&str, &str)] = &[
+    (GIT_REQUEST, GIT_REQUEST_TEXT),
+    ("docker-request", "registry.example.com"),
+    (
+        "cargo-request",
+        "{\"v\":1,\"registry\":{\"index-url\":\"sparse+https://crates.example.com/index/\",\"name\":\"lab\"},\"kind\":\"get\",\
+         \"operation\":\"read\",\"args\":[]}\n",
+    ),
+    ("bazel-request", "{\"uri\":\"https://cache.example.com/a\"}"),
+];
 /// What git says to a helper.
 pub const GIT_REQUEST: &str = "git-request";
 /// The bytes of that.
@@ -135,6 +175,15 @@ client-id = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
 profile = "entra"
 "#;
 
+/// The rules of the other callers, in the place of git's.
+const TOOLS_RULES: &str = r#"[hosts]
+"https://registry.example.com" = { profile = "lab", callers = ["docker", "terraform"] }
+"https://pypi.example.com/simple" = { profile = "lab", callers = ["keyring"], username = "oauth2" }
+"https://crates.example.com/index" = { profile = "lab", callers = ["cargo"] }
+"https://go.example.com" = { profile = "lab", callers = ["goauth"] }
+"https://cache.example.com" = { profile = "lab", callers = ["bazel"] }
+"#;
+
 const LAB_SCOPES: &[&str] = &["email", "offline_access", "openid"];
 const ENTRA_SCOPES: &[&str] = &["https://management.core.windows.net//.default", "offline_access", "openid", "profile"];
 const ENTRA_TENANT: &str = "https://login.microsoftonline.com/11111111-1111-1111-1111-111111111111/oauth2/v2.0/token";
@@ -156,13 +205,17 @@ impl Home {
         fs::copy(keyfob, home.path().join("keyfob"))?;
         fs::set_permissions(home.path().join("keyfob"), Permissions::from_mode(0o755))?;
         fs::write(home.path().join(CONFIG), CONFIG_TEXT)?;
-        fs::write(home.path().join(GIT_REQUEST), GIT_REQUEST_TEXT)?;
+        let tools = CONFIG_TEXT.replace("[hosts]\n\"https://git.example.com\" = \"lab\"\n", TOOLS_RULES);
+        fs::write(home.path().join(TOOLS_CONFIG), tools)?;
+        for (name, text) in REQUESTS {
+            fs::write(home.path().join(name), text)?;
+        }
         DirBuilder::new().mode(0o700).create(home.path().join(CACHE))?;
         home.sign_in("lab", &lab_session())?;
         let client = "04b07795-8ddb-461a-bbee-02f9e1bf7b46";
         let entra = session("https://login.microsoftonline.com", client, ENTRA_SCOPES, Some(ENTRA_TENANT));
         home.sign_in("entra", &entra)?;
-        for case in CASES {
+        for case in CASES.iter().chain(TOOLS) {
             let answer = home.keyfob(case).answer()?;
             ensure!(answer.contains(case.answer), "{}: not the cached answer: {answer}", case.name);
         }

@@ -31,6 +31,12 @@ pub fn keyfob() -> Result<PathBuf> {
     executable.context("cargo named no executable")
 }
 
+/// Where `.ci/static` puts the static program.
+pub fn fixed(keyfob: &Path) -> Result<PathBuf> {
+    let target = keyfob.parent().and_then(Path::parent).context("keyfob was not built in a target folder")?;
+    Ok(target.join("x86_64-unknown-linux-musl/release/keyfob"))
+}
+
 /// A folder in the target folder for what the benches build and fetch.
 pub fn folder(keyfob: &Path) -> Result<PathBuf> {
     let target = keyfob.parent().and_then(Path::parent).context("keyfob was not built in a target folder")?;

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! benches/peers/fetch                          fetches what people use today, once
+//! .ci/static                                   builds the static program
 //! cargo bench --bench speed                    everything
 //! cargo bench --bench speed -- --quick         fewer runs
 //! cargo bench --bench speed -- starts size     only these parts
@@ -10,6 +11,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod grows;
 mod peers;
 mod refresh;
 mod size;
@@ -28,8 +30,13 @@ use keyfob_test_support::Provider;
 use table::Table;
 
 /// The parts, in the table's order.
-const PARTS: &[(&str, Part)] =
-    &[("starts", starts::measure), ("peers", peers::measure), ("size", size::measure), ("refresh", refresh::measure)];
+const PARTS: &[(&str, Part)] = &[
+    ("starts", starts::measure),
+    ("grows", grows::measure),
+    ("peers", peers::measure),
+    ("size", size::measure),
+    ("refresh", refresh::measure),
+];
 
 type Part = fn(&Place, &mut Table) -> Result<()>;
 
@@ -37,6 +44,8 @@ type Part = fn(&Place, &mut Table) -> Result<()>;
 struct Place {
     /// The release binary.
     keyfob: PathBuf,
+    /// The static program, where `.ci/static` has built it.
+    fixed: Option<PathBuf>,
     /// The C program that reads and prints files.
     reader: PathBuf,
     /// The C program that tells how much memory another took.
@@ -86,6 +95,7 @@ fn measure() -> Result<()> {
         peak: programs::c("peak", &folder)?,
         hello: programs::rust("hello", &folder)?,
         home: Home::new(&keyfob)?,
+        fixed: Some(programs::fixed(&keyfob)?).filter(|program| program.is_file()),
         keyfob,
         folder,
         quick,

@@ -13,7 +13,14 @@ use crate::common::home::CASES;
 
 pub(crate) fn measure(place: &Place, table: &mut Table) -> Result<()> {
     let size = fs::metadata(&place.keyfob)?.len();
-    table.figure("size of the release binary", megabytes(size), "MB", "", Budget::AtMost(3.0));
+    table.figure("size of the release binary", megabytes(size), "MB", "", Budget::AtMost(4.0));
+    match &place.fixed {
+        Some(program) => {
+            let size = megabytes(fs::metadata(program)?.len());
+            table.figure("size of the static program", size, "MB", "", Budget::AtMost(4.5));
+        }
+        None => table.missing("size of the static program", "`.ci/static` has not built it"),
+    }
 
     for case in CASES {
         let watched = &mut place.home.keyfob(case).under(&place.peak, &[])?;

@@ -3,6 +3,7 @@
 
 use http::Uri;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::mpsc::sync_channel;
 use std::thread::Builder;
 use ureq::Error;
@@ -16,12 +17,19 @@ pub(super) fn no_thread(error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("no thread could be started: {error}"))
 }
 
-/// What ureq does by itself, but that it panics where no thread can be started.
+/// What ureq does by itself, but that it panics where no thread can be started, and that `localhost` is never looked up.
 #[derive(Debug)]
 pub(super) struct Lookup;
 
 impl Resolver for Lookup {
     fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+        if let Some(addresses) = localhost(uri) {
+            let mut found = self.empty();
+            for address in addresses {
+                found.push(address);
+            }
+            return Ok(found);
+        }
         let (uri, config) = (uri.clone(), config.clone());
         let (sender, found) = sync_channel(1);
         let look = move || {
@@ -30,5 +38,38 @@ impl Resolver for Lookup {
         };
         Builder::new().spawn(look).map_err(|error| no_thread(&error))?;
         found.recv_timeout(*timeout.after).unwrap_or(Err(Error::Timeout(timeout.reason)))
+    }
+}
+
+/// This machine's own addresses, if its name for itself is asked for. What a name server says of that name does not count
+/// (RFC 6761, section 6.3); without an entry in `/etc/hosts`, musl would ask one.
+fn localhost(uri: &Uri) -> Option<[SocketAddr; 2]> {
+    let host = uri.host()?.trim_end_matches('.').to_ascii_lowercase();
+    if host != "localhost" && !host.ends_with(".localhost") {
+        return None;
+    }
+    let usual = if uri.scheme() == Some(&http::uri::Scheme::HTTPS) { 443 } else { 80 };
+    let port = uri.port_u16().unwrap_or(usual);
+    Some([IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].map(|ip| SocketAddr::new(ip, port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn localhost_is_this_machine_without_asking() {
+        let found = |uri: &'static str| {
+            let all = localhost(&Uri::from_static(uri))?;
+            Some(all.map(|address| address.to_string()))
+        };
+        let here = |port| Some([format!("127.0.0.1:{port}"), format!("[::1]:{port}")]);
+        assert_eq!(found("http://localhost:8080/token"), here(8080));
+        assert_eq!(found("http://localhost/"), here(80));
+        assert_eq!(found("https://LocalHost./"), here(443));
+        assert_eq!(found("https://id.localhost/"), here(443));
+        for other in ["https://localhost.example.com/", "https://notlocalhost/", "https://127.0.0.1/", "/path"] {
+            assert_eq!(found(other), None, "{other}");
+        }
     }
 }

@@ -70,6 +70,21 @@ fn who_has_a_refresh_token_or_one_that_lives_is_signed_in() {
 }
 
 #[test]
+fn a_policys_refusal_of_the_device_flow_counts_for_seven_days() {
+    let mut session = session(None, vec![]);
+    let refused = DeviceRefused { at: NOW, because: "policy".into() };
+    session.device_refused = Some(refused);
+    for (now, counts) in [(-1, false), (0, true), (604_799, true), (604_800, false)] {
+        assert_eq!(session.device_refused(Timestamp(NOW.0 + now)).is_some(), counts, "{now}");
+    }
+}
+
+#[test]
+fn a_flow_has_words_for_a_person() {
+    assert_eq!([FlowKind::Device, FlowKind::Browser].map(|flow| flow.to_string()), ["by device code", "by browser"]);
+}
+
+#[test]
 fn a_sign_in_takes_the_place_of_what_was_there() {
     let old = || {
         let mut old = session(Some("r0"), vec![token("t0", key("x"), 60)]);

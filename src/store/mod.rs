@@ -110,7 +110,12 @@ impl Store {
         Self::at(Self::path()?)
     }
 
-    /// The same for a folder by its path.
+    /// Fails if the folder, which is not there yet, could not be made.
+    pub fn check_place() -> Result<()> {
+        folder::check_place(&Self::path()?, WHAT)
+    }
+
+    /// Opens the folder at this path; `None` if it is not there.
     pub(crate) fn at(path: PathBuf) -> Result<Option<Self>> {
         let folder = folder::open(&path, WHAT)?;
         Ok(folder.map(|folder| Self { path, folder, replaces_locked: false }))

@@ -173,7 +173,7 @@ fn a_terminal_has_rows_and_colours_unless_it_is_dumb_or_they_are_not_wanted() {
         let ended = Terminal::start_sized(command, streams, (24, 24)).wait();
         (ended.screen + &ended.stdout).replace("\r\n", "\n").replace(patient.home().to_str().unwrap(), "HOME")
     };
-    let session = "session lab:\n       signed in as\n       alice@example.com;\n";
+    let session = "session lab:\n       signed in as\nalice@example.com;\n";
     let coloured = shown("xterm", "", Stream::Terminal);
     assert!(coloured.contains(&format!("\u{1b}[32mok\u{1b}[0m     {session}")), "{coloured}");
     let plain = shown("xterm", "1", Stream::Terminal);

@@ -25,6 +25,7 @@ mod login_steps;
 mod lost_lock;
 mod machines;
 mod no_locks;
+mod pod;
 mod sealed;
 mod secrets;
 mod survival;

@@ -37,7 +37,9 @@ impl Authority {
         // An address among the names becomes an IP entry of the certificate.
         let names = match kind {
             Certificate::OtherHost | Certificate::OwnAuthorityOfOther => vec!["elsewhere.example".to_owned()],
-            _ => ["localhost", "127.0.0.1", "0.0.0.0"].map(str::to_owned).to_vec(),
+            _ => ["localhost", "127.0.0.1", "0.0.0.0", "id", "id.lab.example", "id.hosts.example"]
+                .map(str::to_owned)
+                .to_vec(),
         };
         let mut leaf = CertificateParams::new(names).expect("the server's names");
         leaf.distinguished_name.push(DnType::CommonName, "keyfob test server");
