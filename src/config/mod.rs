@@ -31,8 +31,13 @@ use anyhow::Result;
 use std::collections::BTreeMap;
 
 /// What to do where there is no profile.
-const NO_PROFILE: &str =
-    "make one: keyfob setup --profile NAME --issuer URL --client-id ID; or pass --issuer and --client-id";
+fn no_profile() -> &'static str {
+    if file::path().is_none() {
+        // As for a container's made-up user.
+        return "set HOME or KEYFOB_CONFIG, for there is no home directory to find config.toml in; or pass --issuer and --client-id";
+    }
+    "make one: keyfob setup --profile NAME --issuer URL --client-id ID; or pass --issuer and --client-id"
+}
 
 /// What the command line says about the profile to use.
 #[derive(Clone, Debug, Default)]
@@ -65,7 +70,7 @@ impl Profile {
         } else {
             let mut names = file.profiles.keys();
             match (names.next(), names.next()) {
-                (None, _) => return Err(Failure::usage("no profile is configured").hint(NO_PROFILE).into()),
+                (None, _) => return Err(Failure::usage("no profile is configured").hint(no_profile()).into()),
                 (Some(name), None) => name,
                 _ => {
                     let all = file.profiles.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -194,7 +199,7 @@ impl file::File {
         }
         let there = meant(name, self.profiles.keys().map(String::as_str));
         let failure = Failure::usage(format!("there is no profile {name:?}; {there}"));
-        Err(if self.profiles.is_empty() { failure.hint(NO_PROFILE) } else { failure })
+        Err(if self.profiles.is_empty() { failure.hint(no_profile()) } else { failure })
     }
 }
 

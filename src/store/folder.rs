@@ -3,7 +3,9 @@
 use crate::access::ours_alone;
 use crate::failure::{Exit, Failure};
 use anyhow::{Context, Result};
-use rustix::fs::{FileType, Mode, OFlags, chmod, fchmod, fstat, fsync, mkdir, openat, stat};
+use rustix::fs::{
+    Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, chmod, fchmod, fstat, fsync, mkdir, openat, stat,
+};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 use std::fs::File;
@@ -44,6 +46,15 @@ pub(super) fn open_or_make(path: &Path, what: &str) -> Result<OwnedFd> {
         make(folder).map_err(|e| unusable(e, &format!("could not make the {what} {}", path.display())))?;
     }
     open(path, what)?.with_context(|| format!("the {what} {} vanished", path.display()))
+}
+
+/// Fails if a folder that is not there could not be made.
+pub(super) fn check_place(path: &Path, what: &str) -> Result<()> {
+    let is_there = |above: &&Path| stat(here(above)).is_ok();
+    let Some(above) = path.ancestors().find(is_there) else { return Ok(()) };
+    may_make(path, path.ancestors().take_while(|path| !is_there(path)).count(), what)?;
+    let may = accessat(CWD, here(above), Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
+    may.map_err(|e| unusable(e, &format!("could not make the {what} {}", path.display())))
 }
 
 /// The error of a folder. Where nothing can be written, as in the home of a container's made-up user, it says what helps.

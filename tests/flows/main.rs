@@ -8,6 +8,7 @@ mod common;
 
 mod account;
 mod answers;
+mod authorities;
 mod backoff;
 mod browser;
 mod cached_path;
@@ -24,6 +25,7 @@ mod login_steps;
 mod lost_lock;
 mod machines;
 mod no_locks;
+mod pod;
 mod sealed;
 mod secrets;
 mod survival;

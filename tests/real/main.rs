@@ -22,6 +22,7 @@ mod mail;
 mod oidc_provider;
 mod packages;
 mod python;
+mod readme;
 mod setup;
 mod setup_kubelogin;
 mod setup_kubernetes;

@@ -123,7 +123,10 @@ pub(super) fn cache(findings: &mut Findings, profiles: &[Profile], all: bool) {
     let store = match Store::open() {
         Ok(Some(store)) => store,
         Ok(None) => {
-            findings.ok(SUBJECT, format!("{place} is not there yet; the first sign-in makes it"));
+            match Store::check_place() {
+                Ok(()) => findings.ok(SUBJECT, format!("{place} is not there yet; the first sign-in makes it")),
+                Err(error) => findings.failure(SUBJECT, &error, elsewhere),
+            }
             for profile in profiles {
                 session(findings, profile, None);
             }
