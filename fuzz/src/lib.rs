@@ -326,9 +326,12 @@ pub fn google_request(bytes: &[u8]) {
     };
     let (code, stdout, stderr) = run(&google::CALLER, &["--profile=gcp"], &variables, b"", &ask);
     assert_eq!((code, stderr.as_str()), (0, ""));
-    assert!(text.lines().next() == Some(POOL) || !stdout.contains("t0ken"), "{stdout}");
     let answer: Value = serde_json::from_str(&stdout).expect("one object of JSON");
-    assert_eq!(answer["success"], stdout.contains("t0ken"));
+    // A refusal names the kind of token that was asked for, whatever it is called.
+    assert!(
+        answer["id_token"] == "t0ken" && text.lines().next() == Some(POOL) || answer["success"] == false,
+        "{stdout}"
+    );
     assert_shown_as_it_is(stdout.trim_end());
 }
 

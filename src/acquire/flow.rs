@@ -10,7 +10,7 @@ use crate::flows::{self, Choice, Has, Turns, choose};
 use crate::oauth::answer::OauthError;
 use crate::oauth::{Client, NotStarted};
 use crate::providers::Redirect;
-use crate::session::{DeviceRefused, FlowKind, Metadata, Pending, Session};
+use crate::session::{DeviceRefused, FlowKind, Metadata, Pending, PendingFlow, Session};
 use crate::store::SessionFile;
 use anyhow::Result;
 
@@ -96,12 +96,18 @@ impl Attempt<'_> {
         Ok(!said && Has::of(client, profile).browser)
     }
 
-    /// The hint after a code that nobody entered, where the provider's page may have said that a policy forbids to.
-    pub(super) fn other_flow(&self) -> Option<Hint> {
+    /// The hint after a sign-in that nobody finished, where the provider's page may have said why: a policy forbids to enter
+    /// the code, or the client is registered for codes alone.
+    pub(super) fn other_flow(&self, pending: &Pending) -> Option<Hint> {
         let profile = self.want.profile;
-        let forbidding = profile.flow == Flow::Auto && !profile.preset.device_refusals.is_empty();
-        let command = profile.command("login --flow browser");
-        forbidding.then(|| Hint::Words(format!("if the page said that the sign-in is blocked: {command}")))
+        let (open, what, flow) = match &pending.flow {
+            PendingFlow::Device(_) => {
+                (!profile.preset.device_refusals.is_empty(), "said that the sign-in is blocked", "browser")
+            }
+            PendingFlow::Browser(browser) => (browser.untried, "showed an error", "device"),
+        };
+        let command = profile.command(&format!("login --flow {flow}"));
+        (open && profile.flow == Flow::Auto).then(|| Hint::Words(format!("if the page {what}: {command}")))
     }
 
     /// The failure of a sign-in by browser, with what has to be registered if that is what it is about.

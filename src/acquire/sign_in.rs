@@ -225,8 +225,14 @@ impl Attempt<'_> {
                 return self.ended(file, if by_browser { failure } else { failure.hint(hint) }, by_browser);
             }
             End::Refused(error) => (format!("the sign-in was refused ({})", error.text()), advice(&error)),
-            End::Expired if by_browser => ("nobody has signed in in the browser in time".into(), None),
-            End::Expired => ("the code has expired before it was entered".into(), self.other_flow()),
+            End::Expired => {
+                let what = if by_browser {
+                    "nobody has signed in in the browser in time"
+                } else {
+                    "the code has expired before it was entered"
+                };
+                (what.into(), self.other_flow(pending))
+            }
             End::Spent(error) => (format!("the code is no longer valid ({})", error.text()), advice(&error)),
         };
         self.refuse(file, &Refusal { at_ms: now_ms(), message, hint, expired, exit: Exit::Refused })
@@ -344,9 +350,12 @@ impl Attempt<'_> {
     /// The caller's own limit is no end of a sign-in by device code: the code stays good, and the next call goes on with it.
     fn out_of_time(&self, pending: Option<&Pending>) -> anyhow::Error {
         let seconds = self.want.timeout.unwrap_or_default().as_secs();
-        if pending.is_some_and(|pending| pending.device().is_none()) {
+        if let Some(pending) = pending.filter(|pending| pending.device().is_none()) {
             let what = format!("nobody has signed in in the browser within {seconds} s");
-            return Failure::new(Exit::SignInNeeded, what).hint(format!("to try again: {}", self.login())).into();
+            let other = self.other_flow(pending).map(|hint| format!("; {}", hint.text())).unwrap_or_default();
+            return Failure::new(Exit::SignInNeeded, what)
+                .hint(format!("to try again: {}{other}", self.login()))
+                .into();
         }
         let left = pending.map_or(0, |pending| pending.expires_at.since(Timestamp::now()));
         let left = roughly(Duration::from_secs(left));

@@ -94,6 +94,9 @@ impl Page {
             }
         }
         let qr = address.filter(|_| sign_in.qr).map(str::to_owned);
+        if sign_in.qr && qr.is_none() {
+            parts.push(Part::Text("There is no QR code: no other device can open that address.".into()));
+        }
         Self { parts, qr, by_browser: matches!(sign_in.way, Way::Browser { .. }) }
     }
 
@@ -115,7 +118,9 @@ impl Page {
             Part::Text(text) | Part::Warning(text) => text.clone(),
             Part::Value(label, value) => labelled(label, value),
         };
-        self.parts.iter().map(line).collect()
+        let no_qr =
+            self.qr.as_ref().map(|_| "There is no QR code here: it needs a terminal that can be rewritten.".to_owned());
+        self.parts.iter().map(line).chain(no_qr).collect()
     }
 
     /// As rows for this terminal, of whose rows the last is kept for the countdown. Empty rows are left out where the prompt
@@ -368,9 +373,12 @@ mod tests {
             let address = "http://127.0.0.1:8400/hYd93kd0sKdj20dk";
             let by_code = remote.map(|_| "keyfob login --flow device lab");
             let way = Way::Browser { address, opening, remote, by_code };
-            let page = Page::of(&SignIn { asked_by: None, way, qr: true, ..sign_in() });
+            let of = |qr| Page::of(&SignIn { asked_by: None, way, qr, ..sign_in() });
+            let no_qr = of(true);
+            assert!(no_qr.qr.is_none(), "no other device can open it");
+            assert!(no_qr.lines().pop().unwrap().starts_with("There is no QR code"), "and that is said");
+            let page = of(false);
             let last = page.waiting(Duration::from_secs(899))[0].clone();
-            assert!(page.qr.is_none(), "no other device can open it");
             [page.lines(), vec![last]].concat()
         };
         assert_eq!(

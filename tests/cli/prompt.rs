@@ -90,6 +90,52 @@ fn a_dumb_terminal_gets_plain_lines() {
     assert_eq!(code(&ended.screen.replace('\r', "")), Some(shown));
 }
 
+/// What is asked for and cannot be had is not left out in silence.
+#[test]
+fn a_qr_code_that_cannot_be_shown_is_missed() {
+    let scene = Scene::new(Options::default());
+    for (flow, why) in [
+        ("device", "There is no QR code here: it needs a terminal that can be rewritten.\n"),
+        ("browser", "There is no QR code: no other device can open that address.\n"),
+    ] {
+        let output = scene.prompting(["login", "--qr", "--timeout", "1", "--flow", flow]);
+        assert!(output.stderr.contains(why), "{flow}: {output:?}");
+    }
+}
+
+/// Each line of the log stands alone, and the countdown is one line that is not rewritten.
+#[test]
+fn the_log_does_not_stick_to_the_countdown() {
+    let scene = Scene::new(Options::default());
+    let mut command = scene.keyfob.command(["token"]);
+    command.env("KEYFOB_LOG", "debug").env("TERM", "xterm");
+    let terminal = Terminal::start(command);
+    terminal.wait_for("Ctrl-C stops; the code stays good.\r\n", SOON);
+    scene.idp.approve(&scene.idp.wait_for_code(SOON));
+    let ended = terminal.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.screen);
+    assert!(!ended.screen.contains('\u{1b}'), "{:?}", ended.screen);
+    for (before, _) in ended.screen.match_indices("keyfob: ").map(|(at, _)| ended.screen.split_at(at)) {
+        assert!(before.is_empty() || before.ends_with('\n'), "{:?}", ended.screen);
+    }
+}
+
+#[test]
+fn callers_that_a_person_types_say_what_they_are_for() {
+    let scene = Scene::signed_in(Options::default());
+    let note = "note: a program runs this, and writes its request here; an empty line or Ctrl-D ends it\r\n";
+    for words in [&["git", "get"][..], &["docker", "get"], &["bazel", "get"], &["cargo"]] {
+        let terminal = Terminal::start(scene.keyfob.command(words.iter().copied()));
+        terminal.wait_for(note, SOON);
+        terminal.send("\u{4}");
+        terminal.wait();
+    }
+    let ended = Terminal::start(scene.keyfob.command(["kubernetes"])).wait();
+    let note =
+        "note: kubectl and other clients run this, and read what it prints; for people there is `keyfob token`\r\n";
+    assert!(ended.screen.starts_with(note), "{}", ended.screen);
+}
+
 #[test]
 fn a_terminal_of_a_full_screen_program_is_not_written_to() {
     let scene = Scene::new(Options::default());

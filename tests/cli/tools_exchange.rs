@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::common::Scene;
+use crate::common::{LAB, Scene};
 use keyfob_test_support::Output;
 use keyfob_test_support::provider::Options;
 use keyfob_test_support::registry::{Asks, Registry};
@@ -32,14 +32,18 @@ fn form(service: &Registry) -> Vec<(String, String)> {
         .collect()
 }
 
-#[test]
-fn aws_gives_keys_for_the_id_token_and_they_are_cached() {
-    let lab = "[profile.lab]\nissuer = 'ISSUER'\nclient-id = 'keyfob'\n";
+/// A profile that has the role's keys for the ID token of another.
+fn with_role() -> (Scene, Registry) {
     let dev = format!(
         "[profile.dev]\ngrant = 'aws-role'\nrole = '{ROLE}'\nsource = 'profile'\nsource-profile = 'lab'\n\
          token-endpoint = 'https://HOST/'\nca-file = 'CA'\n"
     );
-    let (scene, sts) = scene(Options::default(), lab, &dev);
+    scene(Options::default(), LAB, &dev)
+}
+
+#[test]
+fn aws_gives_keys_for_the_id_token_and_they_are_cached() {
+    let (scene, sts) = with_role();
     scene.sign_in();
     sts.answer_form("/", "text/xml", KEYS);
     let aws = || {
@@ -67,12 +71,7 @@ fn aws_gives_keys_for_the_id_token_and_they_are_cached() {
 
 #[test]
 fn what_aws_says_of_a_role_is_said_and_is_no_secret() {
-    let lab = "[profile.lab]\nissuer = 'ISSUER'\nclient-id = 'keyfob'\n";
-    let dev = format!(
-        "[profile.dev]\ngrant = 'aws-role'\nrole = '{ROLE}'\nsource = 'profile'\nsource-profile = 'lab'\n\
-         token-endpoint = 'https://HOST/'\nca-file = 'CA'\n"
-    );
-    let (scene, sts) = scene(Options::default(), lab, &dev);
+    let (scene, sts) = with_role();
     scene.sign_in();
     sts.answer_form("/", "text/xml", "<R>nothing</R>");
     let output = scene.silently(["aws", "--profile", "dev"]);
@@ -84,8 +83,7 @@ fn what_aws_says_of_a_role_is_said_and_is_no_secret() {
 
 #[test]
 fn where_a_role_and_a_region_lead_is_checked() {
-    let lab = "[profile.lab]\nissuer = 'ISSUER'\nclient-id = 'keyfob'\n";
-    let (scene, _) = scene(Options::default(), lab, "");
+    let (scene, _) = scene(Options::default(), LAB, "");
     for region in ["eu.evil.example/", "EU", "a/b", "eu@x", "eu:1", "eu#", ".."] {
         let output = scene.silently(["aws", "--profile", "lab", "--role", ROLE, "--region", region]);
         assert!(output.code == Some(2) && output.stderr.contains("is not a region of AWS"), "{output:?}");

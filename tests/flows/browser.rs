@@ -3,7 +3,7 @@
 use crate::common::browser::{Opener, Page, address, browse, get, page, port, raw, request};
 use crate::common::{self, Caller, SOON, Scene, token, wait_for_sleepers, wait_until};
 use keyfob_test_support::entra::{AZURE_CLI, error_body};
-use keyfob_test_support::provider::{Auto, Client, Edit, Endpoint, Options, Reply, ScopeFormat};
+use keyfob_test_support::provider::{Auto, Edit, Endpoint, Options, Reply, ScopeFormat};
 use keyfob_test_support::{Output, skip};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -542,18 +542,7 @@ fn neither_a_denial_nor_an_expiry_leads_to_the_browser() {
 
 #[test]
 fn gitea_wants_nothing_but_its_address() {
-    let options = Options {
-        clients: vec![Client::public("a4792ccc-144e-407e-86c9-5e7d8d9c3269")],
-        redirects: vec!["http://127.0.0.1:*".to_owned()],
-        aliases: vec![
-            ("/login/oauth/authorize".to_owned(), Endpoint::Authorize),
-            ("/login/oauth/access_token".to_owned(), Endpoint::Token),
-        ],
-        oidc_discovery: false,
-        offline_access: false,
-        ..Options::default()
-    };
-    let scene = Scene::with(options, "[profile.forge]\nprovider = 'gitea'\nauthority = 'ISSUER'\n");
+    let scene = Scene::with(Options::gitea(), "[profile.forge]\nprovider = 'gitea'\nauthority = 'ISSUER'\n");
     let caller = scene.start(["token"]);
     assert_says(&browse(&caller.address()), 200, "keyfob has signed in as alice@example.com");
     let first = token(&caller.finish());
@@ -562,17 +551,62 @@ fn gitea_wants_nothing_but_its_address() {
     scene.assert_proper();
 }
 
+/// By address, although the metadata lists `form_post`.
 #[test]
 fn google_is_shown_the_secret_and_asked_for_a_refresh_token() {
-    let options = Options { clients: vec![Client::basic("keyfob", "s3cret-value")], ..Options::default() };
     let toml = "[profile.g]\nprovider = 'google'\nissuer = 'ISSUER'\nclient-id = 'keyfob'\nclient-secret = 's3cret-value'\nflow = 'browser'\n";
-    let scene = Scene::with(options, toml);
+    let scene = Scene::with(Options::google(), toml);
     let caller = scene.start(["token"]);
-    browse(&caller.address());
+    assert_says(&browse(&caller.address()), 200, "keyfob has signed in as alice@example.com");
     token(&caller.finish());
     let query = asked(&scene);
     assert_eq!((field(&query, "access_type"), field(&query, "prompt")), (Some("offline"), Some("consent")));
-    assert_eq!(field(&query, "client_secret"), None);
+    assert_eq!((field(&query, "client_secret"), field(&query, "response_mode")), (None, None));
+}
+
+/// A server that lists `form_post` and does not post: what the page says, and what helps.
+#[test]
+fn a_code_in_an_address_is_not_taken_where_the_metadata_lists_form_post_unless_endpoints_are_given_by_hand() {
+    let scene = scene(Options { form_post: true, posts: false, ..Options::default() });
+    let caller = scene.start(["token"]);
+    assert_says(&browse(&caller.address()), 400, "A code does not belong in an address.");
+    assert_eq!(scene.idp.count("token"), 0);
+    drop(caller);
+    let issuer = scene.idp.issuer();
+    let endpoints = format!("authorization-endpoint = '{issuer}/authorize'\ntoken-endpoint = '{issuer}/token'\n");
+    scene.keyfob.write_config(&format!("{}{endpoints}", LAB.replace("ISSUER", issuer)));
+    let caller = scene.start(["token"]);
+    assert_says(&browse(&caller.address()), 200, "keyfob has signed in as alice@example.com");
+    token(&caller.finish());
+}
+
+/// A client that is registered for device codes alone: the provider's page is an error, which keyfob hears nothing of. What it
+/// says before and after names the way on.
+#[test]
+fn a_client_without_a_redirect_address_is_led_to_the_device_code() {
+    let redirects = vec!["https://none.example/".to_owned()];
+    let scene = Scene::new(Options { redirects, ..Options::default() });
+    let at_a_desk = |words: &[&str]| {
+        let mut command = scene.command("always", words);
+        // As it is by itself where a browser can be opened.
+        command.env("KEYFOB_FLOW", "browser");
+        command
+    };
+    let by_code = "login --flow device lab\n";
+    let caller = Caller::start(&mut at_a_desk(&["token"]));
+    let page = browse(&caller.address());
+    assert_eq!(page.status, 400, "{page:?}");
+    let shown = caller.stderr();
+    let way_on = "If the page shows an error, sign in by a code: ";
+    assert!(shown.lines().any(|line| line.starts_with(way_on) && format!("{line}\n").ends_with(by_code)), "{shown}");
+    drop(caller);
+    let late = Output::of(&mut at_a_desk(&["login", "--timeout", "1"]), b"");
+    assert_eq!(late.code, Some(3), "{late:?}");
+    assert!(late.stderr.contains("; if the page showed an error: ") && late.stderr.ends_with(by_code), "{late:?}");
+
+    scene.idp.auto(Auto::Approve);
+    assert_eq!(Output::of(&mut at_a_desk(&["login", "--flow", "device"]), b"").code, Some(0));
+    scene.token();
 }
 
 #[test]

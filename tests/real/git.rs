@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::common::browser::browse;
 use crate::common::{Caller, LAB, PROGRAM, SOON, Scene, code};
 use keyfob_test_support::git::{GitOptions, GitServer, Scheme};
-use keyfob_test_support::provider::{Auto, Client, Endpoint, Options};
+use keyfob_test_support::provider::{Auto, Options};
 use keyfob_test_support::real::{Git, Missing};
 use keyfob_test_support::{Output, Terminal, need};
 
@@ -887,18 +887,7 @@ fn a_redirect_takes_no_token_along() {
 #[test]
 fn git_clones_from_a_look_alike_of_gitea_by_its_address_alone_and_a_browser() {
     let git = need!(Git::any());
-    let options = Options {
-        clients: vec![Client::public("a4792ccc-144e-407e-86c9-5e7d8d9c3269")],
-        redirects: vec!["http://127.0.0.1:*".to_owned()],
-        aliases: vec![
-            ("/login/oauth/authorize".to_owned(), Endpoint::Authorize),
-            ("/login/oauth/access_token".to_owned(), Endpoint::Token),
-        ],
-        oidc_discovery: false,
-        offline_access: false,
-        ..Options::default()
-    };
-    let scene = Scene::with(options, "");
+    let scene = Scene::with(Options::gitea(), "");
     let basic = GitOptions { schemes: vec![Scheme::Basic], username: Some("oauth2".into()), ..GitOptions::default() };
     let server = need!(GitServer::start(basic, scene.idp.judge()));
     server.repository("r");

@@ -23,6 +23,7 @@ mod network;
 mod oidc_provider;
 mod packages;
 mod python;
+mod readme;
 mod setup;
 mod setup_kubelogin;
 mod setup_kubernetes;

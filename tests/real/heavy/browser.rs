@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use keyfob_test_support::entra::AZURE_CLI;
-use keyfob_test_support::provider::{Client, Endpoint, Options};
+use keyfob_test_support::provider::Options;
 
 use crate::common::screen::{qr_code, qr_reader, seen_in, terminal};
 use crate::common::{self, Caller, PROGRAM, SOON, Scene, browser, token};
@@ -29,6 +29,19 @@ fn prompt(running: &Terminal) -> (vt100::Parser, Prompt) {
     (screen, prompt)
 }
 
+/// A kubectl that runs this keyfob.
+fn home_with(api: &ApiServer, keyfob: &Keyfob) -> KubeHome {
+    let env = [("KEYFOB_CONFIG", keyfob.config_file()), ("KEYFOB_CACHE_DIR", keyfob.cache_dir())];
+    let plugin = ExecPlugin {
+        api_version: "v1",
+        cluster_info: true,
+        command: PROGRAM.into(),
+        args: vec!["kubernetes".to_owned()],
+        env: env.map(|(name, path)| (name.to_owned(), path.display().to_string())).to_vec(),
+    };
+    KubeHome::new(api, &plugin)
+}
+
 #[test]
 fn a_person_signs_in_at_the_real_oidc_provider_by_the_qr_code_and_kubectl_goes_on() {
     need!(qr_reader());
@@ -39,15 +52,7 @@ fn a_person_signs_in_at_the_real_oidc_provider_by_the_qr_code_and_kubectl_goes_o
     let issuer = provider.issuer();
     let keyfob =
         Keyfob::new(PROGRAM).config(&format!("[profile.lab]\nissuer = '{issuer}'\nclient-id = 'kubernetes'\n"));
-    let env = [("KEYFOB_CONFIG", keyfob.config_file()), ("KEYFOB_CACHE_DIR", keyfob.cache_dir())];
-    let plugin = ExecPlugin {
-        api_version: "v1",
-        cluster_info: true,
-        command: PROGRAM.into(),
-        args: vec!["kubernetes".to_owned()],
-        env: env.map(|(name, path)| (name.to_owned(), path.display().to_string())).to_vec(),
-    };
-    let home = KubeHome::new(&api, &plugin);
+    let home = home_with(&api, &keyfob);
 
     let pods = in_terminal(home.command(kubectl, &["get", "pods"]));
     let (_, shown) = prompt(&pods);
@@ -134,15 +139,7 @@ fn a_person_signs_in_by_browser_at_the_real_oidc_provider_and_kubectl_goes_on() 
         let keyfob = Keyfob::new(PROGRAM).config(&format!(
             "[profile.lab]\nissuer = '{issuer}'\nclient-id = 'kubernetes'\nflow = 'browser'\n{endpoints}"
         ));
-        let env = [("KEYFOB_CONFIG", keyfob.config_file()), ("KEYFOB_CACHE_DIR", keyfob.cache_dir())];
-        let plugin = ExecPlugin {
-            api_version: "v1",
-            cluster_info: true,
-            command: PROGRAM.into(),
-            args: vec!["kubernetes".to_owned()],
-            env: env.map(|(name, path)| (name.to_owned(), path.display().to_string())).to_vec(),
-        };
-        let home = KubeHome::new(&api, &plugin);
+        let home = home_with(&api, &keyfob);
         let pods = in_terminal(home.command(kubectl, &["get", "pods"]));
         browser.open(&address(&pods));
         browser.enter("login", "ada");
@@ -161,36 +158,16 @@ fn a_person_signs_in_by_browser_at_the_real_oidc_provider_and_kubectl_goes_on() 
 #[test]
 fn look_alikes_of_entra_gitea_and_google_are_signed_in_to_by_browser() {
     let browser = need!(Browser::start());
-    let gitea = "a4792ccc-144e-407e-86c9-5e7d8d9c3269";
-    let at = |path: &str, endpoint| (path.to_owned(), endpoint);
     for (what, options, toml) in [
         (
             "Entra",
             Options::entra(),
             format!("provider = 'entra'\nauthority = 'ISSUER'\nclient-id = '{AZURE_CLI}'\nflow = 'browser'\n"),
         ),
-        (
-            "Gitea",
-            Options {
-                clients: vec![Client::public(gitea)],
-                redirects: vec!["http://127.0.0.1:*".to_owned()],
-                aliases: vec![
-                    at("/login/oauth/authorize", Endpoint::Authorize),
-                    at("/login/oauth/access_token", Endpoint::Token),
-                ],
-                oidc_discovery: false,
-                offline_access: false,
-                ..Options::default()
-            },
-            "provider = 'gitea'\nauthority = 'ISSUER'\n".to_owned(),
-        ),
+        ("Gitea", Options::gitea(), "provider = 'gitea'\nauthority = 'ISSUER'\n".to_owned()),
         (
             "Google",
-            Options {
-                clients: vec![Client::basic("keyfob", "s3cret-value")],
-                offline_access: false,
-                ..Options::default()
-            },
+            Options::google(),
             "provider = 'google'\nissuer = 'ISSUER'\nclient-id = 'keyfob'\nclient-secret = 's3cret-value'\n\
              flow = 'browser'\n"
                 .to_owned(),

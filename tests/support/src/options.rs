@@ -196,8 +196,10 @@ pub struct Options {
     pub issuer_override: Option<String>,
     /// Whether the metadata names the authorization endpoint.
     pub authorize_in_metadata: bool,
-    /// Whether the metadata lists `form_post`; an answer that is asked for by it is posted.
+    /// Whether the metadata lists `form_post`.
     pub form_post: bool,
+    /// An answer that is asked for by `form_post` is posted.
+    pub posts: bool,
     /// Authorization answers name the issuer, and the metadata says so (RFC 9207).
     pub names_issuer: bool,
     /// The only redirect addresses, with `*` for any port; none: every loopback address.
@@ -252,6 +254,7 @@ impl Default for Options {
             issuer_override: None,
             authorize_in_metadata: true,
             form_post: false,
+            posts: true,
             names_issuer: false,
             redirects: Vec::new(),
             scope_format: ScopeFormat::Spaces,
@@ -261,6 +264,36 @@ impl Default for Options {
             clock: 0,
             date: true,
             edit: None,
+        }
+    }
+}
+
+impl Options {
+    /// Gitea and Forgejo: the client that every installation has for git, by browser alone.
+    pub fn gitea() -> Self {
+        Self {
+            clients: vec![Client::public("a4792ccc-144e-407e-86c9-5e7d8d9c3269")],
+            redirects: vec!["http://127.0.0.1:*".to_owned()],
+            pkce_required: true,
+            aliases: vec![
+                ("/login/oauth/authorize".to_owned(), Endpoint::Authorize),
+                ("/login/oauth/access_token".to_owned(), Endpoint::Token),
+            ],
+            oidc_discovery: false,
+            offline_access: false,
+            ..Self::default()
+        }
+    }
+
+    /// Google with a client for desktop programs, `keyfob`, and its secret, `s3cret-value`: its metadata lists `form_post`, and
+    /// the client is answered by address all the same.
+    pub fn google() -> Self {
+        Self {
+            clients: vec![Client::basic("keyfob", "s3cret-value")],
+            offline_access: false,
+            form_post: true,
+            posts: false,
+            ..Self::default()
         }
     }
 }

@@ -628,7 +628,7 @@ impl Shared {
         if self.options.names_issuer {
             fields.push(("iss".to_owned(), self.issuer.clone()));
         }
-        if field(query, "response_mode") == Some("form_post") {
+        if self.options.posts && field(query, "response_mode") == Some("form_post") {
             return Answer::new(200, "text/html; charset=utf-8", page::posted(&redirect, &fields))
                 .header("Cache-Control", "no-store");
         }
