@@ -49,39 +49,78 @@ impl Tls {
 
 fn configured(named: &[CertificateDer<'static>]) -> Result<ClientConfig, Error> {
     let provider = Arc::new(ring::default_provider());
-    let verifier: Arc<dyn ServerCertVerifier> = if named.is_empty() {
+    let verifier: Arc<dyn ServerCertVerifier> = if cfg!(target_vendor = "apple") && named.is_empty() {
         Arc::new(Verifier::new(Arc::clone(&provider))?)
     } else {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(named.iter().cloned());
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        Arc::new(Named::new(named, roots, &provider)?)
+        Arc::new(Trusting::new(named, bundle(), &provider)?)
     };
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
-/// Trusts authorities, and a server's own certificate that `ca-file` names, also if it says that it is an authority's: what
-/// `openssl req -x509` makes does.
-#[derive(Debug)]
-struct Named {
-    authorities: Arc<WebPkiServerVerifier>,
-    certificates: Vec<CertificateDer<'static>>,
+/// The authorities in the system's bundle, where there is one and the environment names no other: what is in its folder of
+/// authorities is nearly always the same, and takes twice as long to read.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+fn bundle() -> Option<Vec<CertificateDer<'static>>> {
+    if ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| std::env::var_os(name).is_some()) {
+        return None;
+    }
+    let file = openssl_probe::probe().cert_file?;
+    Some(rustls_native_certs::load_certs_from_paths(Some(&file), None).certs)
+        .filter(|certificates| !certificates.is_empty())
 }
 
-impl Named {
+#[cfg(not(all(unix, not(target_vendor = "apple"))))]
+fn bundle() -> Option<Vec<CertificateDer<'static>>> {
+    None
+}
+
+/// Trusts the system's authorities, those that `ca-file` names, and a server's own certificate that `ca-file` names, also if
+/// it says that it is an authority's: what `openssl req -x509` makes does.
+#[derive(Debug)]
+struct Trusting {
+    authorities: Arc<WebPkiServerVerifier>,
+    /// `ca-file`.
+    named: Vec<CertificateDer<'static>>,
+    /// With all of the system's authorities, where `authorities` has those of its bundle: read when a server is of none of
+    /// these. `None`: there are no others.
+    all: OnceLock<Option<Arc<WebPkiServerVerifier>>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Trusting {
     fn new(
-        certificates: &[CertificateDer<'static>],
-        roots: RootCertStore,
+        named: &[CertificateDer<'static>],
+        bundle: Option<Vec<CertificateDer<'static>>>,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, Error> {
-        let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build();
-        let authorities = authorities.map_err(|e| Error::General(e.to_string()))?;
-        Ok(Self { authorities, certificates: certificates.to_vec() })
+        let all = if bundle.is_some() { OnceLock::new() } else { OnceLock::from(None) };
+        let system = bundle.unwrap_or_else(|| rustls_native_certs::load_native_certs().certs);
+        let authorities = verifier(named, system, provider)?;
+        Ok(Self { authorities, named: named.to_vec(), all, provider: Arc::clone(provider) })
+    }
+
+    /// What judges a certificate of no authority in the bundle, if there are more.
+    fn all(&self) -> Option<&WebPkiServerVerifier> {
+        let read = || verifier(&self.named, rustls_native_certs::load_native_certs().certs, &self.provider).ok();
+        self.all.get_or_init(read).as_deref()
     }
 }
 
-impl ServerCertVerifier for Named {
+/// Trusts these authorities.
+fn verifier(
+    named: &[CertificateDer<'static>],
+    system: Vec<CertificateDer<'static>>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(named.iter().cloned());
+    roots.add_parsable_certificates(system);
+    let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build();
+    built.map_err(|e| Error::General(e.to_string()))
+}
+
+impl ServerCertVerifier for Trusting {
     fn verify_server_cert(
         &self,
         server: &CertificateDer<'_>,
@@ -90,9 +129,15 @@ impl ServerCertVerifier for Named {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match self.authorities.verify_server_cert(server, others, name, ocsp, now) {
+        let mut verified = self.authorities.verify_server_cert(server, others, name, ocsp, now);
+        if matches!(verified, Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)))
+            && let Some(all) = self.all()
+        {
+            verified = all.verify_server_cert(server, others, name, ocsp, now);
+        }
+        match verified {
             // Its time has been checked before that.
-            Err(Error::InvalidCertificate(why)) if is_of_an_authority(&why) && self.certificates.contains(server) => {
+            Err(Error::InvalidCertificate(why)) if is_of_an_authority(&why) && self.named.contains(server) => {
                 verify_server_name(&ParsedCertificate::try_from(server)?, name)?;
                 Ok(ServerCertVerified::assertion())
             }

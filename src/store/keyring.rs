@@ -14,13 +14,12 @@ use zeroize::Zeroizing;
 /// All rights to the one that possesses it; view, read and search to the user (keyctl_setperm(3)).
 const PERMISSIONS: u32 = 0x3f0b_0000;
 
-/// The key of this name; `None` if it is not there.
+/// What is kept under this name; `None` if nothing is.
 pub(super) fn find(id: &str) -> Result<Option<Key>, Failure> {
     let found = ring().and_then(|ring| ring.search(&description(id)));
     let mut bytes = Zeroizing::new([0; 32]);
     match found.and_then(|key| key.read(&mut *bytes)) {
-        // Its name is a digest, so another's bytes under this name are no key of ours.
-        Ok(32) => Ok(Some(Key::of(bytes)).filter(|key| key.id() == id)),
+        Ok(32) => Ok(Some(Key::called(id, bytes))),
         Ok(_) | Err(KeyError::KeyDoesNotExist | KeyError::KeyExpired | KeyError::KeyRevoked) => Ok(None),
         Err(error) => Err(unusable(error)),
     }
@@ -44,7 +43,7 @@ fn ring() -> Result<KeyRing, KeyError> {
 }
 
 fn description(id: &str) -> String {
-    format!("keyfob:{id}")
+    ["keyfob:", id].concat()
 }
 
 fn unusable(error: KeyError) -> Failure {

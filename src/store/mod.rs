@@ -35,6 +35,7 @@ use anyhow::{Context, Result};
 use room::again;
 use rustix::fs::{AtFlags, Mode, OFlags, fstat, openat, unlinkat};
 use rustix::io::Errno;
+use seal::Seal;
 use siphasher::sip128::Hasher128;
 use std::fs::File;
 use std::io::Read;
@@ -268,11 +269,15 @@ impl Store {
             }
             return Ok(InClear::Bytes(bytes));
         }
-        let Some(id) = seal::sealed_by(&bytes) else { return Ok(InClear::Damaged("it is not a sealed session")) };
-        match sealing::key_here(id)? {
-            Some(key) => Ok(key.open(stem, bytes).map_or(InClear::Damaged("its seal is broken"), InClear::Bytes)),
-            None if self.replaces_locked => Ok(InClear::Damaged("it is sealed, and its key is gone")),
-            None => Err(sealing::locked(&path()).into()),
+        let Some(seal) = Seal::of(&bytes) else { return Ok(InClear::Damaged("it is not a sealed session")) };
+        let key = sealing::key_to_open(&seal.kid)?;
+        let opened = key.as_ref().map(|key| key.open(stem, &seal, bytes).ok_or_else(|| key.is_itself()));
+        match opened {
+            Some(Ok(bytes)) => Ok(InClear::Bytes(bytes)),
+            Some(Err(true)) => Ok(InClear::Damaged("its seal is broken")),
+            // Not there, or another's bytes are kept under its name.
+            _ if self.replaces_locked => Ok(InClear::Damaged("it is sealed, and its key is gone")),
+            _ => Err(sealing::locked(&path()).into()),
         }
     }
 }

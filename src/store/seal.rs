@@ -59,14 +59,19 @@ impl Key {
         Ok(Self::of(bytes))
     }
 
-    /// The key of these bytes. Its name is a part of their digest: so a wrong key is known for one.
+    /// The key of these bytes.
     pub(super) fn of(bytes: Zeroizing<[u8; 32]>) -> Self {
-        let digest = digest(&SHA256, &*bytes);
-        let id = digest.as_ref()[..4].iter().fold(String::new(), |mut id, byte| {
-            let _ = write!(id, "{byte:02x}");
-            id
-        });
-        Self { id, bytes }
+        Self { id: name(&bytes), bytes }
+    }
+
+    /// What is kept under the name of a key; see [`is_itself`](Self::is_itself).
+    pub(super) fn called(id: &str, bytes: Zeroizing<[u8; 32]>) -> Self {
+        Self { id: id.to_owned(), bytes }
+    }
+
+    /// Whether its name is that of its bytes. Opening a file proves that as well, and takes less time.
+    pub(super) fn is_itself(&self) -> bool {
+        name(&self.bytes) == self.id
     }
 
     /// The key that `text` says: 32 bytes in base64 or hexadecimal; white space around it does not count.
@@ -114,19 +119,15 @@ impl Key {
         Ok(sealed)
     }
 
-    /// The bytes in clear of a file that this key has sealed as that of the session `name`; `None` if it has not.
-    pub(super) fn open(&self, name: &str, mut bytes: Buffer) -> Option<Buffer> {
-        let line = line(&bytes)?;
-        let header: Header<'_> = serde_json::from_slice(line).ok()?;
-        if (header.version, header.alg, header.kid) != (SEALED, ALGORITHM, &self.id) {
-            return None;
-        }
-        let nonce: [u8; 12] = BASE64.decode(header.nonce).ok()?.try_into().ok()?;
-        let aad = Aad::from([name.as_bytes(), b"\n", line, b"\n"].concat());
-        let start = line.len() + 1;
-        let end = start.checked_add(header.size).filter(|end| *end <= bytes.len())?;
+    /// The bytes in clear of a file that this key has sealed as that of the session `name`; `None` if it has not. `seal` is
+    /// what the file says of itself.
+    pub(super) fn open(&self, name: &str, seal: &Seal, mut bytes: Buffer) -> Option<Buffer> {
+        let line = bytes.get(..seal.start)?;
+        let aad = Aad::from([name.as_bytes(), b"\n", line].concat());
+        let end = seal.start.checked_add(seal.size).filter(|end| seal.kid == self.id && *end <= bytes.len())?;
         bytes.truncate(end);
-        let opened = self.unbound().ok()?.open_within(Nonce::assume_unique_for_key(nonce), aad, &mut bytes, start..);
+        let nonce = Nonce::assume_unique_for_key(seal.nonce);
+        let opened = self.unbound().ok()?.open_within(nonce, aad, &mut bytes, seal.start..);
         let length = opened.ok()?.len();
         bytes.truncate(length);
         Some(bytes)
@@ -143,17 +144,36 @@ pub(super) fn is_sealed(bytes: &[u8]) -> bool {
     bytes.starts_with(BEGINS)
 }
 
-/// Which key sealed a file, as its line says; `None` if the line is damaged.
-pub(super) fn sealed_by(bytes: &[u8]) -> Option<&str> {
-    let header: Header<'_> = serde_json::from_slice(line(bytes)?).ok()?;
-    let plain = header.kid.len() == 8 && header.kid.bytes().all(|byte| byte.is_ascii_hexdigit());
-    plain.then_some(header.kid)
+/// A key's name: a part of its digest, so that a wrong key is known for one.
+fn name(bytes: &[u8; 32]) -> String {
+    digest(&SHA256, bytes).as_ref()[..4].iter().fold(String::new(), |mut id, byte| {
+        let _ = write!(id, "{byte:02x}");
+        id
+    })
 }
 
-/// The line that says how a file is sealed.
-fn line(bytes: &[u8]) -> Option<&[u8]> {
-    let end = bytes.iter().take(LONGEST).position(|byte| *byte == b'\n')?;
-    Some(&bytes[..end])
+/// What a sealed file says of itself in its line.
+pub(super) struct Seal {
+    /// Which key sealed it.
+    pub(super) kid: String,
+    nonce: [u8; 12],
+    /// Where the sealed bytes begin, and how many there are, the tag included.
+    start: usize,
+    size: usize,
+}
+
+impl Seal {
+    /// Reads the line of a file; `None` if it is damaged.
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+        let end = bytes.iter().take(LONGEST).position(|byte| *byte == b'\n')?;
+        let header: Header<'_> = serde_json::from_slice(&bytes[..end]).ok()?;
+        let plain = header.kid.len() == 8 && header.kid.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if (header.version, header.alg, plain) != (SEALED, ALGORITHM, true) {
+            return None;
+        }
+        let nonce = BASE64.decode(header.nonce).ok()?.try_into().ok()?;
+        Some(Self { kid: header.kid.to_owned(), nonce, start: end + 1, size: header.size })
+    }
 }
 
 #[cfg(test)]
@@ -164,6 +184,12 @@ mod tests {
 
     fn key() -> Key {
         Key::of(Zeroizing::new(*b"0123456789abcdef0123456789abcdef"))
+    }
+
+    /// What a key makes of a file of the session `name`.
+    fn opened(key: &Key, name: &str, bytes: Buffer) -> Option<Buffer> {
+        let seal = Seal::of(&bytes)?;
+        key.open(name, &seal, bytes)
     }
 
     fn sealed() -> Buffer {
@@ -181,14 +207,21 @@ mod tests {
         );
         assert!(!text.contains("authority") && !text.contains("id.example.com"), "{text}");
         assert!(is_sealed(&sealed) && !is_sealed(CLEAR));
-        assert_eq!(sealed_by(&sealed), Some(id.as_str()));
+        assert_eq!(Seal::of(&sealed).map(|seal| seal.kid), Some(id));
         assert!(sealed.len() <= CLEAR.len() + OVERHEAD);
-        assert_eq!(**key().open("id.example.com-0", sealed.clone()).unwrap(), *CLEAR);
-        assert_eq!(key().open("id.example.com-1", sealed.clone()), None);
+        assert_eq!(**opened(&key(), "id.example.com-0", sealed.clone()).unwrap(), *CLEAR);
+        assert_eq!(opened(&key(), "id.example.com-1", sealed.clone()), None);
         let other = Key::of(Zeroizing::new([7; 32]));
-        assert_eq!(other.open("id.example.com-0", sealed.clone()), None);
+        assert_eq!(opened(&other, "id.example.com-0", sealed.clone()), None);
         let left = [&sealed[..], b"    "].concat();
-        assert_eq!(**key().open("id.example.com-0", left.into()).unwrap(), *CLEAR);
+        assert_eq!(**opened(&key(), "id.example.com-0", left.into()).unwrap(), *CLEAR);
+    }
+
+    #[test]
+    fn another_key_under_the_same_name_opens_nothing() {
+        let other = Key::called(key().id(), Zeroizing::new([7; 32]));
+        assert_eq!(opened(&other, "id.example.com-0", sealed()), None);
+        assert!(!other.is_itself() && Key::called(key().id(), key().bytes).is_itself());
     }
 
     #[test]
@@ -202,10 +235,10 @@ mod tests {
         for at in 0..sealed.len() * 8 {
             let mut flipped = sealed.clone();
             flipped[at / 8] ^= 1 << (at % 8);
-            assert_eq!(key().open("id.example.com-0", flipped), None, "bit {at}");
+            assert_eq!(opened(&key(), "id.example.com-0", flipped), None, "bit {at}");
         }
         for length in 0..sealed.len() {
-            assert_eq!(key().open("id.example.com-0", sealed[..length].to_vec().into()), None, "{length} bytes");
+            assert_eq!(opened(&key(), "id.example.com-0", sealed[..length].to_vec().into()), None, "{length} bytes");
         }
     }
 

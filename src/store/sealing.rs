@@ -144,9 +144,17 @@ impl Store {
 
 /// The key of this name, from the kernel's keyring, else from `key-command`; `None` if neither has it.
 pub(super) fn key_here(id: &str) -> Result<Option<Key>> {
-    if let Some(key) = keyring::find(id)? {
-        return Ok(Some(key));
-    }
+    let kept = keyring::find(id)?.filter(Key::is_itself);
+    kept.map_or_else(|| by_command(id), |key| Ok(Some(key)))
+}
+
+/// The same to open a file, which proves the key: what the keyring holds under its name may be another.
+pub(super) fn key_to_open(id: &str) -> Result<Option<Key>> {
+    keyring::find(id)?.map_or_else(|| by_command(id), |key| Ok(Some(key)))
+}
+
+/// The key of this name from `key-command`; `None` if that does not have it.
+fn by_command(id: &str) -> Result<Option<Key>> {
     let command = Installation::load()?.key_command;
     let Some((program, arguments)) = command.split_first() else { return Ok(None) };
     debug(|| format!("the key {id} is not in the kernel's keyring; asking {program}"));
@@ -165,7 +173,7 @@ pub(super) fn key_here(id: &str) -> Result<Option<Key>> {
 
 /// Puts a key back that has gone from the kernel's keyring since it was taken from there.
 pub(super) fn keep_here(key: &Key) -> Result<()> {
-    if keyring::find(key.id())?.is_none() {
+    if keyring::find(key.id())?.is_none_or(|there| !there.is_itself()) {
         keyring::put(key)?;
     }
     Ok(())
@@ -191,7 +199,7 @@ pub fn unlock() -> Result<String> {
 
 /// The key as text, to be kept elsewhere; `None` if it is not here.
 pub fn exported(id: &str) -> Result<Option<Zeroizing<String>>> {
-    Ok(keyring::find(id)?.map(|key| key.text()))
+    Ok(keyring::find(id)?.filter(Key::is_itself).map(|key| key.text()))
 }
 
 /// Takes what `key-command` printed, and puts it into the kernel's keyring.

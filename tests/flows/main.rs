@@ -8,6 +8,7 @@ mod common;
 
 mod account;
 mod answers;
+mod authorities;
 mod backoff;
 mod browser;
 mod cached_path;
