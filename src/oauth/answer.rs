@@ -580,6 +580,21 @@ mod tests {
         assert_eq!(read.verification_uri_complete, None, "an unsafe one is left out, not fatal");
     }
 
+    #[test]
+    fn a_code_lives_for_a_quarter_of_an_hour_unless_its_answer_says_so_and_its_message_is_optional() {
+        for (more, life, message) in [
+            (json!({}), 900, None),
+            (json!({"expires_in": 0, "message": ""}), 900, None),
+            (json!({"expires_in": 60, "message": "Go there"}), 60, Some("Go there")),
+            (json!({"expires_in": 86_400, "message": "\u{1b}"}), 3600, None),
+        ] {
+            let mut code = json!({"device_code": "d", "user_code": "u", "verification_uri": "https://a.example"});
+            code.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let read = DeviceCode::read(&object(code)).unwrap();
+            assert_eq!((read.expires_in, read.message.as_deref()), (life, message), "{more}");
+        }
+    }
+
     /// The tokens of an answer that has no refresh token.
     fn tokens(value: Value) -> Result<Tokens, String> {
         TokenAnswer::read(&object(value)).and_then(|answer| answer.tokens)
