@@ -56,7 +56,7 @@ pub struct Expected {
 pub enum Answer {
     /// `code`.
     Code(Secret),
-    /// `error` and `error_description`, without control characters.
+    /// `error` and `error_description`, cleaned for display.
     Error(String, String),
     /// The answer is from another issuer or lacks the issuer, so it must not be used (RFC 9207, section 2.4).
     Foreign(String),

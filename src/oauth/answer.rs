@@ -35,7 +35,7 @@ pub struct OauthError {
     /// `error`, e.g. `invalid_grant`; `unreadable_error` if it is not a string. Without an `error`: `http_` and the
     /// status, or `invalid_request` for a 400 with an empty body, which some servers send.
     pub code: String,
-    /// `error_description`, without control characters.
+    /// `error_description`, cleaned for display.
     pub description: String,
     /// `suberror`: the kind of `invalid_grant` (Microsoft Entra ID).
     pub suberror: Option<String>,
@@ -227,7 +227,7 @@ pub struct DeviceCode {
     pub verification_uri: Address,
     /// `verification_uri_complete` (R12).
     pub verification_uri_complete: Option<Address>,
-    /// `message`: instructions in the person's language (Microsoft Entra ID), without control characters.
+    /// `message`: instructions in the person's language (Microsoft Entra ID), cleaned for display.
     pub message: Option<String>,
     /// `interval`, in seconds.
     pub interval: u64,

@@ -10,7 +10,7 @@ use unicode_width::UnicodeWidthStr;
 const LABELS: usize = 16;
 const INDENTATION: &str = "    ";
 
-/// What the prompt says, in the order in which a person needs it, without control characters.
+/// What the prompt says, in the order in which a person needs it; cleaned for display.
 #[derive(Debug)]
 pub(super) struct Page {
     parts: Vec<Part>,
