@@ -96,7 +96,7 @@ pub struct Provider {
 /// The point at which requests to an endpoint wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Held {
-    /// Before they are looked at.
+    /// Before they are handled.
     Request(Endpoint),
     /// After they have taken effect, and before the answer is sent.
     Answer(Endpoint),

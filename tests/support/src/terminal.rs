@@ -70,8 +70,8 @@ struct Screen {
 pub struct Terminal {
     child: Child,
     pty: Option<Arc<Pty>>,
-    /// The program's end, held open until it has exited: a program whose streams all lead elsewhere opens its
-    /// terminal later, and a terminal that nobody has open reads as one that everybody has left.
+    /// The program's end of the terminal, held open until it has exited. A program whose streams all lead elsewhere may
+    /// open the terminal later, and a terminal that no process has open reads as closed.
     held: Option<OwnedFd>,
     screen: Arc<(Mutex<Screen>, Condvar)>,
     closing: Arc<AtomicBool>,
