@@ -266,7 +266,7 @@ pub struct LastError {
     pub exit: Exit,
     /// The message that was shown.
     pub message: String,
-    /// What to do about it.
+    /// The remedy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<Hint>,
     /// How many requests in a row have failed.

@@ -21,7 +21,7 @@ pub struct Machine {
 /// Something that can be connected.
 #[derive(Debug)]
 pub struct Offer {
-    /// What was found.
+    /// A description of it.
     what: String,
     /// The words after `keyfob setup`.
     pub words: Vec<String>,

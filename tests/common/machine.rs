@@ -1,4 +1,4 @@
-//! Keys of machines, made by openssl, and checks of what is signed with them.
+//! Keys for machines, made by openssl, and checks of signatures made with them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use ring::digest::{SHA256, digest};
 use ring::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use serde_json::{Value, json};
 
-/// A private key with a certificate, in files of a folder.
+/// A private key and a certificate, in files in a folder.
 pub struct Keys {
     pub folder: tempfile::TempDir,
 }
 
 impl Keys {
-    /// Of a kind that openssl knows, such as `rsa:2048`; `Err` says what is missing.
+    /// Makes a key of a kind that openssl knows, such as `rsa:2048`. `Err` says what is missing.
     pub fn new(kind: &[&str]) -> Result<Self, String> {
         let keys = Self { folder: tempfile::tempdir().unwrap() };
         keys.openssl(&[
@@ -48,7 +48,7 @@ impl Keys {
         Self::new(&["ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
     }
 
-    /// Runs openssl in the folder; what it printed.
+    /// Runs openssl in the folder and returns its output.
     pub fn openssl(&self, words: &[&[&str]]) -> Result<Vec<u8>, String> {
         let ran = Command::new("openssl").args(words.concat()).current_dir(self.folder.path()).output();
         let ran = ran.map_err(|error| format!("openssl: {error}"))?;
@@ -60,13 +60,13 @@ impl Keys {
         self.folder.path().join(name)
     }
 
-    /// `x5t#S256` and `x5c` of its certificate.
+    /// The `x5t#S256` and `x5c` values of the certificate.
     pub fn certificate(&self) -> (String, String) {
         let der = self.openssl(&[&["x509", "-in", "cert.pem", "-outform", "DER"]]).unwrap();
         (URL_SAFE_NO_PAD.encode(digest(&SHA256, &der)), STANDARD.encode(der))
     }
 
-    /// Whether this key signed the JWT by the algorithm that it names.
+    /// Whether this key signed the JWT with the algorithm in its header.
     pub fn signed(&self, token: &str) -> bool {
         let (text, signed) = token.rsplit_once('.').unwrap();
         let header = keyfob_test_support::jwt::header(token).unwrap();
@@ -89,7 +89,7 @@ impl Keys {
     }
 }
 
-/// The claims of a client's assertion but for the times and the number, which are checked here.
+/// The header and claims of a client assertion, without the times and the id, which are checked here.
 #[track_caller]
 pub fn checked_claims(seen: &Seen) -> (Value, Value) {
     let (header, mut claims) = seen.assertion("client_assertion").unwrap();
