@@ -112,7 +112,7 @@ fn events(want: &Want<'_>) -> Result<u8> {
     let print = |json: &Json<'_>| super::print(&(serde_json::to_string(json)? + "\n"));
     let mut next = start(want);
     let mut shown = None;
-    // After the start, only confirm: `SignIn` would begin another sign-in in every step.
+    // After the start, only confirm, because `SignIn` would want another sign-in when this one is done.
     let later = Want { effort: Effort::Confirm, ..Want::of(profile, want.kind, want.requester) };
     loop {
         let now = match next {

@@ -233,8 +233,8 @@ impl Profile {
         }
     }
 
-    /// The same profile, for the scopes (if any) and the tenant (if any) that a caller asks for. If the provider needs
-    /// a sign-in per resource, the profile is returned unchanged.
+    /// The same profile, for the scopes (if any) and the tenant (if any) that a caller asks for. Returned unchanged unless
+    /// one session serves every resource and tenant.
     pub fn asking(mut self, scopes: Vec<String>, tenant: Option<&str>) -> Result<Self, Failure> {
         if !self.preset.multi_resource {
             return Ok(self);

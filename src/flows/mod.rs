@@ -59,8 +59,8 @@ pub fn begin(
     })
 }
 
-/// The scopes that a sign-in asks for, and the key of its access token. If a refresh can narrow the scopes again, the
-/// scopes of the previous sign-in are added; otherwise other callers would lose them.
+/// The scopes that a sign-in asks for, and the key of its access token. The scopes of the previous sign-in are added if a
+/// refresh can narrow them again, because other callers would lose them otherwise.
 fn scopes(client: &Client<'_>, session: &Session, ask: &Ask<'_>) -> (Vec<String>, TokenKey) {
     let profile = ask.profile;
     let mut scopes = profile.scopes.clone();

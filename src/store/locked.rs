@@ -205,7 +205,7 @@ pub(super) fn room_for(session: &Session) -> Result<usize> {
     Ok((bytes(session)?.len() + ANSWER + OVERHEAD).min(LARGEST))
 }
 
-/// The file's contents. If they would be larger than what [`Store`] reads, the oldest tokens are left out, because they
+/// The file's contents. If they would be larger than what is read, the oldest tokens are left out, because they
 /// can be requested again.
 fn bytes(session: &Session) -> Result<Buffer> {
     let mut bytes = Buffer::from(serde_json::to_vec(session)?);

@@ -1,5 +1,5 @@
-//! Kubeconfigs: finding, reading and changing them. kubectl is not used for this, because even to read its
-//! configuration it may first ask the server, and for that run the very program that is to be changed.
+//! Kubeconfigs: finding, reading and changing them. kubectl is not used for this: one that only chooses among versions asks
+//! the server first, and for that would run the very program that is to be changed.
 
 use crate::change::yaml::{Wrong, Yaml};
 use crate::config::{Target, file_path};
