@@ -299,7 +299,7 @@ fn version(bytes: &[u8]) -> Option<u32> {
     struct Versioned {
         version: u32,
     }
-    // Reads only the first value, because sealed bytes may follow it.
+    // Reads only the first value, because what follows it need not be JSON.
     serde_json::Deserializer::from_slice(bytes).into_iter::<Versioned>().next()?.ok().map(|v| v.version)
 }
 
