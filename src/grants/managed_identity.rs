@@ -5,7 +5,7 @@
 use super::arc;
 use super::metadata::{LINK_LOCAL, checked};
 use super::{Ask, Renewal, read};
-use crate::clock::{Skew, Timestamp, boottime};
+use crate::clock::{Timestamp, boottime};
 use crate::config::Profile;
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
@@ -159,31 +159,31 @@ fn asked(ask: &Ask<'_>) -> Result<Renewal, Failure> {
         },
         _ => send(&[])?,
     };
-    Ok(renewal(ask, &host, Answer::hiding(&reply, &[secret]), reply.status, at))
+    Ok(renewal(ask, &host, &reply, &secret, at))
 }
 
 const NOT_HERE: &str = "this grant is for machines of Azure that have a managed identity";
 
-/// The outcome of the host's answer.
-fn renewal(ask: &Ask<'_>, host: &Host, answer: Answer, status: u16, sent: Timestamp) -> Renewal {
+/// What the host's answer comes to.
+fn renewal(ask: &Ask<'_>, host: &Host, reply: &Reply, secret: &Secret, sent: Timestamp) -> Renewal {
     let place = &host.endpoint;
     let refused = |why: &str| Failure::new(Exit::Failed, format!("{place} gave this machine no token: {why}"));
-    match answer {
+    match Answer::hiding(reply, std::slice::from_ref(secret)) {
         Answer::Object(members) => match TokenAnswer::read(&members) {
             Ok(mut answer) => {
                 if let Ok(tokens) = &mut answer.tokens {
-                    tokens.expires_in = tokens.expires_in.or(seconds_left(&members, sent));
+                    tokens.expires_in = tokens.expires_in.or(seconds_left(&members, reply.skew.there(sent)));
                 }
-                let (grant, problem) = read(&answer, ask, &ask.profile.scopes, sent, Skew::default());
+                let (grant, problem) = read(&answer, ask, &ask.profile.scopes, sent, reply.skew);
                 Renewal::Granted(grant, problem)
             }
             Err(why) => Renewal::Refused(refused(&why)),
         },
-        // This answer comes from the proxy of a container's host, which does not know the address.
-        Answer::Error(error) if status == 403 && error.text().contains("unreachable") => {
+        // The proxy of a container's host, which knows of no such address.
+        Answer::Error(error) if reply.status == 403 && error.text().contains("unreachable") => {
             Renewal::Trouble(unreachable(place, &error.text()).hint(NOT_HERE), None)
         }
-        Answer::Error(error) => Renewal::Refused(refused(&error.text()).hint(if status == 400 {
+        Answer::Error(error) => Renewal::Refused(refused(&error.text()).hint(if reply.status == 400 {
             "assign an identity to this machine; or check `client-id` and `identity-resource-id`, which choose one of several"
         } else {
             NOT_HERE
@@ -193,7 +193,7 @@ fn renewal(ask: &Ask<'_>, host: &Host, answer: Answer, status: u16, sent: Timest
     }
 }
 
-/// The seconds until `expires_on`, which is in seconds since 1970 and is usually a string.
+/// `expires_on`: seconds since 1970 by the host's clock, most often as text. `sent` is by that clock, too.
 fn seconds_left(members: &Members, sent: Timestamp) -> Option<u64> {
     let end = members.number("expires_on").filter(|end| (0.0..1e12).contains(end))?;
     #[expect(clippy::cast_possible_truncation, reason = "the range was checked")]

@@ -138,8 +138,9 @@ fn signing_key(file: &Path) -> Result<Arc<dyn SigningKey>, Failure> {
     }
     let key = PrivateKeyDer::from_pem_slice(&bytes)
         .map_err(|_| wrong("holds no private key").hint("it must be PEM: `-----BEGIN PRIVATE KEY-----`"))?;
-    any_supported_type(&key)
-        .map_err(|_| wrong("is of a kind that cannot be used").hint("RSA of 2048 bits or more, or P-256"))
+    any_supported_type(&key).map_err(|_| {
+        wrong("is of a kind that cannot be used").hint("RSA of 2048 bits or more, P-256, P-384, or Ed25519")
+    })
 }
 
 /// The certificates in a file, beginning with the key's own.

@@ -48,7 +48,12 @@ impl Keys {
         Self::new(&["ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
     }
 
-    /// Runs openssl in the folder and returns its output.
+    /// Of a kind that few providers take: by P-384, and by Ed25519.
+    pub fn rare() -> Result<[Self; 2], String> {
+        Ok([Self::new(&["ec", "-pkeyopt", "ec_paramgen_curve:P-384"])?, Self::new(&["ed25519"])?])
+    }
+
+    /// Runs openssl in the folder; what it printed.
     pub fn openssl(&self, words: &[&[&str]]) -> Result<Vec<u8>, String> {
         let ran = Command::new("openssl").args(words.concat()).current_dir(self.folder.path()).output();
         let ran = ran.map_err(|error| format!("openssl: {error}"))?;
@@ -73,15 +78,20 @@ impl Keys {
         let (algorithm, public): (&dyn VerificationAlgorithm, _) = match header["alg"].as_str().unwrap() {
             "RS256" => (&signature::RSA_PKCS1_2048_8192_SHA256, self.rsa_public()),
             "PS256" => (&signature::RSA_PSS_2048_8192_SHA256, self.rsa_public()),
-            "ES256" => (&signature::ECDSA_P256_SHA256_FIXED, {
-                let der = self.openssl(&[&["pkey", "-in", "key.pem", "-pubout", "-outform", "DER"]]).unwrap();
-                der[der.len() - 65..].to_vec()
-            }),
+            "ES256" => (&signature::ECDSA_P256_SHA256_FIXED, self.public(65)),
+            "ES384" => (&signature::ECDSA_P384_SHA384_FIXED, self.public(97)),
+            "EdDSA" => (&signature::ED25519, self.public(32)),
             other => panic!("{other}"),
         };
         UnparsedPublicKey::new(algorithm, public)
             .verify(text.as_bytes(), &URL_SAFE_NO_PAD.decode(signed).unwrap())
             .is_ok()
+    }
+
+    /// The last bytes of the public key in DER: the key itself.
+    fn public(&self, length: usize) -> Vec<u8> {
+        let der = self.openssl(&[&["pkey", "-in", "key.pem", "-pubout", "-outform", "DER"]]).unwrap();
+        der[der.len() - length..].to_vec()
     }
 
     fn rsa_public(&self) -> Vec<u8> {
