@@ -136,33 +136,9 @@ impl Profile {
 
     /// Makes a profile from its settings and checks them. Flags override the environment, which overrides the file.
     pub(super) fn resolve(name: Option<String>, file: Settings, flags: Settings) -> Result<Self, Failure> {
-        let mut environment = Settings::default();
-        if let Some(mode) = std::env::var("KEYFOB_PROMPT").ok().filter(|m| !m.is_empty()) {
-            let origin = Origin::Environment("KEYFOB_PROMPT");
-            environment.set(key("prompt"), vec![mode], origin).map_err(Failure::usage)?;
-        }
-        let names_endpoint = |said: &Settings| {
-            [
-                &said.authorization_endpoint,
-                &said.device_authorization_endpoint,
-                &said.token_endpoint,
-                &said.revocation_endpoint,
-            ]
-            .iter()
-            .any(|endpoint| endpoint.is_some())
-        };
-        if let (Some(Flow::Browser | Flow::Device), Some(flag)) = (file.flow, flags.flow)
-            && file.flow != Some(flag)
-        {
-            let what = format!("{}: `flow` is set for this profile, and no flag changes it", file.place("flow"));
-            return Err(Failure::usage(what).hint("leave --flow out, or set `flow = \"auto\"` there"));
-        }
+        check_flags(&file, &flags)?;
+        let environment = of_environment()?;
         let endpoints_chosen = names_endpoint(&file) && !names_endpoint(&flags);
-        if let (Some(_), Some((key, _))) = (file.grant, flags.all().find(|(key, _)| MACHINES_OWN.contains(&key.name))) {
-            let what =
-                format!("{}: a machine's profile takes `{}` from config.toml alone", flags.place(key.name), key.name);
-            return Err(Failure::usage(what));
-        }
         let over = [&environment, &flags].into_iter().filter(|said| !said.is_empty());
         let settings = over.cloned().fold(file, Settings::overlaid);
         let (settings, variables) = under_environment(settings)?;
@@ -424,6 +400,38 @@ struct Server {
     endpoints: Endpoints,
     account_source: Option<(Address, &'static str)>,
     authority: String,
+}
+
+/// What the environment says about every profile.
+fn of_environment() -> Result<Settings, Failure> {
+    let mut settings = Settings::default();
+    if let Some(mode) = std::env::var("KEYFOB_PROMPT").ok().filter(|mode| !mode.is_empty()) {
+        settings.set(key("prompt"), vec![mode], Origin::Environment("KEYFOB_PROMPT")).map_err(Failure::usage)?;
+    }
+    Ok(settings)
+}
+
+/// Fails if a flag would change what only the file may say: a flow that is set, and the keys of a machine's profile.
+fn check_flags(file: &Settings, flags: &Settings) -> Result<(), Failure> {
+    if let (Some(Flow::Browser | Flow::Device), Some(flag)) = (file.flow, flags.flow)
+        && file.flow != Some(flag)
+    {
+        let what = format!("{}: `flow` is set for this profile, and no flag changes it", file.place("flow"));
+        return Err(Failure::usage(what).hint("leave --flow out, or set `flow = \"auto\"` there"));
+    }
+    if let (Some(_), Some((key, _))) = (file.grant, flags.all().find(|(key, _)| MACHINES_OWN.contains(&key.name))) {
+        let what =
+            format!("{}: a machine's profile takes `{}` from config.toml alone", flags.place(key.name), key.name);
+        return Err(Failure::usage(what));
+    }
+    Ok(())
+}
+
+fn names_endpoint(said: &Settings) -> bool {
+    said.authorization_endpoint.is_some()
+        || said.device_authorization_endpoint.is_some()
+        || said.token_endpoint.is_some()
+        || said.revocation_endpoint.is_some()
 }
 
 /// The settings of a profile that is being checked.

@@ -4,7 +4,7 @@
 use super::findings::Findings;
 use super::found::{Found, Machine};
 use super::profile::{Chosen, Config, Wanted};
-use super::{Asked, Job, Tool, own_program};
+use super::{Asked, Job, Tool, is_keyfob_at, own_program};
 use crate::change::backup::Records;
 use crate::change::files::folder_to_make;
 use crate::change::plan::{Plan, Step};
@@ -202,7 +202,7 @@ fn discover(machine: &Machine, found: &mut Found) {
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     let place = folders.iter().position(|folder| folder.join("az").is_file());
     let az = place.map(|place| folders[place].join("az"));
-    if az.as_deref().is_some_and(is_keyfob) {
+    if az.as_deref().is_some_and(is_keyfob_at) {
         found.connected.push("az".to_owned());
         return;
     }
@@ -233,23 +233,18 @@ fn check(findings: &mut Findings, file: &File, only: Option<&str>) {
     }
     let mut found = program::on_path("az");
     let first = found.next();
-    if let Some(az) = first.as_deref().filter(|az| is_keyfob(az)) {
+    if let Some(az) = first.as_deref().filter(|az| is_keyfob_at(az)) {
         return findings.ok("az", format!("programs run {}, which is keyfob", az.display()));
     }
     let message = match first {
         None => "[az] is configured, but there is none on PATH".to_owned(),
         Some(az) => format!("programs run {}, which is not keyfob", az.display()),
     };
-    let remedy = match found.find(|az| is_keyfob(az)).as_deref().and_then(Path::parent) {
+    let remedy = match found.find(|az| is_keyfob_at(az)).as_deref().and_then(Path::parent) {
         Some(folder) => Hint::Command(format!("export PATH={}:\"$PATH\"", shell_quoted(&folder.to_string_lossy()))),
         None => "keyfob setup az FOLDER, and FOLDER before the others on PATH".into(),
     };
     findings.warn("az", message, remedy);
-}
-
-/// Whether a file is a keyfob, or a link to one.
-fn is_keyfob(az: &Path) -> bool {
-    std::fs::canonicalize(az).is_ok_and(|target| target.ends_with("keyfob"))
 }
 
 /// Notes about what a program that runs `az` will find on `PATH`, if it is not the link in this folder.

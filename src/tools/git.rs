@@ -4,7 +4,7 @@ use super::findings::Findings;
 use super::found::{Found, Machine};
 use super::hosted::patterns;
 use super::profile::{Chosen, Config, Wanted};
-use super::{Asked, Job, Tool, is_program, own_program};
+use super::{Asked, Job, Tool, is_program, own_program, urls};
 use crate::change::plan::{self, Plan};
 use crate::change::undo::Undo;
 use crate::config::hosts::of_caller;
@@ -81,10 +81,6 @@ fn disconnect(arguments: &Arguments) -> Result<Job> {
     let (plan, released) = undoing(&hosts)?;
     let done = format!("git no longer asks keyfob for {urls}.\n");
     Ok(Job { done, released, ..Job::new(format!("Disconnect git from keyfob for {urls}"), plan) })
-}
-
-fn urls(hosts: &[HostPattern]) -> String {
-    hosts.iter().map(HostPattern::canonical).collect::<Vec<_>>().join(", ")
 }
 
 /// What setup added for a host.

@@ -4,7 +4,7 @@
 use super::findings::Findings;
 use super::found::{Found, Machine};
 use super::profile::{Chosen, Config, Wanted};
-use super::{Asked, Job, is_program, own_program};
+use super::{Asked, Job, is_keyfob_at, is_program, own_program, urls};
 use crate::change::files::{folder_to_make, read};
 use crate::change::plan::{Plan, Step};
 use crate::change::undo::Undo;
@@ -384,10 +384,6 @@ pub(super) fn patterns(texts: &[String]) -> Result<Vec<HostPattern>, Failure> {
     Ok(hosts)
 }
 
-fn urls(hosts: &[HostPattern]) -> String {
-    hosts.iter().map(HostPattern::canonical).collect::<Vec<_>>().join(", ")
-}
-
 /// A file's text; `None` if it does not exist.
 pub(super) fn text(path: &Path) -> Result<Option<String>> {
     let Some(bytes) = read(path)? else { return Ok(None) };
@@ -429,9 +425,4 @@ fn folder_on_path(name: &str) -> Result<PathBuf> {
 pub(super) fn is_keyfob(program: &str) -> bool {
     let name = program.rsplit('/').next().unwrap_or_default();
     name == "keyfob" || name == "keyring" || name.ends_with("-keyfob")
-}
-
-/// Whether a file is a keyfob, or a link to one.
-fn is_keyfob_at(file: &Path) -> bool {
-    std::fs::canonicalize(file).is_ok_and(|target| target.ends_with("keyfob"))
 }

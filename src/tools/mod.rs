@@ -24,7 +24,7 @@ pub mod profile;
 mod terraform;
 
 use crate::change::plan::Plan;
-use crate::config::{File, Profile};
+use crate::config::{File, HostPattern, Profile};
 use crate::failure::{Exit, Failure};
 use crate::program::{self, Ran, find, on_path};
 use crate::providers::TokenKind;
@@ -135,4 +135,14 @@ fn own_program() -> Result<PathBuf> {
 /// Whether a program exists: a name on `PATH`, or a path, which may be relative to `folder`.
 fn is_program(program: &str, folder: &Path) -> bool {
     if program.contains('/') { program::is_program(&folder.join(program)) } else { on_path(program).next().is_some() }
+}
+
+/// Whether a file is a keyfob, or a link to one.
+fn is_keyfob_at(file: &Path) -> bool {
+    std::fs::canonicalize(file).is_ok_and(|target| target.ends_with("keyfob"))
+}
+
+/// The addresses of some hosts, for a person.
+fn urls(hosts: &[HostPattern]) -> String {
+    hosts.iter().map(HostPattern::canonical).collect::<Vec<_>>().join(", ")
 }
