@@ -96,7 +96,7 @@ impl Attempt<'_> {
         Ok(!said && Has::of(client, profile).browser)
     }
 
-    /// The hint after a sign-in that nobody finished, where the provider's page may have said why: a policy forbids to enter
+    /// The hint after a sign-in that nobody finished, where the provider's page may have said why: a policy forbids entering
     /// the code, or the client is registered for codes alone.
     pub(super) fn other_flow(&self, pending: &Pending) -> Option<Hint> {
         let profile = self.want.profile;

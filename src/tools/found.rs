@@ -45,7 +45,7 @@ impl Machine {
         Ok(Self { profiles: Profile::all_of(file.clone()), file })
     }
 
-    /// The profile that answers unnamed.
+    /// The profile that is used where none is named.
     pub(super) fn usual(&self) -> Option<&str> {
         let only = self.file.profiles.keys().next().filter(|_| self.file.profiles.len() == 1);
         self.file.default_profile.as_ref().or(only).map(String::as_str)

@@ -544,7 +544,7 @@ fn a_sign_in_that_is_needed_says_why() {
     // What git is told: not to ask for a password either.
     assert_eq!(output.stdout, "quit=1\n");
     let error = "error: run `LOGIN lab` in a terminal: could not get a token for lab: a sign-in is needed, and \
-                 GIT_TERMINAL_PROMPT forbids to ask for one\nhint: LOGIN lab\n";
+                 GIT_TERMINAL_PROMPT forbids a prompt\nhint: LOGIN lab\n";
     scene.assert_failed(&Output { stdout: String::new(), ..output }, 3, error);
 }
 
