@@ -2,8 +2,9 @@
 //! `docker-credential-keyfob`. Never `credsStore`: keyfob would be asked to keep passwords.
 
 use super::Tool;
-use super::hosted::{Entry, Hosted, folder_of};
-use crate::config::HostPattern;
+use super::findings::Findings;
+use super::hosted::{Entry, Hosted, folder_of, text};
+use crate::config::{File, HostPattern};
 use crate::failure::Failure;
 use anyhow::Result;
 use serde_json::Value;
@@ -19,7 +20,7 @@ pub(super) const TOOL: Tool = Tool {
     connect: |matches| DOCKER.connect(matches),
     disconnect: |matches| DOCKER.disconnect(matches),
     discover: |machine, found| DOCKER.discover(machine, found),
-    check: |findings, file, only| DOCKER.check(findings, file, only),
+    check,
 };
 
 const HELP: &str = "\
@@ -48,6 +49,18 @@ const DOCKER: Hosted = Hosted {
 };
 
 const HELPERS: &str = "credHelpers";
+const STORE: &str = "credsStore";
+
+/// What docker really runs.
+fn check(findings: &mut Findings, file: &File, only: Option<&str>) {
+    DOCKER.check(findings, file, only);
+    let Ok(path) = (DOCKER.file)() else { return };
+    let config = text(&path).ok().flatten().and_then(|text| serde_json::from_str::<Value>(&text).ok());
+    if config.is_some_and(|config| config.get(STORE).and_then(Value::as_str) == Some("keyfob")) {
+        let what = "it asks keyfob for every registry, and `docker login` can keep no passwords";
+        findings.warn("docker", what, format!("remove {STORE:?} from {}", path.display()));
+    }
+}
 
 /// A registry as docker calls it.
 fn registry(host: &HostPattern) -> String {
