@@ -142,14 +142,10 @@ impl Machine {
     /// Reads what the settings say; `None` for a person's profile. `audience` is what the provider expects a source's token
     /// to be for.
     pub(super) fn of(settings: &Settings, audience: Option<&str>) -> Result<Option<Self>, Wrong> {
-        let stray = |key: &str| settings.has(key);
         let Some(grant) = settings.grant else {
-            let without = |key| Wrong::Key(key, "means nothing without `grant`".to_owned());
-            return PARTS
-                .into_iter()
-                .chain(["environment"])
-                .find(|key| stray(key))
-                .map_or(Ok(None), |key| Err(without(key)));
+            let stray = settings.said().find(|(key, _)| PARTS.contains(key) || *key == "environment");
+            let without = |(key, _)| Err(Wrong::Key(key, "means nothing without `grant`".to_owned()));
+            return stray.map_or(Ok(None), without);
         };
         let source = source(settings, audience)?;
         let word = settings.items("grant").first().map_or("", String::as_str);
