@@ -1,40 +1,41 @@
-//! How long a provider is left alone after it could not answer, so that many machines that all need it do not keep it down.
+//! How long to leave a provider alone after it failed to answer, so that many machines that need it do not keep it
+//! down.
 //!
-//! While a token still lives no caller waits for its renewal, and the pauses may be long. Without one a caller waits: then
-//! they are short, and the first failure has none, since it may have been a hiccup. A server that says `Retry-After` (RFC
-//! 9110, section 10.2.3) is believed, within bounds. Every pause is drawn at random from a range, or the machines that
-//! failed together would come back together. The numbers are those that `cargo bench --bench fleet` shows to
-//! keep the load flat.
+//! While the old token is valid no caller waits for its renewal, so the pauses may be long. Without a valid token a
+//! caller waits, so they are short; the first failure then has no pause, because it may have been a hiccup.
+//! `Retry-After` (RFC 9110, section 10.2.3) is respected within bounds. Every pause is drawn at random from a range;
+//! otherwise the machines that failed together would come back together. `cargo bench --bench fleet` shows that these
+//! numbers keep the load flat.
 
 use serde::{Deserialize, Serialize};
 
-/// The first pause while a token lives, in milliseconds; it doubles with every failure.
+/// The first pause while the old token is valid, in milliseconds; it doubles with every failure.
 const FIRST_MS: u64 = 30_000;
-/// The longest, unless the server asks for more.
+/// The longest pause, unless the server asks for a longer one.
 const LONGEST_MS: u64 = 300_000;
-/// The same without a token, where the first failure has none.
+/// The same without a valid token; here the first failure has no pause.
 const FIRST_WITHOUT_MS: u64 = 1_000;
 const LONGEST_WITHOUT_MS: u64 = 10_000;
-/// The longest that a server may ask for, with and without a living token.
+/// The longest `Retry-After` that is respected, with and without a valid token.
 const ASKED_MS: u64 = 300_000;
 const ASKED_WITHOUT_MS: u64 = 60_000;
 
 /// How long to leave the provider alone, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backoff {
-    /// While the old token lives.
+    /// While the old token is valid.
     pub with_token_ms: u64,
-    /// Without one.
+    /// Without a valid token.
     pub without_ms: u64,
 }
 
 impl Backoff {
-    /// The pause after so many failures in a row, the last of which asked for `retry_after` seconds. `chance` is drawn
-    /// from 0 to 1.
+    /// The pause after `failures` failures in a row, the last of which came with `Retry-After: retry_after` (in
+    /// seconds). `chance` is a random number from 0 to 1.
     pub fn after(failures: u32, retry_after: Option<u64>, chance: f64) -> Self {
         let doubled =
             |first: u64, longest: u64| first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(longest);
-        // Half to one and a half of it.
+        // From half of the pause to one and a half times the pause.
         let spread = |ms: u64| scaled(ms, 0.5 + chance);
         let asked =
             |bound: u64| retry_after.map_or(0, |s| scaled(s.saturating_mul(1000).min(bound), 1.0 + chance / 2.0));

@@ -1,10 +1,11 @@
-//! What may be handed out of a session, and what has to be done first: one function without clock, disk or network.
+//! Decides what may be handed out from a session and what has to be done first: one pure function, without clock, disk
+//! or network.
 //!
 //! | decision | when | what the caller does |
 //! |---|---|---|
-//! | fresh | a token lives long enough | hands it out |
+//! | fresh | a token has enough life left | hands it out |
 //! | due | the same, but it is time to renew it | hands it out, and has it renewed |
-//! | renew | it ends too soon, or there is none | waits for a renewal; the old token is the answer if that takes long |
+//! | renew | it ends too soon, or there is none | waits for a renewal, but returns the old token if that takes long |
 //! | back off | the provider has just failed | hands out the old token, or fails as the last one did |
 //! | confirm | a sign-in's account could not be checked yet | checks it |
 //! | sign in | nothing but a person helps | hands out the old token, or has a person sign in |
@@ -13,45 +14,45 @@ use crate::clock::Timestamp;
 use crate::failure::Exit;
 use crate::session::{ClaimsDigest, LastError, Proof, Serial, Session, Token, TokenKey};
 
-/// Least life of a token handed out where a refresh kills the one before, in seconds.
+/// Least remaining life of a token if a refresh invalidates the old token, in seconds.
 const MIN_LIFE_LATE: u64 = 30;
 
 /// What a caller needs of a session.
 #[derive(Clone, Debug)]
 pub struct Needs {
-    /// Which token.
+    /// The key of the token.
     pub key: TokenKey,
-    /// Least life it must have left, in seconds, unless the profile says.
+    /// Least remaining life of the token, in seconds, unless `min_ttl` is set.
     pub min_life: u64,
-    /// What the profile says about that, in seconds.
+    /// The profile's `min_ttl`, in seconds.
     pub min_ttl: Option<u64>,
-    /// Whether a token may be renewed while it still has minutes to live. Where a refresh kills it, it may not.
+    /// Whether a token may be renewed while it still has minutes to live; false if a refresh invalidates the old token.
     pub early_refresh: bool,
-    /// How much of what is there will do.
+    /// Whether a cached token will do, or the provider must be asked.
     pub effort: Effort,
-    /// A token that was handed out before and did not work: anything but this one.
+    /// A token that was handed out before and did not work; the answer must be a different one.
     pub refused: Option<Refused>,
     /// The claims challenge that the token must answer.
     pub claims: Option<ClaimsDigest>,
-    /// Nothing of a session that began by device code will do.
+    /// A session that began by device code must not be used.
     pub by_browser: bool,
-    /// What a machine makes tokens from: it can always ask for another, and no person helps. None where a person signs in.
+    /// What a machine's tokens are made from; `None` if a person signs in. A machine can always ask for another token.
     pub proof: Option<Proof>,
 }
 
-/// How much of what is there will do.
+/// How much is done for a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
-    /// Anything good: the cached token, a refreshed one, a new sign-in.
+    /// Whatever is quickest: the cached token, a refresh, or a sign-in.
     Least,
-    /// The provider must confirm the session: refresh, or sign in, also if that was refused a moment ago.
+    /// Ask the provider for a new token: by a refresh or a sign-in, even if a sign-in was refused a moment ago.
     Confirm,
-    /// A new sign-in.
+    /// A new sign-in, even if the session is good.
     SignIn,
 }
 
 impl Effort {
-    /// The same where there is nobody to sign in.
+    /// The same effort for a machine, which renews where a person would sign in.
     #[must_use]
     pub fn without_a_person(self) -> Self {
         if self == Self::SignIn { Self::Confirm } else { self }
@@ -61,13 +62,14 @@ impl Effort {
 /// A token that was handed out before, and did not work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// The caller says so.
+    /// The caller says that it did not work.
     Surely(Serial),
-    /// It looks that way. If no other can be had right now, this one will do.
+    /// It seems that it did not work. If no other token can be had right now, this one will do.
     Perhaps(Serial),
 }
 
-/// How the session stood when a call began: what differs now happened meanwhile, whatever any clock says.
+/// The state of a session when a call began. What differs from it now happened during the call, whatever the clocks
+/// say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Started {
     token: Option<Serial>,
@@ -77,7 +79,7 @@ pub struct Started {
 }
 
 impl Started {
-    /// What to remember of a session for a call that wants the token `key`.
+    /// The state of a session, for a call that wants the token `key`.
     pub fn of(session: &Session, key: &TokenKey) -> Self {
         Self {
             token: session.token(key).map(|token| token.serial),
@@ -89,66 +91,67 @@ impl Started {
 }
 
 impl Started {
-    /// Whether this token was there.
+    /// Whether this token was in the session.
     pub fn had(&self, token: Serial) -> bool {
         self.token == Some(token)
     }
 }
 
-/// The time, in both of the precisions that a session holds.
+/// The current time, in the two precisions that a session uses.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
-    /// In seconds, for the life of tokens.
+    /// For the life of tokens, in seconds.
     pub at: Timestamp,
-    /// In milliseconds since the Unix epoch, for backing off.
+    /// For backing off, in milliseconds since the Unix epoch.
     pub ms: i64,
 }
 
 impl Now {
-    /// By the wall clock.
+    /// Reads the wall clock.
     pub fn read() -> Self {
         Self { at: Timestamp::now(), ms: crate::clock::now_ms() }
     }
 }
 
-/// What to do; a fallback is a token that lives, though not for long enough.
+/// What to do next. A fallback is a token that is still valid, though not for long enough.
 #[derive(Clone, Debug)]
 pub enum Decision<'s> {
-    /// Hand this out.
+    /// Hand out this token.
     Fresh(&'s Token),
-    /// Hand this out, and have it renewed.
+    /// Hand out this token, and renew it.
     Due(&'s Token),
-    /// Have it renewed first.
+    /// Renew first.
     Renew {
-        /// For a caller that cannot wait.
+        /// The answer for a caller that cannot wait.
         fallback: Option<&'s Token>,
     },
-    /// Ask the provider nothing.
+    /// Do not ask the provider now.
     BackOff {
-        /// The answer, if there is one.
+        /// The token to hand out, if there is one.
         fallback: Option<&'s Token>,
-        /// Else this is.
+        /// Otherwise, the error to fail with.
         error: &'s LastError,
-        /// For so many milliseconds; zero where it is the error of the request that this call waited for.
+        /// How many milliseconds to leave the provider alone; 0 if the error is from the request that this call waited
+        /// for.
         left_ms: u64,
     },
     /// Check the account of the sign-in that has just been made.
     Confirm {
-        /// For a caller that cannot wait.
+        /// The answer for a caller that cannot wait.
         fallback: Option<&'s Token>,
     },
-    /// Have a person sign in.
+    /// A person must sign in.
     SignIn {
-        /// For a caller that cannot ask anybody.
+        /// The answer for a caller that cannot prompt.
         fallback: Option<&'s Token>,
-        /// Why, for the person.
+        /// The reason shown to the person.
         because: Option<&'s str>,
-        /// It is needed for just what this caller asks, not for the session as a whole.
+        /// Only this caller's token needs the sign-in; the session as a whole is good.
         for_this: bool,
     },
 }
 
-/// Decides. `started` is how things were when the call began.
+/// Decides what a call does next. `started` is the state of the session when the call began.
 pub fn policy<'s>(session: &'s Session, needs: &Needs, started: &Started, now: Now) -> Decision<'s> {
     if needs.by_browser && session.is_of_device_flow() {
         let because = Some("this session began by device code, and the profile wants one by browser");
@@ -156,7 +159,7 @@ pub fn policy<'s>(session: &'s Session, needs: &Needs, started: &Started, now: N
     }
     let machine = needs.proof.is_some();
     if session.proof != needs.proof {
-        // Another CI job's, for instance: nothing of it is this one's, not even its error.
+        // The session was made from another proof, e.g. by another CI job: use neither its tokens nor its error.
         return Decision::Renew { fallback: None };
     }
     let token = session.token(&needs.key);
@@ -167,7 +170,7 @@ pub fn policy<'s>(session: &'s Session, needs: &Needs, started: &Started, now: N
     let renewable = machine || session.refresh_token.is_some();
     if let Some(token) = usable {
         let due = renewable && (token.refresh_at.is_some_and(|at| at <= now.at) || !needs.early_enough(token, now.at));
-        // One that has just come is all that can be had, however short its life.
+        // A token that came during this call is handed out however short its life, because no better one can be had.
         if (is_new && token.lives(now.at, 1)) || (needs.enough(token, now.at) && !due) {
             return Decision::Fresh(token);
         }
@@ -184,7 +187,7 @@ pub fn policy<'s>(session: &'s Session, needs: &Needs, started: &Started, now: N
     }
     if let Some(error) = last_error(session, needs).filter(|error| Some(error.serial) != started.last_error) {
         if effort == Effort::Confirm && error.exit == Exit::Failed && !machine {
-            // The session is of no use as it is, and a person is there who wants one that is.
+            // The session is of no use as it is, and a person is there who can sign in.
             return Decision::SignIn { fallback, because: Some(&error.message), for_this: false };
         }
         return Decision::BackOff { fallback, error, left_ms: 0 };
@@ -207,18 +210,18 @@ pub fn policy<'s>(session: &'s Session, needs: &Needs, started: &Started, now: N
 }
 
 impl Needs {
-    /// Whether a token may be handed out to this caller at all, whatever life it has.
+    /// Whether a token may be handed out to this caller at all, regardless of its remaining life.
     fn takes(&self, token: &Token, is_new: bool) -> bool {
         let refused = match self.refused {
             Some(Refused::Surely(serial) | Refused::Perhaps(serial)) => token.serial == serial,
             None => false,
         };
-        // A challenge names what the old token lacked, even one that answered the same challenge before.
+        // A challenge names what the old token lacked, even if that token was issued for the same challenge before.
         !refused && self.claims.is_none_or(|claims| is_new && token.claims == Some(claims))
     }
 
-    /// Seconds that a token must have left: never more than a quarter of its life, or short-lived ones would be
-    /// refreshed on every call.
+    /// Least remaining life in seconds: never more than a quarter of the token's life, because a short-lived token
+    /// would otherwise be refreshed on every call.
     fn minimum(&self, token: &Token) -> u64 {
         let least = if self.early_refresh { self.min_ttl.unwrap_or(self.min_life) } else { MIN_LIFE_LATE };
         least.min(token.lifetime.unwrap_or(u64::MAX) / 4)
@@ -228,8 +231,9 @@ impl Needs {
         token.lives(now, self.minimum(token))
     }
 
-    /// Whether it is too early to renew a token. Unless the profile says how much life is enough, tokens differ by their
-    /// serial, up to a quarter of their life: those that came together, as after an outage, are not renewed together.
+    /// Whether it is too early to renew a token. Unless the profile sets `min_ttl`, a share derived from the serial is
+    /// added, up to a quarter of the token's life, so that tokens issued together, as after an outage, are not all
+    /// renewed together.
     fn early_enough(&self, token: &Token, now: Timestamp) -> bool {
         let minimum = self.minimum(token);
         let spread = match token.lifetime {
@@ -240,13 +244,13 @@ impl Needs {
     }
 }
 
-/// What went wrong last, as far as it concerns this caller.
+/// The last error, if it concerns this caller.
 fn last_error<'s>(session: &'s Session, needs: &Needs) -> Option<&'s LastError> {
     session.last_error.as_ref().filter(|error| error.key.as_ref().is_none_or(|key| *key == needs.key))
 }
 
-/// The error because of which the provider is left alone by a caller with this token, or with none, and for how many
-/// milliseconds more.
+/// The error because of which this caller must not ask the provider, and for how many more milliseconds. `token` is the
+/// token that the caller can hand out meanwhile, if it has one.
 fn backing_off<'s>(
     session: &'s Session,
     needs: &Needs,
@@ -258,8 +262,8 @@ fn backing_off<'s>(
     left(error.at_ms, whole, now).map(|left| (error, left))
 }
 
-/// What is left at `now` of `whole` milliseconds since `at_ms`. An error from the future was written by a clock that has been
-/// set right since.
+/// How much is left at `now` of `whole` milliseconds since `at_ms`; `None` if nothing is. An error from the future was
+/// written before the clock was set back, and is ignored.
 fn left(at_ms: i64, whole: u64, now: Now) -> Option<u64> {
     let passed = u64::try_from(now.ms.saturating_sub(at_ms)).ok()?;
     whole.checked_sub(passed).filter(|left| *left > 0)
@@ -291,7 +295,7 @@ mod tests {
         Serial::parse(&format!("{digits:0>16}")).unwrap()
     }
 
-    /// A token of an hour that lives for `left` seconds more; its serial adds nothing to what is enough.
+    /// A token with a lifetime of one hour that is valid for `left` more seconds; its serial adds no spread.
     fn token(left: i64) -> Token {
         Token {
             key: key(),
@@ -331,7 +335,7 @@ mod tests {
         }
     }
 
-    /// A decision in a word, with `+` where there is a fallback.
+    /// A decision in one word, with `+` if it has a fallback.
     fn word(decision: &Decision<'_>) -> String {
         let with = |word: &str, fallback: &Option<_>| format!("{word}{}", if fallback.is_some() { "+" } else { "" });
         match decision {
@@ -345,7 +349,7 @@ mod tests {
         }
     }
 
-    /// What is decided for a call that began with this session.
+    /// The decision for a call that began with this session.
     fn decided(session: &Session, needs: &Needs) -> String {
         word(&policy(session, needs, &Started::of(session, &needs.key), NOW))
     }
@@ -372,7 +376,7 @@ mod tests {
         assert_eq!(decided(&session(vec![endless], true), &needs()), "fresh");
     }
 
-    /// A machine asks again, and has nobody sign in; what was made from another proof is as if it were not there.
+    /// A machine asks again instead of prompting, and ignores a session that was made from another proof.
     #[test]
     fn a_machine_asks_again_and_takes_nothing_that_another_made() {
         let proof = Proof::of(["job 1"]);
@@ -400,18 +404,18 @@ mod tests {
             let token = Token { lifetime: Some(life.unsigned_abs()), serial, ..token(left) };
             decided(&session(vec![token], true), needs)
         };
-        // A token of ten minutes: 150 seconds are a quarter.
+        // A lifetime of ten minutes: 150 seconds are a quarter of it.
         assert_eq!([150, 149].map(|left| decided(600, left, serial("0"), &needs())), ["fresh", "renew+"]);
-        // Of an hour: from 300 on, up to 900 by the serial; in between it is handed out and renewed.
+        // A lifetime of one hour: enough from 300 seconds on, and due up to 900 depending on the serial.
         let late = serial(&format!("{:x}", 599));
         assert_eq!(
             [899, 898, 300, 299].map(|left| decided(3600, left, late, &needs())),
             ["fresh", "due", "due", "renew+"]
         );
-        // The spread is what is between the two: a serial beyond it begins anew.
+        // The spread is 600 seconds, the difference of the two; larger serials wrap around.
         let beyond = serial(&format!("{:x}", 601));
         assert_eq!([301, 300].map(|left| decided(3600, left, beyond, &needs())), ["fresh", "due"]);
-        // Where the profile says, it is not spread; where a refresh kills the old token, it is late.
+        // No spread if the profile sets `min_ttl`; the late minimum if a refresh invalidates the old token.
         let said = Needs { min_ttl: Some(600), ..needs() };
         assert_eq!([600, 599].map(|left| decided(3600, left, late, &said)), ["fresh", "renew+"]);
         let kills = Needs { early_refresh: false, min_ttl: Some(600), ..needs() };
@@ -454,13 +458,14 @@ mod tests {
         ] {
             assert_eq!(decided(&session(vec![token(3600)], renewable), &needs(refused)), word, "{refused:?}");
         }
-        // One that perhaps did not work is better than nothing only as long as it lives, and to a caller that takes it.
+        // A token that perhaps did not work is a last resort, as long as it is valid and the caller accepts a cached
+        // one.
         let perhaps = |effort| Needs { effort, ..needs(Refused::Perhaps(this)) };
         assert_eq!(decided(&session(vec![token(0)], false), &perhaps(Effort::Least)), "sign in");
         assert_eq!(decided(&session(vec![token(3600)], false), &perhaps(Effort::Confirm)), "sign in");
     }
 
-    /// A machine is asked to do by itself what a person would be asked for.
+    /// A machine renews where a person would sign in.
     #[test]
     fn where_nobody_signs_in_a_new_sign_in_is_a_renewal() {
         let efforts = [Effort::Least, Effort::Confirm, Effort::SignIn].map(Effort::without_a_person);
@@ -504,12 +509,12 @@ mod tests {
         assert_eq!((decided(&old, &confirm), decided(&old, &sign_in)), ("renew".into(), "sign in".into()));
         assert_eq!(decided(&session(vec![], false), &confirm), "sign in");
         let started = Started::of(&old, &key());
-        // Renewed by another process, however short the new token's life.
+        // Another process renewed it, however short the new token's life.
         let renewed = session(vec![Token { serial: serial("7"), ..token(5) }], true);
         for needs in [&confirm, &sign_in] {
             assert_eq!(word(&policy(&renewed, needs, &started, NOW)), "fresh");
         }
-        // Signed in for more scopes: a renewal narrows that down.
+        // Another process signed in for more scopes; a refresh narrows the grant to the wanted ones.
         let begun = Begun { serial: serial("7"), at: NOW.at, flow: FlowKind::Device, key: None, renewable: true };
         let signed_in = Session { begun: Some(begun), ..session(vec![], true) };
         assert_eq!(word(&policy(&signed_in, &sign_in, &started, NOW)), "renew");
@@ -534,14 +539,14 @@ mod tests {
             (60_000, 299, "renew+"),
             (1_999, 0, "back off"),
             (2_000, 0, "renew"),
-            // From the future: the clock has been set back since.
+            // The error is from the future, because the clock has been set back since.
             (-1, 0, "renew"),
             (1, 3600, "fresh"),
         ] {
             assert_eq!(after(ms, left, &needs()), word, "{ms} ms, {left} s");
         }
         assert_eq!(after(1, 299, &Needs { effort: Effort::Confirm, ..needs() }), "renew");
-        // What is due can wait.
+        // A renewal that is only due can wait.
         let told = Token { refresh_at: Some(NOW.at), ..token(3000) };
         let last_error = Some(failed(Exit::Unreachable, backoff, NOW.ms - 1, None));
         assert_eq!(decided(&Session { last_error, ..session(vec![told], true) }, &needs()), "fresh");
@@ -563,7 +568,7 @@ mod tests {
         assert_eq!(since(Exit::Failed, Some(key()), 0, &needs()), "back off");
         assert_eq!(since(Exit::Failed, Some(other), 0, &needs()), "renew");
         assert_eq!(since(Exit::Unreachable, None, 299, &confirm), "back off");
-        // A person who signs in is not kept from it by a session that is of no use.
+        // A person who wants to sign in is asked, although the session's last error says that it is of no use.
         assert_eq!(since(Exit::Failed, Some(key()), 299, &confirm), "sign in");
     }
 

@@ -1,4 +1,4 @@
-//! By which flow a sign-in goes, and the way from a device code that a policy refuses to the browser.
+//! Chooses the flow of a sign-in, and switches to the browser if a policy refuses the device code flow.
 
 use super::sign_in::keep_pending;
 use super::view::View;
@@ -14,20 +14,20 @@ use crate::session::{DeviceRefused, FlowKind, Metadata, Pending, PendingFlow, Se
 use crate::store::SessionFile;
 use anyhow::Result;
 
-/// Why a sign-in goes by browser after all.
+/// The reason shown when a sign-in continues in the browser.
 pub(super) const REFUSED_BY_POLICY: &str = "a policy of the provider refuses sign-ins by device code";
 
-/// How the beginning of a sign-in went.
+/// The result of starting a sign-in.
 enum Beginning {
-    /// It is under way.
+    /// The sign-in is pending.
     Begun(Box<(Pending, Turns)>),
     /// A policy of the provider refuses sign-ins by device code.
     Forbidden(Failure),
 }
 
 impl Attempt<'_> {
-    /// Goes on with `left`, which another process began, if that can be; else begins a sign-in, and writes it down for the
-    /// others with what was `found` of the server. The first value: whether it goes on.
+    /// Continues `left`, a sign-in that another process began, if possible. Otherwise begins a new one and saves it
+    /// with the metadata `found`. The first value is true if `left` is continued.
     pub(super) fn started(
         &self,
         file: &SessionFile<'_>,
@@ -57,13 +57,13 @@ impl Attempt<'_> {
         Ok((false, pending, turns))
     }
 
-    /// By which flow this sign-in goes.
+    /// Chooses the flow of this sign-in.
     fn choice(&self, file: &SessionFile<'_>, client: &Client<'_>) -> Result<Choice> {
         let session = file.session()?.unwrap_or_else(|| Session::new(&self.want.profile.session));
         Ok(choose(client, self.want.profile, &session)?)
     }
 
-    /// Begins a sign-in by this flow. That a policy refuses a device code is remembered.
+    /// Begins a sign-in by this flow. If a policy refuses the device code flow, remembers that in the session.
     fn begin(&self, file: &SessionFile<'_>, client: &Client<'_>, flow: FlowKind) -> Result<Beginning> {
         let session = file.session()?.unwrap_or_else(|| Session::new(&self.want.profile.session));
         match self.while_asking(|| flows::begin(flow, client, &session, &self.ask())) {
@@ -76,7 +76,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// The same where no other flow will do.
+    /// Like [`Attempt::begin`], but a refused device code flow is an error.
     pub(super) fn begun(
         &self,
         file: &SessionFile<'_>,
@@ -89,15 +89,16 @@ impl Attempt<'_> {
         }
     }
 
-    /// Whether a sign-in that a policy refuses by device code goes on by browser: where nobody has said how to sign in.
+    /// Whether a sign-in whose device code was refused by a policy may continue in the browser: only if neither the
+    /// profile nor the call names a flow.
     pub(super) fn may_go_on_by_browser(&self, client: &Client<'_>) -> Result<bool> {
         let profile = self.want.profile;
         let said = choose(client, profile, &Session::new(&profile.session))?.said;
         Ok(!said && Has::of(client, profile).browser)
     }
 
-    /// The hint after a sign-in that nobody finished, where the provider's page may have said why: a policy forbids to enter
-    /// the code, or the client is registered for codes alone.
+    /// The hint for a sign-in that nobody finished. The provider's page may have said why: a policy blocks the code, or
+    /// the client is registered for device codes alone.
     pub(super) fn other_flow(&self, pending: &Pending) -> Option<Hint> {
         let profile = self.want.profile;
         let (open, what, flow) = match &pending.flow {
@@ -110,7 +111,7 @@ impl Attempt<'_> {
         (open && profile.flow == Flow::Auto).then(|| Hint::Words(format!("if the page {what}: {command}")))
     }
 
-    /// The failure of a sign-in by browser, with what has to be registered if that is what it is about.
+    /// Adds to the failure of a browser sign-in what must be registered with the provider, if the error is about that.
     pub(super) fn about_the_browser(&self, error: &OauthError, failure: Failure) -> Failure {
         let Redirect { host, port, path } = self.want.profile.redirect();
         let port = if port == 0 { String::new() } else { format!(":{port}") };
@@ -127,7 +128,7 @@ impl Attempt<'_> {
     }
 }
 
-/// Puts a sign-in that has begun on disk for the others.
+/// Saves a sign-in that has begun, so that other processes find it.
 pub(super) fn write_down(file: &SessionFile<'_>, found: Option<&Metadata>, pending: &Pending) -> Result<()> {
     file.update(LOCK_LIMIT, |session| {
         session.server = found.cloned().or(session.server.take());
@@ -137,7 +138,7 @@ pub(super) fn write_down(file: &SessionFile<'_>, found: Option<&Metadata>, pendi
     })
 }
 
-/// Writes down that a policy refused the device flow: for a while sign-ins go by browser.
+/// Remembers in the session that a policy refused the device code flow, so that sign-ins use the browser for a while.
 pub(super) fn remember_device_refused(file: &SessionFile<'_>, error: &OauthError) -> Result<()> {
     let refused = DeviceRefused { at: Timestamp::now(), because: error.text() };
     file.update(LOCK_LIMIT, |session| {
@@ -146,11 +147,11 @@ pub(super) fn remember_device_refused(file: &SessionFile<'_>, error: &OauthError
     })
 }
 
-/// Goes on with a sign-in that another process began; `None` if it ended with that one.
+/// Continues a sign-in that another process began; `None` if it ended with that process.
 fn resume(file: &SessionFile<'_>, mut pending: Pending) -> Result<Option<(Pending, Turns)>> {
     let Some(turns) = Turns::resume(&pending) else { return Ok(None) };
     if let Some(device) = pending.device_mut() {
-        // If it was a sign-in in steps: from here on this process polls, and does not write down when.
+        // `next_poll_ms` is for sign-ins in steps; from here on this process polls and keeps the time itself.
         device.next_poll_ms = None;
     }
     pending.driver = Some(std::process::id());
@@ -158,12 +159,12 @@ fn resume(file: &SessionFile<'_>, mut pending: Pending) -> Result<Option<(Pendin
     Ok(Some((pending, turns)))
 }
 
-/// Whether an error says that a policy forbids what this sign-in goes by, a device code.
+/// Whether the error says that a policy forbids this sign-in's flow, the device code flow.
 pub(super) fn forbids(client: &Client<'_>, error: &OauthError, pending: &Pending) -> bool {
     pending.kind() == FlowKind::Device && client.forbids_device_flow(error)
 }
 
-/// Tells the person in the browser, if there is one, how the sign-in has ended.
+/// Shows in the browser, if this sign-in uses one, how the sign-in has ended.
 pub(super) fn tell(turns: Turns, file: &SessionFile<'_>, finished: &Result<()>) {
     match finished {
         Ok(()) => {

@@ -1,5 +1,5 @@
-//! Steps 2 and 3 of the story where no person signs in: what the machine proves itself by, and the request that it makes with
-//! that. Another profile's token is a proof as well: it is acquired first, before this session's lock is taken.
+//! Steps 2 and 3 for a machine, where no person signs in: obtain the machine's proof and ask for a token with it. The
+//! proof may be another profile's token, which is acquired before this session's lock is taken.
 
 use super::renew::Renewed;
 use super::{Attempt, Credential, Want, acquire};
@@ -15,7 +15,7 @@ use crate::session::{Grant, Proof, Session};
 use crate::store::{Locked, Saved, Store};
 use anyhow::{Context, Result};
 
-/// What a profile's tokens are made from; `None` where a person signs in. Asks nobody.
+/// Identifies what the profile's tokens are made from; `None` if a person signs in. Sends no request.
 pub(super) fn proof(profile: &Profile) -> Result<Option<Proof>> {
     let Some(machine) = &profile.machine else { return Ok(None) };
     let Some(parent) = parent(machine)? else { return Ok(Some(sources::proof(machine)?)) };
@@ -30,7 +30,7 @@ pub(super) fn proof(profile: &Profile) -> Result<Option<Proof>> {
     Ok(Some(Proof::of(parts.iter().map(String::as_str))))
 }
 
-/// The profile whose token proves what this machine is, if one does.
+/// The profile whose token is this machine's proof, if there is one.
 fn parent(machine: &Machine) -> Result<Option<Profile>> {
     let Some(name) = machine.parent() else { return Ok(None) };
     let parent = Profile::named(config::load()?, name)?;
@@ -40,15 +40,15 @@ fn parent(machine: &Machine) -> Result<Option<Profile>> {
     }))
 }
 
-/// The failure of a sign-in that nothing could be kept of.
+/// The failure of a sign-in if the configuration says that no session is kept.
 pub(super) fn nothing_is_kept() -> Failure {
     let why = "config.toml says `store = \"none\"`: nothing is kept of a sign-in, so every call would ask for another";
     Failure::usage(why).hint("use a machine's `grant` in the profile, or keep sessions: keyfob store file")
 }
 
 impl Attempt<'_> {
-    /// Has the profile whose token this one's is made from bring it: by a sign-in if need be, and if this caller may ask for
-    /// one. `living`: a token of this profile's own can be handed out meanwhile.
+    /// If another profile's token is the proof, makes sure that it can be had, by a sign-in if this caller may prompt.
+    /// `living`: this profile's old token is still valid, so no prompt is needed.
     pub(super) fn prepare(&mut self, living: bool) -> Result<()> {
         let Some(machine) = &self.want.profile.machine else { return Ok(()) };
         let Some(parent) = parent(machine)? else { return Ok(()) };
@@ -71,7 +71,7 @@ impl Attempt<'_> {
         Ok(Proven::of_profile(acquire(&want)?.token, kind))
     }
 
-    /// Asks for a token as this machine, and writes down what came of it.
+    /// Asks for a token as this machine, and records the outcome in the session.
     pub(super) fn ask_as_machine(
         &self,
         machine: &Machine,
@@ -92,12 +92,12 @@ impl Attempt<'_> {
         }
         match locked.save_in(Some(room), &session)? {
             Saved::Saved => self.outcome(&session),
-            // Nothing of it is worth keeping against what is there now.
+            // The file now holds something newer, or nothing; this grant is not worth keeping.
             Saved::Superseded(_) | Saved::SignedOut => Ok(Renewed::LookAgain),
         }
     }
 
-    /// The same where `config.toml` says that nothing is kept: each call asks.
+    /// Like [`Attempt::ask_as_machine`], but keeps nothing: `config.toml` says `store = "none"`, so each call asks.
     pub(super) fn ask_and_forget(&self) -> Result<Credential> {
         let (Some(machine), Some(proof)) = (&self.want.profile.machine, &self.needs.proof) else {
             return Err(nothing_is_kept().into());
@@ -111,8 +111,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// Takes what a request brought, or how it failed, into the session; whether it brought anything. Fails where this
-    /// process's own settings are wrong, which is no news to others.
+    /// Takes a grant, or a failure, into the session. Returns whether there was a grant. Fails if this process's own
+    /// settings are wrong, because that does not concern other processes.
     fn take(&self, renewal: Renewal, session: &mut Session) -> Result<bool> {
         let (failure, after) = match renewal {
             Renewal::Granted(grant, problem) => {
@@ -131,7 +131,8 @@ impl Attempt<'_> {
     fn asked_as_machine(&self, machine: &Machine, session: &mut Session) -> Result<Renewal> {
         let own = self.ask();
         let proven = match parent(machine)? {
-            // It was there a moment ago: a person who has to sign in did so before the lock was taken.
+            // The parent's token was there a moment ago: if a sign-in was needed, it was done before this lock was
+            // taken.
             Some(parent) => Some(self.ask_parent(machine, &parent, Some("its session's lock is held"))?),
             None => match proven(&own, machine) {
                 Ok(proven) => proven,
@@ -142,7 +143,7 @@ impl Attempt<'_> {
         Ok(ask(client.as_ref(), machine, &own, proven.as_ref()))
     }
 
-    /// Takes what a request brought into the session.
+    /// Takes a grant into the session, and records a failure if the wanted token is missing.
     fn granted_to_machine(&self, session: &mut Session, grant: Grant, problem: Option<Failure>) {
         let key = &self.needs.key;
         let brought = grant.tokens.iter().any(|token| token.key == *key && token.lives(grant.at, 1));

@@ -1,18 +1,19 @@
-//! The story of a token, top to bottom: policy → lock → renew → sign in → save.
+//! How a caller gets a token, step by step: policy → lock → renew → sign in → save.
 //!
-//! 1. The session's file is read, and `policy` says what may be handed out. A good token is the answer: no lock, no network,
+//! 1. Read the session's file and ask `policy` what may be handed out. A good token is the answer: no lock, no network,
 //!    no write.
-//! 2. Else take the session's lock, reading the file again while waiting: another process may have done the work.
-//! 3. Renew under the lock, in a process of its own (`worker`), so that nothing that happens to the caller loses the
-//!    provider's answer. New tokens are on disk before any caller is answered. Trouble that may pass never costs the
-//!    refresh token; only the provider's definite refusal of it does. What happened is written down, and `policy` decides
-//!    again: so the callers that waited learn it from the same place.
-//! 4. Let the lock go: none that others need is held while a person types.
-//! 5. Without a place to show a sign-in, say which command to run.
-//! 6. Sign in: one process holds the sign-in lock and drives the flow; the pending sign-in is in the session's file, so that
-//!    the others wait for it, and one of them goes on with it if that process dies.
-//!    A machine's profile has no steps 5 and 6: what it proves itself by is asked for in step 3 (`machine`).
-//! 7. A refused or expired sign-in is remembered for a moment, so that callers that retry at once do not prompt again.
+//! 2. Otherwise take the session's lock. Read the file again while waiting, because another process may have done the
+//!    work.
+//! 3. Renew under the lock, in a separate process (`worker`), so that nothing that happens to the caller loses the
+//!    provider's answer. New tokens are on disk before any caller gets them. A failure that may pass never costs the
+//!    refresh token; only the provider's definite refusal of it does. The outcome is written to the session, and
+//!    `policy` decides again, so the callers that waited for the lock learn it from the same place.
+//! 4. Release the lock: no lock that other callers need is held while a person types.
+//! 5. If there is nowhere to show a sign-in, fail with the command to run.
+//! 6. Sign in: one process holds the sign-in lock and drives the flow. The pending sign-in is in the session's file, so
+//!    the other processes wait for it, and one of them continues it if the driving process dies.
+//!    A machine's profile has no steps 5 and 6: step 3 obtains the machine's proof (`machine`).
+//! 7. Remember a refused or expired sign-in for a short while, so that callers that retry at once do not prompt again.
 
 mod flow;
 mod machine;
@@ -44,47 +45,48 @@ use renew::Renewed;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// Least life of a token handed out, in seconds, where neither the profile nor the caller says.
+/// Least remaining life of a token handed out, in seconds, unless the profile or the caller sets another.
 const MIN_LIFE: u64 = 300;
 /// Wait at most this long to renew a token that is still valid; then return it.
 const EARLY_LIMIT: Duration = Duration::from_secs(4);
-/// Longest time that the session's lock is held for requests: to find the provider's endpoints, and to renew the token.
+/// Longest time that the session's lock is held for requests: to discover the provider's endpoints and to renew the
+/// token.
 pub const HOLD: Duration = http::LIMIT.saturating_mul(2);
-/// Give up on a lock after this long: no holder takes longer.
+/// Give up waiting for a lock after this long, because no process holds it longer.
 pub const LOCK_LIMIT: Duration = HOLD.saturating_add(Duration::from_secs(10));
 
-/// What a caller asks for.
+/// What a caller asks for: which token, and how to get it.
 #[derive(Debug)]
 pub struct Want<'p> {
-    /// Whose token.
+    /// The profile to get a token of.
     pub profile: &'p Profile,
-    /// Which of its tokens.
+    /// Whether the access token or the ID token is wanted.
     pub kind: TokenKind,
-    /// Least life it must have left, in seconds, unless the profile says.
+    /// Least remaining life of the token, in seconds, unless the profile sets `min_ttl`.
     pub min_life: u64,
     /// Who asks, for the prompt.
     pub requester: Requester,
-    /// What it asks for, e.g. the cluster's address.
+    /// What the token is for, e.g. the cluster's address, for the prompt.
     pub purpose: Option<String>,
-    /// How much of what is there will do.
+    /// Whether a cached token will do, or the provider must be asked.
     pub effort: Effort,
-    /// Why this caller may not prompt, whatever the profile says, as `…` in "a sign-in is needed, and …".
+    /// Why this caller may not prompt, whatever the profile says; completes "a sign-in is needed, and …".
     pub no_prompt: Option<&'static str>,
-    /// Looks for such a reason where that takes time: asked when a prompt is about to be shown.
+    /// Looks for a reason like `no_prompt` if finding it takes time. Called only when a prompt is about to be shown.
     pub forbids: fn() -> Option<&'static str>,
-    /// Show a sign-in's address as a QR code too, where it fits.
+    /// Show the sign-in's address as a QR code too, if it fits the screen.
     pub qr: bool,
-    /// A token that was handed out before and did not work: anything but this one.
+    /// A token that was handed out before and did not work; the answer must be a different one.
     pub refused: Option<Refused>,
-    /// What a resource wants the token to say that the cached one does not (the `claims` parameter of OpenID Connect Core,
-    /// section 5.5, as JSON): only a new one will do.
+    /// A claims challenge: claims that the resource wants and the cached token lacks (JSON for the `claims` parameter,
+    /// OpenID Connect Core, section 5.5). Only a new token answers it.
     pub claims: Option<&'p str>,
-    /// How long the caller waits: for a person, another process, the provider.
+    /// How long the caller waits, whether for a person, another process or the provider; `None` means without limit.
     pub timeout: Option<Duration>,
 }
 
 impl<'p> Want<'p> {
-    /// What most callers ask for: any good token, without a purpose to name.
+    /// A want with the defaults that suit most callers: any good token, no purpose, no timeout.
     pub fn of(profile: &'p Profile, kind: TokenKind, requester: Requester) -> Self {
         let effort = Effort::Least;
         Self {
@@ -103,7 +105,8 @@ impl<'p> Want<'p> {
         }
     }
 
-    /// Whether this may begin a sealed session anew whose key is gone: a person signs in, or nobody has to.
+    /// Whether this call may replace a sealed session whose key is lost: only if a person is signing in, or if no
+    /// person ever has to.
     fn begins_anew(&self) -> bool {
         self.requester == Requester::Person || self.profile.machine.is_some()
     }
@@ -114,28 +117,28 @@ impl<'p> Want<'p> {
 pub enum Requester {
     /// The person at the keyboard.
     Person,
-    /// The program that runs keyfob: by its own name where the system tells it, else by this one.
+    /// The program that started keyfob, under the name that the system reports, or under this name if it reports none.
     Parent(&'static str),
-    /// This program, whatever runs keyfob for it.
+    /// The program of this name, whichever process started keyfob for it.
     Program(&'static str),
 }
 
-/// What a caller gets.
+/// A token, and what callers need to know about it.
 #[derive(Clone, Debug)]
 pub struct Credential {
     /// The token.
     pub token: Secret,
-    /// What it is known by where it must not be shown itself.
+    /// Identifies the token where the token itself must not be shown.
     pub serial: Serial,
-    /// Which kind it is.
+    /// Whether this is an access token or an ID token.
     pub kind: TokenKind,
-    /// When it came, by this machine's clock.
+    /// When the token was received, by this machine's clock.
     pub received_at: Timestamp,
-    /// When it ends; `None` if only revocation ends it.
+    /// When the token expires; `None` if only revocation ends it.
     pub expires_at: Option<Timestamp>,
     /// Who signed in.
     pub account: Option<String>,
-    /// The id of the tenant it came from, where the provider has tenants.
+    /// The id of the tenant that issued the token, if the provider has tenants.
     pub tenant: Option<String>,
 }
 
@@ -153,12 +156,12 @@ impl Credential {
     }
 }
 
-/// Gets a token. Fails with exit 3 if a person must sign in and cannot be asked, 4 if they refused, 5 if the provider is
-/// out of reach.
+/// Gets a token, from the cache if possible, otherwise by a renewal or a sign-in. Fails with exit code 3 if a person
+/// must sign in and cannot be asked, 4 if they refused, 5 if the provider cannot be reached.
 pub fn acquire(want: &Want<'_>) -> Result<Credential> {
     let mut attempt = Attempt::new(want)?;
     let mut living = None;
-    // 1. The way nearly every call ends.
+    // Step 1, which answers nearly every call.
     if let Some(store) = Store::open()?.map(|store| store.replacing_locked(want.begins_anew()))
         && let Some(session) = store.session(&want.profile.session).session_for(&attempt.needs.key)?
     {
@@ -180,7 +183,8 @@ pub fn acquire(want: &Want<'_>) -> Result<Credential> {
     credential.with_context(|| format!("could not get a token for {}", want.profile.title()))
 }
 
-/// The token that the cache can answer with, if any. Asks nobody, waits for nothing and changes nothing.
+/// Returns the cached token that can be handed out now, if any. Sends no request, waits for nothing and changes
+/// nothing.
 pub fn cached(want: &Want<'_>) -> Result<Option<Credential>> {
     let attempt = Attempt::new(want)?;
     let session = match Store::open()? {
@@ -190,40 +194,40 @@ pub fn cached(want: &Want<'_>) -> Result<Option<Credential>> {
     Ok(session.and_then(|session| attempt.living(&session)))
 }
 
-/// What a token is filed under.
+/// The key under which a session stores the token that is wanted.
 pub fn token_key(want: &Want<'_>) -> TokenKey {
     let Profile { preset, endpoints, scopes, audience, resource, .. } = want.profile;
-    // Where one session serves several tenants, their token endpoints tell them apart.
+    // One session can serve several tenants; the tenant's token endpoint tells their tokens apart.
     let tenant = preset.tenant.and(endpoints.token.as_ref()).map(ToString::to_string);
     let (audience, resource) = (audience.clone(), resource.clone());
     TokenKey { kind: want.kind, scopes: Vec::new(), tenant, audience, resource }.with_scopes(scopes)
 }
 
-/// One call's way through the story.
+/// One call of [`acquire`], on its way through the steps.
 struct Attempt<'w> {
     want: &'w Want<'w>,
     needs: Needs,
     started: Started,
-    /// When the caller stops waiting, on the clock that counts from boot.
+    /// When the caller stops waiting, as time since boot ([`boottime`]).
     until: Duration,
-    /// Who asks, in the words of the process that was asked.
+    /// Who asks, as reported by the process that started this worker.
     by: Option<String>,
-    /// What [`Want::forbids`] has found.
+    /// The result of [`Want::forbids`], once it has been called.
     forbidden: OnceLock<Option<&'static str>>,
 }
 
-/// Why a person has to sign in.
+/// Why a person has to sign in, and what to do if nobody can be asked.
 #[derive(Debug)]
 struct Needed {
     because: Option<String>,
-    /// It is needed for just what this caller asks, not for the session as a whole.
+    /// Only this caller's token needs the sign-in; the session as a whole is good.
     for_this: bool,
-    /// What a caller gets that cannot ask anybody.
+    /// The answer for a caller that cannot prompt.
     fallback: Option<Credential>,
 }
 
 impl<'w> Attempt<'w> {
-    /// Fails where a machine does not have what its profile proves it by.
+    /// Fails if the machine lacks the proof that its profile names.
     fn new(want: &'w Want<'w>) -> Result<Self> {
         let needs = Needs {
             key: token_key(want),
@@ -250,7 +254,8 @@ impl<'w> Attempt<'w> {
         policy(session, &self.needs, &self.started, Now::read())
     }
 
-    /// From now on the caller's time is running out. Not before the cached answer, which takes none.
+    /// Starts the clock of the caller's timeout. Called only after the cache has been tried, because that takes no
+    /// time.
     fn start_waiting(&mut self) {
         self.until = self.want.timeout.map_or(Duration::MAX, |timeout| boottime().saturating_add(timeout));
     }
@@ -260,7 +265,7 @@ impl<'w> Attempt<'w> {
         self.until.saturating_sub(boottime())
     }
 
-    /// Where something may be shown now, if anywhere.
+    /// The screen on which something may be shown now, if there is one.
     fn screen(&self) -> Option<Screen> {
         if self.want.no_prompt.is_some() {
             return None;
@@ -268,24 +273,24 @@ impl<'w> Attempt<'w> {
         Screen::find(self.want.profile.prompt).filter(|_| self.forbidden().is_none())
     }
 
-    /// What forbids a prompt besides the caller's own words.
+    /// Why [`Want::forbids`] rules out a prompt; `None` if it allows one.
     fn forbidden(&self) -> Option<&'static str> {
         *self.forbidden.get_or_init(self.want.forbids)
     }
 
-    /// Has the provider asked something, and says so where that takes long.
+    /// Does `work`, which asks the provider, and shows a status line if that takes long.
     fn while_asking<T>(&self, work: impl FnOnce() -> T) -> T {
         while_waiting(&self.asking(), || self.screen(), work)
     }
 
-    /// What is waited for while the provider is asked.
+    /// The status line shown while the provider is asked.
     fn asking(&self) -> String {
         let authority = &self.want.profile.session.authority;
         let host = Address::parse(authority).map_or_else(|_| authority.clone(), |address| address.host());
         format!("waiting for {host} to answer")
     }
 
-    /// Who asks and what for; `None` when the person does.
+    /// Who asks and for what; `None` if the person at the keyboard asks.
     fn asked_by(&self) -> Option<String> {
         let who = match self.want.requester {
             Requester::Person => return None,
@@ -298,7 +303,7 @@ impl<'w> Attempt<'w> {
         })
     }
 
-    /// What is asked of the provider.
+    /// What the grants need to know about this call.
     fn ask(&self) -> Ask<'w> {
         Ask {
             profile: self.want.profile,
@@ -308,7 +313,7 @@ impl<'w> Attempt<'w> {
         }
     }
 
-    /// Everything past the cached answer.
+    /// Steps 2 to 7: everything after the cache.
     fn work(&self, file: &SessionFile<'_>) -> Result<Credential> {
         let mut has_signed_in = false;
         loop {

@@ -1,4 +1,4 @@
-//! Steps 2 to 4 of the story: the session's lock, and under it what can be done without a person.
+//! Steps 2 to 4: take the session's lock, and do under it what can be done without a person.
 
 use super::worker::{Worker, ends_with_us};
 use super::{Attempt, Credential, EARLY_LIMIT, HOLD, LOCK_LIMIT, Needed};
@@ -18,33 +18,33 @@ use anyhow::Result;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// Shortest time that a request is given.
+/// A request gets at least this much time.
 const SHORTEST: Duration = Duration::from_secs(1);
 
-/// What came of it.
+/// The outcome of an attempt to renew.
 pub(super) enum Renewed {
-    /// The answer.
+    /// A token to hand out.
     Answer(Credential),
-    /// Nothing but a person helps.
+    /// Only a sign-in helps.
     SignIn(Needed),
-    /// The session has changed, and more can be done.
+    /// The session has changed; read it again, because more can be done now.
     LookAgain,
 }
 
-/// The session's lock, or the answer that was there before it.
+/// The session's lock, or a token that appeared in the file while this process waited for the lock.
 enum Locking<'f> {
     Locked(Locked<'f>),
     Answer(Credential),
 }
 
 impl Attempt<'_> {
-    /// Answers from the session as it stands, or does under its lock what can be done without a person. Where that fails, a
-    /// token that still lives is the answer.
+    /// Answers from the session as it stands, or does under its lock what can be done without a person. If that fails,
+    /// returns the old token if it is still valid.
     pub(super) fn renew(&self, file: &SessionFile<'_>) -> Result<Renewed> {
         self.renew_under_lock(file).or_else(|error| {
             debug(|| format!("{error:#}"));
             let living = file.session().ok().flatten().and_then(|session| self.living(&session));
-            // Only the old one: one that has just come may not be on disk for good.
+            // Only the token from before this call, because a new token may not be safely on disk.
             let living = living.filter(|credential| self.started.had(credential.serial));
             living.map(Renewed::Answer).ok_or(error)
         })
@@ -73,7 +73,7 @@ impl Attempt<'_> {
                         Some(_) => {}
                     }
                 }
-                // The worker has ended without a word.
+                // The worker has ended without a result.
                 Decision::Renew { .. } | Decision::Due(_) => return self.ask_for_tokens(locked, session),
                 Decision::Confirm { .. } => return self.confirm(locked, session),
                 _ => return self.outcome(&session),
@@ -81,7 +81,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// What the session says, as the end of a renewal.
+    /// The outcome that `policy` reads from the session.
     pub(super) fn outcome(&self, session: &Session) -> Result<Renewed> {
         let decision = self.decide(session);
         if let Decision::SignIn { fallback, because, for_this } = decision {
@@ -91,7 +91,7 @@ impl Attempt<'_> {
         Ok(answer(session, &decision)?.map_or(Renewed::LookAgain, Renewed::Answer))
     }
 
-    /// A token that can be handed out now, though it does not live for long enough.
+    /// A token that can be handed out now, even if its remaining life is less than the caller wants.
     pub(super) fn living(&self, session: &Session) -> Option<Credential> {
         let token = match self.decide(session) {
             Decision::Fresh(token) | Decision::Due(token) => Some(token),
@@ -103,7 +103,8 @@ impl Attempt<'_> {
         token.map(|token| Credential::of(session, token))
     }
 
-    /// Takes the session's lock, unless the file comes to hold the answer first. `worker` is the process that holds it.
+    /// Takes the session's lock, unless the answer appears in the file first. `worker` is the process that may hold the
+    /// lock.
     fn lock<'f>(&self, file: &'f SessionFile<'_>, mut worker: Option<&mut Worker>) -> Result<Locking<'f>> {
         let began = boottime();
         let limit = LOCK_LIMIT.min(self.time_left());
@@ -122,7 +123,7 @@ impl Attempt<'_> {
             let waited = boottime().saturating_sub(began);
             match session.and_then(|session| self.living(&session)) {
                 Some(old) if waited > EARLY_LIMIT => return Ok(Locking::Answer(old)),
-                // Whichever process asks: no holder of the lock is late yet.
+                // The caller's timeout has passed, but the lock's holder, whichever process it is, is not late yet.
                 None if waited > limit && limit < LOCK_LIMIT => return Err(self.too_slow(file, waited).into()),
                 None if waited > limit => return Err(file.lock_is_held(waited).into()),
                 _ => {}
@@ -136,7 +137,7 @@ impl Attempt<'_> {
             }
             match worker.as_mut().map(|worker| worker.wait(pause)) {
                 None => sleep(pause),
-                // What holds the lock from now on is another process.
+                // The worker has ended, so from now on another process holds the lock.
                 Some(true) => worker = None,
                 Some(false) => {}
             }
@@ -144,13 +145,13 @@ impl Attempt<'_> {
         }
     }
 
-    /// The failure of a caller that can wait no longer for a renewal, which goes on.
+    /// The failure of a caller whose timeout has passed. The renewal goes on without it.
     fn too_slow(&self, file: &SessionFile<'_>, waited: Duration) -> Failure {
         let failure = http::unreachable(&self.want.profile.session.authority, "it did not answer in time");
         Failure { hint: file.lock_is_held(waited).hint, ..failure }
     }
 
-    /// Asks the provider for new tokens, and writes down what came of it. Whatever this process is told meanwhile waits.
+    /// Asks the provider for new tokens and writes down the outcome. Signals to this process wait until that is saved.
     pub(super) fn ask_for_tokens(&self, mut locked: Locked<'_>, mut session: Session) -> Result<Renewed> {
         if let Some(machine) = &self.want.profile.machine {
             return self.ask_as_machine(machine, locked, session);
@@ -160,14 +161,14 @@ impl Attempt<'_> {
             Ok(client) => client,
             Err(error) => return self.not_renewed(locked, session, &error),
         };
-        // A new refresh token that cannot be saved would be lost, and the old one used up.
+        // Make sure of space on disk first: a new refresh token that cannot be saved is lost, and the old one is spent.
         let Some(room) = locked.reserve(&session)? else { return Ok(Renewed::LookAgain) };
         let ask = self.ask();
         while let Some(renewal) = self.while_asking(|| refresh(&client, &session, &ask)) {
             match renewal {
                 Renewal::Granted(grant, problem) => {
                     self.granted(&client, &mut session, grant, problem);
-                    // On disk before any caller is answered, also when what came cannot be handed out.
+                    // Save before answering any caller, even if the grant holds no token that can be handed out.
                     return match locked.save_in(Some(room), &session)? {
                         Saved::Saved => self.outcome(&session),
                         Saved::Superseded(_) => Ok(Renewed::LookAgain),
@@ -180,7 +181,7 @@ impl Attempt<'_> {
                 Renewal::Ended(because) => {
                     let (on_disk, _) = locked.load()?;
                     if on_disk.refresh_token.is_some() && on_disk.refresh_token != session.refresh_token {
-                        // A process that does not see our lock was faster; its token is the one in force (R38).
+                        // A process that does not see our lock renewed first, so its refresh token is the valid one (R38).
                         session = on_disk;
                         continue;
                     }
@@ -199,8 +200,8 @@ impl Attempt<'_> {
         Ok(Renewed::LookAgain)
     }
 
-    /// The provider's client, each of whose requests takes no longer than `limit`, and all of which end while others still
-    /// wait for the lock. What it found out about the server is in `session` then.
+    /// Makes the provider's client. Each request takes at most `limit`, and all of them together end while other
+    /// processes still wait for the lock. Puts newly discovered metadata of the server into `session`.
     pub(super) fn client(&self, session: &mut Session, limit: Duration) -> Result<Client<'_>> {
         let until = boottime() + HOLD;
         let made = self.while_asking(|| Client::new(self.want.profile, session.server.as_ref(), limit));
@@ -211,7 +212,7 @@ impl Attempt<'_> {
         Ok(client)
     }
 
-    /// Takes what a renewal brought into the session, unless it is another account's.
+    /// Takes a renewed grant into the session, unless it is for another account; then revokes it and records a failure.
     fn granted(&self, client: &Client<'_>, session: &mut Session, grant: Grant, problem: Option<Failure>) {
         let other = grant.account.as_ref().is_some_and(|account| session.is_of_another(account));
         if other {
@@ -225,7 +226,7 @@ impl Attempt<'_> {
         session.renewed(grant);
         let of_a_subject = session.account.as_ref().is_some_and(|account| account.subject.is_some());
         if problem.is_none() && !brought && key.kind == TokenKind::Id && of_a_subject {
-            // It has sent one before, so it is only the renewal that brings none (R33).
+            // The provider sent an ID token at sign-in, so only a refresh brings none (R33).
             return session.unmet(key.clone(), "the provider renews no ID tokens".into());
         }
         let problem = problem.or_else(|| {
@@ -252,9 +253,9 @@ impl Attempt<'_> {
         self.outcome(&session)
     }
 
-    /// Lets the unconfirmed grant of a session take effect, if it is of the right account; if it is not, returns it and
-    /// what was said of it. Asks the provider for the account's name where the ID token does not say it, `again` if it was
-    /// asked before.
+    /// Makes the session's unconfirmed grant effective if it is for the right account; otherwise removes it and returns
+    /// it with the refusal. Asks the provider for the account's name if no ID token gives it. `again`: this is not the
+    /// first attempt.
     pub(super) fn settle(&self, client: &Client<'_>, session: &mut Session, again: bool) -> Option<(Grant, Refusal)> {
         let Unconfirmed { flow, mut grant } = session.unconfirmed.take()?;
         let wanted = self.want.profile.account.as_deref();
@@ -263,7 +264,7 @@ impl Attempt<'_> {
         {
             match self.while_asking(|| client.account_name(&access.token)) {
                 Ok(name) => grant.account = name.map(|name| Account { name, ..Account::default() }),
-                // Its token is dead, and nobody will ever know whose it was.
+                // The access token no longer works, so its account can never be found out.
                 Err(failure) if again && failure.exit == Exit::Failed => {
                     let refusal = Refusal {
                         at_ms: now_ms(),
@@ -280,7 +281,7 @@ impl Attempt<'_> {
                     session.unconfirmed = Some(Unconfirmed { flow, grant });
                     return None;
                 }
-                // Any account may sign in here, so its name is only for people.
+                // The profile accepts any account, so the name is needed only for display.
                 Err(failure) => debug(|| failure.message),
             }
         }
@@ -297,7 +298,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Writes down why the provider could not even be asked.
+    /// Records that the provider could not be asked, and why.
     pub(super) fn not_renewed(
         &self,
         locked: Locked<'_>,
@@ -306,21 +307,21 @@ impl Attempt<'_> {
     ) -> Result<Renewed> {
         let failure = Failure::of(error);
         if failure.exit == Exit::Usage {
-            // This process's own settings: no news to any other.
+            // The settings of this process are wrong, which does not concern other processes.
             return Err(failure.into());
         }
         session.failed(self.failed(failure, None), now_ms());
         self.written_down(locked, &session)
     }
 
-    /// Saves what went wrong, and goes on from there.
+    /// Saves a session that holds a failure, and returns what follows from it.
     pub(super) fn written_down(&self, mut locked: Locked<'_>, session: &Session) -> Result<Renewed> {
         let saved = locked.save(session);
         match self.outcome(session)? {
-            // What is not on disk would be asked for again and again.
+            // If the save failed, report that: otherwise the next call would ask for the same sign-in again.
             Renewed::SignIn(_) => saved.and_then(|()| self.outcome(session)),
             outcome => {
-                // A courtesy to others: not being able to must not cost the answer.
+                // The saved failure only informs other processes; the answer does not depend on it.
                 if let Err(unsaved) = saved {
                     debug(|| format!("{unsaved:#}"));
                 }
@@ -329,16 +330,17 @@ impl Attempt<'_> {
         }
     }
 
-    /// A failure on its way into the session. One that is about the request concerns nobody who wants something else.
+    /// Prepares a failure for the session. A failure of this one request is filed under its token's key, because it
+    /// does not concern callers that want another token.
     pub(super) fn failed(&self, failure: Failure, retry_after: Option<u64>) -> Failed {
         let key: Option<TokenKey> = (failure.exit == Exit::Failed).then(|| self.needs.key.clone());
-        // Without randomness, in the middle of the range.
+        // If the system has no randomness, use the middle of the range.
         let chance = getrandom::u32().map_or(0.5, |drawn| f64::from(drawn) / f64::from(u32::MAX));
         Failed { failure, key, back_off: Some(BackOff { retry_after, chance }) }
     }
 }
 
-/// The answer of a decision that needs no more work. Fails with the error that another process had, or the last call.
+/// The answer, if the decision needs no more work. Fails with the recorded error if the provider is to be left alone.
 fn answer(session: &Session, decision: &Decision<'_>) -> Result<Option<Credential>> {
     match decision {
         Decision::Fresh(token) | Decision::Due(token) | Decision::BackOff { fallback: Some(token), .. } => {
@@ -350,7 +352,7 @@ fn answer(session: &Session, decision: &Decision<'_>) -> Result<Option<Credentia
     }
 }
 
-/// The words for it, after it is noted that a policy refuses the device flow, if that is why.
+/// Returns the reason's text. If a policy refuses the device flow, also records that in `device_refused`.
 fn noted(because: Because, device_refused: &mut Option<DeviceRefused>) -> String {
     if because.forbids_device {
         *device_refused = Some(DeviceRefused { at: Timestamp::now(), because: because.text.clone() });
@@ -358,7 +360,7 @@ fn noted(because: Because, device_refused: &mut Option<DeviceRefused>) -> String
     because.text
 }
 
-/// Does not leave behind a grant that is not wanted.
+/// Revokes a grant that is not going to be used.
 pub(super) fn revoke(client: &Client<'_>, grant: &Grant) {
     if let Some((token, hint)) = grant.revocable()
         && let Err(why) = client.revoke(token, hint)

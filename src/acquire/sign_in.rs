@@ -1,4 +1,4 @@
-//! Steps 5 to 7 of the story: one sign-in for every process that waits for it.
+//! Steps 5 to 7: one sign-in, shared by all processes that wait for it.
 
 use super::flow::{REFUSED_BY_POLICY, forbids, remember_device_refused, tell};
 use super::renew::revoke;
@@ -21,16 +21,16 @@ use anyhow::Result;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// How often a waiting process looks at the session's file.
+/// How often a waiting process reads the session's file.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 
-/// Where a person has signed in.
+/// How a sign-in was completed.
 pub(super) enum SignedIn {
-    /// Nowhere, but this token still lives.
+    /// Nobody could be asked, but this token is still valid.
     With(Credential),
-    /// In this process.
+    /// This process finished the sign-in.
     Here,
-    /// In another process, or for another token: the session says what can be done now.
+    /// Another process finished it, or it was for another token: read the session to see what can be done now.
     Elsewhere,
 }
 
@@ -43,7 +43,7 @@ impl Attempt<'_> {
         }
         let Some(screen) = self.screen() else {
             return match needed.fallback {
-                // What ends soon is better than nothing.
+                // A token that expires soon is better than none.
                 Some(living) => Ok(SignedIn::With(living)),
                 None => Err(self.nobody_to_ask(&needed).into()),
             };
@@ -51,7 +51,7 @@ impl Attempt<'_> {
         let mut view = View::new(self, screen, needed.because);
         let mut quiet = Duration::ZERO;
         loop {
-            // Read after the attempt at the lock: what its last holder finished is in the file then.
+            // Read the file after trying the lock, so that it holds whatever the last holder wrote.
             let lock = file.try_sign_in_lock()?;
             let session = file.session()?;
             if session.is_none() && view.joined {
@@ -77,8 +77,8 @@ impl Attempt<'_> {
             if self.time_left().is_zero() {
                 return Err(self.out_of_time(session.pending.as_ref()));
             }
-            // Without a sign-in that lives the holder is about to have one, or done; or it is stopped, and it is not known
-            // for how long. Counted by looks, since all sleep while the machine does.
+            // Without a live pending sign-in, the holder is about to start one or has just finished; or it is stopped,
+            // for an unknown time. Counting reads rather than time leaves out the time that the machine was asleep.
             let lives = session.pending.is_some_and(|pending| pending.lives(Timestamp::now()));
             quiet = if lives { Duration::ZERO } else { quiet + LOOK };
             if quiet > LOCK_LIMIT {
@@ -88,8 +88,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// Whether a refusal is so fresh that a caller that comes now does not ask again. One that may not ask anyway is told
-    /// what to run instead.
+    /// Whether a refusal is so recent that a new caller is refused at once instead of prompting. A caller that may not
+    /// prompt gets the command to run instead.
     fn remembers(&self, refusal: &Refusal) -> bool {
         let passed = u64::try_from(now_ms().saturating_sub(refusal.at_ms)).unwrap_or(u64::MAX);
         self.want.effort == Effort::Least
@@ -98,7 +98,7 @@ impl Attempt<'_> {
             && self.forbidden().is_none()
     }
 
-    /// As the one process that holds the sign-in lock: begins a sign-in, or goes on with the one that is there.
+    /// Run by the process that holds the sign-in lock: continues the pending sign-in, or begins a new one.
     fn drive(
         &self,
         file: &SessionFile<'_>,
@@ -108,7 +108,7 @@ impl Attempt<'_> {
     ) -> Result<SignedIn> {
         let made = self.while_asking(|| Client::new(self.want.profile, session.server.as_ref(), http::LIMIT));
         let (client, found) = self.noted(file, made)?;
-        // What the person approves is to be kept: no code is shown whose answer could not be.
+        // Reserve disk space before showing a code: otherwise a person could approve a sign-in that cannot be saved.
         let Some(room) = file.reserve(lock, &session)? else { return Ok(SignedIn::Elsewhere) };
         let mut left = session.pending.filter(|p| p.lives(Timestamp::now()) && self.leads_to_ours(p));
         loop {
@@ -120,7 +120,7 @@ impl Attempt<'_> {
                 return file.session()?.map(|_| SignedIn::Elsewhere).ok_or_else(|| self.signed_out().into());
             };
             if going_on && matches!(end, End::Spent(_)) {
-                // The process that polled before died with the answer. The person has to approve once more.
+                // The process that polled before died before it saved the answer, so the person has to approve again.
                 view.because = Some("the last sign-in was interrupted".into());
                 continue;
             }
@@ -138,8 +138,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// Takes turns, counting down on the screen, until the sign-in has ended, and keeps this
-    /// process from being interrupted until that is saved; `None` if another process has taken the sign-in over.
+    /// Polls and counts down on the screen until the sign-in has ended. The returned guard keeps signals from
+    /// interrupting this process until the end is saved. Returns `None` if another process has taken over the sign-in.
     fn wait_for_end(
         &self,
         file: &SessionFile<'_>,
@@ -160,7 +160,8 @@ impl Attempt<'_> {
                 Turn::Wait(next) => next,
             };
             if pending.device().map(|device| device.interval) != interval {
-                // The next process that goes on with it must not be faster than the server allows.
+                // Save the longer interval, so that a process that continues the sign-in does not poll faster than the
+                // server allows.
                 keep_pending(file, pending)?;
             }
             drop(until_saved);
@@ -169,7 +170,7 @@ impl Attempt<'_> {
             let left = self.time_left();
             if left.is_zero() {
                 if pending.device().is_none() {
-                    // It ends with this process.
+                    // A browser sign-in ends with its process.
                     file.update(LOCK_LIMIT, |session| session.pending = None)?;
                 }
                 return Err(self.out_of_time(Some(pending)));
@@ -178,19 +179,20 @@ impl Attempt<'_> {
         }
     }
 
-    /// Whether a pending sign-in, whichever process began it, brings the token that is wanted here.
+    /// Whether a pending sign-in, whichever process began it, will provide the token that is wanted here.
     pub(super) fn leads_to_ours(&self, pending: &Pending) -> bool {
-        // Elsewhere a refresh brings the rest. Here a sign-in is for one resource, at one tenant's endpoint.
+        // With most providers a refresh gets the other tokens. With a multi-resource provider a sign-in is for one
+        // resource at one tenant's endpoint.
         let brings = !self.want.profile.preset.multi_resource || self.is_ours(pending);
         brings && !(self.needs.by_browser && pending.kind() == FlowKind::Device)
     }
 
-    /// Whether the token that a pending sign-in brings is filed under what is wanted here.
+    /// Whether the pending sign-in's token has the same key as the token that is wanted here.
     fn is_ours(&self, pending: &Pending) -> bool {
         pending.key.of_kind(self.needs.key.kind) == self.needs.key
     }
 
-    /// Writes down how a sign-in ended. Fails unless it has brought something.
+    /// Records how a sign-in ended. Fails unless it was approved and saved.
     pub(super) fn finish(
         &self,
         file: &SessionFile<'_>,
@@ -238,8 +240,8 @@ impl Attempt<'_> {
         self.refuse(file, &Refusal { at_ms: now_ms(), message, hint, expired, exit: Exit::Refused })
     }
 
-    /// Writes down the failure that ended a sign-in. One by browser is remembered as a refusal is: a caller that tries again
-    /// at once would open a window each time.
+    /// Records the failure that ended a sign-in. A failed browser sign-in is remembered like a refusal, because every
+    /// caller that retried at once would open another window.
     fn ended(&self, file: &SessionFile<'_>, failure: Failure, by_browser: bool) -> Result<()> {
         if !by_browser {
             return self.noted(file, Err(failure.into()));
@@ -256,7 +258,7 @@ impl Attempt<'_> {
         Err(self.refusal(refusal).into())
     }
 
-    /// Puts what a sign-in has brought on disk; then checks whose it is.
+    /// Saves the grant of an approved sign-in, then checks its account.
     fn keep(
         &self,
         file: &SessionFile<'_>,
@@ -284,13 +286,13 @@ impl Attempt<'_> {
             if !self.is_saved(&locked.save_in(room.take(), &session)?, client, &grant)? {
                 return Ok(());
             }
-            // What follows can be done by the next call as well.
+            // The grant is on disk, and the next call can do the rest if this process is interrupted.
             drop(until_saved);
         }
         let unwanted = self.settle(client, &mut session, false);
         if unwanted.is_none() && session.unconfirmed.is_none() {
             let missing = key.kind == TokenKind::Id && session.token(&key).is_none() && session.refresh_token.is_none();
-            // A refresh may bring what this answer did not.
+            // A refresh may bring the token that this answer lacks.
             let problem = problem.filter(|_| session.refresh_token.is_none() || answer.tokens.is_ok());
             if let Some(problem) = problem.or_else(|| missing.then(|| no_id_token(self.want.profile))) {
                 session.failed(self.failed(problem, None), now_ms());
@@ -310,8 +312,8 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// Whether a sign-in's grant is on disk, rather than given up for a newer one. After a sign-out it is revoked, and a
-    /// failure.
+    /// Whether the grant of a sign-in is on disk; `false` if a newer grant has replaced it. If the session was signed
+    /// out meanwhile, revokes the grant and fails.
     fn is_saved(&self, saved: &Saved, client: &Client<'_>, grant: &Grant) -> Result<bool> {
         match saved {
             Saved::Saved => Ok(true),
@@ -323,12 +325,12 @@ impl Attempt<'_> {
         }
     }
 
-    /// Passes a success on; writes a failure down for those who wait, and ends the pending sign-in.
+    /// Passes a success on. Records a failure for the processes that wait, and ends the pending sign-in.
     pub(super) fn noted<T>(&self, file: &SessionFile<'_>, result: Result<T>) -> Result<T> {
         result.inspect_err(|error| {
             let failure = Failure::of(error);
             if failure.exit == Exit::Usage {
-                // This process's own settings: one that has others may still finish the sign-in.
+                // The settings of this process are wrong; a process with other settings may still finish the sign-in.
                 return;
             }
             let noted = file.update(LOCK_LIMIT, |session| {
@@ -341,13 +343,14 @@ impl Attempt<'_> {
         })
     }
 
-    /// The end of a sign-in for all who wait for it, when its session has gone.
+    /// The failure for everyone who waits for a sign-in whose session has been deleted.
     fn signed_out(&self) -> Failure {
         let what = "the session was deleted during the sign-in, as by `keyfob logout`";
         Failure::new(Exit::Refused, what).hint(format!("to try again: {}", self.login()))
     }
 
-    /// The caller's own limit is no end of a sign-in by device code: the code stays good, and the next call goes on with it.
+    /// The failure of a caller whose timeout has passed. A device code stays valid, and the next call continues with
+    /// it.
     fn out_of_time(&self, pending: Option<&Pending>) -> anyhow::Error {
         let seconds = self.want.timeout.unwrap_or_default().as_secs();
         if let Some(pending) = pending.filter(|pending| pending.device().is_none()) {
@@ -394,7 +397,7 @@ impl Attempt<'_> {
     }
 }
 
-/// Brings a pending sign-in in the file up to date, unless another has taken its place.
+/// Updates the pending sign-in in the file, unless the file now holds a different one.
 pub(super) fn keep_pending(file: &SessionFile<'_>, pending: &Pending) -> Result<()> {
     file.update(LOCK_LIMIT, |session| {
         if let Some(known) = session.pending.as_mut().filter(|known| known.is(pending)) {

@@ -1,7 +1,8 @@
-//! A sign-in in steps, for programs that run the waiting themselves: [`start`], then [`step`] until it has ended.
+//! A sign-in in steps, for programs that do the waiting themselves: call [`start`], then [`step`] until the sign-in has
+//! ended.
 //!
-//! It is the same sign-in as any other: it stands in the session's file, where other callers find it, show it and may
-//! finish it. A step that comes before the server's interval has passed asks nobody, so that no caller polls too fast.
+//! The sign-in is like any other: it is in the session's file, where other callers find it, show it and may finish it.
+//! A step that comes before the server's polling interval has passed sends no request, so no caller can poll too fast.
 
 use super::flow::write_down;
 use super::machine::nothing_is_kept;
@@ -20,37 +21,37 @@ use anyhow::{Context, Result};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// How a sign-in stands.
+/// The state of a sign-in.
 pub enum Step {
     /// There is a token.
     Done(Credential),
-    /// A person is to enter the code; the next step is worth while after this long.
+    /// A person has yet to enter the code.
     Waiting(Box<Waiting>),
-    /// It was refused.
+    /// The sign-in was refused.
     Refused(Failure),
-    /// The code has run out.
+    /// The code has expired.
     Expired(Failure),
 }
 
-/// A sign-in in steps that waits for a person: by device code, which outlives each step.
+/// A pending sign-in by device code, which outlives each step.
 #[derive(Debug)]
 pub struct Waiting {
-    /// The sign-in.
+    /// The sign-in, as in the session's file.
     pub pending: Pending,
-    /// What to show of it.
+    /// The code and addresses to show.
     pub device: PendingDevice,
-    /// How long until the next step asks the provider.
+    /// How long to wait before the next step, which then asks the provider.
     pub wait: Duration,
 }
 
-/// Starts a sign-in, or joins the one that is under way, and does not wait for its end. Done at once where the session is
-/// good, unless [`Effort::SignIn`] asks for a new one. [`Step::Waiting`] says how long to wait before the first step.
+/// Starts a sign-in, or joins a pending one, without waiting for its end. Returns [`Step::Done`] if the session is
+/// already good, unless the want's effort is [`Effort::SignIn`].
 pub fn start(want: &Want<'_>) -> Result<Step> {
     with_file(want, Attempt::first_step)
 }
 
-/// Asks the provider once whether the person is done, if the time for that has come. [`Step::Waiting`] says how long to
-/// wait before the next step. Fails with exit 3 if no sign-in was started.
+/// Asks the provider once whether the person has finished, if the polling interval has passed. Fails with exit code 3
+/// if no sign-in was started.
 pub fn step(want: &Want<'_>) -> Result<Step> {
     with_file(want, Attempt::step)
 }
@@ -114,7 +115,7 @@ impl Attempt<'_> {
             return self.last_outcome(file, &session);
         };
         let Some(wait) = waiting(pending.clone()) else { return self.last_outcome(file, &session) };
-        // The process that holds the lock polls.
+        // If another process holds the lock, that process polls.
         let Some(lock) = lock else { return Ok(wait) };
         let (client, _) = self.noted(file, Client::new(self.want.profile, session.server.as_ref(), http::LIMIT))?;
         let Some(room) = file.reserve(&lock, &session)? else { return Ok(wait) };
@@ -137,7 +138,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// What became of the last sign-in, in whichever process it ended.
+    /// The outcome of the last sign-in, whichever process ended it.
     fn last_outcome(&self, file: &SessionFile<'_>, session: &Session) -> Result<Step> {
         if let Some(refusal) = &session.refusal {
             let failure = self.refusal(refusal);
@@ -152,7 +153,7 @@ impl Attempt<'_> {
         Err(Failure::new(Exit::SignInNeeded, "no sign-in was started").run(command).into())
     }
 
-    /// A token that can be had from the session; `None` where nothing but a person helps.
+    /// Gets a token from the session without a sign-in; `None` if only a sign-in helps.
     fn without_a_person(&self, file: &SessionFile<'_>) -> Result<Option<Credential>> {
         loop {
             match self.renew(file)? {
@@ -164,7 +165,7 @@ impl Attempt<'_> {
     }
 }
 
-/// A step that waits for the next turn of a pending sign-in; `None` if that cannot be in steps.
+/// The step to return for a pending sign-in; `None` if it is not by device code.
 fn waiting(pending: Pending) -> Option<Step> {
     let device = pending.device()?.clone();
     let wait = Turns::resume(&pending)?.next().saturating_sub(boottime());

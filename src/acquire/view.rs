@@ -1,4 +1,4 @@
-//! What a person sees of a sign-in, once per terminal.
+//! What a person sees of a sign-in. Each sign-in is shown once per terminal.
 
 use super::Attempt;
 use crate::address::Address;
@@ -10,7 +10,7 @@ use crate::session::{Pending, PendingFlow};
 use crate::text::clean;
 use std::time::Duration;
 
-/// A screen, and what it shows.
+/// A screen, and the state of what it shows.
 pub(super) struct View<'a> {
     attempt: &'a Attempt<'a>,
     pub(super) screen: Screen,
@@ -18,11 +18,11 @@ pub(super) struct View<'a> {
     pub(super) because: Option<String>,
     /// Another process started it.
     pub(super) joined: bool,
-    /// The sign-in that has been dealt with.
+    /// The last sign-in passed to [`View::show`].
     seen: Option<Pending>,
-    /// It is on this process's screen, not only on another's.
+    /// `seen` is on this process's screen, not only on another's.
     shown: bool,
-    /// The process that drives the sign-in has been found stopped, and that was said.
+    /// The person has been told that the process that drives the sign-in is stopped.
     stopped: bool,
 }
 
@@ -31,7 +31,7 @@ impl<'a> View<'a> {
         Self { attempt, screen, because, joined: false, seen: None, shown: false, stopped: false }
     }
 
-    /// Shows a sign-in, once; `waiting` for another process to finish it.
+    /// Shows a sign-in once, and later updates its countdown. `waiting`: another process is to finish it.
     pub(super) fn show(&mut self, pending: &Pending, waiting: bool) {
         let left = Duration::from_secs(pending.expires_at.since(Timestamp::now()));
         if self.seen.as_ref().is_some_and(|seen| seen.is(pending)) {
@@ -41,7 +41,8 @@ impl<'a> View<'a> {
             return;
         }
         self.seen = Some(pending.clone());
-        // The process that started it shows it on this very terminal already; unless it died, and then we are not waiting.
+        // The process that started it has already shown it on this same terminal. If that process died, we are not
+        // waiting but driving the sign-in ourselves, and show it again.
         self.shown = !(waiting && pending.terminal.is_some() && pending.terminal.as_deref() == self.screen.terminal());
         if !self.shown {
             return;
@@ -100,12 +101,12 @@ impl View<'_> {
     }
 }
 
-/// What this machine calls itself.
+/// This machine's host name.
 fn host_name() -> String {
     clean(&rustix::system::uname().nodename().to_string_lossy())
 }
 
-/// The first host of a sign-in's addresses that is not known to be the provider's own.
+/// Returns the first host in a sign-in's addresses that is not known to be the provider's.
 pub fn foreign_host(profile: &Profile, pending: &Pending) -> Option<String> {
     let host = |address: &str| Address::parse(address).map(|a| a.host()).unwrap_or_default();
     let authority = host(&profile.session.authority);

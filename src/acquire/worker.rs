@@ -1,15 +1,16 @@
-//! The process that renews. From the moment that a refresh is sent until its answer is on disk the session hangs on it, since
-//! many providers take a refresh token once only; so it is not the caller's process, which may be interrupted, killed by its
-//! parent's time limit, or have no patience.
+//! The process that renews a session. Many providers accept a refresh token only once, so the session is lost if the
+//! process dies after the refresh is sent and before the answer is on disk. Therefore this is not the caller's process,
+//! which may be interrupted, or killed when its parent's time limit is over.
 //!
-//! - The caller holds the session's lock, and passes its file on as the worker's stdout: the lock is held for as long as
-//!   either lives. Callers that do not get the lock start no worker.
-//! - What to renew is on the worker's stdin, as JSON without a secret. Its stderr is a pipe that says nothing: it ends when
-//!   the worker does, and so wakes the caller. (With `KEYFOB_LOG` it is the caller's own.)
-//! - The worker has a session of its own (setsid(2)), so that no terminal and no process group ends it; it takes no notice of
-//!   SIGINT, SIGTERM and SIGHUP, and closes what else it inherited, since a program may wait for the end of a pipe.
-//! - It never prompts, and says how it ended in the session's file alone.
-//! - Where it would end with the caller's container or CI job, the caller waits for it.
+//! - The caller holds the session's lock and passes the lock's file on as the worker's stdout: the lock is held for as
+//!   long as either process lives. Callers that do not get the lock start no worker.
+//! - The worker reads what to renew from stdin, as JSON without a secret. Its stderr is a pipe to which it writes
+//!   nothing: the pipe closes when the worker ends, which wakes the caller. (With `KEYFOB_LOG`, stderr is the caller's
+//!   own.)
+//! - The worker calls setsid(2), so that no terminal or process group ends it. It ignores SIGINT, SIGTERM and SIGHUP,
+//!   and closes the other descriptors it inherited, because a program may be waiting for the end of a pipe.
+//! - The worker never prompts, and reports its result only in the session's file.
+//! - If the worker would end with the caller's container or CI job, the caller waits for it.
 
 use super::{Attempt, Requester, Want};
 use crate::clock::boottime;
@@ -30,10 +31,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// The word that starts a worker. It is no subcommand: without a lock to take over there is nothing that it does.
+/// The argument that starts a worker. It is not a subcommand, because it does nothing without a lock to take over.
 pub const COMMAND: &str = "--renew-session";
 
-/// What a worker is asked to do.
+/// What a worker is to do, as sent to its stdin.
 #[derive(Serialize, Deserialize)]
 struct Job {
     profile: Recipe,
@@ -42,13 +43,13 @@ struct Job {
     by: String,
 }
 
-/// A worker, as its caller sees it.
+/// A worker, as seen by the process that started it.
 pub(super) struct Worker {
     child: Child,
 }
 
 impl Worker {
-    /// Starts one, which holds the lock from then on besides `locked`; `None` if this machine starts no process now.
+    /// Starts a worker, which shares the lock with `locked` from then on; `None` if no process can be started.
     pub(super) fn start(attempt: &Attempt<'_>, locked: &Locked<'_>) -> Option<Self> {
         let job = Job {
             profile: attempt.want.profile.recipe(),
@@ -60,7 +61,7 @@ impl Worker {
     }
 
     fn spawn(job: &Job, locked: &Locked<'_>) -> Result<Self> {
-        // Not by its path: an upgrade may have put another program there.
+        // Not by its path, because an upgrade may have replaced the program there.
         let program = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
         let mut child = Command::new(program)
             .arg0(process::name())
@@ -79,7 +80,7 @@ impl Worker {
         Ok(Self { child })
     }
 
-    /// Waits until the worker has ended, or for so long; whether it has ended.
+    /// Waits until the worker has ended, or for `limit`. Returns whether it has ended.
     pub(super) fn wait(&mut self, limit: Duration) -> bool {
         if let Some(stderr) = &self.child.stderr {
             let limit = Timespec::try_from(limit).ok();
@@ -96,21 +97,21 @@ impl Worker {
     }
 }
 
-/// Whether a worker would not outlive the process that started it: in a container (a PID namespace of its own) or a CI job,
-/// which end all that they have started.
+/// Whether a worker would not outlive the process that started it. In a container (a PID namespace of its own) and in a
+/// CI job, everything ends with the first process.
 pub(super) fn ends_with_us() -> bool {
-    /// The number of the first PID namespace (proc_ns.h's `PROC_PID_INIT_INO`).
+    /// The inode of the initial PID namespace (`PROC_PID_INIT_INO` in the kernel's proc_ns.h).
     const FIRST: u64 = 0xefff_fffc;
     let ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
     ci || rustix::fs::stat("/proc/self/ns/pid").is_ok_and(|stat| stat.st_ino != FIRST)
 }
 
-/// The worker's own run; returns its exit code.
+/// Runs as the worker. Returns the exit code.
 pub fn run() -> u8 {
     process::detach();
     match renew() {
         Ok(()) => 0,
-        // The caller finds out for itself, and says it in its own words.
+        // The caller reads the outcome from the session's file, and reports it.
         Err(_) => 1,
     }
 }

@@ -295,12 +295,14 @@ fn text(status: &Status) -> String {
         for token in &session.tokens {
             let left =
                 token.left.map_or("until it is revoked".into(), |s| format!("for {}", roughly(Duration::from_secs(s))));
-            let tenant = token.tenant.as_ref().map(|tenant| format!("; tenant {tenant}")).unwrap_or_default();
-            lines.push(format!("  cached    {} token, good {left} ({}{tenant})", token.kind, token.scopes.join(" ")));
+            let scopes = Some(token.scopes.join(" ")).filter(|scopes| !scopes.is_empty());
+            let tenant = token.tenant.as_ref().map(|tenant| format!("tenant {tenant}"));
+            let of: Vec<String> = scopes.into_iter().chain(tenant).collect();
+            let of = if of.is_empty() { String::new() } else { format!(" ({})", of.join("; ")) };
+            lines.push(format!("  cached    {} token, good {left}{of}", token.kind));
         }
         if session.signed_in {
-            let renewal =
-                if session.refreshable { "renewed silently" } else { "not renewable; a sign-in when the token ends" };
+            let renewal = if session.refreshable { "silent" } else { "not renewable; a sign-in when the token ends" };
             lines.push(format!("  renewal   {renewal}"));
         }
         if let Some(flow) = session.began {

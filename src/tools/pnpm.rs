@@ -2,6 +2,7 @@
 
 use super::Tool;
 use super::findings::Findings;
+use super::found::{Found, Machine};
 use super::hosted::{Entry, Hosted, home, is_keyfob, text};
 use super::is_program;
 use crate::config::{File, HostPattern};
@@ -18,7 +19,7 @@ pub(super) const TOOL: Tool = Tool {
     define: |command| PNPM.define(command, HELP),
     connect: |matches| PNPM.connect(matches),
     disconnect: |matches| PNPM.disconnect(matches),
-    discover: |_, _| {},
+    discover,
     check,
 };
 
@@ -67,16 +68,25 @@ fn with(text: &str, entry: &Entry<'_>) -> Result<String> {
     Ok(format!("{text}{gap}{}{} token --profile {}\n", key(entry.host), entry.own, entry.profile))
 }
 
+/// The registries for which pnpm runs keyfob: address, program and profile.
+fn connected(text: &str) -> impl Iterator<Item = (String, &str, &str)> {
+    text.lines().filter_map(|line| {
+        let (place, command) = line.split_once(HELPER)?;
+        let [program, "token", "--profile", profile] = command.split(' ').collect::<Vec<_>>()[..] else { return None };
+        is_keyfob(program).then(|| (format!("https:{}", place.trim_end_matches('/')), program, profile))
+    })
+}
+
+/// The registries that are connected. Which others there are, nothing says.
+fn discover(_: &Machine, found: &mut Found) {
+    let Ok(Some(text)) = (PNPM.file)().and_then(|path| text(&path)) else { return };
+    found.connected.extend(connected(&text).map(|(url, ..)| format!("pnpm: {}", clean(&url))));
+}
+
 /// What pnpm really runs.
 fn check(findings: &mut Findings, file: &File, only: Option<&str>) {
     let Ok(Some(text)) = (PNPM.file)().and_then(|path| text(&path)) else { return };
-    for line in text.lines() {
-        let Some((place, command)) = line.split_once(HELPER) else { continue };
-        let [program, "token", "--profile", profile] = command.split(' ').collect::<Vec<_>>()[..] else { continue };
-        if !is_keyfob(program) || only.is_some_and(|only| only != profile) {
-            continue;
-        }
-        let url = format!("https:{}", place.trim_end_matches('/'));
+    for (url, program, profile) in connected(&text).filter(|(_, _, profile)| only.is_none_or(|only| only == *profile)) {
         let subject = format!("pnpm {}", clean(&url));
         let quoted = shell_quoted(&url);
         let again = format!(

@@ -65,7 +65,7 @@ fn status_tells_everything_but_the_secrets() {
         "lab: signed in as alice@example.com\n",
         "  provider  ISSUER\n",
         "  client    keyfob\n",
-        "  renewal   renewed silently\n",
+        "  renewal   silent\n",
         "  fetched   for `keyfob login`, less than a minute ago\n",
     ] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");

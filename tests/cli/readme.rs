@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use keyfob::callers::{CALLERS, Caller};
-use keyfob::config::{self, KEYS};
+use keyfob::config::{self, KEYS, Profile};
 use keyfob::failure::Exit;
 use keyfob::providers::{OPENID, PRESETS};
 
@@ -113,6 +113,50 @@ fn every_configuration_shown_can_be_read() {
             assert!(read.is_ok(), "{}: {}", page.display(), read.unwrap_err());
         }
     }
+}
+
+#[test]
+fn every_profile_of_a_provider_can_be_used() {
+    let (page, text) = pages().into_iter().find(|(page, _)| page.ends_with("providers.md")).unwrap();
+    for block in blocks(&text, "toml") {
+        for profile in Profile::all_of(config::read(&page, block, None).unwrap()).into_values() {
+            assert!(profile.is_ok(), "{block}\n{}", profile.unwrap_err());
+        }
+    }
+}
+
+/// What is bold on the screen, in SVG.
+fn span(row: &str) -> String {
+    let escaped = row.replace('&', "&amp;").replace('<', "&lt;");
+    let pieces = escaped.split("**").enumerate();
+    pieces
+        .map(|(at, text)| if at % 2 == 1 { format!("<tspan class=\"b\">{text}</tspan>") } else { text.to_owned() })
+        .collect()
+}
+
+/// README's picture of a prompt is the screen that `screens` holds, with the address of README's examples.
+/// `KEYFOB_WRITE_PICTURE=1 cargo test --test cli the_picture` draws it anew.
+#[test]
+fn the_picture_of_the_prompt_is_current() {
+    let screen = fs::read_to_string(root().join("tests/cli/screens/prompt-80x24.snap")).unwrap();
+    let screen = screen.split("---\n").nth(2).unwrap().replace("http://127.0.0.1:54321", "https://id.example.com");
+    let rows: Vec<&str> = screen.trim_end().lines().collect();
+    let height = 32 + 20 * rows.len();
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"720\" height=\"{height}\" role=\"img\" aria-label=\"keyfob's prompt\">\n\
+         <style>text{{font:14px ui-monospace,monospace;fill:#ddd;white-space:pre}}.b{{font-weight:bold;fill:#fff}}</style>\n\
+         <rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"#1e1e1e\"/>\n"
+    );
+    for (at, row) in rows.iter().enumerate().filter(|(_, row)| !row.is_empty()) {
+        let _ = writeln!(svg, "<text x=\"20\" y=\"{}\" xml:space=\"preserve\">{}</text>", 34 + 20 * at, span(row));
+    }
+    svg += "</svg>\n";
+    let file = root().join("docs/prompt.svg");
+    if std::env::var_os("KEYFOB_WRITE_PICTURE").is_some() {
+        fs::write(&file, &svg).unwrap();
+    }
+    let how = "draw it anew: KEYFOB_WRITE_PICTURE=1 cargo test --test cli the_picture";
+    assert_eq!(fs::read_to_string(&file).unwrap_or_default(), svg, "docs/prompt.svg is not current; {how}");
 }
 
 #[test]

@@ -168,7 +168,7 @@ fn aws_has_its_profile_as_it_was() {
 
 #[test]
 fn doctor_says_what_a_tool_runs() {
-    for Tool { name, file, befores, hosts, more } in TOOLS.iter().filter(|tool| tool.name != "pnpm") {
+    for Tool { name, file, befores, hosts, more } in TOOLS {
         let fresh = Fresh::new();
         fresh.write(CONFIG, LAB);
         fresh.write(file, befores.last().unwrap());
@@ -182,6 +182,8 @@ fn doctor_says_what_a_tool_runs() {
             lines.take(2).map(|line| line.trim().to_owned() + "\n").collect::<String>()
         };
         setup(&fresh, &[&[*name, "--profile", "lab"], *more, &[hosts[0]]].concat());
+        let there = fresh.run(&["setup"]);
+        assert!(there.to_lowercase().contains(&format!("{name}: https://")), "{there}");
         let said = doctor();
         assert!(
             said.starts_with(&format!("ok     {name} https://")) && said.contains(" for the profile \"lab\""),
@@ -191,7 +193,9 @@ fn doctor_says_what_a_tool_runs() {
         fresh.write(file, befores.last().unwrap());
         let said = doctor();
         let remedy = format!("$ keyfob setup {name} --profile lab https://");
-        assert!(said.contains("does not ask keyfob") && said.contains(&remedy), "{said}");
+        // pnpm's own file names the profile: without it nothing says that the registry has one.
+        let none = *name == "pnpm" && said.is_empty();
+        assert!(none || said.contains("does not ask keyfob") && said.contains(&remedy), "{said}");
         fresh.write(file, &with.replace(PROGRAM, "/nowhere/keyfob"));
         let _ = std::fs::remove_dir_all(fresh.path("bin"));
         let _ = std::fs::remove_dir_all(fresh.path(".terraform.d"));

@@ -65,10 +65,12 @@ impl Desk {
         symlink(PROGRAM, self.scene.keyfob.home().join("bin").join(name)).unwrap();
     }
 
-    /// Connects a tool with the profile by `keyfob setup`, which tries it.
+    /// Connects a tool by one command, as one who begins: `keyfob setup` makes the profile as well, and tries both.
     #[track_caller]
     pub fn setup(&self, args: &[&str]) {
-        let done = self.run(PROGRAM, &[&["setup"], args, &["--profile", "lab", "--yes"]].concat());
+        fs::remove_file(self.scene.keyfob.config_file()).unwrap();
+        let profile = ["--profile", "lab", "--issuer", self.scene.idp.issuer(), "--client-id", "keyfob", "--yes"];
+        let done = self.run(PROGRAM, &[&["setup"], args, &profile].concat());
         assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
         assert!(done.stdout.ends_with(", and is answered.\n"), "{done:?}");
     }

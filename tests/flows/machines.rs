@@ -621,7 +621,11 @@ fn status_and_doctor_know_a_machine() {
     assert!(status(&keyfob).starts_with("ci: signs itself in; no token was asked for yet\n"));
     assert_eq!(token(&run(&keyfob)), "t0ken");
     let said = status(&keyfob);
-    assert!(said.starts_with("ci: signs itself in\n") && said.contains("  renewal   renewed silently\n"), "{said}");
+    assert!(
+        said.contains("  cached    access token, good for ") && !said.contains('('),
+        "no scopes, no tenant: {said}"
+    );
+    assert!(said.starts_with("ci: signs itself in\n") && said.contains("  renewal   silent\n"), "{said}");
     let doctor = Output::of(&mut keyfob.command(["doctor"]), b"").stdout;
     assert!(doctor.contains(&format!("this machine asks {}/token for tokens", server.origin())), "{doctor}");
     assert!(doctor.contains("ok     session ci: signs itself in\n"), "{doctor}");

@@ -37,7 +37,7 @@ impl Cluster {
         self.home_with_prompt("always", api_version, cluster_info, extra)
     }
 
-    fn home_with_prompt(
+    pub(crate) fn home_with_prompt(
         &self,
         prompt: &str,
         api_version: &'static str,

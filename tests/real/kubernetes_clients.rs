@@ -5,11 +5,19 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::kubectl::{Cluster, assert_pods};
-use keyfob_test_support::real::{Lifetimes, Request, npm, on_this_machine, pypi};
+use keyfob_test_support::real::{KubeHome, Lifetimes, Request, npm, on_this_machine, pypi};
 use keyfob_test_support::{Output, need};
 
 /// How often each client loads its configuration.
 const TIMES: usize = 6;
+
+/// Runs a program with these packages and this kubeconfig.
+fn run(cluster: &Cluster, home: &KubeHome, program: &Path, words: &[&str], packages: &Path) -> Output {
+    let mut command: Command = cluster.keyfob.other(program);
+    command.args(words).env("HOME", home.path()).env("KUBECONFIG", home.path().join(".kube/config"));
+    command.env("PYTHONPATH", packages).env("PYTHONDONTWRITEBYTECODE", "1").current_dir(packages);
+    Output::of(&mut command, b"")
+}
 
 /// Runs a program that lists the pods of a cluster where a person is signed in already.
 fn lists_pods(api_version: &'static str, program: &Path, words: &[&str], packages: &Path) {
@@ -21,10 +29,7 @@ fn lists_pods(api_version: &'static str, program: &Path, words: &[&str], package
     let before = cluster.api.requests();
     let (token, asked) = (&before.last().unwrap().token, cluster.provider.requests().len());
 
-    let mut command: Command = cluster.keyfob.other(program);
-    command.args(words).env("HOME", home.path()).env("KUBECONFIG", home.path().join(".kube/config"));
-    command.env("PYTHONPATH", packages).env("PYTHONDONTWRITEBYTECODE", "1").current_dir(packages);
-    let output = Output::of(&mut command, b"");
+    let output = run(&cluster, &home, program, words, packages);
     assert_eq!((output.code, output.stdout), (Some(0), "web-0 web-1\n".repeat(TIMES)), "{}", output.stderr);
     let requests = cluster.api.requests();
     let requests = &requests[before.len()..];
@@ -85,4 +90,46 @@ fn javascript_loads_its_configuration_again_and_again() {
     );
     let words = ["--input-type=module", "--eval", &program];
     lists_pods("v1", &need!(on_this_machine("node")), &words, modules.parent().unwrap());
+}
+
+/// Where no prompt can be shown, the libraries that take stderr for themselves pass on which command to run.
+#[test]
+fn what_to_run_stands_in_the_error_of_a_client_without_a_terminal() {
+    let cluster = need!(Cluster::new(Lifetimes::default()));
+    let python = need!(on_this_machine("python3"));
+    for (api_version, package, program) in [
+        // It writes that into its log and goes on without a token.
+        (
+            "v1",
+            "kubernetes==37.0.2",
+            "from kubernetes import client, config; config.load_kube_config(); client.CoreV1Api().list_namespaced_pod('default')",
+        ),
+        (
+            "v1beta1",
+            "lightkube==1.0.1",
+            "from lightkube import Client; from lightkube.resources.core_v1 import Pod\nlist(Client().list(Pod))",
+        ),
+        ("v1", "kr8s==0.20.15", "import kr8s; kr8s.api()"),
+        (
+            "v1beta1",
+            "pykube-ng==23.6.0",
+            "import pykube; list(pykube.Pod.objects(pykube.HTTPClient(pykube.KubeConfig.from_file())))",
+        ),
+    ] {
+        let home = cluster.home_with_prompt("never", api_version, false, &[]);
+        let packages = need!(pypi(&[package]));
+        let output = run(&cluster, &home, &python, &["-c", program], &packages);
+        assert!(output.code == Some(1) && output.stderr.contains("a sign-in is needed"), "{package}: {output:?}");
+        assert!(output.stderr.contains("keyfob login"), "{package}: {output:?}");
+    }
+    let modules = need!(npm("@kubernetes/client-node@1.4.0"));
+    let program = "import { CoreV1Api, KubeConfig } from '@kubernetes/client-node';
+        const config = new KubeConfig();
+        config.loadFromDefault();
+        await config.makeApiClient(CoreV1Api).listNamespacedPod({ namespace: 'default' });";
+    let (words, folder) = (["--input-type=module", "--eval", program], modules.parent().unwrap());
+    let home = cluster.home_with_prompt("never", "v1", false, &[]);
+    let output = run(&cluster, &home, &need!(on_this_machine("node")), &words, folder);
+    assert!(output.code == Some(1) && output.stderr.contains("keyfob login"), "{output:?}");
+    assert!(cluster.api.requests().iter().all(|request| request.token.is_empty()));
 }

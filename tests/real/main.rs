@@ -19,6 +19,7 @@ mod kubectl;
 mod kubernetes_clients;
 mod machines;
 mod mail;
+mod network;
 mod oidc_provider;
 mod packages;
 mod python;
