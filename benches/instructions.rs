@@ -4,10 +4,12 @@
 //! cargo bench --bench instructions                 counts, and compares
 //! cargo bench --bench instructions -- --check      the same; more than 5 % above the record is a failure
 //! cargo bench --bench instructions -- --record     writes the counts down: commit them with what changed them
+//! cargo bench --bench instructions -- --order      writes down which functions run: the linker puts them side by side
 //! ```
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
@@ -24,6 +26,10 @@ const RECORD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.
 
 const UPDATE: &str = "cargo bench --bench instructions -- --record";
 
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/cached-first.ld");
+
+const ORDER: &str = "cargo bench --bench instructions -- --order";
+
 fn main() -> ExitCode {
     // cargo adds `--bench` when it runs one.
     let words: Vec<String> = env::args().skip(1).filter(|word| word != "--bench").collect();
@@ -32,7 +38,8 @@ fn main() -> ExitCode {
         [] => compare(false),
         ["--check"] => compare(true),
         ["--record"] => record(),
-        _ => Err(anyhow::anyhow!("instructions [--check | --record]")),
+        ["--order"] => order(),
+        _ => Err(anyhow::anyhow!("instructions [--check | --record | --order]")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -112,6 +119,39 @@ fn record() -> Result<()> {
     fs::write(RECORD, record.text())?;
     print!("{}", record.text());
     Ok(())
+}
+
+/// Writes the linker script by which the functions of cached answers lie side by side. Names of sections are those of the
+/// symbols, less what is another with each compiler.
+fn order() -> Result<()> {
+    let keyfob = programs::keyfob_with(&[("CARGO_PROFILE_RELEASE_STRIP", "none")])?;
+    let home = Home::new(&keyfob)?;
+    let mut functions = BTreeSet::new();
+    for case in CASES.iter().chain(TOOLS) {
+        callgrind::functions(&home.keyfob(case), &home.path().join("counted"), &mut functions)?;
+    }
+    let known = |name: &&String| ["_ZN", "_R", "main"].iter().any(|start| name.starts_with(start));
+    let sections: BTreeSet<String> = functions.iter().filter(known).map(|name| section(name)).collect();
+    ensure!(sections.len() > 100, "the program has no symbols");
+    let lines: String = sections.into_iter().fold(String::new(), |lines, section| format!("{lines}    *({section})\n"));
+    let text = format!(
+        "/* For GNU's linker and LLVM's: what runs for a cached answer lies side by side, on a tenth of the pages; see build.rs.\n   \
+         Written by: {ORDER} */\nSECTIONS\n{{\n  .text.cached :\n  {{\n{lines}  }}\n}}\nINSERT BEFORE .text;\n"
+    );
+    Ok(fs::write(SCRIPT, text)?)
+}
+
+/// A pattern for the section of a function: Rust's hashes, of a function at the end of its name (`17h…E`) or of a crate within
+/// (`Cs…_`), and what LLVM adds, stand open.
+fn section(name: &str) -> String {
+    let name = name.split(".llvm.").next().unwrap_or_default();
+    if let Some((path, _)) = name.rsplit_once("17h").filter(|_| name.starts_with("_ZN")) {
+        return format!(".text.{path}17h*");
+    }
+    let mut parts = name.split("Cs");
+    let first = parts.next().unwrap_or_default().to_owned();
+    let open = |part: &str| part.split_once('_').map_or_else(|| format!("Cs{part}"), |(_, rest)| format!("Cs*_{rest}"));
+    format!(".text.{}*", parts.fold(first, |name, part| name + &open(part)))
 }
 
 fn ratio(count: u64, before: u64) -> f64 {

@@ -1,4 +1,4 @@
-//! Who can get at a file.
+//! Checks who can access a file.
 
 use crate::failure::{Exit, Failure};
 use crate::text::shell_quoted;
@@ -6,7 +6,7 @@ use anyhow::Result;
 use rustix::fs::{Mode, Stat};
 use std::path::Path;
 
-/// Refuses what another user owns, or could read. `hint` is what to do about another owner.
+/// Fails if another user owns the file or can access it. `hint` is the remedy for another owner.
 pub fn ours_alone(stat: &Stat, path: &Path, hint: &str) -> Result<()> {
     let path = path.display();
     if stat.st_uid != rustix::process::geteuid().as_raw() {

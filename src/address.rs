@@ -1,14 +1,14 @@
-//! Web addresses that a secret may travel to: https, or http on this very machine.
+//! Web addresses to which a secret may be sent: https, or http on this machine.
 
 use http::Uri;
 use http::uri::Authority;
 use std::fmt;
 
-/// Longest address, in bytes: one that fills the screen hides what stands above it.
+/// Longest address, in bytes. A longer one could fill the screen and hide what is above it.
 const LONGEST: usize = 2000;
 
-/// An absolute address that was checked: https (http only on loopback), a host, no user information, no fragment,
-/// no control characters or spaces, nothing but ASCII. Kept as written, since issuers are compared byte by byte.
+/// An absolute address that has been checked: https (http only on loopback), a host, no user information, no fragment,
+/// only ASCII without control characters or spaces. It is kept as written, because issuers are compared byte by byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address(String);
 
@@ -25,7 +25,7 @@ impl Address {
         if text.len() > LONGEST {
             return Err("is too long");
         }
-        // `Uri` takes any character above them in a path, such as one that turns the text around.
+        // `Uri` accepts any non-ASCII character in a path, even one that reverses the direction of text.
         if !text.is_ascii() {
             return Err("is not a web address");
         }
@@ -53,8 +53,8 @@ impl Address {
         Ok(())
     }
 
-    /// An address put together from a row of the table of providers and parts that were checked: nothing is left in it
-    /// that could be wrong, and checking it again would be paid for by every cached answer.
+    /// An address made from a provider's row and checked parts. It cannot be invalid, so it is not checked again,
+    /// because every cached answer would pay for that.
     pub fn assembled(text: String) -> Self {
         Self(text)
     }
@@ -68,12 +68,12 @@ impl Address {
         &self.0
     }
 
-    /// The host, lower-cased; an IPv6 address keeps its brackets.
+    /// The host in lower case; an IPv6 address keeps its brackets.
     pub fn host(&self) -> String {
         self.uri().host().unwrap_or_default().to_ascii_lowercase()
     }
 
-    /// `https://host` or `https://host:port`: the host lower-cased, without a port that the scheme has anyway.
+    /// `https://host` or `https://host:port`: the host in lower case, without the scheme's default port.
     pub fn origin(&self) -> String {
         let uri = self.uri();
         let scheme = uri.scheme_str().unwrap_or_default();
@@ -82,21 +82,22 @@ impl Address {
         format!("{scheme}://{}{port}", self.host())
     }
 
-    /// Whether there is a `?…`.
+    /// Whether the address has a query (`?…`).
     pub fn has_query(&self) -> bool {
         self.0.contains('?')
     }
 
-    /// OpenID Connect Discovery 1.0, section 4: the well-known path is appended to the issuer (R43).
+    /// The metadata address by OpenID Connect Discovery 1.0, section 4: the well-known path follows the issuer (R43).
     pub fn openid_configuration(&self) -> String {
         format!("{}/.well-known/openid-configuration", self.0.trim_end_matches('/'))
     }
 
-    /// RFC 8414, section 3.1: the well-known path goes between the host and the issuer's path (R43).
+    /// The metadata address by RFC 8414, section 3.1: the well-known path is between the host and the issuer's path
+    /// (R43).
     pub fn authorization_server_metadata(&self) -> String {
         let uri = self.uri();
         let origin = self.0.len() - uri.path_and_query().map_or(0, |p| p.as_str().len());
-        // `Uri` gives a bare host the path `/`, which the text does not hold.
+        // `Uri` adds the path `/` to a bare host, which the text does not contain.
         let origin = if self.0.ends_with('/') || uri.path() != "/" { origin } else { self.0.len() };
         format!("{}/.well-known/oauth-authorization-server{}", &self.0[..origin], uri.path().trim_end_matches('/'))
     }
@@ -116,13 +117,15 @@ impl fmt::Display for Address {
     }
 }
 
-/// Whether what stands behind the host, if anything does, is a port; `http` takes anything for one, and ignores it.
+/// Whether the authority ends with its host or with a valid port. The `http` crate accepts any text as a port, and
+/// ignores it.
 pub fn has_whole_port(authority: &Authority) -> bool {
     let place = authority.as_str().rsplit('@').next().unwrap_or_default();
     place.len() == authority.host().len() || authority.port_u16().is_some()
 }
 
-/// `localhost` and the loopback addresses. Not the names below `localhost`: most systems ask the network for them.
+/// Whether the host is `localhost` or a loopback address. Names below `localhost` do not count, because most systems
+/// ask the network for them.
 pub fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())

@@ -1,9 +1,9 @@
-//! Arguments as data: a caller's flags are rows of a table, and a profile's keys are among them.
+//! Arguments as data: a caller's flags are rows of a table, among them the profile keys.
 //!
-//! The same rows are read in two ways. On a caller's way to a cached answer [`Arguments::read`] takes them straight from
-//! the command line, since building clap's definitions costs a fifth of the whole answer. Whatever it does not
-//! understand at once, `--help` and mistakes above all, is clap's, from [`define`]: so there is one syntax, and one place
-//! for help, errors, completions and the man page.
+//! The same rows are parsed in two ways. For a cached answer, [`Arguments::read`] parses them directly from the command
+//! line, because building clap's definitions takes a fifth of the whole answer's time. Whatever it does not understand
+//! at once, e.g. `--help` and mistakes, is left to clap with the definitions from [`define`]. So there is one syntax,
+//! and one place for help, errors, completions and the man pages.
 
 use crate::config::{KEYS, Key, Origin, Selection, Settings, Shape};
 use crate::failure::Failure;
@@ -12,32 +12,32 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use std::ffi::OsString;
 
-/// What follows a caller's flags.
+/// What may follow a caller's flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rest {
     /// Nothing.
     Nothing,
-    /// A profile's name, or nothing: the same as [`PROFILE`], which is among the flags.
+    /// A profile's name, or nothing. The same as `--profile`, which is among the flags ([`PROFILE`]).
     Profile,
-    /// One word: its name and what it is, for help.
+    /// One word; its name and description are for help.
     Word(&'static str, &'static str),
-    /// Another program's whole command line, its own flags included: its name and what it is, for help.
+    /// The whole command line of another program, including flags; its name and description are for help.
     Line(&'static str, &'static str),
 }
 
-/// What a caller accepts on its command line.
+/// The arguments that a caller accepts.
 #[derive(Clone, Copy, Debug)]
 pub struct Grammar {
-    /// Tables of flags.
+    /// The tables of flags.
     pub flags: &'static [&'static [Key]],
-    /// What follows them.
+    /// What may follow the flags.
     pub rest: Rest,
 }
 
-/// The name under which clap keeps what follows the flags.
+/// clap's id of what follows the flags.
 const REST: &str = "rest";
 
-/// `--profile`, for callers that take any.
+/// `--profile`, for callers that accept every profile.
 pub const PROFILE: &[Key] = &[Key {
     name: "profile",
     flag: Some("profile"),
@@ -58,7 +58,7 @@ impl Grammar {
     }
 }
 
-/// What a caller was given.
+/// A caller's parsed arguments.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Arguments {
     flags: Vec<(&'static Key, Vec<String>)>,
@@ -66,7 +66,8 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Reads the words behind a caller's name. `None`: not plainly what the grammar says; ask clap.
+    /// Parses the words after a caller's name; `None` if they do not plainly follow the grammar, so that clap must
+    /// parse them.
     pub fn read(grammar: &Grammar, words: &[OsString]) -> Option<Self> {
         let mut read = Self::default();
         let mut words = words.iter();
@@ -112,7 +113,7 @@ impl Arguments {
         (!matches!(grammar.rest, Rest::Word(..)) || !read.rest.is_empty()).then_some(read)
     }
 
-    /// Takes over what clap has read by [`define`].
+    /// Converts what clap has parsed with [`define`].
     pub fn of(grammar: &Grammar, matches: &ArgMatches) -> Self {
         let values = |key: &'static Key| Some((key, matches.get_many::<String>(key.name)?.cloned().collect()));
         let mut flags: Vec<_> = grammar.keys().filter(|key| key.flag.is_some()).filter_map(values).collect();
@@ -126,27 +127,27 @@ impl Arguments {
         Self { flags, rest }
     }
 
-    /// The value of a flag, by its key's name.
+    /// The value of a flag, by the name of its key.
     pub fn one(&self, name: &str) -> Option<&str> {
         self.flags.iter().find(|(key, _)| key.name == name).and_then(|(_, values)| values.first()).map(String::as_str)
     }
 
-    /// Every flag's name and its values, in the order given.
+    /// The name of every flag followed by its values, in the order given.
     pub fn words(&self) -> impl Iterator<Item = &str> {
         self.flags.iter().flat_map(|(key, values)| [key.name].into_iter().chain(values.iter().map(String::as_str)))
     }
 
-    /// A flag that was given besides `--profile`, if any.
+    /// A flag other than `--profile` that was given, if any.
     pub fn beside_profile(&self) -> Option<&'static str> {
         self.flags.iter().find(|(key, _)| key.name != "profile").and_then(|(key, _)| key.flag)
     }
 
-    /// What followed the flags.
+    /// The words that followed the flags.
     pub fn rest(&self) -> &[String] {
         &self.rest
     }
 
-    /// Which profile to use, by `--profile` and the profile keys among the flags.
+    /// The selection by `--profile` and the profile keys among the flags.
     pub fn selection(&self) -> Result<Selection, Failure> {
         let mut flags = Settings::default();
         for (key, values) in &self.flags {
@@ -158,7 +159,7 @@ impl Arguments {
     }
 }
 
-/// A grammar as clap sees it.
+/// Adds a grammar's arguments to clap's definition of a command.
 pub fn define(grammar: &Grammar, command: Command) -> Command {
     let command = command.args(grammar.keys().filter_map(argument));
     match grammar.rest {
@@ -232,7 +233,7 @@ mod tests {
     use crate::callers::CALLERS;
     use proptest::prelude::*;
 
-    /// What clap makes of the same words, in the order of the table.
+    /// What clap parses from the same words, in the order of the table.
     fn by_clap(grammar: &Grammar, words: &[OsString]) -> Option<Arguments> {
         let command = define(grammar, Command::new("keyfob").no_binary_name(true).disable_version_flag(true));
         Some(Arguments::of(grammar, &command.try_get_matches_from(words).ok()?))
@@ -328,7 +329,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is read without clap, clap reads the same.
+        /// Whatever is parsed without clap, clap parses to the same result.
         #[test]
         fn the_two_readers_agree(
             caller in 0..CALLERS.len(),

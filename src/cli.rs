@@ -1,9 +1,9 @@
-//! The command line: which subcommand is asked for, and how clap sees them all. Help, errors, completions and the man pages
-//! come from here.
+//! The command line: which subcommand is wanted, and the definitions of all subcommands for clap. Help, errors,
+//! completions and the man pages come from here.
 //!
-//! A subcommand is defined only once it is known to be the one that was asked for (`defer`), and a caller's plain command
-//! line does not get here: a process that answers from the cache spends its time starting.
-//! A link with a caller's own name (`git-credential-keyfob`) is that subcommand.
+//! A subcommand's arguments are defined only when it is the one that is wanted (`defer`), and a caller's plain command
+//! line is answered without clap at all, because a process that answers from the cache spends most of its time on
+//! starting. A link with a caller's own name (`git-credential-keyfob`) stands for that subcommand.
 
 #[cfg(debug_assertions)]
 mod hints;
@@ -21,7 +21,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
 
-/// A thing that a person does: its name, what it is for, its arguments, and the function that runs it.
+/// A command for people: its name, its description, its arguments, and the function that runs it.
 struct Subcommand {
     name: &'static str,
     about: &'static str,
@@ -29,7 +29,7 @@ struct Subcommand {
     run: fn(&ArgMatches) -> Result<u8>,
 }
 
-/// Every subcommand that is not a caller's; a new one is one line here.
+/// Every subcommand that is not a caller. A new one is one entry here.
 const COMMANDS: &[Subcommand] = &[
     Subcommand {
         name: "login",
@@ -103,7 +103,7 @@ Profiles are read from keyfob/config.toml in your configuration folder; every ke
 Exit codes: 0 answered, 1 failed, 2 usage or configuration, 3 sign-in needed and nobody to show it to, \
 4 sign-in refused or expired, 5 identity provider out of reach.";
 
-/// What `keyfob` alone says: what is needed first, on the smallest screen.
+/// The output of `keyfob` without arguments: the commands that are needed first, for the smallest screen.
 const START: &str = "\
 keyfob hands OAuth tokens to kubectl, git and other tools: one sign-in for all.
 
@@ -114,7 +114,7 @@ keyfob hands OAuth tokens to kubectl, git and other tools: one sign-in for all.
   keyfob help       everything else
 ";
 
-/// The whole command line.
+/// The definition of the whole command line.
 pub fn command() -> Command {
     let callers = CALLERS.iter().map(|caller| {
         let command = Command::new(caller.name).about(caller.about);
@@ -127,7 +127,7 @@ pub fn command() -> Command {
     let commands = COMMANDS.iter().map(|subcommand| {
         Command::new(subcommand.name).about(subcommand.about).defer(|command| {
             match COMMANDS.iter().find(|subcommand| subcommand.name == command.get_name()) {
-                // Once more: clap takes the arguments' own documentation for it.
+                // Set `about` again, because clap overwrites it with the doc comment of the arguments.
                 Some(subcommand) => (subcommand.define)(command).about(subcommand.about),
                 None => command,
             }
@@ -151,7 +151,7 @@ pub fn command() -> Command {
         .subcommands(commands)
 }
 
-/// Runs a command line, the program's name first, and returns the exit code.
+/// Runs a command line, which begins with the program's name, and returns the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     #[cfg(debug_assertions)]
     let _ = crate::failure::EXAMINE.set(hints::examine);
@@ -178,7 +178,7 @@ fn answered(mut words: Vec<OsString>) -> Result<u8> {
     subcommand(words)
 }
 
-/// `-p NAME` in front of a command means the same behind it. Fails if the command takes none.
+/// Moves `-p NAME` from before a command to after it. Fails if the command takes no profile.
 fn profile_behind(words: &mut [OsString]) -> Result<(), Failure> {
     let length = match words.get(1).and_then(|word| word.to_str()) {
         Some("-p" | "--profile") => 2,
@@ -202,7 +202,7 @@ fn profile_behind(words: &mut [OsString]) -> Result<(), Failure> {
             failure.hint(format!("`keyfob {name} --help` says what there is"))
         });
     }
-    // `setup` has subcommands of its own.
+    // `setup` has its own subcommands.
     let command = 1 + usize::from(name == "setup" && word(1).is_some_and(|tool| !tool.starts_with('-')));
     words[1..=length + command].rotate_right(command);
     Ok(())
@@ -237,24 +237,24 @@ fn fail(failure: &Failure) -> u8 {
     failure.exit as u8
 }
 
-/// A mistake on the command line as a failure of two lines; `None` for what clap prints by itself, such as help.
+/// Converts a mistake on the command line to a failure of two lines; `None` for what clap prints itself, such as help.
 fn mistake(error: &clap::Error) -> Option<Failure> {
     use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
     if matches!(error.kind(), DisplayHelp | DisplayHelpOnMissingArgumentOrSubcommand | DisplayVersion) {
         return None;
     }
-    // What is wrong comes first; then perhaps tips, then the usage, each after an empty line.
+    // clap's text: first what is wrong, then possibly tips, then the usage, separated by empty lines.
     let text = error.to_string();
     let mut paragraphs = text.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
     let what = paragraphs.next().unwrap_or_default();
     let (mut tip, mut usage) = (None, None);
     for paragraph in paragraphs {
         if paragraph.starts_with("tip: to pass '-") {
-            // What was meant is a flag, which this command does not have.
+            // Skip this tip: the person meant a flag, which this command does not have.
         } else if let Some(words) = paragraph.strip_prefix("tip: ") {
             tip.get_or_insert_with(|| words.to_owned());
         } else if let Some(words) = paragraph.strip_prefix("Usage: ") {
-            // The command's own words end where its arguments begin.
+            // The command's name ends where its arguments begin.
             let command = words.split(' ').take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase()));
             usage = Some(format!("`{} --help` says what there is", command.collect::<Vec<_>>().join(" ")));
         }
@@ -263,8 +263,8 @@ fn mistake(error: &clap::Error) -> Option<Failure> {
     Some(Failure { hint: tip.or(usage).map(Hint::from), ..failure })
 }
 
-/// Prints help or the version, in lines that people read with ease, and returns clap's exit code. A reader that has gone
-/// away is no failure.
+/// Prints help or the version, wrapped to a readable width, and returns clap's exit code. It is not an error if the
+/// reader has gone.
 fn show(error: &clap::Error) -> u8 {
     let text = error.to_string();
     let width = prompt::stdout().map_or(80, |terminal| terminal.width.min(100));

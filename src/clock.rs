@@ -1,4 +1,4 @@
-//! Time: the wall clock for what is written down and compared with servers, the clock that counts from boot for waiting.
+//! Time: the wall clock for what is recorded or compared with servers, and the time since boot for waiting.
 
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,12 +9,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// Now, by the wall clock.
+    /// The current time, by the wall clock.
     pub fn now() -> Self {
         Self(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs().cast_signed()))
     }
 
-    /// This time and `seconds` more; saturating.
+    /// This time plus `seconds`, saturating.
     #[must_use]
     pub fn plus(self, seconds: u64) -> Self {
         Self(self.0.saturating_add(i64::try_from(seconds).unwrap_or(i64::MAX)))
@@ -25,50 +25,50 @@ impl Timestamp {
         u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)
     }
 
-    /// RFC 3339 in UTC with upper-case `T` and `Z`, as `2026-11-22T22:00:00Z`; `None` past the year 9999.
+    /// RFC 3339 in UTC with upper-case `T` and `Z`, e.g. `2026-11-22T22:00:00Z`; `None` after the year 9999.
     pub fn rfc3339(self) -> Option<String> {
         jiff::Timestamp::from_second(self.0).ok().map(|t| t.to_string())
     }
 }
 
-/// How far a server's clock is ahead of this machine's, as far as the server says. Tokens end by the server's clock, but
-/// everything here, and every caller, looks at this machine's.
+/// How far a server's clock is ahead of this machine's, if the server says. Tokens expire by the server's clock, but
+/// keyfob and its callers use this machine's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Skew(Option<i64>);
 
 impl Skew {
-    /// A difference of up to so many seconds may come from the network, or from counting in whole seconds.
+    /// A difference of up to this many seconds may be caused by the network or by rounding to whole seconds.
     const NONE: i64 = 60;
 
-    /// The server says it is `there` when it is `here` here.
+    /// The skew if the server's clock says `there` when this machine's says `here`.
     pub fn measured(there: Timestamp, here: Timestamp) -> Self {
         let ahead = there.0.saturating_sub(here.0);
         Self(Some(if (-Self::NONE..=Self::NONE).contains(&ahead) { 0 } else { ahead }))
     }
 
-    /// Seconds that the server's clock is ahead, less than zero where it is behind; `None` if it has not said.
+    /// By how many seconds the server's clock is ahead, negative if it is behind; `None` if the server has not said.
     pub fn seconds(self) -> Option<i64> {
         self.0
     }
 
-    /// What the server's clock says when it is `here` here.
+    /// The server's time when this machine's clock says `here`.
     pub fn there(self, here: Timestamp) -> Timestamp {
         Timestamp(here.0.saturating_add(self.0.unwrap_or(0)))
     }
 
-    /// What this machine's clock says when it is `there` at the server.
+    /// This machine's time when the server's clock says `there`.
     pub fn here(self, there: Timestamp) -> Timestamp {
         Timestamp(there.0.saturating_sub(self.0.unwrap_or(0)))
     }
 }
 
-/// Now, by the wall clock, in milliseconds since the Unix epoch.
+/// The current time by the wall clock, in milliseconds since the Unix epoch.
 pub fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Time since boot, suspended time included where the system can tell (Linux): deadlines are measured by it, since
-/// the wall clock steps and [`std::time::Instant`] stops while a laptop sleeps (R27).
+/// The time since boot, including suspended time if the system can tell (Linux). Deadlines use it, because the wall
+/// clock may be set, and [`std::time::Instant`] stops while a laptop sleeps (R27).
 pub fn boottime() -> Duration {
     #[cfg(target_os = "linux")]
     const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Boottime;
@@ -77,14 +77,14 @@ pub fn boottime() -> Duration {
     Duration::try_from(rustix::time::clock_gettime(CLOCK)).unwrap_or_default()
 }
 
-/// `12:34`, or `1:02:03` from an hour on: time left, as a person reads it.
+/// The time left for display: `12:34`, or `1:02:03` from an hour on.
 pub fn minutes(left: Duration) -> String {
     let seconds = left.as_secs();
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }
 
-/// How long something took, or will, as a person says it: `59 min`, `1 h 59 min`, `2 d 3 h`.
+/// A rough duration for people: `59 min`, `1 h 59 min`, `2 d 3 h`.
 pub fn roughly(time: Duration) -> String {
     let minutes = time.as_secs() / 60;
     let (large, small) = match minutes {

@@ -1,26 +1,26 @@
-//! What went wrong and what to do next: every way to fail, as one message, one hint and one exit code.
+//! Failures: what went wrong, what to do next, and the exit code.
 //!
-//! Functions return [`anyhow::Result`] where each layer adds what it was doing (`could not …`), and [`Failure`] where
-//! nothing is added. An error that ends a command becomes a [`Failure`] once, by [`Failure::of`], and is then shown: by
-//! [`Failure::lines`] to a person, or in a caller's own words.
+//! Functions return [`anyhow::Result`] if each layer adds what it was doing (`could not …`), and [`Failure`] if nothing
+//! is added. The error that ends a command is converted to a [`Failure`] once, by [`Failure::of`], and then shown: to a
+//! person by [`Failure::lines`], or in a caller's protocol.
 
 use crate::text::one_line;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The exit codes, as `docs/reference.md` documents them. 0, answered, is not a failure.
+/// The exit codes, which `docs/reference.md` documents. 0 (answered) is not a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Exit {
-    /// Something failed that no other code names.
+    /// A failure that has no other code.
     Failed = 1,
     /// The command line, the environment or the configuration file is wrong.
     Usage = 2,
-    /// A person has to sign in, and there is no terminal to say so on.
+    /// A person has to sign in, and there is nowhere to say so.
     SignInNeeded = 3,
-    /// The sign-in was refused, has expired, or was refused a moment ago.
+    /// The sign-in was refused or has expired, now or a moment ago.
     Refused = 4,
-    /// The identity provider is out of reach, or answers with trouble of its own.
+    /// The identity provider cannot be reached, or has a failure of its own.
     Unreachable = 5,
 }
 
@@ -28,19 +28,19 @@ pub enum Exit {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Hint {
-    /// A command that a shell runs as it stands.
+    /// A command that can be run in a shell as it is.
     Command(String),
     /// A sentence for a person.
     Words(String),
 }
 
-/// What looks at every hint that is shown, in debug builds: a command that it names must be one. What a command is, the
-/// command line says, which sets this and is not known here.
+/// Checks every hint that is shown in debug builds: a command in it must be valid. The command line sets this, because
+/// only it knows which commands are valid.
 #[cfg(debug_assertions)]
 pub static EXAMINE: std::sync::OnceLock<fn(&Hint)> = std::sync::OnceLock::new();
 
 impl Hint {
-    /// The command or the sentence, without saying which it is.
+    /// The text of the command or sentence.
     pub fn text(&self) -> &str {
         #[cfg(debug_assertions)]
         if let Some(examine) = EXAMINE.get() {
@@ -51,27 +51,27 @@ impl Hint {
         }
     }
 
-    /// The command, if it is one.
+    /// The command, unless the hint is a sentence.
     pub fn command(&self) -> Option<&str> {
         Some(self.text()).filter(|_| matches!(self, Self::Command(_)))
     }
 }
 
-/// Text is words, unless it is said to be a command.
+/// A text is a sentence, unless it is explicitly a command.
 impl<T: Into<String>> From<T> for Hint {
     fn from(words: T) -> Self {
         Self::Words(words.into())
     }
 }
 
-/// A failure: the exit code, what went wrong, and what to do about it. Callers render it in their own protocols.
+/// A failure: the exit code, what went wrong, and the remedy. Callers show it in their own protocols.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The process's exit code.
     pub exit: Exit,
     /// What went wrong, in one line, without the leading `error:`.
     pub message: String,
-    /// What to do about it, in one line, without the leading `hint:`.
+    /// The remedy, in one line, without the leading `hint:`.
     pub hint: Option<Hint>,
 }
 
@@ -81,40 +81,40 @@ impl Failure {
         Self { exit, message: message.into(), hint: None }
     }
 
-    /// A mistake in the command line or the configuration: exit 2.
+    /// A mistake in the command line or the configuration, with exit code 2.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message)
     }
 
-    /// What an error comes to: exit code and hint are those of the failure in its chain; anything else, an I/O error for
-    /// instance, is exit 1.
+    /// Converts an error. Exit code and hint are those of the failure in its chain; any other error, e.g. an I/O error,
+    /// has exit code 1.
     pub fn of(error: &anyhow::Error) -> Self {
         let failure = error.downcast_ref::<Self>();
         let (exit, hint) = failure.map_or((Exit::Failed, None), |failure| (failure.exit, failure.hint.clone()));
         Self { exit, message: format!("{error:#}"), hint }
     }
 
-    /// The same failure with a sentence that says what to do.
+    /// Adds a sentence that says what to do.
     #[must_use]
     pub fn hint(mut self, words: impl Into<String>) -> Self {
         self.hint = Some(Hint::Words(words.into()));
         self
     }
 
-    /// The same failure with a command that a shell runs as it stands.
+    /// Adds a command that can be run in a shell as it is.
     #[must_use]
     pub fn run(mut self, command: impl Into<String>) -> Self {
         self.hint = Some(Hint::Command(command.into()));
         self
     }
 
-    /// The command that signs in, if that is what is missing.
+    /// The command that signs in, if a sign-in is missing.
     pub fn sign_in(&self) -> Option<&str> {
         self.hint.as_ref().filter(|_| self.exit == Exit::SignInNeeded).map(Hint::text)
     }
 
-    /// What a person reads: `error: …` and perhaps `hint: …`, each ended by a newline. Each is one line whatever it holds:
-    /// some messages quote files and servers.
+    /// The text for a person: `error: …` and optionally `hint: …`, each ending with a newline. Each is one line, even
+    /// if it quotes a file or server.
     pub fn lines(&self) -> String {
         let mut text = format!("error: {}\n", one_line(&self.message));
         if let Some(hint) = &self.hint {

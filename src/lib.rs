@@ -1,7 +1,7 @@
 //! keyfob: one small synchronous program that hands a fresh OAuth token to any program that can run a helper.
 //!
-//! A caller (kubectl, a script, …) executes it; it answers from a file cache, refreshes silently, and only when
-//! neither works has a person sign in: in a browser (RFC 8252), or by a code to enter on any device (RFC 8628).
+//! A caller (kubectl, a script, …) executes it. It answers from a file cache, refreshes silently, and only if neither
+//! works asks a person to sign in: in a browser (RFC 8252), or by a code to enter on any device (RFC 8628).
 //!
 //! ```text
 //! main            argv → run → exit code
@@ -26,15 +26,15 @@
 //!             └ failure · access · secret · clock · zone · backoff · address · text · log · process · program      what everything stands on
 //! ```
 //!
-//! A module uses only what stands below it here, and in the last row what stands beside it. The words are the same
-//! everywhere: a *caller* executes keyfob; a *profile* is a named way to get a token; a *session* is what one sign-in left
-//! behind; a *want* is what a caller asks for, a *credential* what it gets.
+//! A module uses only modules below it in this picture, and in the last row also those beside it. The words are the
+//! same everywhere: a *caller* executes keyfob; a *profile* is a named way to get a token; a *session* is what one
+//! grant left behind; a *want* is what a caller asks for, and a *credential* is what it gets.
 //!
-//! A rule of the protocol has a number, such as R22, wherever a comment needs it. `docs/oauth-rules.md` says what it is; the
-//! tests whose names begin with `r22_`, in `tests/flows` and beside the code, show that it holds.
+//! Rules of the protocol have numbers, such as R22, which comments refer to. `docs/oauth-rules.md` explains them; the
+//! tests whose names begin with `r22_`, in `tests/flows` and next to the code, show that the rule holds.
 //!
-//! The library exists so that tests, benches, fuzz targets and the demo run the same code as the command; it promises no
-//! stable interface of its own.
+//! The library exists so that tests, benches, fuzz targets and the demo run the same code as the command. It has no
+//! stable interface.
 
 pub mod access;
 pub mod acquire;
@@ -66,13 +66,13 @@ pub mod zone;
 
 use std::ffi::OsString;
 
-/// The command: this process's arguments in, its exit code out.
+/// Runs the command with this process's arguments, and returns the exit code.
 pub fn main() -> u8 {
     run(std::env::args_os())
 }
 
-/// Runs a command line, the program's name first, and returns the exit code. Answers on stdout; a failure is at most two
-/// lines on stderr, unless a caller's protocol says otherwise.
+/// Runs a command line, which begins with the program's name, and returns the exit code. Answers go to stdout; a
+/// failure is at most two lines on stderr, unless a caller's protocol says otherwise.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     process::prepare();
     cli::run(arguments)
@@ -83,7 +83,7 @@ mod tests {
     use std::fs;
     use std::path::{Path, PathBuf};
 
-    /// The modules in the order of the picture above, row by row; the last one holds several.
+    /// The modules in the picture above, row by row; the last row has several.
     fn picture() -> Vec<Vec<&'static str>> {
         let rows = include_str!("lib.rs").split("```").nth(1).unwrap().lines().filter_map(|row| {
             let row = row.strip_prefix("//! ")?.trim_start_matches([' ', '├', '└', '│', '─', '┬']);
@@ -93,7 +93,7 @@ mod tests {
         rows.filter(|names: &Vec<_>| !names[0].is_empty()).collect()
     }
 
-    /// Every file below `folder`, with what it says outside its tests.
+    /// Every file below `folder`, with its code outside of tests.
     fn code(folder: &Path) -> Vec<(PathBuf, String)> {
         let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
         let code = |file: PathBuf| {

@@ -1,6 +1,7 @@
-//! `KEYFOB_LOG=debug`: what keyfob does, on stderr, never a secret. Off by default, since on success stderr is empty.
+//! `KEYFOB_LOG=debug`: logs to stderr what keyfob does, never a secret. Off by default, because stderr must be empty on
+//! success.
 
-/// Says what `message` makes, if debugging is on.
+/// Logs the message that `message` makes, if debugging is on.
 pub fn debug(message: impl FnOnce() -> String) {
     if is_on() {
         use std::io::Write;

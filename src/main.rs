@@ -1,20 +1,21 @@
-//! The `keyfob` command; everything is in the library.
+//! The `keyfob` command; everything else is in the library.
 //!
-//! With glibc the process enters at C's `main`, past the start of Rust's standard library, which takes a seventh of the
-//! time of a cached answer. What that start does, and who does it here:
+//! With glibc the process begins at C's `main` and skips the start of Rust's standard library, which takes a seventh of
+//! the time of a cached answer. That start does the following, which is replaced thus:
 //!
-//! - It reads `/proc/self/maps` for where the stack ends, to be able to say "stack overflow". Nobody: an overflow runs
-//!   into the same guard page, and the process ends without that message.
-//! - It opens `/dev/null` for closed standard streams, and has writes to a closed pipe fail: `keyfob::process`.
-//! - It keeps the arguments: with glibc, code that runs before `main` has done so already.
+//! - It reads `/proc/self/maps` to find the end of the stack, so that it can report "stack overflow". Not replaced: an
+//!   overflow hits the same guard page, and the process ends without that message.
+//! - It opens `/dev/null` for closed standard streams, and makes writes to a closed pipe fail: `keyfob::process` does
+//!   this.
+//! - It stores the arguments: with glibc, code that runs before `main` has already done this.
 //!
-//! Elsewhere the usual start is used.
+//! Other systems use the usual start.
 
 #![cfg_attr(all(target_os = "linux", target_env = "gnu"), no_main)]
 
-/// Where the C library starts the program.
-// No crate offers this: a symbol of this name is what it takes, and exporting one is what `unsafe` says here. It is safe,
-// since nothing else in the program is called `main`.
+/// The C library starts the program here.
+// No crate offers this: the program needs a symbol of this name, and exporting a symbol counts as `unsafe`. It is safe,
+// because nothing else in the program is called `main`.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[expect(unsafe_code, reason = "the one exported symbol; see above")]
 #[unsafe(no_mangle)]

@@ -1,4 +1,4 @@
-//! What this process arranges about itself before it does anything else.
+//! Settings of this process itself: its streams, signals and core dumps.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
@@ -8,22 +8,22 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// Makes the process a safe place for secrets, however it was started: standard streams that are open, a write
-/// to a reader that has gone an error instead of the end, no core dumps.
+/// Makes the process safe for secrets, however it was started: the standard streams are open, writing to a closed pipe
+/// is an error instead of the end, and there are no core dumps.
 pub fn prepare() {
     hold_streams();
-    // A handler that only takes note: the write then fails like any other. A program of ours that is killed between
-    // a provider's answer and the disk would lose the session.
+    // This handler does nothing, so the write fails like any other. A process that is killed between a provider's answer
+    // and the save would lose the session.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGPIPE, Arc::default());
     if rustix::process::getrlimit(rustix::process::Resource::Fsize).current.is_some() {
-        // The same for a file that would grow beyond the limit of this process.
+        // The same for writing a file beyond this process's size limit.
         let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     }
     no_core_dumps();
 }
 
-/// Makes this process one that nobody's terminal, process group or time limit ends, and that keeps no pipe of its parent's
-/// open: a program may wait for the end of one.
+/// Detaches this process, so that no terminal, process group or time limit ends it, and closes the pipes of its parent,
+/// because a program may be waiting for the end of one.
 pub fn detach() {
     let _ = rustix::process::setsid();
     deaf();
@@ -34,30 +34,30 @@ pub fn detach() {
     }
 }
 
-/// Has the system say how programs that this process starts have ended, also where it was itself started to ignore SIGCHLD:
-/// their exit codes would be lost.
+/// Makes the system report the exit codes of child processes, even if this process was started with SIGCHLD ignored.
 pub fn hear_of_children() {
     let _ = signal_hook::flag::register(SIGCHLD, Arc::default());
 }
 
-/// What a person or a parent ends a process by.
+/// The signals with which a person or a parent ends a process.
 const ENDING: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
-/// Lets what would end this process pass for as long as it lives.
+/// Ignores these signals for as long as the process lives.
 fn deaf() {
     for signal in ENDING {
         let _ = signal_hook::flag::register(signal, Arc::default());
     }
 }
 
-/// While this lives, what would end this process waits: between a grant request and the disk, a session hangs on it.
+/// While this value exists, these signals wait, because between a grant request and the save an interruption would lose
+/// the session.
 pub struct Uninterrupted(());
 
-/// How this process takes what would end it, once it has had to wait.
+/// How this process handles these signals after the first [`Uninterrupted`].
 struct Ending {
-    /// It ends the process, as usual.
+    /// Whether a signal ends the process at once, as usual.
     at_once: Arc<AtomicBool>,
-    /// What has come.
+    /// The signals, with whether each has arrived.
     told: Vec<(i32, Arc<AtomicBool>)>,
 }
 
@@ -81,7 +81,7 @@ impl Ending {
 }
 
 impl Uninterrupted {
-    /// From now on.
+    /// Delays the signals from now on.
     pub fn begin() -> Self {
         Ending::get().at_once.store(false, Ordering::SeqCst);
         Self(())
@@ -98,37 +98,37 @@ impl Drop for Uninterrupted {
     }
 }
 
-/// The signals that this process was started to ignore, as nohup(1) does, as a mask; none where the system does not tell.
+/// A mask of the signals that this process was started to ignore, as by nohup(1); 0 if the system does not tell.
 fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }
 
-/// What a shell calls this program by: the path it was started by, unless that is a link with another name.
+/// The name of this program for a shell: the path by which it was started, unless that is a link with another name.
 pub fn name() -> String {
     let path = std::env::args_os().next().and_then(|path| path.into_string().ok());
     path.filter(|path| path.ends_with("/keyfob")).unwrap_or_else(|| "keyfob".to_owned())
 }
 
-/// Whether a process of this program is stopped, as by Ctrl-Z; false where the system does not tell.
+/// Whether a keyfob process is stopped, e.g. by Ctrl-Z; false if the system does not tell.
 pub fn is_stopped(pid: u32) -> bool {
-    // proc_pid_stat(5): the name in parentheses, then the state.
+    // proc_pid_stat(5): the name is in parentheses, followed by the state.
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.split_once("(keyfob) ").map(|(_, rest)| rest);
     state.is_some_and(|rest| rest.starts_with(['T', 't']))
 }
 
-/// Whether there is a process of this number.
+/// Whether a process with this id exists.
 pub fn is_running(pid: u32) -> bool {
     use rustix::process::{Pid, test_kill_process};
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    // One of another user's is there too.
+    // A process of another user counts too.
     pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH)))
 }
 
-/// Opens `/dev/null` for standard streams that are closed: else the next file opened would take their number, and what
-/// is meant for the caller would be written to it.
+/// Opens `/dev/null` for standard streams that are closed. Otherwise the next file opened would get their number, and
+/// output for the caller would be written to that file.
 fn hold_streams() {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let mut streams =
@@ -138,15 +138,15 @@ fn hold_streams() {
         return;
     }
     for _ in streams.iter().filter(|stream| stream.revents().contains(PollFlags::NVAL)) {
-        // The lowest number that is free is the first that is closed.
+        // `open` returns the lowest free number, which is that of the first closed stream.
         if let Ok(null) = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty()) {
             forget(null);
         }
     }
 }
 
-/// Switches core dumps off: what this process holds must not land in a file or with a crash reporter. Both ways, since a
-/// reporter that the kernel pipes dumps to does not heed the limit.
+/// Disables core dumps, so that secrets in memory do not get into a file or to a crash reporter. Both settings are
+/// needed, because a reporter to which the kernel pipes dumps ignores the limit.
 fn no_core_dumps() {
     use rustix::process::{Resource, Rlimit, setrlimit};
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });

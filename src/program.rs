@@ -1,8 +1,8 @@
-//! Other people's programs that keyfob finds and runs: git, kubectl, az.
+//! Finds and runs other programs: git, kubectl, az.
 //!
-//! Only what stands on `PATH` by its whole path is found, and never this very program. One that runs asks nobody anything,
-//! starts in `/` unless it is to read what is here, has a time limit, ends with everything that it started, and is not
-//! started again by a keyfob that it runs.
+//! Only programs in absolute folders on `PATH` are found, and never this program itself. A program that is run must not
+//! prompt; it starts in `/` unless it needs the current folder, has a time limit, and is ended with everything it has
+//! started. It is not run again by a keyfob that it runs.
 
 use crate::failure::{Exit, Failure};
 use crate::process;
@@ -19,42 +19,45 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::Builder;
 use std::time::Duration;
 
-/// Longest that a program may take.
+/// Time limit of a program.
 const LIMIT: Duration = Duration::from_secs(30);
-/// How long its output is waited for once it has ended: what it left running may keep that open.
+/// How long to wait for the rest of the output of a program that has ended, because what it left running may keep the
+/// pipe open.
 const REST: Duration = Duration::from_secs(1);
-/// Most of its output that is read, in bytes.
+/// The most output that is read, in bytes.
 const LARGEST: u64 = 4 << 20;
-/// The programs that keyfob runs now, one within the other, with colons between.
+/// The variable with the programs that keyfob is running, nested and separated by colons.
 const RUNNING: &str = "KEYFOB_RUNNING";
 
-/// The keyfobs, by their files, that have passed a call on to the program behind them: two of them would do so in a circle.
+/// The variable with the keyfobs, by their files, that have passed on a call, so that two of them do not call each
+/// other in a circle.
 const PASSED: &str = "KEYFOB_PASSED";
 
-/// How a program ended, and what it said.
+/// The result of running a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ran {
     /// Whether its exit code was 0.
     pub ok: bool,
-    /// What it printed.
+    /// Its standard output.
     pub stdout: String,
-    /// What it complained of.
+    /// Its standard error.
     pub stderr: String,
 }
 
-/// Every program of this name on `PATH`, by whole paths.
+/// Every program of this name on `PATH`, as absolute paths.
 pub fn on_path(name: &str) -> impl Iterator<Item = PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = std::env::split_paths(&path).filter(|folder| folder.is_absolute()).collect();
     folders.into_iter().map(move |folder| folder.join(name)).filter(|file| is_program(file))
 }
 
-/// Whether a file can be run.
+/// Whether the file is executable.
 pub fn is_program(file: &Path) -> bool {
     file.is_file() && access(file, Access::EXEC_OK).is_ok()
 }
 
-/// The first program of this name on `PATH` that is not keyfob, nor another keyfob that has passed a call on to this one.
+/// The first program of this name on `PATH` that is neither keyfob nor a keyfob that has passed on the call to this
+/// one.
 pub fn find(name: &str) -> Option<PathBuf> {
     let own = std::env::current_exe().and_then(std::fs::metadata).ok().map(|file| identity(&file));
     let passed = std::env::var(PASSED).unwrap_or_default();
@@ -65,12 +68,12 @@ pub fn find(name: &str) -> Option<PathBuf> {
     on_path(name).find(is_other)
 }
 
-/// What a program's file is known by, whatever it is called.
+/// Identifies a program's file, whatever its name is.
 fn identity(file: &Metadata) -> String {
     format!("{}:{}", file.dev(), file.ino())
 }
 
-/// The program that a configuration names: by its whole path, or the first of that name on `PATH`.
+/// The program that a configuration names: an absolute path, or the first program of that name on `PATH`.
 pub fn by_name(name: &str) -> Result<PathBuf> {
     let named = Path::new(name);
     let found = if named.is_absolute() { Some(named.to_owned()) } else { find(name).filter(|_| !name.contains('/')) };
@@ -78,8 +81,8 @@ pub fn by_name(name: &str) -> Result<PathBuf> {
     Ok(found.ok_or_else(why)?)
 }
 
-/// Runs a program to its end, in this folder if one is named, else in the one that this process is in. `input` goes to its
-/// stdin. Fails if it cannot be started, takes too long, or runs already and has started this keyfob.
+/// Runs a program to its end, in `folder` or in the current folder. `input` goes to its stdin. Fails if it cannot be
+/// started, takes too long, or is already running and has started this keyfob.
 pub fn run(
     program: &Path,
     arguments: &[&str],
@@ -90,7 +93,7 @@ pub fn run(
     run_within(LIMIT, program, arguments, environment, input, folder)
 }
 
-/// The same with a time limit of its own.
+/// Like [`run`], with another time limit.
 pub fn run_within(
     limit: Duration,
     program: &Path,
@@ -125,12 +128,12 @@ pub fn run_within(
     })
 }
 
-/// Gives a program its input, and waits for its end; `None` if it takes too long.
+/// Passes the input to a program, and waits for its end; `None` if it takes too long.
 fn attend(mut child: Child, limit: Duration, input: &str) -> Result<Option<Ran>> {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (stdout, stderr) = (in_a_thread(|| text(stdout))?, in_a_thread(|| text(stderr))?);
     if let Some(mut stdin) = stdin {
-        // A program that does not read it is none the worse.
+        // It is not an error if the program does not read its input.
         let _ = stdin.write_all(input.as_bytes());
     }
     let ended = in_a_thread(move || child.wait().is_ok_and(|status| status.success()))?;
@@ -139,8 +142,8 @@ fn attend(mut child: Child, limit: Duration, input: &str) -> Result<Option<Ran>>
     Ok(Some(Ran { ok, stdout: text(&stdout), stderr: text(&stderr) }))
 }
 
-/// Becomes the next program of this name on `PATH`: it has this process's streams, terminal and exit code. Returns only if
-/// there is none: the exit code, 1.
+/// Replaces this process by the next program of this name on `PATH`, which gets its streams, terminal and exit code.
+/// Returns 1 as the exit code, and only if there is no such program.
 pub fn pass_on(name: &str, arguments: &[String]) -> u8 {
     if let Some(program) = find(name) {
         let own = std::env::current_exe().and_then(std::fs::metadata).map(|file| identity(&file)).unwrap_or_default();
@@ -151,17 +154,17 @@ pub fn pass_on(name: &str, arguments: &[String]) -> u8 {
     1
 }
 
-/// Reads a pipe to its end, or as much as is sensible.
+/// Reads a pipe to its end, but at most [`LARGEST`] bytes.
 fn text(pipe: Option<impl Read>) -> String {
     let mut bytes = Vec::new();
     if let Some(pipe) = pipe {
-        // What it goes on to say has no reader, and ends it.
+        // Further output has no reader, which ends the program.
         let _ = pipe.take(LARGEST).read_to_end(&mut bytes);
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Works beside the caller, who gets the result when it is there.
+/// Does work in a thread, and sends the result to the caller.
 fn in_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<Receiver<T>> {
     let (sender, result) = channel();
     let work = move || drop(sender.send(work()));
@@ -183,7 +186,7 @@ mod tests {
         assert_eq!(ran, Ran { ok: false, stdout: "asked never :sh\n".into(), stderr: "why\n".into() });
     }
 
-    /// What it leaves running does not keep its caller waiting; what takes too long ends.
+    /// A process that a program leaves running does not delay the caller; a program that takes too long is ended.
     #[test]
     fn a_program_that_does_not_end_is_ended() {
         let left = sh("echo said; sleep 60 > /dev/null 2>&1 < /dev/null &", LIMIT).unwrap();

@@ -1,9 +1,9 @@
-//! Identity providers as a table, one row each. What is done about a provider depends on its columns, never on its name.
+//! Identity providers as a table, one row each. The code depends on a row's columns, never on its name.
 //!
-//! A provider that follows OpenID Connect Discovery needs no row (`issuer` in the profile is enough); a row is for what
-//! a server does not publish: addresses, the scope that earns a refresh token, which token its callers take.
-//! To add one, add a row to [`PRESETS`]; everything it can differ in is a column of [`Preset`]. A column too long for the
-//! row is a table in a file of the provider's name.
+//! A provider that follows OpenID Connect Discovery needs no row, because `issuer` in the profile is enough. A row
+//! holds what a server does not publish: addresses, the scope for a refresh token, which kind of token its callers
+//! need. To add a provider, add a row to [`PRESETS`]; every difference is a column of [`Preset`]. A column that is too
+//! long for the row is a table in a file with the provider's name.
 
 mod entra;
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// How a token is shown to a host.
+/// How a token is sent to a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostAuth {
     /// `Authorization: Bearer` (RFC 6750).
@@ -20,13 +20,13 @@ pub enum HostAuth {
     Basic,
 }
 
-/// Which of a session's tokens a caller is handed.
+/// Which of a session's tokens is handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenKind {
     /// The OAuth access token.
     Access,
-    /// The OpenID Connect ID token: what a Kubernetes API server checks.
+    /// The OpenID Connect ID token, which a Kubernetes API server checks.
     Id,
 }
 
@@ -39,55 +39,57 @@ impl fmt::Display for TokenKind {
     }
 }
 
-/// Which flows a provider has for a person to sign in by.
+/// The flows by which a person can sign in at a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flows {
-    /// By device code and by browser, as far as its endpoints are known.
+    /// The device code flow and the browser flow, if their endpoints are known.
     Both,
-    /// The same, but the browser flow wants a client secret: by device code, unless the profile says otherwise.
+    /// Both, but the browser flow needs a client secret, so the device code flow is used unless the profile says
+    /// otherwise.
     DeviceFirst,
-    /// By browser alone: there is no device grant.
+    /// The browser flow only, because there is no device grant.
     Browser,
 }
 
-/// The address on this machine that a browser comes back to: `http://HOST:PORT` and the path.
+/// The redirect URI on this machine: `http://HOST:PORT` and the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Redirect<'a> {
-    /// `127.0.0.1`, or `localhost` where the provider does not take the other.
+    /// `127.0.0.1`, or `localhost` if the provider does not accept that.
     pub host: &'a str,
-    /// The port, where the provider compares it; 0: any that is free (RFC 8252, section 7.3).
+    /// The port, if the provider compares it; 0 means any free port (RFC 8252, section 7.3).
     pub port: u16,
-    /// The path, as it has to be registered.
+    /// The path, as it must be registered.
     pub path: &'a str,
 }
 
-/// One identity provider. In templates, `{authority}`, its `{host}` and `{tenant}` stand for the profile's own.
+/// One identity provider. In templates, `{authority}`, `{host}` (the authority's) and `{tenant}` are replaced by the
+/// profile's.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a column of its own")]
 pub struct Preset {
-    /// What `provider = "…"` and `--provider` call it.
+    /// The name in `provider = "…"` and `--provider`.
     pub name: &'static str,
-    /// What people call it.
+    /// The name for people.
     pub title: &'static str,
-    /// Where it lives, if it has one home; the profile's `authority` points elsewhere (its own installation, a
-    /// national cloud). `None`: `authority` means nothing to this provider.
+    /// Its home address, which the profile's `authority` can replace (by the address of an installation or a national
+    /// cloud); empty if the profile must set it. `None`: the provider has no `authority`.
     pub authority: Option<&'static str>,
-    /// `tenant`, when the profile names none; empty if it must. `None`: this provider has no tenants.
+    /// The default for `tenant`; empty if the profile must set it. `None`: the provider has no tenants.
     pub tenant: Option<&'static str>,
-    /// Words for `tenant` that stand for many tenants.
+    /// Values of `tenant` that stand for many tenants.
     pub tenant_groups: &'static [&'static str],
-    /// The issuer, as a template; `{tid}` stands for whatever the ID token's `tid` says, `{any}` for what cannot be known.
-    /// `None`: the profile must name its own.
+    /// The issuer, as a template. `{tid}` stands for the ID token's `tid`, and `{any}` for any text. `None`: the
+    /// profile must set it.
     pub issuer: Option<&'static str>,
-    /// Which flows it has.
+    /// The flows that it supports.
     pub flows: Flows,
-    /// A public client that every installation of it has: what a profile without `client-id` uses.
+    /// A public client that exists in every installation, for profiles without `client-id`.
     pub client_id: Option<&'static str>,
-    /// Where a browser comes back to.
+    /// The redirect URI.
     pub redirect: Redirect<'static>,
-    /// Whether an authorization answer comes as a form that the browser posts; `None`: as discovery says.
+    /// Whether the authorization response is a form that the browser posts; `None`: as discovery says.
     pub form_post: Option<bool>,
-    /// Parameters that an authorization request needs besides, unless the profile's `extra` sets them.
+    /// Other parameters of an authorization request, unless the profile's `extra` sets them.
     pub authorization_parameters: &'static [(&'static str, &'static str)],
     /// Authorization endpoint, as a template; `None`: from discovery.
     pub authorization_endpoint: Option<&'static str>,
@@ -97,47 +99,47 @@ pub struct Preset {
     pub token_endpoint: Option<&'static str>,
     /// Revocation endpoint, as a template; `None`: from discovery, or there is none.
     pub revocation_endpoint: Option<&'static str>,
-    /// Scopes asked for when the profile names none.
+    /// The default for `scopes`.
     pub scopes: &'static [&'static str],
-    /// Scopes that are always asked for besides, because without them there is no refresh token, or no name of the
-    /// account.
+    /// Scopes that are always added, because without them there is no refresh token or no account name.
     pub scopes_besides: &'static [&'static str],
-    /// One refresh token serves every resource and tenant: every refresh names the scopes it wants, and so may a caller.
-    /// One sign-in is for one resource only.
+    /// Whether one refresh token serves every resource and tenant. Then every refresh names the scopes it wants, and
+    /// callers may name scopes too; but a sign-in is for one resource only.
     pub multi_resource: bool,
-    /// Which token `keyfob kubernetes` hands out when the profile does not say.
+    /// The kind of token that `keyfob kubernetes` hands out if the profile does not say.
     pub kubernetes_token: TokenKind,
-    /// Whether a token may be renewed while it still has minutes to live. Where a refresh kills the token that was
-    /// handed out before, it may not.
+    /// Whether a token may be renewed while it still has minutes to live; false if a refresh invalidates the token that
+    /// was handed out before.
     pub early_refresh: bool,
-    /// How long an access token lives when the server does not say and the token itself does not either, in seconds.
-    /// `None`: until it is revoked.
+    /// The lifetime of an access token if neither the server nor the token says, in seconds. `None`: until it is
+    /// revoked.
     pub unstated_lifetime: Option<u64>,
-    /// Where the signed-in account's name is asked for, and the member that holds it, when there is no ID token.
+    /// Where to ask for the account's name if there is no ID token, and the member that holds the name.
     pub account: Option<(&'static str, &'static str)>,
-    /// Hosts that are this provider's alone: its endpoints may be at any of them, and at none of them under another issuer.
+    /// Hosts that belong to this provider alone. Its endpoints may be on any of them; another issuer's endpoints on
+    /// none.
     pub hosts: &'static [&'static str],
-    /// Hosts besides its own on which this provider's users enter their codes.
+    /// Other hosts on which this provider's users enter codes.
     pub verification_hosts: &'static [&'static str],
-    /// How its git servers take a token, when `[hosts]` does not say.
+    /// How its servers accept a token, if `[hosts]` does not say.
     pub host_auth: HostAuth,
-    /// The user name that stands beside a token in HTTP Basic.
+    /// The user name to send with a token in HTTP Basic.
     pub basic_username: &'static str,
-    /// The provider wants a client secret even from programs that cannot keep one.
+    /// Whether the provider requires a client secret even from programs that cannot keep one secret.
     pub needs_secret: bool,
-    /// It takes a client's secret in the body of a request, rather than in the header, though its row leaves no metadata to say
-    /// so.
+    /// Whether a client secret is sent in the body rather than the header. Needed for rows whose endpoints are fixed,
+    /// so that no metadata says which.
     pub secret_in_body: bool,
-    /// What another issuer's token is to be for that stands for a client here, by the authority it is shown to; the first for
-    /// those that are not listed.
+    /// The audience of another issuer's token that authenticates a client here, by authority. The first entry is for
+    /// authorities that are not listed.
     pub assertion_audiences: &'static [(&'static str, &'static str)],
-    /// What to do about the numbers that its errors carry.
+    /// Advice for the error numbers of this provider.
     pub advice: &'static [(RangeInclusive<u32>, &'static str)],
-    /// The numbers by which its errors say that a policy forbids the device flow.
+    /// The error numbers that say that a policy forbids the device code flow.
     pub device_refusals: &'static [RangeInclusive<u32>],
 }
 
-/// A server that follows OpenID Connect Discovery: what rows differ from, and what a profile without `provider` uses.
+/// A server that follows OpenID Connect Discovery: the base of all rows, and the row of profiles without `provider`.
 pub const OPENID: Preset = Preset {
     name: "openid",
     title: "OpenID Connect",
@@ -172,14 +174,14 @@ pub const OPENID: Preset = Preset {
     device_refusals: &[],
 };
 
-/// As RFC 8252 has it: the loopback address, any port. What is registered is `http://127.0.0.1`.
+/// As in RFC 8252: the loopback address with any port. `http://127.0.0.1` has to be registered.
 const ANY_PORT: Redirect<'static> = Redirect { host: "127.0.0.1", port: 0, path: "" };
-/// For providers that compare the port too.
+/// For providers that also compare the port.
 const FIXED_PORT: Redirect<'static> = Redirect { port: 28460, ..ANY_PORT };
 
 const OWN_ISSUER_WITH_EMAIL: Preset = Preset { scopes: &["openid", "email", "offline_access"], ..OPENID };
 
-/// GitHub, wherever it is.
+/// GitHub, wherever it is hosted.
 const GITHUB: Preset = Preset {
     flows: Flows::DeviceFirst,
     authorization_endpoint: Some("{authority}/login/oauth/authorize"),
@@ -206,8 +208,8 @@ const BITBUCKET: Preset = Preset {
 const GITEA: Preset = Preset {
     authority: Some(""), // every installation has its own
     flows: Flows::Browser,
-    // The client "git-credential-oauth" of every installation, by its setting DEFAULT_APPLICATIONS. What is registered with
-    // it is http://127.0.0.1, without a path.
+    // The client "git-credential-oauth", which every installation has by its setting DEFAULT_APPLICATIONS. Its
+    // registered redirect URI is http://127.0.0.1, without a path.
     client_id: Some("a4792ccc-144e-407e-86c9-5e7d8d9c3269"),
     authorization_endpoint: Some("{authority}/login/oauth/authorize"),
     token_endpoint: Some("{authority}/login/oauth/access_token"),
@@ -218,7 +220,7 @@ const GITEA: Preset = Preset {
     ..OPENID
 };
 
-/// Every provider that has a name.
+/// All named providers.
 pub const PRESETS: &[Preset] = &[
     OPENID,
     Preset {
@@ -229,13 +231,13 @@ pub const PRESETS: &[Preset] = &[
         tenant_groups: &["organizations", "common", "consumers"],
         issuer: Some("{authority}/{tid}/v2.0"),
         redirect: Redirect { host: "localhost", ..ANY_PORT },
-        // No code ever stands in the address bar, from where people are talked into copying it.
+        // So no code is ever in the address bar, from where people could be talked into copying it.
         form_post: Some(true),
         authorization_endpoint: Some("{authority}/{tenant}/oauth2/v2.0/authorize"),
         device_authorization_endpoint: Some("{authority}/{tenant}/oauth2/v2.0/devicecode"),
         token_endpoint: Some("{authority}/{tenant}/oauth2/v2.0/token"),
         scopes: &["openid", "profile", "offline_access"],
-        // `profile` brings the account's name.
+        // `profile` adds the account's name.
         scopes_besides: &["openid", "profile", "offline_access"],
         multi_resource: true,
         kubernetes_token: TokenKind::Access,
@@ -248,7 +250,7 @@ pub const PRESETS: &[Preset] = &[
             "sts.windows.net",
         ],
         verification_hosts: &["microsoft.com", "www.microsoft.com", "login.microsoft.com", "aka.ms"],
-        // As Microsoft's own libraries do.
+        // As in Microsoft's own libraries.
         secret_in_body: true,
         assertion_audiences: entra::ASSERTION_AUDIENCES,
         advice: entra::ADVICE,
@@ -277,7 +279,7 @@ pub const PRESETS: &[Preset] = &[
         name: "entra-b2c",
         title: "Azure AD B2C",
         authority: Some(""), // https://NAME.b2clogin.com/NAME.onmicrosoft.com/POLICY
-        // TENANT-ID, or tfp/TENANT-ID/POLICY, as the policy is set.
+        // TENANT-ID, or tfp/TENANT-ID/POLICY, depending on the policy's settings.
         issuer: Some("https://{host}/{any}/v2.0/"),
         flows: Flows::Browser,
         redirect: Redirect { host: "localhost", ..ANY_PORT },
@@ -332,14 +334,14 @@ pub const PRESETS: &[Preset] = &[
         title: "Google",
         issuer: Some("https://accounts.google.com"),
         scopes: &["openid", "email"],
-        // Its clients for desktop programs know this one.
+        // Google's clients for desktop programs use the query response mode.
         form_post: Some(false),
-        // It gives a refresh token only where one is asked for, and only after consent.
+        // Google issues a refresh token only if it is asked for one, and only after consent.
         authorization_parameters: &[("access_type", "offline"), ("prompt", "consent")],
         needs_secret: true,
         hosts: &["accounts.google.com", "oauth2.googleapis.com"],
         verification_hosts: &["www.google.com", "google.com"],
-        // Artifact Registry's.
+        // For Artifact Registry.
         basic_username: "oauth2accesstoken",
         ..OPENID
     },
@@ -365,7 +367,7 @@ pub const PRESETS: &[Preset] = &[
         name: "bitbucket",
         title: "Bitbucket Cloud",
         authority: Some("https://bitbucket.org"),
-        // What a request names may only extend what is registered with the client.
+        // A request's redirect URI may only extend the one that is registered with the client.
         redirect: FIXED_PORT,
         authorization_endpoint: Some("{authority}/site/oauth2/authorize"),
         token_endpoint: Some("{authority}/site/oauth2/access_token"),
@@ -412,30 +414,30 @@ pub const PRESETS: &[Preset] = &[
 ];
 
 impl Preset {
-    /// Whether an error says that a policy forbids the device flow, by its numbers or those that its description names.
+    /// Whether an error says that a policy forbids the device code flow, by its numbers or by those in its description.
     pub fn refuses_device(&self, numbers: &[u32], description: &str) -> bool {
         let refuses = |number: &u32| self.device_refusals.iter().any(|of| of.contains(number));
         numbers.iter().any(refuses) || (numbers.is_empty() && entra::numbers_in(description).any(|n| refuses(&n)))
     }
 
-    /// What to do about an error, by its numbers (`error_codes`), else by those that its description names.
+    /// Advice for an error, by its numbers (`error_codes`), otherwise by those in its description.
     pub fn advice(&self, numbers: &[u32], description: &str) -> Option<&'static str> {
         let advice = |number: u32| self.advice.iter().find(|(of, _)| of.contains(&number)).map(|(_, what)| *what);
         numbers.iter().copied().find_map(advice).or_else(|| entra::numbers_in(description).find_map(advice))
     }
 }
 
-/// The row whose errors have these numbers.
+/// The row that has advice for these error numbers.
 pub fn known_by_error(numbers: &[u32], description: &str) -> Option<&'static Preset> {
     PRESETS.iter().find(|row| row.advice(numbers, description).is_some())
 }
 
-/// The row that a host belongs to, if it is one of a row's own.
+/// The row to which a host belongs, if any.
 pub fn owner(host: &str) -> Option<&'static Preset> {
     PRESETS.iter().find(|row| row.hosts.contains(&host))
 }
 
-/// The row of this name.
+/// The row with this name.
 pub fn preset(name: &str) -> Option<&'static Preset> {
     PRESETS.iter().find(|p| p.name == name)
 }
@@ -468,7 +470,7 @@ mod tests {
                 {
                     assert_eq!(owner(host).map(|row| row.name), Some(p.name), "{host} is its own");
                 }
-                // Addresses made by a row are not checked again; see `Address::assembled`.
+                // Addresses from a row are not checked again; see `Address::assembled`.
                 let made = template.replace("{authority}", "https://id.example").replace("{tenant}", "common");
                 let made = made.replace("{host}", "id.example");
                 assert_eq!(Address::parse(&made.replace("{tid}", "t")).err(), None, "{}: {template}", p.name);
@@ -508,7 +510,7 @@ mod tests {
             }
         }
         assert_eq!(entra.advice(&[70016, 1], "AADSTS70016: pending, AADSTS, AADSTS99999999999"), None);
-        // The number member comes first; what else is quoted in the text does not count against it.
+        // The numbers take precedence; other numbers quoted in the text do not matter.
         assert_eq!(entra.advice(&[50196], "AADSTS65001"), entra.advice(&[50196], ""));
     }
 }

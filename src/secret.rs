@@ -6,8 +6,8 @@ use std::mem;
 use std::ops::{Deref, DerefMut};
 use zeroize::Zeroize;
 
-/// A secret text: no `Display`, `Debug` prints `[redacted]`, wiped from memory when dropped. Reading it takes a
-/// visible [`Secret::expose`]; writing it to the cache takes a visible `serialize_with`.
+/// A secret text: it has no `Display`, `Debug` prints `[redacted]`, and it is wiped from memory when dropped. Reading
+/// it takes a visible [`Secret::expose`]; writing it to the cache takes a visible `serialize_with`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -42,7 +42,8 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// Writes a secret in clear; for `#[serde(serialize_with)]` on the fields of files that only the user can read, nowhere else.
+/// Serializes a secret in clear. For `#[serde(serialize_with)]` on fields of files that only the user can read, nowhere
+/// else.
 pub fn expose<S: Serializer>(secret: &Secret, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(secret.expose())
 }
@@ -55,7 +56,7 @@ pub fn expose_option<S: Serializer>(secret: &Option<Secret>, to: S) -> Result<S:
     }
 }
 
-/// Bytes with secrets among them: `Debug` prints none, and they are wiped from memory when dropped.
+/// Bytes that contain secrets: `Debug` does not print them, and they are wiped from memory when dropped.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Buffer(Vec<u8>);
 
@@ -91,9 +92,9 @@ impl Drop for Buffer {
     }
 }
 
-/// Overwrites everything that a vector has room for, piece by piece as slices: `zeroize` fills those at once, but a vector
-/// byte by byte, which was a tenth of every cached answer; and the C library fills a large piece by an instruction that
-/// is slow to start.
+/// Overwrites the whole capacity of a vector, in small slices. `zeroize` fills slices at once but vectors byte by byte,
+/// which took a tenth of every cached answer; and the C library fills large pieces with an instruction that is slow to
+/// start.
 fn wipe(bytes: &mut Vec<u8>) {
     const PIECE: usize = 1024;
     while let room @ 1.. = bytes.capacity() - bytes.len() {

@@ -1,11 +1,11 @@
-//! Text from outside, made safe to show: what a server, a file or a caller says never moves the cursor,
-//! changes colours, reverses the line or fills the screen.
+//! Makes text from outside safe to show: text from a server, a file or a caller cannot move the cursor, change colours,
+//! reverse the line or fill the screen.
 
-/// Longest text taken over from outside into a message, in characters.
+/// Longest text from outside in a message, in characters.
 const LONGEST: usize = 300;
 
-/// `text` on one line: control characters, bidirectional overrides and invisible characters dropped, line breaks and
-/// tabs made spaces, cut (with `…`) at 300 characters.
+/// `text` on one line: without control characters, bidirectional overrides and invisible characters, with spaces for
+/// line breaks and tabs, and cut (with `…`) at 300 characters.
 pub fn clean(text: &str) -> String {
     let line = one_line(text);
     match line.char_indices().nth(LONGEST) {
@@ -14,7 +14,7 @@ pub fn clean(text: &str) -> String {
     }
 }
 
-/// The same without the cut.
+/// Like [`clean`], but not cut.
 pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
@@ -30,7 +30,7 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
-/// C0 and C1 controls, DEL, and what a terminal or an eye does not see as it stands.
+/// Whether this is a control character, or one that looks different from what it is, or invisible.
 fn is_deceptive(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -39,7 +39,7 @@ fn is_deceptive(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// The word nearest to `word` among `known`, if one is near enough to be what was meant.
+/// The word among `known` that is nearest to `word`, if it is near enough to be what was meant.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
@@ -49,7 +49,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, k)| k)
 }
 
-/// `did you mean …?`, or the words there are.
+/// `did you mean …?`, or the list of known words.
 pub fn meant<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
     match nearest(word, known.clone()) {
         Some(near) => format!("did you mean `{near}`?"),
@@ -58,7 +58,7 @@ pub fn meant<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -
     }
 }
 
-/// `word` as a POSIX shell reads it back: bare where it can be, in single quotes else.
+/// `word` quoted for a POSIX shell: bare if possible, otherwise in single quotes.
 pub fn shell_quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

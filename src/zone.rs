@@ -1,5 +1,5 @@
-//! Local time, for callers whose protocol has it. Only the one file that describes this machine's zone is read: jiff's own
-//! way to the system's zone lists the whole database first.
+//! Local time, for callers whose protocol needs it. Reads only the file of this machine's time zone; jiff's own
+//! function for the system's zone lists the whole database first.
 
 use crate::clock::Timestamp;
 use jiff::tz::TimeZone;
@@ -7,30 +7,31 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Largest time zone file read, in bytes; the largest there is has some thousand.
+/// Largest time zone file, in bytes; real ones have a few thousand.
 const LARGEST: u64 = 1 << 16;
 
-/// `2026-11-22 22:30:56`: a time in this machine's own zone, without a word about which. `None` past the year 9999.
+/// A time in this machine's zone, without the zone's name: `2026-11-22 22:30:56`; `None` after the year 9999.
 pub fn local(time: Timestamp) -> Option<String> {
     let time = jiff::Timestamp::from_second(time.0).ok()?;
     Some(own().to_datetime(time).to_string().replace('T', " "))
 }
 
-/// The moment of such a time, with or without a fraction; `None` if it is not one. Of an hour that comes twice, the first.
+/// Parses such a local time, with or without a fraction; `None` if it is invalid. In an hour that occurs twice, the
+/// first is meant.
 pub fn moment(local: &str) -> Option<Timestamp> {
     let time: jiff::civil::DateTime = local.replace(' ', "T").parse().ok()?;
     Some(Timestamp(own().to_timestamp(time).ok()?.as_second()))
 }
 
-/// This machine's own zone.
+/// This machine's time zone.
 fn own() -> TimeZone {
     let folder = std::env::var_os("TZDIR").filter(|folder| !folder.is_empty());
     let folder = folder.map_or_else(|| PathBuf::from("/usr/share/zoneinfo"), PathBuf::from);
     zone(std::env::var("TZ").ok().as_deref(), &folder)
 }
 
-/// The zone that the C library would find: what `TZ` names (a file below `folder`, or a rule as POSIX writes it), else
-/// `/etc/localtime`, else UTC.
+/// The zone that the C library would use: from `TZ` (a file below `folder`, or a POSIX rule), otherwise
+/// `/etc/localtime`, otherwise UTC.
 fn zone(named: Option<&str>, folder: &Path) -> TimeZone {
     let named = named.map(|name| name.strip_prefix(':').unwrap_or(name));
     let file = match named {
@@ -49,7 +50,7 @@ mod tests {
     use super::*;
     use jiff::civil::date;
 
-    /// A file of one zone, two hours ahead of UTC from its second 1000 on, and one behind before.
+    /// A file of a zone that is two hours ahead of UTC from second 1000 on, and one hour behind before.
     fn file() -> Vec<u8> {
         let mut bytes = b"TZif\0".to_vec();
         bytes.extend([0; 15]);

@@ -15,6 +15,11 @@ const NOT_FOR_BUILDS: &[&str] = &["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_",
 /// keyfob, built as README says: `cargo build --release`. What cargo builds for a bench is not the same program, since
 /// the features that tests and benches want of shared crates are in it.
 pub fn keyfob() -> Result<PathBuf> {
+    keyfob_with(&[])
+}
+
+/// The same, built with these variables.
+pub fn keyfob_with(variables: &[(&str, &str)]) -> Result<PathBuf> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
     cargo.args(["build", "--release", "--locked", "--bin", "keyfob", "--message-format=json-render-diagnostics"]);
@@ -23,6 +28,7 @@ pub fn keyfob() -> Result<PathBuf> {
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(told)) {
         cargo.env_remove(name);
     }
+    cargo.envs(variables.iter().copied());
     let output = cargo.stderr(Stdio::inherit()).output().context("could not run cargo")?;
     ensure!(output.status.success(), "keyfob could not be built");
     let messages = String::from_utf8(output.stdout)?;

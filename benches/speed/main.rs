@@ -50,8 +50,6 @@ struct Place {
     reader: PathBuf,
     /// The C program that tells how much memory another took.
     peak: PathBuf,
-    /// The Rust program that prints one line.
-    hello: PathBuf,
     /// A folder for what is built and fetched.
     folder: PathBuf,
     /// Where keyfob answers from its cache.
@@ -93,7 +91,6 @@ fn measure() -> Result<()> {
     let place = Place {
         reader: programs::c("read", &folder)?,
         peak: programs::c("peak", &folder)?,
-        hello: programs::rust("hello", &folder)?,
         home: Home::new(&keyfob)?,
         fixed: Some(programs::fixed(&keyfob)?).filter(|program| program.is_file()),
         keyfob,

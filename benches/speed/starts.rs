@@ -9,7 +9,6 @@ use rustix::fs::{Advice, fadvise};
 use super::Place;
 use super::table::{Budget, Table};
 use super::turns::{against, medians, ratio};
-use crate::common::callgrind;
 use crate::common::home::{CASES, Case, GIT_REQUEST, TOOLS};
 use crate::common::programs::on_path;
 use crate::common::run::Run;
@@ -33,7 +32,7 @@ pub(crate) fn measure(place: &Place, table: &mut Table) -> Result<()> {
         }
         walls(place, table, condition, fixed.as_deref())?;
     }
-    instructions(place, table)
+    Ok(())
 }
 
 /// Copies a program, as installing it does, into the file system's large pieces of memory; `dropped` empties those.
@@ -105,21 +104,4 @@ fn credential_store(place: &Place) -> Result<Option<Run>> {
     let run = run.env("HOME", place.home.path()).reading(place.home.path().join(GIT_REQUEST));
     anyhow::ensure!(run.answer()?.contains("password=0123456789abcdef"), "git credential-store does not answer");
     Ok(Some(run))
-}
-
-fn instructions(place: &Place, table: &mut Table) -> Result<()> {
-    let hello = Run::new(&place.hello, [""; 0]).within(place.home.path());
-    let hello = if callgrind::is_here() { Some(callgrind::instructions(&hello)?) } else { None };
-    for case in CASES {
-        let what = format!("instructions: `{}` / a Rust program that prints one line", case.name);
-        let Some(hello) = hello else {
-            table.missing(&what, "valgrind is not here");
-            continue;
-        };
-        let count = callgrind::instructions(&place.home.keyfob(case))?;
-        #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-        let ratio = count as f64 / hello as f64;
-        table.figure(&what, ratio, "×", &format!("{count} against {hello}"), Budget::AtMost(1.6));
-    }
-    Ok(())
 }

@@ -1,4 +1,4 @@
-//! What answers a caller in the program: the profile is found, and its token acquired.
+//! Answers callers in the program: finds the profile, and acquires its token.
 
 use super::host_callers;
 use super::seam::{Credential, Described, Failed, Kind, Outcome, Refused, Want, What, Whose, is_new};
@@ -14,7 +14,7 @@ use crate::store::{HandedOut, Store};
 use anyhow::Result;
 use std::time::Duration;
 
-/// Longest time that dropping a token waits for another process, which is probably getting a new one.
+/// How long dropping a token waits for another process, which is probably getting a new token.
 const ERASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Answers a caller.
@@ -36,7 +36,7 @@ pub fn ask(want: Want<'_>) -> Outcome {
             };
         }
         Whose::Host { target, caller, given } => match rule(target, caller, given) {
-            // The host is ours: what goes wrong from here on does not let another helper answer.
+            // The host is ours, so a failure from here on must not let another helper answer.
             Ok(Some((file, rule))) => Found::by_rule(file, rule).and_then(|found| found.at(target)),
             Ok(None) => return Outcome::NotMine,
             Err(error) => return Outcome::Misconfigured(Failure::of(&error)),
@@ -45,7 +45,7 @@ pub fn ask(want: Want<'_>) -> Outcome {
     found.and_then(|found| found.answer(want)).unwrap_or_else(|error| Outcome::Failed(Failure::of(&error)))
 }
 
-/// The rule that a host falls under, and the file it is in; `given` stands for the whole of `[hosts]`.
+/// The rule for a host, and the configuration it is in. `given` replaces all of `[hosts]`.
 fn rule(
     target: &Target,
     caller: &str,
@@ -65,14 +65,14 @@ fn rule(
     Ok(rule.map(|rule| (file, rule)))
 }
 
-/// Whether a rule for this caller is about the host, whatever its path.
+/// Whether a rule for this caller is about the host, regardless of paths.
 fn is_mapped(target: &Target, caller: &str) -> Result<bool> {
     let (file, origin) = (config::load()?, target.origin());
     check_callers(&file.hosts, &host_callers())?;
     Ok(file.hosts.iter().any(|rule| rule.is_for(caller) && rule.pattern.overlaps(&origin)))
 }
 
-/// What the cache holds for the hosts that a caller answers for. A profile that is wrong has nothing there.
+/// The cached tokens of the hosts that a caller answers for. A profile with mistakes has none.
 fn every_host(caller: &'static str, want: &Want<'_>) -> Outcome {
     let file = match config::load() {
         Ok(file) => file,
@@ -87,7 +87,7 @@ fn every_host(caller: &'static str, want: &Want<'_>) -> Outcome {
     Outcome::Hosts(cached.collect())
 }
 
-/// The profile that answers, and what the configuration says besides.
+/// The profile that answers, with the rule and `[az]` settings that led to it.
 struct Found {
     profile: Profile,
     rule: Option<HostRule>,
@@ -121,7 +121,7 @@ impl Found {
         Ok(Self { profile, rule: Some(rule), az: Az::default() })
     }
 
-    /// Fails if the profile's tokens are one registry's, and this is another.
+    /// Fails if the profile's tokens are for one registry and the host is another.
     fn at(self, target: &Target) -> Result<Self> {
         let registry = self.profile.machine.as_ref().and_then(|machine| machine.registry.as_deref());
         let is_it = |registry| Target::parse("https", registry, None, None).is_some_and(|own| own.is_same_host(target));
@@ -148,7 +148,7 @@ impl Found {
         }
     }
 
-    /// The token, as `get` gets it.
+    /// The token, which `get` obtains.
     fn token(
         self,
         want: Want<'_>,
@@ -206,7 +206,7 @@ impl Found {
         }))
     }
 
-    /// Drops the access token that would be handed out.
+    /// Drops the cached access token.
     fn forget(&self) -> Result<()> {
         let Some(store) = Store::open()? else { return Ok(()) };
         let file = store.session(&self.profile.session);
@@ -229,7 +229,7 @@ impl Found {
     fn account(self) -> Result<Described> {
         if self.profile.machine.is_some() {
             let id = Some(self.profile.session.client_id.clone()).filter(|id| !id.is_empty());
-            // As az calls the one that has no id of its own.
+            // az shows this name for an identity without a client id.
             let account = id.or_else(|| Some("systemAssignedIdentity".to_owned()));
             return Ok(Described { account, ..self.described() });
         }
@@ -247,8 +247,8 @@ impl Found {
     }
 }
 
-/// Fails if a profile that names its clusters is not to answer this one. The request has to say which it is, and the
-/// kubeconfig, where flags stand, may say nothing else about the profile or the request.
+/// Fails if the profile has `clusters` and this cluster is not among them. The request must name the cluster, and the
+/// flags, which come from the kubeconfig, may not change anything else.
 fn check_cluster(profile: &Profile, arguments: &Arguments, cluster: Option<&Target>) -> Result<(), Failure> {
     if profile.clusters.is_empty() {
         return Ok(());
@@ -271,13 +271,14 @@ fn check_cluster(profile: &Profile, arguments: &Arguments, cluster: Option<&Targ
         .hint("add it there only if its token may go to that cluster"))
 }
 
-/// The token that a profile's callers get who need no special one.
+/// The kind of token for callers that need no special one.
 fn usual_kind(profile: &Profile) -> TokenKind {
     profile.token_kind.unwrap_or(TokenKind::Access)
 }
 
-/// Drops a token that a host did not take, if one of the host's profiles still holds it: its user name is then that of the
-/// answer, and not the one that led to the profile. One that was shown as the host takes none is no worse for it.
+/// Drops a token that a host refused, if a profile for the host still holds it. The user name is ignored, because in
+/// this request it is the one that was handed out. A token that was sent in a scheme that the host does not accept is
+/// kept.
 fn erase(
     target: &Target,
     caller: &str,

@@ -1,4 +1,4 @@
-//! Every caller that answers for hosts, against what attackers ask it for.
+//! Tests every caller that answers for hosts against hostile requests.
 
 use super::seam::tests::{Given, credential, run};
 use super::{CALLERS, Caller, Credential, Outcome, Want, What, Whose, host_callers};
@@ -9,10 +9,10 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-/// How a caller is asked for an address, or a host: its words, and what is on stdin.
+/// Makes a request for an address or host: the arguments, and standard input.
 type Asking = fn(&str) -> (Vec<String>, String);
 
-/// Every caller that answers for hosts.
+/// A way to ask every caller that answers for hosts.
 const ASKING: &[(&str, Asking)] = &[
     ("git", |place| {
         let (scheme, rest) = place.split_once("://").unwrap_or(("https", place));
@@ -31,7 +31,7 @@ const ASKING: &[(&str, Asking)] = &[
     ("bazel", |place| (vec!["get".into()], serde_json::json!({"uri": place}).to_string())),
 ];
 
-/// The rules that there are, each for every caller.
+/// The rules in these tests; each is for every caller.
 static RULES: LazyLock<Vec<HostRule>> = LazyLock::new(|| {
     let patterns = ["https://ghcr.io", "https://pkg.example/team", "https://*.wild.example", "http://127.0.0.1:5000"];
     let all = |pattern: &&str| {
@@ -45,12 +45,12 @@ static RULES: LazyLock<Vec<HostRule>> = LazyLock::new(|| {
     patterns.iter().map(all).collect()
 });
 
-/// Asks a caller for an address: what it printed, and the host that it was given the token of.
+/// Asks a caller for an address. Returns what it printed, and the host whose token it was given.
 fn asked(caller: &Caller, place: &str) -> Option<(String, Option<String>)> {
     let (_, asking) = ASKING.iter().find(|(name, _)| *name == caller.name).unwrap();
     let (words, stdin) = asking(place);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    // What begins with a dash is a flag, and clap's.
+    // clap takes a word that begins with a dash for a flag.
     if words.iter().any(|word| word.starts_with('-')) {
         return None;
     }
@@ -72,7 +72,7 @@ fn asked(caller: &Caller, place: &str) -> Option<(String, Option<String>)> {
     Some((stdout, of.into_inner()))
 }
 
-/// Good addresses, and what attackers put into them.
+/// Valid addresses, mixed with what attackers put into them.
 fn places() -> impl Strategy<Value = String> {
     let pieces = "https:// http:// grpcs:// sparse+https:// sparse+http:// grpc:// // / : @ ? # \\ .. . %2f \0 * [ ] ghcr.io \
                   GHCR.io pkg.example a.wild.example wild.example 127.0.0.1 localhost :443 :5000 :80 /team /team/ /teams \
@@ -83,21 +83,21 @@ fn places() -> impl Strategy<Value = String> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
-    /// Whatever a caller is asked for, it prints a token only for a host that is mapped; judged by another reader of
-    /// addresses.
+    /// Whatever a caller is asked for, it prints a token only for a mapped host. An independent parser of addresses
+    /// decides whether a host is mapped.
     #[test]
     fn no_caller_prints_a_token_for_a_host_that_is_not_mapped(place in places()) {
         for caller in CALLERS.iter().filter(|caller| caller.hosts) {
             let Some((stdout, of)) = asked(caller, &place) else { continue };
-            // Go takes no credential for an address in plain text.
+            // Go does not accept credentials for plain http.
             if caller.name == "goauth" && of.is_some() && !stdout.contains("t0k~n") {
                 continue;
             }
-            // Where a token is shown in Base64 it is Basic, which no rule here says.
+            // Base64 would mean Basic, which no rule here uses.
             prop_assert_eq!(stdout.contains("t0k~n"), of.is_some(), "{} {:?}: {}", caller.name, place, stdout);
             let Some(origin) = of else { continue };
             let url = if place.contains("://") { place.clone() } else { format!("https://{place}") };
-            // git's paths may hold what an address may not.
+            // Paths in git's protocol may contain characters that an address must not.
             let uri = url.replace([' ', 'ä'], "_").parse::<http::Uri>().unwrap();
             let authority = uri.authority().unwrap();
             prop_assert!(!authority.as_str().contains('@'), "{} {place}", caller.name);
@@ -117,11 +117,11 @@ proptest! {
     }
 }
 
-/// The attacks that each protocol is open to, by name; and that what is mapped is answered.
+/// Known attacks on each protocol get no token, and mapped hosts do.
 #[test]
 fn every_caller_of_hosts_answers_for_what_is_mapped_alone() {
     assert_eq!(ASKING.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>(), host_callers().into_iter().collect());
-    // Programs that are told a bare host, which they mean as https.
+    // These programs give a bare host, which means https.
     let bare = ["git", "docker", "terraform"];
     let whole = ["git", "docker", "keyring", "cargo", "goauth", "bazel"];
     for caller in CALLERS.iter().filter(|caller| caller.hosts) {

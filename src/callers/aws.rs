@@ -1,8 +1,8 @@
-//! AWS's `credential_process`: keys of a role for a profile's sign-in, for the AWS CLI and SDKs.
+//! AWS's `credential_process`: temporary keys of a role, in exchange for a profile's token, for the AWS CLI and SDKs.
 //! <https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html>
 //!
-//! The keys are cached and renewed like any token: the programs keep them within one process alone. A failure is stderr and
-//! an exit code, which is what they show.
+//! The keys are cached and renewed like any token, because AWS's programs keep them only within one process. A failure
+//! goes to stderr with an exit code; the programs show both.
 
 use super::{Ask, Caller, Credential, Io, Outcome, Requester, Want, Whose, json_line};
 use crate::arguments::{Grammar, PROFILE, Rest};
@@ -46,10 +46,10 @@ const FLAGS: &[Key] = &[
     },
 ];
 
-/// Least life of the keys, in seconds: the SDKs ask for others when 15 minutes are left.
+/// Least remaining life of the keys, in seconds, because the SDKs ask for new keys when 15 minutes are left.
 const MIN_LIFE: u64 = 960;
 
-/// The keys as they are cached.
+/// The keys in the form in which they are cached.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Keys<'a> {
@@ -93,7 +93,7 @@ fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
     io.fail(&Failure::usage(what).hint("add --role ARN, or give the profile `grant = \"aws-role\"`"))
 }
 
-/// What AWS reads; `None` if the token is not made of keys.
+/// The answer for AWS; `None` if the token does not consist of keys.
 fn answer(credential: &Credential) -> Option<String> {
     let Keys { access_key_id, secret_access_key, session_token } =
         serde_json::from_str(credential.token.expose()).ok()?;

@@ -1,8 +1,8 @@
 //! Bazel's credential helper protocol: `keyfob bazel get`. <https://github.com/EngFlow/credential-helper-spec>
 //!
-//! A request is JSON on stdin that names an address, the answer JSON with the headers to send there. Bazel asks for every
-//! address that its `--credential_helper` covers, so one that is not mapped gets `{}`, no headers, rather than an error.
-//! It gives the helper ten seconds and no terminal.
+//! A request is JSON on stdin that names an address; the answer is JSON with the headers to send there. Bazel asks for
+//! every address that its `--credential_helper` covers, so an address that is not mapped gets `{}` (no headers) rather
+//! than an error. Bazel gives the helper ten seconds and no terminal.
 
 use super::{Ask, Caller, Io, LARGEST, Link, Outcome, Want, json_line};
 use crate::arguments::{Grammar, Rest};
@@ -32,7 +32,7 @@ Try what Bazel gets:
     run,
 };
 
-/// Less than Bazel's own ten seconds, so that it is told why.
+/// Shorter than Bazel's ten seconds, so that Bazel can show the reason.
 const TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Answers Bazel.
@@ -64,7 +64,7 @@ fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
     }
 }
 
-/// The address in a request; `None` if it is none.
+/// The address in a request; `None` if the request is invalid.
 pub fn uri(request: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Request {

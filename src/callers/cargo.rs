@@ -1,8 +1,8 @@
 //! Cargo's credential provider protocol, version 1: `keyfob --cargo-plugin`.
 //! <https://doc.rust-lang.org/cargo/reference/credential-provider-protocol.html>
 //!
-//! keyfob speaks first; then every line of JSON is answered by one, and the exit code is 0 whatever the answer. An index that
-//! is not mapped is not ours: cargo then asks the next provider.
+//! keyfob writes the first line. Then each line of JSON from cargo gets one line as an answer; the exit code is always
+//! 0. An index that is not mapped is "not supported", so that cargo asks the next provider.
 
 use super::{Ask, Caller, Credential, Io, LARGEST, Outcome, Want, What, json_line};
 use crate::arguments::{Grammar, Rest};
@@ -30,7 +30,7 @@ Which profile's token an index gets is said in config.toml. It is sent as `Beare
     run,
 };
 
-/// Answers cargo, line by line, until it has no more questions.
+/// Answers cargo line by line, until the input ends.
 fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
     io.answer("{\"v\":[1]}\n".into());
     loop {
@@ -45,7 +45,7 @@ fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
     }
 }
 
-/// A request, as far as it matters.
+/// The parts of a request that are read.
 #[derive(Deserialize)]
 struct Request {
     v: u32,
@@ -64,7 +64,7 @@ enum Answer<'a> {
     Ok(Get<'a>),
 }
 
-/// The whole value of `Authorization`, and how long cargo may keep it.
+/// The complete value of `Authorization`, and how long cargo may keep it.
 #[derive(Serialize)]
 struct Get<'a> {
     kind: &'a str,
@@ -75,7 +75,7 @@ struct Get<'a> {
     operation_independent: bool,
 }
 
-/// The line that answers a line.
+/// The answer to one line.
 fn answer(line: &[u8], ask: &Ask<'_>) -> String {
     let request = Some(line).filter(|line| line.len() as u64 <= LARGEST);
     let request =
@@ -110,7 +110,7 @@ fn token(credential: &Credential) -> String {
     json_line(&Answer::Ok(Get { kind: "get", token: &token, cache, expiration, operation_independent: true }))
 }
 
-/// A failure, which cargo shows in full.
+/// A failure, which cargo shows completely.
 fn other(failure: &Failure) -> String {
     let hints: Vec<_> = failure.hint.iter().map(Hint::text).collect();
     json_line(&json!({"Err": {"kind": "other", "message": failure.message, "caused-by": hints}}))

@@ -1,12 +1,14 @@
 //! Docker's credential helper protocol: `docker-credential-keyfob get|store|erase|list`, for docker, podman, skopeo and
 //! buildah. <https://github.com/docker/docker-credential-helpers>
 //!
-//! `get` and `erase` read a registry's address from stdin, and everything is answered on stdout, failures too.
+//! `get` and `erase` read a registry's address from stdin. All answers go to stdout, failures too.
 //!
-//! - A registry that is not mapped is "not found", in the words that the programs look for: they go on without.
-//! - Nobody is asked to sign in: `docker build` asks for every registry that is configured, whether it needs it or not.
-//! - The secret is an access token, never a refresh token (`<token>`): the programs would send that to the registry.
-//! - The protocol cannot say when a token ends, so one that ends soon is renewed first.
+//! - For a registry that is not mapped the answer is "not found", in the words that the programs look for, so that they
+//!   go on without a credential.
+//! - Nobody is asked to sign in, because `docker build` asks for every configured registry, whether or not it needs it.
+//! - The secret is an access token, never a refresh token (`<token>`), because the programs would send that to the
+//!   registry.
+//! - The protocol has no expiry, so a token that expires soon is renewed first.
 
 use super::{Ask, Caller, Io, Outcome, Requester, Want, What, Whose, json_line};
 use crate::arguments::{Grammar, Rest};
@@ -37,9 +39,9 @@ Try what docker gets:
     run,
 };
 
-/// What the programs take for "there is none".
+/// The message that the programs take to mean that there is no credential.
 const NOT_FOUND: &str = "credentials not found in native keychain";
-/// Least life of a token, in seconds: a long build pushes at its end.
+/// Least remaining life of a token, in seconds, because a long build pushes at its end.
 const MIN_LIFE: u64 = 900;
 
 /// Answers docker.
@@ -77,14 +79,14 @@ fn get(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
         }
         other => {
             let failure = other.failure();
-            // docker hides what is on stdout where it can go on without a credential, as with a pull.
+            // docker hides stdout if it can go on without a credential, as for a pull.
             io.fail(&failure);
             say(io, &sentence(&failure))
         }
     }
 }
 
-/// `docker logout`: the next `get` has another access token. The sign-in stays.
+/// `docker logout`: drops the access token, so that the next `get` gets a new one. The session stays.
 fn erase(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
     let Some((_, target)) = server(io) else { return 0 };
     match ask(Want { what: What::Erase(None), ..Want::for_host(&target, CALLER.name, CALLER.name) }) {
@@ -93,7 +95,8 @@ fn erase(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
     }
 }
 
-/// What the cache holds: a program that lists asks for each next, and takes one failure for a failure of all.
+/// Lists only hosts with a cached token: the programs ask for each of them next, and treat one failure as a failure of
+/// all.
 fn list(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
     let want = Want::token(Whose::EveryHost(CALLER.name), Requester::Parent(CALLER.name));
     match ask(Want { what: What::Cached, ..want }) {
@@ -105,7 +108,7 @@ fn list(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
     }
 }
 
-/// The registry on stdin, as it is written and as it is meant: a bare host, which is https, or an address.
+/// The registry on stdin, as text and parsed. It is an address, or a bare host, which means https.
 fn server(io: &mut Io<'_>) -> Option<(String, Target)> {
     let server = String::from_utf8(io.request().ok()?.to_vec()).ok()?;
     let server = server.strip_suffix('\n').unwrap_or(&server);
@@ -114,13 +117,13 @@ fn server(io: &mut Io<'_>) -> Option<(String, Target)> {
     Some((server.to_owned(), target?))
 }
 
-/// A failure in the one line that docker shows.
+/// A failure in one line, which is what docker shows.
 fn sentence(failure: &Failure) -> String {
     let hint = failure.hint.as_ref().map(|hint| format!("; {}", hint.text())).unwrap_or_default();
     one_line(&format!("keyfob: {}{hint}", failure.message))
 }
 
-/// Says on stdout why there is no credential.
+/// Answers that there is no credential, and why.
 fn say(io: &mut Io<'_>, why: &str) -> u8 {
     io.answer(format!("{why}\n")).max(1)
 }

@@ -1,15 +1,16 @@
 //! git's credential helper protocol: `keyfob git get|store|erase|capability`.
 //!
-//! A request is `key=value` lines on stdin, the answer the same on stdout; no answer means that git asks elsewhere.
+//! A request is `key=value` lines on stdin, and so is the answer on stdout. No answer means that git asks elsewhere.
 //! <https://git-scm.com/docs/git-credential#IOFMT>, <https://git-scm.com/docs/gitcredentials>
 //!
-//! - A token goes only to a host in `[hosts]`, and a request that is not plainly one gets nothing, with exit 0.
-//! - What `wwwauth[]` says chooses between Bearer and Basic, nothing else: no address is taken from it.
-//! - `host` and `oauth_refresh_token` are never answered: git adopts the one, and hands the other to every helper.
-//! - git that knows `state[]` gets the token's serial and the scheme with it, and brings them back after a 401. If the
-//!   challenge leaves out that scheme, the same token is shown in the other one; else it is replaced, once, within the same
-//!   git command. Others send `erase`, and the next command gets a new one.
-//! - A token that was issued moments ago is kept: the host refuses the account, not the token.
+//! - A token goes only to a host in `[hosts]`. A request that is not plainly valid gets nothing, with exit code 0.
+//! - `wwwauth[]` is used only to choose between Bearer and Basic; no address is taken from it.
+//! - `host` and `oauth_refresh_token` are never answered: git would adopt the first, and pass the second to every
+//!   helper.
+//! - If git supports `state[]`, it gets the token's serial and scheme in it, and sends them back after a 401. If the
+//!   server's challenge does not name that scheme, the same token is sent in the other scheme; otherwise it is
+//!   replaced, once per git command. A git without `state[]` sends `erase`, and its next command gets a new token.
+//! - A token that was issued moments ago is kept, because the host then refuses the account, not the token.
 
 use super::{Ask, Caller, Credential, Failed, Io, LARGEST, Link, Outcome, Refused, Requester, Want, What, Whose};
 use crate::arguments::{Arguments, Grammar, Rest};
@@ -56,10 +57,10 @@ const FLAGS: &[Key] = &[
     text("host", "URL", "The host that --profile is for: https://HOST[:PORT][/PATH]"),
 ];
 
-/// What our part of git's `state[]` starts with.
+/// The prefix of keyfob's entry in git's `state[]`.
 const STATE: &str = "keyfob:";
 
-/// A profile and the hosts that may have its token, from the command line.
+/// A profile, and the pattern of the hosts that may have its token, from the command line.
 type Given<'a> = Option<(&'a str, &'a HostPattern)>;
 
 /// Answers git.
@@ -72,19 +73,19 @@ fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
     match io.arguments.rest().first().map(String::as_str) {
         Some("get") => get(io, ask, given),
         Some("erase") => {
-            // Whatever keeps it from working, git's command has failed already and says so itself.
+            // If this fails, git's command has already failed and says so itself.
             if let Err(failure) = erase(io, ask, given) {
                 debug(|| failure.message);
             }
             0
         }
         Some("capability") => io.answer("version 0\ncapability authtype\ncapability state\n".into()),
-        // `store` has nothing to do here; operations yet to come are to be ignored.
+        // There is nothing to do for `store`, and unknown operations must be ignored.
         _ => 0,
     }
 }
 
-/// `--profile` and `--host`, which go together.
+/// `--profile` and `--host`, which must be given together.
 fn given(arguments: &Arguments) -> Result<Option<(&str, HostPattern)>, Failure> {
     match (arguments.one("profile"), arguments.one("host")) {
         (None, None) => Ok(None),
@@ -120,28 +121,27 @@ fn get(io: &mut Io<'_>, ask: &Ask<'_>, given: Given<'_>) -> u8 {
     match lines {
         Ok(lines) => io.answer(lines),
         Err(failure) => {
-            // The host is ours: without this git would go on to ask the person for a password.
+            // The host is ours. Without `quit`, git would ask the person for a password.
             io.answer("quit=1\n".into());
             io.fail(&in_one_line(failure))
         }
     }
 }
 
-/// The same failure with the command that signs in within its first line: the only one that an editor shows of what git
-/// says.
+/// Puts the command that signs in into the failure's first line, because editors show only that line of git's output.
 fn in_one_line(failure: Failure) -> Failure {
     let command = failure.hint.as_ref().filter(|_| failure.exit == Exit::SignInNeeded).and_then(Hint::command);
     let command = command.map(|command| format!("run `{command}` in a terminal: "));
     Failure { message: command.unwrap_or_default() + &failure.message, ..failure }
 }
 
-/// Drops the access token that did not work, if it is still the one in the cache; without a token, the one that `get` would
-/// answer with.
+/// Drops the access token that did not work, if it is still in the cache. If the request holds no token, drops the one
+/// that `get` would answer with.
 fn erase(io: &mut Io<'_>, ask: &Ask<'_>, given: Given<'_>) -> Result<(), Failure> {
     let Some(request) = read(io)? else { return Ok(()) };
     let failed = request.failed.as_ref();
     if failed.is_some_and(|failed| request.challenged().is_some_and(|scheme| scheme != failed.scheme)) {
-        // The server takes no token in that scheme.
+        // The server does not accept tokens in that scheme, so the token itself may be good.
         return Ok(());
     }
     let whose = Whose::Host { target: &request.target, caller: CALLER.name, given };
@@ -155,7 +155,7 @@ fn erase(io: &mut Io<'_>, ask: &Ask<'_>, given: Given<'_>) -> Result<(), Failure
     }
 }
 
-/// A host refuses a token that is certainly good: what it refuses is the account.
+/// The failure of a host that refuses a new token: the account has no access.
 fn just_issued(account: Option<&str>) -> Failure {
     let to = account.map(|account| format!(" to {account}")).unwrap_or_default();
     Failure::new(Exit::Refused, format!("the host refused a token just issued{to}: no access?"))
@@ -172,7 +172,7 @@ fn forbidden(environment: &dyn Fn(&str) -> Option<OsString>) -> Option<&'static 
     never.then_some("GCM_INTERACTIVE forbids to ask for one")
 }
 
-/// The same for git's configuration, which takes another process to read.
+/// Whether git's configuration forbids a prompt; a separate process has to read it.
 fn forbidden_by_git() -> Option<&'static str> {
     let git = program::find("git")?;
     let said = program::run(&git, &["config", "--get", "credential.interactive"], &[], "", None).ok()?;
@@ -180,13 +180,13 @@ fn forbidden_by_git() -> Option<&'static str> {
         .then_some("credential.interactive in git's configuration forbids to ask for one")
 }
 
-/// Whether this text switches prompts off, for git or for Git Credential Manager. An empty one is that of a key without a
-/// value, which git reads as true.
+/// Whether this value switches prompts off, for git or for Git Credential Manager. An empty value comes from a key
+/// without a value, which git reads as true.
 fn is_never(said: &str) -> bool {
     !said.is_empty() && is_false(said) || said.eq_ignore_ascii_case("never")
 }
 
-/// Whether git reads this text as false (git-config(1), "Values").
+/// Whether git reads this value as false (git-config(1), "Values").
 fn is_false(said: &str) -> bool {
     let word = matches!(said.to_ascii_lowercase().as_str(), "" | "false" | "no" | "off");
     word || said.parse::<i64>().is_ok_and(|number| number == 0)
@@ -198,17 +198,17 @@ fn read(io: &mut Io<'_>) -> Result<Option<Request>, Failure> {
     Ok(request.inspect_err(|why| debug(|| format!("not a request that gets a token: {why}"))).ok())
 }
 
-/// A token that a host did not take.
+/// A token that was handed out before and that the server did not accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shown {
-    /// Which one.
+    /// The token's serial.
     pub serial: Serial,
-    /// How it was shown.
+    /// The scheme in which it was sent.
     pub scheme: HostAuth,
 }
 
 impl Shown {
-    /// As it stands in `state[]`, after [`STATE`].
+    /// Parses an entry of `state[]`, after [`STATE`].
     fn parse(text: &str) -> Option<Self> {
         let (serial, scheme) = text.split_once('/')?;
         let scheme = [HostAuth::Bearer, HostAuth::Basic].into_iter().find(|known| word(*known) == scheme)?;
@@ -216,7 +216,7 @@ impl Shown {
     }
 }
 
-/// A scheme in the words of `state[]` and, in lower case, of a challenge.
+/// The name of a scheme in `state[]`, and in lower case in a challenge.
 fn word(scheme: HostAuth) -> &'static str {
     match scheme {
         HostAuth::Bearer => "bearer",
@@ -224,26 +224,26 @@ fn word(scheme: HostAuth) -> &'static str {
     }
 }
 
-/// What git asks for.
+/// A request from git.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Request {
-    /// For whom.
+    /// The host and path.
     pub target: Target,
-    /// git takes `authtype` and `credential`.
+    /// Whether git supports `authtype` and `credential`.
     pub authtype: bool,
-    /// git keeps `state[]` and brings it back.
+    /// Whether git supports `state[]`.
     pub state: bool,
-    /// The token handed out before in this command, which the server did not take.
+    /// The token handed out earlier in the same git command, which the server did not accept.
     pub shown: Option<Shown>,
-    /// The first word of each of the server's challenges, in lower case; none if git passed none on.
+    /// The scheme of each of the server's challenges, in lower case; empty if git passed none.
     pub schemes: Vec<String>,
     /// With `erase`: the token that failed.
     pub failed: Option<Failed>,
 }
 
 impl Request {
-    /// Reads a request, which ends at an empty line or with the bytes. Fails, saying why without quoting it, for everything
-    /// that is not plainly one: no such request gets a token.
+    /// Parses a request, which ends at an empty line or at the end of the bytes. Fails for everything that is not
+    /// plainly valid, so that it gets no token; the reason does not quote the request.
     pub fn parse(bytes: &[u8]) -> Result<Self, &'static str> {
         if bytes.len() as u64 > LARGEST {
             return Err("it is too large");
@@ -255,7 +255,7 @@ impl Request {
             if let Some(challenge) = line.strip_prefix(b"wwwauth[]=")
                 && !challenge.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t')
             {
-                // A server's own words, which may hold any letters and tabs. Only the first word counts.
+                // The server's challenge may contain any character; only its first word counts.
                 let scheme = challenge.split(|byte| b" \t,".contains(byte)).next().unwrap_or_default();
                 schemes.push(String::from_utf8_lossy(scheme).to_ascii_lowercase());
                 continue;
@@ -279,7 +279,7 @@ impl Request {
         };
         let target = Target::parse(protocol, host, path, username)
             .ok_or("it names no host plainly, or none of https, http, smtp, imaps or imap")?;
-        // A refresh token is none that `get` answers with.
+        // A refresh token never comes from `get`, so it can only be in an `erase`.
         let failed = match (one("credential"), one("password").or(one("oauth_refresh_token"))) {
             (Some(token), _) => Some(Failed { token: token.to_owned().into(), scheme: HostAuth::Bearer }),
             (None, Some(token)) => Some(Failed { token: token.to_owned().into(), scheme: HostAuth::Basic }),
@@ -287,7 +287,7 @@ impl Request {
         };
         if let Some(url) = one("url") {
             let user = user_in(url, &target, path).ok_or("its `url` says something else than its parts")?;
-            // The user name beside a token is a helper's answer.
+            // With a token, the user name is the one that a helper answered.
             if failed.is_none() && user != username {
                 return Err("its `url` is for another user name than its parts");
             }
@@ -295,7 +295,7 @@ impl Request {
         Ok(Self { target, authtype, state, shown, schemes, failed })
     }
 
-    /// The only scheme of the two that the server's challenges name, if they name just one.
+    /// The scheme in the server's challenges, if they name exactly one of the two.
     fn challenged(&self) -> Option<HostAuth> {
         let named = |scheme| self.schemes.iter().any(|named| named == word(scheme));
         match (named(HostAuth::Bearer), named(HostAuth::Basic)) {
@@ -305,10 +305,10 @@ impl Request {
         }
     }
 
-    /// How a token is shown: where git can show it in any way, as the host's rule says, else as the server's challenges do,
-    /// else as its provider's servers usually take it.
+    /// The scheme to send a token in. If git supports any scheme, the host's rule decides, otherwise the server's
+    /// challenges, otherwise what is usual for the provider.
     fn scheme(&self, said: Option<HostAuth>, usual: HostAuth) -> HostAuth {
-        // Of a mail server's token git takes nothing but a password.
+        // For a mail server git accepts only a password.
         if self.authtype && !self.target.is_mail() {
             said.or(self.challenged()).unwrap_or(usual)
         } else {
@@ -316,7 +316,7 @@ impl Request {
         }
     }
 
-    /// The answer with this token, or with what `replace` gets for it if the server refuses just this one.
+    /// The answer with this token, or with the one from `replace` if the server has refused exactly this one.
     fn answer(&self, mut credential: Credential, replace: impl FnOnce(Serial) -> Outcome) -> Result<String, Failure> {
         let scheme = self.scheme(credential.auth, credential.usual_auth);
         let refused = self.shown.filter(|shown| shown.scheme == scheme);
@@ -332,23 +332,23 @@ impl Request {
         self.lines(&credential, scheme, refused.is_none())
     }
 
-    /// The user name beside a token: of a mail server, whose mailbox it is.
+    /// The user name to send with the token; for a mail server it is the mailbox's.
     fn username<'a>(&'a self, credential: &'a Credential) -> &'a str {
         let mailbox = self.target.username().or(credential.account.as_deref()).filter(|_| self.target.is_mail());
         mailbox.filter(|name| !name.contains(char::is_control)).unwrap_or(&credential.username)
     }
 
-    /// The lines that git reads; `again` if it may come back after a 401.
+    /// The lines that git reads. `again`: git may come back once more after a 401.
     fn lines(&self, credential: &Credential, scheme: HostAuth, again: bool) -> Result<String, Failure> {
         let token = credential.token.expose();
-        // What ends a line or a value for git; each is looked for by itself, many bytes at once.
+        // These characters would end a line or value in git. Searching for each separately is faster.
         if ['\n', '\r', '\0'].into_iter().any(|end| token.contains(end)) {
             let why = "the provider's token cannot be passed to git: it holds a line break";
             return Err(Failure::new(Exit::Failed, why));
         }
         let mut lines = String::with_capacity(token.len() + 256);
         let _ = match scheme {
-            // Without a capability line of our own git drops what follows.
+            // Without our own capability line git ignores what follows.
             HostAuth::Bearer => write!(lines, "capability[]=authtype\nauthtype=Bearer\ncredential={token}\n"),
             HostAuth::Basic => write!(lines, "username={}\npassword={token}\n", self.username(credential)),
         };
@@ -363,7 +363,7 @@ impl Request {
     }
 }
 
-/// One line of a request. A path and a user name may hold bytes that are no text, which are no letters of any rule then.
+/// Parses one line. A path or a user name may contain invalid UTF-8, which then matches no rule.
 fn key_and_value(line: &[u8]) -> Result<(&str, Cow<'_, str>), &'static str> {
     let equals = line.iter().position(|byte| *byte == b'=').ok_or("it has a line without `=`")?;
     let key = std::str::from_utf8(&line[..equals]).map_err(|_| "it is not UTF-8")?;
@@ -378,8 +378,8 @@ fn key_and_value(line: &[u8]) -> Result<(&str, Cow<'_, str>), &'static str> {
     Ok((key, value))
 }
 
-/// The user name in an address beside the parts, as gitoxide sends it, if any. `None` unless it says what the parts say: host
-/// and scheme as they stand, the path perhaps encoded.
+/// The user name in `url`, which gitoxide sends in addition to the parts. `None` unless `url` says the same as the
+/// parts: the same scheme and host, and the same path, which may be encoded.
 #[expect(clippy::option_option, reason = "an address that does not fit, and one without a user name")]
 fn user_in<'u>(url: &'u str, target: &Target, path: Option<&str>) -> Option<Option<&'u str>> {
     let (scheme, rest) = url.split_once("://")?;
@@ -474,7 +474,7 @@ mod tests {
         assert!(parsed("protocol=https\nhost=a.example\npath=a\u{85}b\n").is_none());
     }
 
-    /// What gix-credentials 0.29 and 0.42 send, and what others might.
+    /// What gix-credentials 0.29 and 0.42 send, and what other clients might.
     #[test]
     fn an_address_beside_the_parts_must_say_what_they_say() {
         let erase = "username=x-access-token\npassword=abc\n";
@@ -564,7 +564,7 @@ mod tests {
         assert!(!["", "1", "true", "auto", "always"].into_iter().any(is_never));
     }
 
-    /// Runs an operation of git's with this request.
+    /// Runs a git operation with this request.
     fn said(words: &[&str], request: &str, ask: &Ask<'_>) -> (u8, String, String) {
         run(&CALLER, words, Given { stdin: request.as_bytes(), ..Given::default() }, ask)
     }
@@ -610,7 +610,7 @@ mod tests {
         let capable = "capability[]=authtype\ncapability[]=state\nprotocol=https\nhost=a.example\n";
         let new = Timestamp::now();
         for (lines, received_at, wanted, stdout) in [
-            // Refused as Bearer, and Bearer is what is shown: replaced.
+            // The token was refused as Bearer and would be sent as Bearer again, so it is replaced.
             (
                 "state[]=keyfob:00000000deadbeef/bearer\n",
                 Timestamp(0),
@@ -630,7 +630,7 @@ mod tests {
                 "capability[]=authtype\nauthtype=Bearer\ncredential=new\npassword_expiry_utc=1795384800\n",
             ),
             ("state[]=keyfob:00000000deadbeef/bearer\n", new, 1, "quit=1\n"),
-            // A state of another version names no scheme: the token is shown again.
+            // A state of another version names no scheme, so the token is sent again.
             (
                 "state[]=keyfob:00000000deadbeef\n",
                 new,
@@ -735,7 +735,7 @@ mod tests {
             ("approve", request, ""),
             ("get", "", ""),
             ("erase", "", ""),
-            // It was shown as the server takes none.
+            // The token was sent in a scheme that the server does not accept.
             ("erase", "protocol=https\nhost=a.example\nauthtype=Bearer\ncredential=t\nwwwauth[]=Basic\n", ""),
             ("erase", "protocol=https\nhost=a.example\npassword=t\nwwwauth[]=Bearer\n", ""),
         ] {

@@ -1,12 +1,12 @@
 //! Go's GOAUTH protocol: `GOAUTH='keyfob goauth'`. See `go help goauth`.
 //!
-//! Go runs the command once before it asks a server for anything, and again, with the address as the last argument and the
-//! head of the response on stdin, whenever a server answers with 4xx.
+//! Go runs the command once before it sends any request. It runs it again whenever a server answers with 4xx, with the
+//! address as the last argument and the head of the response on stdin.
 //!
-//! - The first time, the hosts whose tokens are in the cache are answered, and nobody is asked for others: most commands
-//!   need none.
-//! - The second time, only 401 and 403 have a token renewed, replaced or signed in for: Go passes 404 and 410 on as well,
-//!   which servers give for every module that they do not have.
+//! - The first time, it gets the cached tokens of all hosts, and nobody is asked to sign in, because most commands need
+//!   no token.
+//! - The second time, a token is renewed, replaced or signed in for only after 401 and 403. Go also reports 404 and
+//!   410, which servers send for every module that they do not have.
 //! - A host that is not mapped gets nothing, with exit code 0.
 
 use super::{Ask, Caller, Credential, Io, LARGEST, Outcome, Refused, Requester, Want, What, Whose};
@@ -31,7 +31,8 @@ Which profile's token a host gets is said in config.toml:
     run,
 };
 
-/// What both calls of one Go command have in common: a token that the first printed and the second asks about was refused.
+/// The same for both calls of one Go command, so that a token that the first call printed counts as refused in the
+/// second.
 const REQUEST: &[&str] = &["goauth"];
 
 /// Answers Go.
@@ -71,16 +72,16 @@ fn answer(io: &mut Io<'_>, outcome: Outcome, target: Option<&Target>) -> u8 {
     io.answer(hosts.iter().filter_map(|host| block(host, target)).collect())
 }
 
-/// Where a token is sent, and how. Go sends it to every address that begins so.
+/// The address to send a token to, and the header. Go sends it to every address that begins with this one.
 fn block(credential: &Credential, target: Option<&Target>) -> Option<String> {
     let pattern = credential.pattern.as_ref()?;
     let place = target.map_or_else(|| pattern.canonical(), |target| pattern.at(target));
-    // Go takes https alone, and one line that it cannot read for a failure of all.
+    // Go accepts only https here, and takes one unreadable line for a failure of all.
     let plain = place.starts_with("https://") && !credential.token.expose().contains(char::is_control);
     plain.then(|| [&place, "\n\nAuthorization: ", &credential.authorization(), "\n\n"].concat())
 }
 
-/// The status of a response's head; `None` if it is none.
+/// The status in a response's head; `None` if it is not a response.
 pub fn status(head: &[u8]) -> Option<u16> {
     let line = head.split(|byte| *byte == b'\n').next().filter(|_| head.len() as u64 <= LARGEST)?;
     let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();

@@ -1,10 +1,12 @@
 //! Google's executable-sourced credentials: `keyfob google`, run by the client libraries and gcloud for a workload or
 //! workforce identity pool. <https://google.aip.dev/auth/4117>
 //!
-//! What is asked stands in the environment, the answer is JSON on stdout, failures too, with exit code 0: the libraries show
-//! code and message only then. Most of them read stderr as part of the answer, so nothing is ever written there.
+//! The request is in environment variables. The answer is JSON on stdout with exit code 0, even for failures, because
+//! only then do the libraries show code and message. Most of them read stderr as part of the answer, so nothing is
+//! written to it.
 //!
-//! - The pool in `GOOGLE_EXTERNAL_ACCOUNT_AUDIENCE` must be the profile's `audience`: the file that names it may come from anyone.
+//! - The pool in `GOOGLE_EXTERNAL_ACCOUNT_AUDIENCE` must equal the profile's `audience`, because the file that names
+//!   the pool may come from anyone.
 //! - Nobody is asked to sign in, unless the library says that it is interactive; it then reads the answer from a file.
 
 use super::{Ask, Caller, Credential, Io, Kind, Outcome, Requester, Want, What, Whose, json_line};
@@ -35,7 +37,7 @@ The profile names the pool, word for word as the configuration does:
     run,
 };
 
-/// Less than the 30 seconds that the libraries wait unless they are told otherwise.
+/// Shorter than the 30 seconds that the libraries wait by default.
 const TIMEOUT: Duration = Duration::from_secs(25);
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
@@ -74,7 +76,7 @@ fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
     io.answer(answer)
 }
 
-/// The answer that holds the token.
+/// The answer with the token.
 fn token(io: &Io<'_>, ask: &Ask<'_>) -> Result<String, Failure> {
     let asked = |name: &str| variable(io, &format!("GOOGLE_EXTERNAL_ACCOUNT_{name}"));
     let token_type = asked("TOKEN_TYPE").unwrap_or_else(|| ID_TOKEN.to_owned());
@@ -109,7 +111,7 @@ fn token(io: &Io<'_>, ask: &Ask<'_>) -> Result<String, Failure> {
     }
 }
 
-/// Where an interactive library reads the answer, if it is one.
+/// The file in which an interactive library expects the answer; `None` if the library is not interactive.
 fn interactive_file(io: &Io<'_>) -> Option<String> {
     variable(io, "GOOGLE_EXTERNAL_ACCOUNT_INTERACTIVE").filter(|said| said == "1")?;
     variable(io, "GOOGLE_EXTERNAL_ACCOUNT_OUTPUT_FILE").filter(|file| !file.is_empty())
@@ -135,7 +137,7 @@ mod tests {
         stdout
     }
 
-    /// A profile for this pool, and what else is asked of it.
+    /// Answers with a profile that has this audience, and with a token.
     fn of<'a>(
         audience: Option<&'a str>,
         token: impl Fn(Want<'_>) -> Outcome + 'a,

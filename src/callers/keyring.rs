@@ -1,11 +1,12 @@
 //! `keyring`, as pip and uv run it: `keyring get SERVICE [USER]`, in each of their dialects.
 //! <https://pip.pypa.io/en/stable/topics/authentication/#keyring-support>
 //!
-//! What goes by this name stands in front of the real keyring on `PATH`, so everything that is not ours is handed on to that.
+//! This link is found before the real keyring on `PATH`, so every call that is not for keyfob is passed on to the real
+//! one.
 //!
-//! - Only a whole address is answered. pip asks for the bare host next, and sends what it gets there to a `--trusted-host`
-//!   over plain http: a bare host that `[hosts]` knows gets nothing, and is not handed on.
-//! - No answer is exit code 1 without a word: pip and uv then go on without.
+//! - Only a full address is answered. pip then asks for the bare host too, and may send the answer to a
+//!   `--trusted-host` over plain http. So a bare host that `[hosts]` knows gets nothing, and the call is not passed on.
+//! - If there is no token, the exit code is 1 without output; pip and uv then go on without one.
 
 use super::{Ask, Caller, Credential, Io, Link, Outcome, Want, What, json_line};
 use crate::arguments::{Grammar, Rest};
@@ -54,14 +55,14 @@ fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
     }
 }
 
-/// What is to be printed.
+/// What to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Password,
     Creds,
 }
 
-/// A question that can be for us.
+/// A `get` that keyfob may answer.
 #[derive(Debug, PartialEq, Eq)]
 struct Request {
     service: String,
@@ -78,7 +79,7 @@ struct Json<'a> {
 }
 
 impl Request {
-    /// Reads keyring's own arguments. `None` for everything but `get`, and for what it does not know.
+    /// Parses keyring's arguments. `None` for everything but `get`, and for unknown flags.
     fn parse(words: &[String]) -> Option<Self> {
         let (mut mode, mut json, mut plain) = (Mode::Password, false, Vec::new());
         let mut words = words.iter().map(String::as_str);
@@ -146,10 +147,10 @@ mod tests {
         for (words, stdout) in [
             // pip before 26.3, and uv with a user name.
             (&["get", INDEX, "ada"][..], "abc\n"),
-            // pip since 26.3
+            // pip since 26.3.
             (&["--mode=creds", "--output=json", "get", INDEX], "{\"username\":\"oauth2\",\"password\":\"abc\"}\n"),
             (&["--mode=creds", "--output=json", "get", INDEX, "ada"], "{\"username\":\"ada\",\"password\":\"abc\"}\n"),
-            // uv without one
+            // uv without a user name.
             (&["get", INDEX, "--mode", "creds"], "oauth2\nabc\n"),
             (&["--output", "json", "get", INDEX], "{\"password\":\"abc\"}\n"),
             (&["--mode", "password", "--output=plain", "get", INDEX], "abc\n"),

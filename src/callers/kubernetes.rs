@@ -1,8 +1,8 @@
 //! Kubernetes client-go credential plugins: `client.authentication.k8s.io`, v1 and v1beta1.
 //!
-//! The request is in `KUBERNETES_EXEC_INFO`, the answer an `ExecCredential` on stdout with the same `apiVersion`.
-//! `spec.interactive` speaks of stdin, which is never read here, so it does not forbid the device flow.
-//! client-go that asks again for the token it was just given has had it refused; see `store::HandedOut`.
+//! The request is in `KUBERNETES_EXEC_INFO`; the answer is an `ExecCredential` on stdout with the same `apiVersion`.
+//! `spec.interactive` is about stdin, which is not read here, so it does not rule out a sign-in. If client-go asks
+//! again for a token that it was just given, the token was refused; see `store::HandedOut`.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins>
 
 use super::{Ask, Caller, Credential, Io, Kind, LARGEST, Link, Outcome, Refused, Requester, Want, Whose, json_line};
@@ -26,7 +26,8 @@ const REQUEST: &str = "KUBERNETES_EXEC_INFO";
 pub const CALLER: Caller = Caller {
     name: "kubernetes",
     alias: Some("kubectl"),
-    // For lists of the programs that a kubeconfig may run: it answers a client, by profile, and does nothing else.
+    // For lists of the programs that a kubeconfig may run: this link answers clients, by profile, and does nothing
+    // else.
     link: Some(Link { name: "keyfob-kubernetes", grammar: Some(Grammar { flags: &[PROFILE], rest: Rest::Nothing }) }),
     about: "Answer kubectl and other Kubernetes clients (ExecCredential)",
     hosts: false,
@@ -64,9 +65,9 @@ fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
 fn answered(io: &mut Io<'_>, ask: &Ask<'_>) -> Result<String, Failure> {
     let text = read(io).context("could not read the ExecCredential request").map_err(|error| Failure::of(&error))?;
     let request = Request::parse(&text, io.arguments.one("api-version").unwrap_or(VERSIONS[0]))?;
-    // client-go keeps what it is given until that ends or is refused, one token for each command with its arguments; and it
-    // alone ends its request with a newline. Others ask whenever they like: Python's client each time that it loads its
-    // configuration, kube-rs three times for one request.
+    // client-go keeps a token until it expires or is refused, one for each command with its arguments; only client-go
+    // ends its request with a newline. Other clients ask at any time: Python's each time it loads its configuration,
+    // kube-rs three times for one request.
     let keeps = text.ends_with('\n') && io.arguments.one("exec-info").is_none();
     let same = if keeps { io.arguments.words().chain([&*text]).collect() } else { Vec::new() };
     if text.is_empty() && (io.stdout_is_terminal)() {
@@ -87,7 +88,7 @@ fn answered(io: &mut Io<'_>, ask: &Ask<'_>) -> Result<String, Failure> {
     }
 }
 
-/// The bytes of the request; empty if there is none.
+/// Reads the request; empty if there is none.
 fn read(io: &mut Io<'_>) -> Result<String> {
     let mut text = String::new();
     match io.arguments.one("exec-info") {
@@ -112,12 +113,12 @@ fn read(io: &mut Io<'_>) -> Result<String> {
 pub struct Request {
     /// The version to answer in, with its group.
     pub api_version: String,
-    /// Where the kubeconfig says `provideClusterInfo`: the cluster.
+    /// The cluster, if the kubeconfig sets `provideClusterInfo`.
     pub cluster: Option<Target>,
 }
 
 impl Request {
-    /// Reads a request; an empty one asks for `default` (`v1` or `v1beta1`). What is not known is ignored.
+    /// Parses a request; an empty one asks for `default` (`v1` or `v1beta1`). Unknown fields are ignored.
     pub fn parse(text: &str, default: &str) -> Result<Self, Failure> {
         let failed =
             |why: String| Failure::new(Exit::Failed, format!("could not answer the ExecCredential request: {why}"));
@@ -147,8 +148,8 @@ impl Request {
     }
 }
 
-/// What is read of a request, which may be large: it holds the cluster's certificates and `config` where the kubeconfig says
-/// so. What has another type than it should is passed over as far as nothing depends on it.
+/// The parts of a request that are read. A request may be large, because it holds the cluster's certificates and
+/// `config` if the kubeconfig says so. A field of the wrong type is ignored if nothing depends on it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ExecInfo<'t> {
@@ -186,7 +187,7 @@ struct Status<'a> {
     token: &'a str,
 }
 
-/// The one line that a client reads.
+/// The line that a client reads.
 fn answer(api_version: &str, credential: &Credential) -> String {
     json_line(&ExecCredential {
         api_version,
@@ -242,7 +243,7 @@ mod tests {
             (Some(&v1.to_owned()), &["--profile=lab"], false),
             (Some(&String::new()), &["--profile=lab"], false),
             (None, &["--profile=lab"], false),
-            // A request from elsewhere is a person's trial.
+            // A request from a file or stdin is a person's test.
             (None, &["--profile=lab", "--exec-info=-"], false),
             (Some(line), &["--profile=lab", "--exec-info=-"], false),
         ] {
@@ -313,7 +314,7 @@ mod tests {
         assert_eq!(Request::parse("", "v1beta1").unwrap().api_version, "client.authentication.k8s.io/v1beta1");
     }
 
-    /// The prompt shows it.
+    /// The prompt shows this.
     #[test]
     fn of_a_clusters_address_scheme_host_and_port_are_shown() {
         for (server, shown) in [

@@ -1,9 +1,9 @@
-//! One file per caller protocol: its request in, our [`Want`] out; an [`Outcome`] in, its bytes out. A new caller is one
-//! new file here and one line in [`CALLERS`].
+//! One file per caller protocol: it turns a request into a [`Want`], and an [`Outcome`] into the protocol's answer. A
+//! new caller is one new file here and one line in [`CALLERS`].
 //!
-//! A caller knows neither configuration nor sessions. It is a function over its input and output ([`Io`]) that asks for
-//! what it wants, as often as its protocol needs; `ask` is what answers it in the program, and a test or a fuzz target
-//! brings a closure instead.
+//! A caller knows neither configuration nor sessions. It is a function of its input and output ([`Io`]) that asks for
+//! what it wants, as often as its protocol needs. In the program `ask` answers it; a test or a fuzz target passes a
+//! closure instead.
 
 mod ask;
 #[cfg(test)]
@@ -30,33 +30,33 @@ use crate::arguments::{Arguments, Grammar};
 use crate::program;
 use std::io::{self, IsTerminal, Read};
 
-/// A caller protocol, as the command line knows it.
+/// A caller protocol, as the command line sees it.
 #[derive(Debug)]
 pub struct Caller {
     /// The subcommand.
     pub name: &'static str,
-    /// Another name for it.
+    /// Another name for the subcommand.
     pub alias: Option<&'static str>,
-    /// A link to keyfob that stands for this subcommand.
+    /// A link to keyfob that runs this subcommand.
     pub link: Option<Link>,
     /// One line of help.
     pub about: &'static str,
-    /// Whether it answers for hosts: its name is then a word of `callers` in `[hosts]`.
+    /// Whether it answers for hosts, so that its name can be in `callers` of a `[hosts]` rule.
     pub hosts: bool,
-    /// What it accepts.
+    /// The arguments that it accepts.
     pub grammar: Grammar,
-    /// Help below the flags: examples.
+    /// Help to show below the flags: examples.
     pub after_help: &'static str,
     /// Reads a request, asks, answers, and returns the exit code.
     pub run: fn(&mut Io<'_>, &Ask<'_>) -> u8,
 }
 
-/// A link to keyfob, for programs that can run one word only, or are to run nothing else.
+/// A link to keyfob, for programs that can run only a single word, or that should run nothing else.
 #[derive(Clone, Copy, Debug)]
 pub struct Link {
-    /// What it is called.
+    /// The link's name.
     pub name: &'static str,
-    /// What it accepts, if that is less than the subcommand does.
+    /// The arguments that it accepts, if they are fewer than the subcommand's.
     pub grammar: Option<Grammar>,
 }
 
@@ -77,12 +77,12 @@ pub const CALLERS: &[Caller] = &[
     token::CALLER,
 ];
 
-/// The callers that a rule of `[hosts]` can be for.
+/// The callers that a rule in `[hosts]` can name.
 pub fn host_callers() -> Vec<&'static str> {
     CALLERS.iter().filter(|caller| caller.hosts).map(|caller| caller.name).collect()
 }
 
-/// Standard input. A person who runs a caller by hand is told what is waited for.
+/// Standard input. If a person runs a caller by hand, prints a note about what it waits for.
 #[derive(Default)]
 struct Stdin {
     was_read: bool,
@@ -99,7 +99,7 @@ impl Read for Stdin {
 }
 
 impl Caller {
-    /// Answers with this process's input and output, and returns the exit code.
+    /// Runs the caller with this process's input and output, and returns the exit code.
     pub fn answer(&self, arguments: &Arguments) -> u8 {
         let mut io = Io {
             arguments,

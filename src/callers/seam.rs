@@ -1,5 +1,5 @@
-//! What stands between a caller's protocol and the rest of keyfob: [`Io`], which it reads and writes; [`Want`], what it
-//! asks for; [`Outcome`], what it gets.
+//! The interface between a caller's protocol and the rest of keyfob: [`Io`], which a caller reads and writes; [`Want`],
+//! what it asks for; [`Outcome`], what it gets.
 
 use crate::acquire::Requester;
 use crate::arguments::Arguments;
@@ -20,36 +20,38 @@ use std::time::Duration;
 /// Largest request read, in bytes.
 pub const LARGEST: u64 = 1 << 20;
 
-/// For how long a token counts as just issued, in seconds.
+/// How long a token counts as just issued, in seconds.
 const MOMENTS: u64 = 60;
 
-/// What a caller reads, and where it answers.
+/// A caller's input and output.
 pub struct Io<'io> {
-    /// Its flags, and the words after them.
+    /// The caller's flags, and the words after them.
     pub arguments: &'io Arguments,
-    /// Looks up a variable of the environment.
+    /// Looks up an environment variable.
     pub environment: &'io dyn Fn(&str) -> Option<OsString>,
     /// Standard input.
     pub stdin: &'io mut dyn Read,
     /// Whether standard output is a terminal.
     pub stdout_is_terminal: &'io dyn Fn() -> bool,
-    /// Standard output: for the protocol's bytes, and nothing else.
+    /// Standard output, for the protocol's bytes only.
     pub stdout: &'io mut dyn Write,
     /// Standard error: for failures.
     pub stderr: &'io mut dyn Write,
-    /// Hands the call on to the next program of this name on `PATH`, with these arguments; the exit code, 1 if there is none.
+    /// Runs the next program of this name on `PATH` with these arguments instead, and returns its exit code; 1 if there
+    /// is none.
     pub pass_on: &'io dyn Fn(&str, &[String]) -> u8,
 }
 
 impl Io<'_> {
-    /// Everything on standard input. One byte more than [`LARGEST`] means that there was too much.
+    /// Reads all of standard input. If it is longer than [`LARGEST`], returns [`LARGEST`] + 1 bytes.
     pub fn request(&mut self) -> io::Result<Buffer> {
         let mut bytes = Buffer::default();
         (&mut *self.stdin).take(LARGEST + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
-    /// The same to the first empty line: a client may keep standard input open after that.
+    /// Like [`Io::request`], but stops at the first empty line, because a client may keep standard input open after
+    /// that.
     pub fn request_to_empty_line(&mut self) -> io::Result<Buffer> {
         // More than a usual request. What is read into is cleared before.
         const PIECE: usize = 512;
@@ -62,7 +64,7 @@ impl Io<'_> {
                 read => read?,
             };
             bytes.truncate(length + read);
-            // Not what has been looked at before, but for its last byte.
+            // Search only the new bytes and the last one before them.
             let ends =
                 bytes.starts_with(b"\n") || bytes[length.saturating_sub(1)..].windows(2).any(|pair| pair == b"\n\n");
             length = bytes.len();
@@ -72,8 +74,8 @@ impl Io<'_> {
         }
     }
 
-    /// The next line on standard input without its end, for a program that waits for the answer before it closes its side.
-    /// `None` at the end of the input. One byte more than [`LARGEST`] means that the line was too long.
+    /// Reads the next line of standard input, without its line break, for a program that waits for an answer to each
+    /// line. `None` at the end of the input. If the line is longer than [`LARGEST`], returns [`LARGEST`] + 1 bytes.
     #[expect(clippy::unbuffered_bytes, reason = "standard input has a buffer")]
     pub fn line(&mut self) -> io::Result<Option<Buffer>> {
         let mut line = Buffer::default();
@@ -86,7 +88,8 @@ impl Io<'_> {
         Ok((!line.is_empty()).then_some(line))
     }
 
-    /// Writes the whole answer to standard output, and returns the exit code. A caller that has gone away is no failure.
+    /// Writes the whole answer to standard output, and returns the exit code. It is not an error if the reader has
+    /// gone.
     pub fn answer(&mut self, text: String) -> u8 {
         let text = Buffer::from(text.into_bytes());
         match self.stdout.write_all(&text).and_then(|()| self.stdout.flush()) {
@@ -102,17 +105,18 @@ impl Io<'_> {
         self.complain(&failure.lines(), failure.exit as u8)
     }
 
-    /// Writes a failure in the protocol's own words to standard error, and returns `code`.
+    /// Writes a failure in the protocol's own form to standard error, and returns `code`.
     pub fn complain(&mut self, text: &str, code: u8) -> u8 {
         let _ = self.stderr.write_all(text.as_bytes());
         code
     }
 }
 
-/// One line of JSON. There is room for it at once: growing would leave copies of a token behind that nothing wipes.
+/// One line of JSON. The buffer is large enough from the start, because growing it would leave copies of a token in
+/// memory.
 ///
 /// # Panics
-/// If `value` cannot be JSON, such as a map with keys that are no strings.
+/// If `value` is not representable in JSON, e.g. a map whose keys are not strings.
 pub fn json_line(value: &impl Serialize) -> String {
     let mut line = Vec::with_capacity(4096);
     serde_json::to_writer(&mut line, value).expect("strings and numbers always serialize");
@@ -120,43 +124,43 @@ pub fn json_line(value: &impl Serialize) -> String {
     String::from_utf8(line).expect("JSON is text")
 }
 
-/// Answers what a caller wants.
+/// Answers a caller's [`Want`].
 pub type Ask<'a> = dyn Fn(Want<'_>) -> Outcome + 'a;
 
-/// What a caller asks for. Once the profile is found, it becomes a [`Want`](crate::acquire::Want) of `acquire`.
+/// What a caller asks for. When the profile has been found, it becomes a [`Want`](crate::acquire::Want) of `acquire`.
 #[derive(Clone, Debug)]
 pub struct Want<'a> {
-    /// Which profile is to answer.
+    /// How to find the profile that answers.
     pub whose: Whose<'a>,
-    /// What of it.
+    /// What to get from that profile.
     pub what: What<'a>,
-    /// Which kind of token.
+    /// The kind of token.
     pub kind: Kind,
-    /// Scopes; none means the profile's own. Only where one sign-in serves every resource.
+    /// Scopes; empty means the profile's own. Ignored unless one sign-in serves every resource.
     pub scopes: Vec<String>,
-    /// Tenant; `None` means the profile's own. Only where one sign-in serves every tenant.
+    /// Tenant; `None` means the profile's own. Ignored unless one sign-in serves every tenant.
     pub tenant: Option<&'a str>,
-    /// What a resource wants the token to say that the cached one does not: the `claims` parameter of OpenID Connect Core,
-    /// section 5.5, as JSON.
+    /// A claims challenge: claims that the resource wants and the cached token lacks (JSON for the `claims` parameter,
+    /// OpenID Connect Core, section 5.5).
     pub claims: Option<&'a str>,
-    /// Least life that a token must have left, in seconds, unless the profile says; `None` means the usual.
+    /// Least remaining life of the token, in seconds, unless the profile sets `min-ttl`; `None` means the usual.
     pub min_life: Option<u64>,
-    /// What is known of a token that was handed out before and did not work.
+    /// What is known about a token that was handed out before and did not work.
     pub refused: Refused<'a>,
     /// Who asks, for the prompt.
     pub requester: Requester,
-    /// What it asks for, for the prompt: the host or cluster.
+    /// What the token is for: the host or cluster, for the prompt.
     pub purpose: Option<String>,
-    /// Why this caller may not prompt, whatever the profile says, as `…` in "a sign-in is needed, and …".
+    /// Why this caller may not prompt, whatever the profile says; completes "a sign-in is needed, and …".
     pub no_prompt: Option<&'static str>,
-    /// Looks for such a reason where that takes time: asked when a prompt is about to be shown.
+    /// Looks for a reason like `no_prompt` if finding it takes time. Called only when a prompt is about to be shown.
     pub forbids: fn() -> Option<&'static str>,
-    /// How long the caller waits; `None` means as long as it takes.
+    /// How long the caller waits; `None` means without limit.
     pub timeout: Option<Duration>,
 }
 
 impl<'a> Want<'a> {
-    /// A token as most callers want it.
+    /// A token with the defaults that suit most callers.
     pub fn token(whose: Whose<'a>, requester: Requester) -> Self {
         Self {
             whose,
@@ -175,53 +179,55 @@ impl<'a> Want<'a> {
         }
     }
 
-    /// The token of the profile that a host is mapped to in `[hosts]`, as a caller of this name asks for it. The prompt names
-    /// the program that runs keyfob, or `program` where the system does not tell.
+    /// The token of the profile that `[hosts]` maps a host to, for the caller of this name. The prompt names the
+    /// program that runs keyfob, or `program` if the system does not report it.
     pub fn for_host(target: &'a Target, caller: &'static str, program: &'static str) -> Self {
         let whose = Whose::Host { target, caller, given: None };
         Self { purpose: Some(target.origin()), ..Self::token(whose, Requester::Parent(program)) }
     }
 }
 
-/// Which profile is to answer.
+/// How to find the profile that answers.
 #[derive(Clone, Copy, Debug)]
 pub enum Whose<'a> {
-    /// The one that flags, environment and configuration select.
+    /// The profile that flags, environment and configuration select.
     Selected(&'a Arguments),
-    /// The same for a Kubernetes cluster, as far as the request says plainly which it is: a profile may answer some alone.
+    /// The selected profile, for this Kubernetes cluster (if the request plainly names it), because a profile may be
+    /// limited to some clusters.
     Cluster(&'a Arguments, Option<&'a Target>),
-    /// The one that flags, environment and configuration select, for keys of this role of AWS, in this region.
+    /// The selected profile, for keys of this AWS role, in this region.
     Role(&'a Arguments, &'a str, Option<&'a str>),
-    /// The one that flags or `[az]` name, or the only one of Entra.
+    /// The profile that flags or `[az]` name, or the only one of Entra.
     Az(&'a Arguments),
-    /// The one that a host is mapped to: by `given`, a profile and a pattern from the command line, else by `[hosts]`.
+    /// The profile that a host is mapped to: by `given`, a profile and a pattern from the command line, otherwise by
+    /// `[hosts]`.
     Host {
         /// The host, and the path if there is one.
         target: &'a Target,
-        /// The caller's name: a rule may be for some callers alone.
+        /// The caller's name, because a rule may be for some callers only.
         caller: &'static str,
-        /// Stands for the whole of `[hosts]`.
+        /// A profile and a pattern that replace all of `[hosts]`.
         given: Option<(&'a str, &'a HostPattern)>,
     },
-    /// Those of all hosts in `[hosts]` that are for the caller of this name and stand for themselves alone; with
-    /// [`What::Cached`].
+    /// The profiles of all single hosts in `[hosts]` that are for the caller of this name; for [`What::Cached`].
     EveryHost(&'static str),
 }
 
-/// What of a profile is wanted.
+/// What to get from a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What<'a> {
-    /// A token: [`Outcome::Credential`].
+    /// A token. Answered by [`Outcome::Credential`].
     Token,
-    /// The token that the cache holds, without a request, a prompt or a wait: [`Outcome::Hosts`].
+    /// The token in the cache, without a request, a prompt or a wait. Answered by [`Outcome::Hosts`].
     Cached,
-    /// Whether a rule of `[hosts]` is about the host, whatever path it names: [`Outcome::Done`], else [`Outcome::NotMine`].
+    /// Whether any rule in `[hosts]` is about the host, regardless of paths. Answered by [`Outcome::Done`] or
+    /// [`Outcome::NotMine`].
     Mapped,
-    /// Where it signs in, without looking whether anybody has: [`Outcome::Profile`].
+    /// Where the profile signs in, whether or not anybody has signed in. Answered by [`Outcome::Profile`].
     Profile,
-    /// The same with the account that is signed in; if none is, a failure that names the command for it.
+    /// Like `Profile`, with the account that is signed in. If none is, fails with the command to sign in.
     Account,
-    /// That this token, which did not work, is dropped, or the one that would be handed out: [`Outcome::Done`], or
+    /// Drop this token, which did not work, or the one that would be handed out. Answered by [`Outcome::Done`] or
     /// [`Outcome::Kept`].
     Erase(Option<&'a Failed>),
 }
@@ -231,61 +237,61 @@ pub enum What<'a> {
 pub struct Failed {
     /// The token.
     pub token: Secret,
-    /// How it was shown.
+    /// The authentication scheme in which it was sent.
     pub scheme: HostAuth,
 }
 
-/// Which kind of token is wanted.
+/// The kind of token that is wanted, if the profile does not set `token-kind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// What the profile says, else an access token.
+    /// An access token.
     Usual,
-    /// What the profile says, else what a Kubernetes API server takes of its provider.
+    /// What a Kubernetes API server usually accepts from the profile's provider.
     Kubernetes,
-    /// What the profile says, else an ID token.
+    /// An ID token.
     Id,
-    /// An access token, whatever the profile says.
+    /// An access token, even if the profile sets `token-kind`.
     Access,
 }
 
-/// What is known of a token that was handed out before and did not work.
+/// What is known about a token that was handed out before and did not work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused<'a> {
     /// Nothing.
     Unknown,
-    /// It is the one with this serial: any other will do.
+    /// The token with this serial was refused, so a different one is wanted.
     Token(Serial),
-    /// The client keeps what it is given. If the process that asks was handed a token for a request in the same words
-    /// before, that one has probably been refused.
+    /// The client keeps its tokens. If the same process was handed a token for the same request before, that token was
+    /// probably refused.
     IfAskedBefore(&'a [&'a str]),
 }
 
-/// What a caller gets.
+/// The answer to a caller.
 #[derive(Debug)]
 pub enum Outcome {
     /// The token.
     Credential(Credential),
-    /// What the cache holds of the hosts that were asked for.
+    /// The cached tokens of the hosts that were asked for.
     Hosts(Vec<Credential>),
-    /// What was asked about the profile.
+    /// The description of the profile.
     Profile(Described),
-    /// What was to be done is done.
+    /// The requested change was made.
     Done,
-    /// The token that did not work was issued moments ago, to this account: a new one would be refused as well.
+    /// The token that did not work was issued to this account moments ago, so a new one would be refused as well.
     Kept {
         /// Who signed in.
         account: Option<String>,
     },
-    /// The host is mapped to no profile: another helper may answer.
+    /// The host is not mapped to a profile, so another helper may answer.
     NotMine,
-    /// The configuration cannot be read, so that it is not known whether the host is mapped.
+    /// The configuration cannot be read, so it is unknown whether the host is mapped.
     Misconfigured(Failure),
-    /// The profile is to answer and cannot. Where a sign-in is missing, [`Failure::sign_in`] is the command for it.
+    /// The profile cannot answer. If a sign-in is missing, [`Failure::sign_in`] is the command for it.
     Failed(Failure),
 }
 
 impl Outcome {
-    /// The failure, for a caller that has taken what it knows how to answer.
+    /// The failure, for a caller that has already handled the other outcomes.
     pub fn failure(self) -> Failure {
         match self {
             Self::Misconfigured(failure) | Self::Failed(failure) => failure,
@@ -297,44 +303,44 @@ impl Outcome {
     }
 }
 
-/// A token, and what a caller may need to show it.
+/// A token, and what a caller may need to present it.
 #[derive(Clone, Debug)]
 pub struct Credential {
     /// The token.
     pub token: Secret,
-    /// What it is known by where it must not be shown itself.
+    /// Identifies the token where the token itself must not be shown.
     pub serial: Serial,
-    /// Which kind it is.
+    /// Whether this is an access token or an ID token.
     pub kind: TokenKind,
-    /// When it came, by this machine's clock.
+    /// When the token was received, by this machine's clock.
     pub received_at: Timestamp,
-    /// When it ends; `None` if only revocation ends it.
+    /// When the token expires; `None` if only revocation ends it.
     pub expires_at: Option<Timestamp>,
     /// Who signed in.
     pub account: Option<String>,
-    /// The tenant that it came from, or that the profile names.
+    /// The tenant that issued the token, or that the profile names.
     pub tenant: Option<String>,
-    /// The profile's name, else its issuer.
+    /// The profile's name, or its issuer if it has no name.
     pub profile: String,
-    /// Which requests it is for, where a host was asked for.
+    /// The pattern that matched, if a host was asked for.
     pub pattern: Option<HostPattern>,
-    /// How the host's rule says that it is shown.
+    /// The authentication scheme in the host's rule, if it sets one.
     pub auth: Option<HostAuth>,
-    /// How it is shown where no rule says.
+    /// The authentication scheme to use if no rule sets one.
     pub usual_auth: HostAuth,
-    /// The user name beside it with [`HostAuth::Basic`].
+    /// The user name to send with [`HostAuth::Basic`].
     pub username: Cow<'static, str>,
     /// The subscription that `[az]` names.
     pub subscription: Option<String>,
 }
 
 impl Credential {
-    /// Whether it was issued moments ago.
+    /// Whether the token was issued moments ago.
     pub fn is_new(&self) -> bool {
         is_new(self.received_at)
     }
 
-    /// What stands behind `Authorization:` (RFC 6750, section 2.1; RFC 7617, section 2).
+    /// The value of the `Authorization` header (RFC 6750, section 2.1; RFC 7617, section 2).
     pub fn authorization(&self) -> String {
         let token = self.token.expose();
         match self.auth {
@@ -348,25 +354,26 @@ impl Credential {
     }
 }
 
-/// Whether a token that came then was issued moments ago: a host that refuses it would refuse the next one as well.
+/// Whether a token received at this time was issued moments ago. A host that refuses it would refuse the next one as
+/// well.
 pub(super) fn is_new(received_at: Timestamp) -> bool {
     Timestamp::now().since(received_at) < MOMENTS
 }
 
-/// What a caller may ask about a profile.
+/// A description of a profile.
 #[derive(Clone, Debug, Default)]
 pub struct Described {
     /// Where it signs in.
     pub authority: String,
-    /// A machine signs itself in, and no person.
+    /// Whether a machine signs itself in, rather than a person.
     pub machine: bool,
-    /// The account that is signed in, where that was asked.
+    /// The account that is signed in, if it was asked for.
     pub account: Option<String>,
     /// The account's tenant, or the one that the profile names.
     pub tenant: Option<String>,
     /// The subscription that `[az]` names.
     pub subscription: Option<String>,
-    /// `audience` of the profile.
+    /// The profile's `audience`.
     pub audience: Option<String>,
 }
 
@@ -375,7 +382,7 @@ pub(super) mod tests {
     use super::*;
     use crate::callers::Caller;
 
-    /// A token that ends on 22 November 2026 at 22:00 UTC.
+    /// A token that expires on 22 November 2026 at 22:00 UTC.
     pub(crate) fn credential(token: &str) -> Credential {
         Credential {
             token: Secret::from(token.to_owned()),
@@ -394,7 +401,7 @@ pub(super) mod tests {
         }
     }
 
-    /// What a caller is given besides its arguments.
+    /// A caller's input besides its arguments.
     #[derive(Clone, Copy, Default)]
     pub(crate) struct Given<'a> {
         pub(crate) environment: &'a [(&'a str, &'a str)],
@@ -402,10 +409,10 @@ pub(super) mod tests {
         pub(crate) terminal: bool,
     }
 
-    /// What a test's caller does instead of handing its call on: the exit code tells that it did.
+    /// The exit code with which a test's `pass_on` shows that it was called.
     pub(crate) const PASSED_ON: u8 = 77;
 
-    /// Runs a caller: its exit code, stdout and stderr.
+    /// Runs a caller. Returns its exit code, stdout and stderr.
     pub(crate) fn run(caller: &Caller, words: &[&str], given: Given<'_>, ask: &Ask<'_>) -> (u8, String, String) {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
         let arguments = Arguments::read(&caller.grammar, &words).expect("arguments of this caller");
@@ -426,7 +433,7 @@ pub(super) mod tests {
         (code, String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
     }
 
-    /// Standard output that takes nothing.
+    /// A standard output whose reader has gone.
     struct Closed(ErrorKind);
 
     impl Write for Closed {
@@ -439,7 +446,7 @@ pub(super) mod tests {
         }
     }
 
-    /// What `act` returns, and what is on standard error after it.
+    /// The result of `act`, and what it wrote to standard error.
     fn with_io<T>(stdin: &[u8], stdout: &mut dyn Write, act: impl FnOnce(&mut Io<'_>) -> T) -> (T, String) {
         let mut stderr = Vec::new();
         let done = act(&mut Io {
@@ -471,7 +478,7 @@ pub(super) mod tests {
         assert_eq!(length(1 << 21), (1 << 20) + 1);
     }
 
-    /// Standard input that hands over these pieces, and would never end.
+    /// A standard input that delivers these pieces and then never ends.
     struct Open<'a>(&'a [&'a [u8]]);
 
     impl Read for Open<'_> {

@@ -1,7 +1,7 @@
 //! Terraform's and OpenTofu's credentials helper protocol: `terraform-credentials-keyfob get|store|forget HOST`.
 //! <https://developer.hashicorp.com/terraform/internals/credentials-helpers>
 //!
-//! A host that is not mapped gets `{}`. The protocol cannot say when a token ends, so one that ends soon is renewed first.
+//! A host that is not mapped gets `{}`. The protocol has no expiry, so a token that expires soon is renewed first.
 
 use super::{Ask, Caller, Io, Link, Outcome, Want, What, json_line};
 use crate::arguments::{Grammar, Rest};
@@ -30,7 +30,7 @@ Try what Terraform gets:
     run,
 };
 
-/// Least life of a token, in seconds: it is read once for all that a command downloads.
+/// Least remaining life of a token, in seconds, because it is read once for everything that a command downloads.
 const MIN_LIFE: u64 = 900;
 
 /// Answers Terraform.
@@ -40,7 +40,7 @@ fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
             .fail(&Failure::usage("an operation and a host are needed, as in `keyfob terraform get app.example.com`"));
     };
     let Some(target) = Target::parse("https", host, None, None) else {
-        // What is no host cannot be mapped.
+        // An invalid host cannot be mapped.
         return if operation == "get" { io.answer("{}\n".into()) } else { 0 };
     };
     let want = Want { min_life: Some(MIN_LIFE), ..Want::for_host(&target, CALLER.name, CALLER.name) };

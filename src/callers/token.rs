@@ -1,4 +1,4 @@
-//! The bare token, for scripts and for every tool that can run a command to get one.
+//! Prints a bare token, for scripts and every tool that can run a command to get one.
 
 use super::{Ask, Caller, Credential, Io, Outcome, Requester, Want, Whose, json_line};
 use crate::arguments::{Arguments, Grammar, PROFILE, Rest};
@@ -94,7 +94,7 @@ fn answer(arguments: &Arguments, credential: &Credential) -> Result<String, Fail
         }),
         Some("xoauth2") => sasl(&["user=", mailbox(arguments, credential)?, "\x01auth=Bearer ", token, "\x01\x01"]),
         Some("oauthbearer") => {
-            // RFC 5801, section 4: what stands for itself in a name is written otherwise.
+            // RFC 5801, section 4: `=` and `,` must be escaped in names.
             let user = mailbox(arguments, credential)?.replace('=', "=3D").replace(',', "=2C");
             sasl(&["n,a=", &user, ",\x01auth=Bearer ", token, "\x01\x01"])
         }
@@ -102,12 +102,12 @@ fn answer(arguments: &Arguments, credential: &Credential) -> Result<String, Fail
     })
 }
 
-/// The client's first message of a SASL exchange.
+/// A client's first message in a SASL exchange, in Base64.
 fn sasl(parts: &[&str]) -> String {
     STANDARD.encode(Buffer::from(parts.concat().into_bytes()).as_slice()) + "\n"
 }
 
-/// Whose mailbox is opened.
+/// The user whose mailbox is opened.
 fn mailbox<'a>(arguments: &'a Arguments, credential: &'a Credential) -> Result<&'a str, Failure> {
     let user = arguments.one("user").or(credential.account.as_deref()).filter(|user| !user.contains(char::is_control));
     user.ok_or_else(|| Failure::usage("the provider does not say which mailbox it is").hint("add --user NAME"))

@@ -1,4 +1,4 @@
-//! A plan carried out: first the copies and the record, then the changes, then what has become of the files.
+//! Carries out a plan: first the copies and the record, then the changes, then the new state of the files.
 
 use super::backup::Records;
 use super::files::{create, read, remove, remove_folders, replace};
@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-/// Carries a plan out. `run` runs a command. Nothing is changed if a file is not as it was when the plan was made.
+/// Carries out a plan. `run` runs a command. Changes nothing if a file has changed since the plan was made.
 pub fn carry_out(plan: &Plan, run: impl Fn(&[String]) -> Result<()>) -> Result<()> {
     for step in &plan.steps {
         if let Step::Write { path, before, .. } = step
@@ -34,7 +34,8 @@ pub fn carry_out(plan: &Plan, run: impl Fn(&[String]) -> Result<()>) -> Result<(
         records.save()?;
     }
     let done = plan.steps.iter().try_for_each(|step| step.carry_out(&run));
-    // Also after a failure: what was done until then is what the undo finds. But what was not undone is known on.
+    // Save the record even after a failure, so that an undo finds what was done. After a failed undo, keep the old
+    // record.
     if done.is_ok() || plan.undone.is_empty() {
         records.settle(&changed)?;
         records.forget(&plan.undone);

@@ -1,6 +1,7 @@
-//! What setups have done and is not undone yet, and the copies of files as they were before.
+//! The record of setups that are not undone yet, and copies of the files as they were before.
 //!
-//! Both are in keyfob's folder for data, for the user alone as in the cache: copies may have secrets in them. The copies stay
+//! Both are in keyfob's data folder, accessible for the user alone like the cache, because copies may contain secrets.
+//! Copies stay until the person removes them; only an undo reads them.
 //! until the person removes them; nothing but an undo reads them.
 
 use super::files::{create, digest, folder_to_make, read, remove_folders, replace};
@@ -17,73 +18,73 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// One thing that was connected.
+/// A connection that was set up.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Setup {
-    /// Which tool this is of; see `tools::TOOLS`.
+    /// The tool; see `tools::TOOLS`.
     pub tool: String,
-    /// What it connected: a user, an address, a folder.
+    /// What was connected: a user, an address or a folder.
     pub name: String,
-    /// The tool's file or folder that this stands in.
+    /// The tool's file or folder with the connection.
     pub place: PathBuf,
-    /// When, in seconds since 1970: what was done together has one time.
+    /// When, in seconds since 1970. Setups that were done together have the same time.
     pub at: Timestamp,
-    /// The profile that answers.
+    /// The profile that was connected.
     pub profile: Option<String>,
-    /// The files that it changed.
+    /// The files that the setup changed or relies on.
     pub files: Vec<PathBuf>,
-    /// The tables of config.toml that exist only for setups.
+    /// The tables of config.toml that exist only because of setups.
     pub sections: BTreeSet<String>,
-    /// What the tool needs to know to take it back.
+    /// What the tool needs to undo it.
     pub did: Value,
-    /// The files that existed, and their copies.
+    /// The files that existed before, each with its copy.
     pub copies: Vec<(PathBuf, PathBuf)>,
 }
 
-/// A file that setups changed.
+/// A file that setups have changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
-    /// Where it is.
+    /// The file's path.
     pub path: PathBuf,
-    /// Whether setups made it.
+    /// Whether setups created the file.
     pub new: bool,
     /// The highest folder that had to be made for it.
     pub made: Option<PathBuf>,
-    /// The copy of its bytes before the first of these setups; `None` if it did not exist.
+    /// The copy from before the first of these setups; `None` if the file did not exist.
     pub copy: Option<PathBuf>,
-    /// Its digest as the last setup or undo left it; `None` once anything else has changed it.
+    /// The file's digest after the last setup or undo; `None` if anything else has changed the file since.
     pub left: Option<String>,
 }
 
 /// Everything that is not undone yet.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Records {
-    /// The highest folder that had to be made for it.
+    /// The highest folder that had to be made for the record.
     made: Option<PathBuf>,
-    /// The setups, the oldest first.
+    /// The setups, oldest first.
     pub setups: Vec<Setup>,
     files: Vec<Kept>,
 }
 
 impl Setup {
-    /// Whether both connect the same thing.
+    /// Whether both are the same connection.
     pub fn is_of(&self, other: &Self) -> bool {
         (&self.tool, &self.name, &self.place) == (&other.tool, &other.name, &other.place)
     }
 
-    /// Whether it changed this file, or relies on it.
+    /// Whether the setup changed this file, or relies on it.
     pub fn changed(&self, file: &Path) -> bool {
         self.files.iter().any(|path| path == file)
     }
 
-    /// A file's bytes before this setup; `None` if it did not exist, or its copy is gone.
+    /// A file's bytes before this setup; `None` if it did not exist or its copy is missing.
     pub fn former(&self, file: &Path) -> Option<Zeroizing<Vec<u8>>> {
         copied(&self.copies.iter().find(|(path, _)| path == file)?.1)
     }
 }
 
 impl Records {
-    /// Reads what there is.
+    /// Reads the record; empty if there is none.
     pub fn load() -> Result<Self> {
         let path = folder()?.join("setup.json");
         if !path.exists() {
@@ -104,7 +105,7 @@ impl Records {
         })
     }
 
-    /// Writes it; what is empty is removed.
+    /// Saves the record, or removes it if there are no setups.
     pub fn save(&self) -> Result<()> {
         let path = folder()?.join("setup.json");
         if self.setups.is_empty() {
@@ -118,12 +119,12 @@ impl Records {
         if path.exists() { replace(&path, &bytes) } else { create(&path, &bytes) }
     }
 
-    /// A file, if setups changed it.
+    /// The entry of a file, if setups have changed it.
     pub fn file(&self, path: &Path) -> Option<&Kept> {
         self.files.iter().find(|kept| kept.path == path)
     }
 
-    /// Notices which of these files something else has changed.
+    /// Finds out which of these files anything else has changed.
     pub fn notice(&mut self, files: &[PathBuf]) -> Result<()> {
         for kept in self.files.iter_mut().filter(|kept| files.contains(&kept.path)) {
             let now = read(&kept.path)?.map(|bytes| digest(&bytes));
@@ -132,12 +133,12 @@ impl Records {
         Ok(())
     }
 
-    /// Takes down a setup that is about to change files, of which `copies` are the copies.
+    /// Records a setup that is about to change files. `copies` are the copies of these files.
     pub fn begin(&mut self, setup: &Setup, copies: &[(PathBuf, PathBuf)]) -> Result<()> {
         for path in &setup.files {
             let copy = copies.iter().find(|(file, _)| file == path).map(|(_, copy)| copy.clone());
             if let Some(kept) = self.files.iter_mut().find(|kept| kept.path == *path) {
-                // It was only relied upon until now.
+                // Until now the file was only relied upon, not changed.
                 if !kept.new && kept.copy.is_none() && kept.left.is_some() {
                     kept.copy = copy;
                 }
@@ -157,7 +158,7 @@ impl Records {
         Ok(())
     }
 
-    /// Takes down what became of files that nothing else had changed before.
+    /// Records the new state of these files, except those that anything else has changed.
     pub fn settle(&mut self, changed: &[PathBuf]) -> Result<()> {
         for kept in self.files.iter_mut().filter(|kept| changed.contains(&kept.path)) {
             if kept.left.is_some() {
@@ -167,7 +168,7 @@ impl Records {
         Ok(())
     }
 
-    /// Forgets setups that are undone, and the files that no other has changed.
+    /// Forgets setups that have been undone, and files that no other setup has changed.
     pub fn forget(&mut self, undone: &[Setup]) {
         self.setups.retain(|setup| !undone.iter().any(|one| one.is_of(setup)));
         let setups = &self.setups;
@@ -175,7 +176,7 @@ impl Records {
     }
 }
 
-/// Where a copy of a file goes: into the folder for backups, under its own name and a date.
+/// The path for a copy of a file: in the folder for backups, with the file's name and a date.
 pub fn place_of_copy(file: &Path, at: Timestamp, taken: &[(PathBuf, PathBuf)]) -> Result<PathBuf> {
     let date = at.rfc3339().unwrap_or_default().replace(':', "");
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -186,12 +187,12 @@ pub fn place_of_copy(file: &Path, at: Timestamp, taken: &[(PathBuf, PathBuf)]) -
     Ok(paths.find(is_free).unwrap_or_default())
 }
 
-/// The bytes in a copy; `None` if it is gone.
+/// The bytes of a copy; `None` if it is missing.
 pub fn copied(copy: &Path) -> Option<Zeroizing<Vec<u8>>> {
     read(copy).ok().flatten()
 }
 
-/// keyfob's folder for what is neither configuration nor cache.
+/// keyfob's data folder, for what is neither configuration nor cache.
 fn folder() -> Result<PathBuf> {
     let folder = dirs::data_local_dir()
         .ok_or_else(|| Failure::usage("there is no home directory to keep backups in").hint("set HOME"))?;

@@ -1,4 +1,4 @@
-//! Files that are read, made and replaced whole.
+//! Reads, creates and replaces whole files.
 
 use anyhow::{Context, Result};
 use base64::Engine;
@@ -21,17 +21,17 @@ pub fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>> {
     }
 }
 
-/// What tells whether bytes are still the same.
+/// A digest, to find out whether bytes have changed.
 pub fn digest(bytes: &[u8]) -> String {
     STANDARD.encode(ring::digest::digest(&SHA256, bytes))
 }
 
-/// The highest of the folders that would have to be made for the file at `path`; `None` if all exist.
+/// The highest of the folders that must be made for the file at `path`; `None` if all exist.
 pub fn folder_to_make(path: &Path) -> Option<PathBuf> {
     path.ancestors().skip(1).take_while(|folder| !folder.exists()).last().map(Path::to_owned)
 }
 
-/// Makes a file that does not exist, and the folders above it, for the user alone.
+/// Creates a file that does not exist, and the folders above it, accessible for the user alone.
 pub fn create(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
@@ -42,13 +42,14 @@ pub fn create(path: &Path, bytes: &[u8]) -> Result<()> {
     made.with_context(|| format!("could not make {}", path.display()))
 }
 
-/// A new file for the user alone; a file or link that is there already is an error.
+/// Opens a new file for the user alone. Fails if a file or link exists there.
 fn new_file(path: &Path) -> std::io::Result<File> {
     let flags = OFlags::NOFOLLOW.bits().cast_signed();
     OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(path)
 }
 
-/// Replaces a file's bytes at once; its permissions and its owner stay. A link is followed, since dotfiles often are links.
+/// Replaces a file's bytes atomically, and keeps its permissions and owner. A link is followed, because dotfiles are
+/// often links.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let replaced = canonicalize(path)
         .map_err(anyhow::Error::from)
@@ -56,8 +57,8 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     replaced.with_context(|| format!("could not change {}", path.display()))
 }
 
-/// Writes a file for the user alone, at once: a reader finds the old bytes or the new ones. Its folder has to exist; a
-/// link in its place is replaced.
+/// Writes a file for the user alone, atomically: a reader sees either the old bytes or the new ones. The folder must
+/// exist. A link at this path is replaced.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     let written = beside(path, |temporary| {
         let mut file = new_file(temporary)?;
@@ -67,7 +68,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     written.with_context(|| format!("could not write {}", path.display()))
 }
 
-/// Has `fill` make a file beside this one, and puts it in its place.
+/// Lets `fill` make a temporary file next to `path`, and renames it to `path`.
 fn beside(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let mut random = [0; 8];
     getrandom::fill(&mut random)?;
@@ -80,7 +81,7 @@ fn beside(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     written
 }
 
-/// Closed to others until it has the old file's permissions, which is before it has a byte.
+/// Fills a new file. It gets the old file's permissions before its bytes, so that nobody else can read it in between.
 fn fill(file: &mut File, bytes: &[u8], old: &Path) -> Result<()> {
     let (old, new) = (std::fs::metadata(old)?, file.metadata()?);
     if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
@@ -91,13 +92,13 @@ fn fill(file: &mut File, bytes: &[u8], old: &Path) -> Result<()> {
     Ok(file.sync_all()?)
 }
 
-/// Removes a file; a link to it stays.
+/// Removes a file. If `path` is a link, removes its target and keeps the link.
 pub fn remove(path: &Path) -> Result<()> {
     let file = canonicalize(path).unwrap_or_else(|_| path.to_owned());
     std::fs::remove_file(file).with_context(|| format!("could not remove {}", path.display()))
 }
 
-/// Removes the folders above `path`, as far as they are empty, up to and including `highest`.
+/// Removes empty folders above `path`, up to and including `highest`.
 pub fn remove_folders(path: &Path, highest: Option<&Path>) {
     let Some(highest) = highest else { return };
     for folder in path.ancestors().skip(1).take_while(|folder| folder.starts_with(highest)) {
@@ -107,11 +108,11 @@ pub fn remove_folders(path: &Path, highest: Option<&Path>) {
     }
 }
 
-/// Whether a file, or one at this place, is not to be written: it says so, or its folder does, or its file system.
+/// Whether a file, existing or new, should not be written: its mode, its folder or its file system forbids it.
 pub fn is_read_only(path: &Path) -> bool {
     let closed = |path: &Path| access(path, Access::WRITE_OK).is_err();
     match canonicalize(path) {
-        // Root may write to a file that nobody is to write to.
+        // Root could write even to a file whose mode forbids it, so check the mode.
         Ok(file) => {
             let says_so = std::fs::metadata(&file).is_ok_and(|file| file.mode() & 0o222 == 0);
             says_so || closed(&file) || file.parent().is_some_and(closed)

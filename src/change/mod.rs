@@ -1,8 +1,8 @@
 //! How `setup` changes files that belong to the person and to other programs.
 //!
-//! A [`plan`] says what is going to be changed; [`apply`] does it, after a dated copy of every file; [`backup`] keeps what
-//! was done; [`undo`] makes the plan that takes it back: if a file is still as setup left it, its former bytes come back,
-//! else keyfob's own lines are taken out. [`yaml`] changes a kubeconfig in place.
+//! A [`plan`] says what will be changed. [`apply`] carries it out, after making a dated copy of every file. [`backup`]
+//! records what was done. [`undo`] makes the plan that takes it back: if a file is still as setup left it, its old
+//! bytes are restored; otherwise keyfob's own lines are removed. [`yaml`] changes a kubeconfig in place.
 
 pub mod apply;
 pub mod backup;

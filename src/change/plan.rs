@@ -1,4 +1,4 @@
-//! A plan: what is going to be changed, shown before anything is changed.
+//! A plan: what will be changed, to be shown before anything is changed.
 
 use super::backup::{Setup, place_of_copy};
 use super::files::{is_read_only, read};
@@ -14,47 +14,47 @@ use zeroize::Zeroizing;
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the fields are what the variants say")]
 pub enum Step {
-    /// A file's new bytes, in place of the old ones if there are any.
+    /// Write a file's new bytes, over the old ones if there are any.
     Write { path: PathBuf, before: Option<Zeroizing<Vec<u8>>>, after: Zeroizing<Vec<u8>>, shown: Shown },
-    /// A file to remove; and the folders above it that are empty then, up to this one.
+    /// Remove a file, and the folders above it that are then empty, up to this one.
     Remove { path: PathBuf, folder: Option<PathBuf> },
-    /// A file to remove in that way if nothing is left in it.
+    /// Remove a file like [`Step::Remove`], but only if it is empty.
     RemoveIfEmpty { path: PathBuf, folder: Option<PathBuf> },
-    /// A folder to make.
+    /// Make a folder.
     Folder(PathBuf),
-    /// A folder to remove if it is empty, and those above it, up to this one.
+    /// Remove a folder if it is empty, and the empty folders above it, up to `highest`.
     RemoveFolder { path: PathBuf, highest: PathBuf },
-    /// A symbolic link, and where it leads.
+    /// Make a symbolic link to `target`.
     Link { path: PathBuf, target: PathBuf },
-    /// A symbolic link to remove.
+    /// Remove a symbolic link.
     Unlink(PathBuf),
-    /// A command to run, and the file that it changes.
+    /// Run a command, which changes this file.
     Run { words: Vec<String>, file: PathBuf },
 }
 
-/// What a person sees of a file's new bytes.
+/// What a person sees of a change to a file.
 #[derive(Debug)]
 pub enum Shown {
     /// These lines, below the file's name.
     Lines(Vec<String>),
-    /// What becomes of the file.
+    /// A phrase that says what happens to the file.
     Words(&'static str),
 }
 
-/// What is going to be changed, and what to know before.
+/// The changes to make, and what to know before.
 #[derive(Debug)]
 pub struct Plan {
-    /// The changes, one after the other.
+    /// The changes, in order.
     pub steps: Vec<Step>,
-    /// What to know before.
+    /// Notes to read before.
     pub notes: Vec<String>,
-    /// The same for people who write their files themselves: each file, and the lines to add.
+    /// The changes for people who edit their files themselves: each file, and the lines to add.
     pub lines: Vec<(String, String)>,
-    /// The tools that this plan connects, for the record that an undo reads.
+    /// The connections that this plan sets up, for the record that an undo reads.
     pub setups: Vec<Setup>,
-    /// The setups that this plan undoes.
+    /// The connections that this plan undoes.
     pub undone: Vec<Setup>,
-    /// When it was made.
+    /// When the plan was made.
     pub at: Timestamp,
 }
 
@@ -66,18 +66,18 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// A command that changes a file.
+    /// Adds a command that changes a file.
     pub fn run<const N: usize>(&mut self, words: [&str; N], file: &Path) {
         self.steps.push(Step::Run { words: words.map(str::to_owned).to_vec(), file: file.to_owned() });
     }
 
-    /// A file's new text, shown by the lines that differ.
+    /// Adds a file's new text, shown by the lines that differ.
     pub fn edit(&mut self, path: &Path, before: Option<&str>, after: &str) {
         let shown = changed_lines(before.unwrap_or_default(), after);
         self.write(path, before.map(str::as_bytes), after.as_bytes(), Shown::Lines(shown));
     }
 
-    /// The same, but where lines change that were there before, which may hold secrets, in words.
+    /// Adds a file's new text. If existing lines change, which may hold secrets, it is shown as `words` instead.
     pub fn edit_quietly(&mut self, path: &Path, before: Option<&str>, after: &str, words: &'static str) {
         let lines = changed_lines(before.unwrap_or_default(), after);
         let both = ["- ", "+ "].into_iter().all(|mark| lines.iter().any(|line| line.starts_with(mark)));
@@ -85,7 +85,7 @@ impl Plan {
         self.write(path, before.map(str::as_bytes), after.as_bytes(), shown);
     }
 
-    /// A file's new bytes, unless they are the old ones.
+    /// Adds a file's new bytes, unless they equal the old ones.
     pub fn write(&mut self, path: &Path, before: Option<&[u8]>, after: &[u8], shown: Shown) {
         if before.unwrap_or_default() != after {
             let before = before.map(|bytes| Zeroizing::new(bytes.to_vec()));
@@ -98,7 +98,7 @@ impl Plan {
         }
     }
 
-    /// A file with something that is not shown; unless it exists as it is to be.
+    /// Adds a new file whose contents are not shown, unless it exists with the same contents. Fails if it has others.
     pub fn secret(&mut self, path: &Path, bytes: &[u8], shown: &'static str) -> Result<()> {
         match read(path)? {
             None => self.write(path, None, bytes, Shown::Words(shown)),
@@ -111,7 +111,7 @@ impl Plan {
         Ok(())
     }
 
-    /// The files that exist, will be changed, and are copied before; and where to.
+    /// The existing files that will be changed, each with the path of the copy to make first.
     pub fn copies(&self) -> Result<Vec<(PathBuf, PathBuf)>> {
         let mut copies: Vec<(PathBuf, PathBuf)> = Vec::new();
         for path in self.files() {
@@ -123,7 +123,7 @@ impl Plan {
         Ok(copies)
     }
 
-    /// The files that are going to be changed.
+    /// The files that will be changed.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.steps.iter().filter_map(|step| match step {
             Step::Write { path: file, .. } | Step::Run { file, .. } => Some(file.as_path()),
@@ -131,12 +131,12 @@ impl Plan {
         })
     }
 
-    /// The first file that is to be changed and is not to be written.
+    /// The first file that would be changed but should not be written.
     pub fn read_only(&self) -> Option<&Path> {
         self.files().find(|file| is_read_only(file))
     }
 
-    /// The plan as a person reads it.
+    /// The plan as text for a person.
     pub fn text(&self) -> Result<String> {
         let mut text = String::new();
         for (file, copy) in self.copies()? {
@@ -160,11 +160,11 @@ impl Plan {
         for note in &self.notes {
             let _ = writeln!(text, "Note: {note}");
         }
-        // Names in it come from files that others may have written.
+        // Names in the plan come from files that others may have written, so clean each line.
         Ok(text.lines().flat_map(|line| [one_line(line), "\n".to_owned()]).collect())
     }
 
-    /// What to write by hand, file by file.
+    /// The changes to make by hand, file by file.
     pub fn by_hand(&self) -> String {
         let mut text = String::new();
         for (file, lines) in self.lines.iter().filter(|(_, lines)| !lines.is_empty()) {
@@ -175,12 +175,12 @@ impl Plan {
     }
 }
 
-/// A command as a shell reads it.
+/// A command as it is typed in a shell.
 pub fn line(words: &[String]) -> String {
     words.iter().map(|word| shell_quoted(word)).collect::<Vec<_>>().join(" ")
 }
 
-/// The lines that differ, `- ` before the old and `+ ` before the new ones; what both begin and end with is left out.
+/// The lines that differ, old ones with `- ` and new ones with `+ `. The common beginning and end are left out.
 fn changed_lines(before: &str, after: &str) -> Vec<String> {
     let (old, new): (Vec<_>, Vec<_>) = (before.lines().collect(), after.lines().collect());
     let start = old.iter().zip(&new).take_while(|(a, b)| a == b).count();

@@ -1,7 +1,7 @@
-//! The plan that takes setups back.
+//! Makes the plan that undoes setups.
 //!
-//! If a file is still as setup left it, and nothing else of setup's is in it, its former bytes come back; else keyfob's own
-//! lines are taken out.
+//! If a file is still as setup left it, and no other setup has changed it, its old bytes are restored; otherwise
+//! keyfob's own lines are removed.
 
 use super::backup::{Records, Setup, copied};
 use super::files::{digest, read};
@@ -9,23 +9,23 @@ use super::plan::{Plan, Shown, Step};
 use anyhow::Result;
 use std::path::Path;
 
-/// Setups to take back, and what is known of the others.
+/// The setups to undo, and the record of the others.
 #[derive(Debug)]
 pub struct Undo {
     records: Records,
-    /// The setups that are taken back.
+    /// The setups to undo.
     pub undone: Vec<Setup>,
 }
 
 impl Undo {
-    /// Of these setups.
+    /// Undoes these setups.
     pub fn of(is_it: impl Fn(&Setup) -> bool) -> Result<Self> {
         let records = Records::load()?;
         let undone = records.setups.iter().filter(|setup| is_it(setup)).cloned().collect();
         Ok(Self { records, undone })
     }
 
-    /// Only those of the latest time.
+    /// Keeps only the setups of the latest time.
     #[must_use]
     pub fn latest(mut self) -> Self {
         let last = self.undone.iter().map(|setup| setup.at).max();
@@ -38,17 +38,17 @@ impl Undo {
         self.records.setups.iter().filter(|setup| !self.undone.iter().any(|one| one.is_of(setup)))
     }
 
-    /// Whether a table of config.toml exists only for setups. If nothing is known of what is undone, it looks as if.
+    /// Whether a table of config.toml exists only because of setups. True if there is no record of what is undone.
     pub fn made_section(&self, name: &str) -> bool {
         self.undone.is_empty() || self.undone.iter().any(|setup| setup.sections.contains(name))
     }
 
-    /// Whether a file exists only for what is undone.
+    /// Whether a file exists only because of what is undone.
     pub fn made(&self, path: &Path) -> bool {
         self.records.file(path).is_some_and(|kept| kept.new) && !self.others().any(|other| other.changed(path))
     }
 
-    /// Adds to the plan what becomes of a file: its former bytes, or what `pieces` adds.
+    /// Adds the undo of a file to the plan: its old bytes, or the changes that `pieces` adds.
     pub fn file(&self, path: &Path, plan: &mut Plan, pieces: impl FnOnce(&mut Plan) -> Result<()>) -> Result<()> {
         let Some(now) = read(path)? else { return Ok(()) };
         let kept = self.records.file(path).filter(|_| self.undone.iter().any(|setup| setup.changed(path)));
@@ -77,7 +77,7 @@ impl Undo {
         Ok(())
     }
 
-    /// A file that setups made goes if nothing but blanks is left in it.
+    /// If a file that setups created is blank after the undo, removes it.
     fn remove_if_blank(path: &Path, plan: &mut Plan, made: Option<&Path>) {
         let (path, folder) = (path.to_owned(), made.map(Path::to_owned));
         match plan.steps.last() {
@@ -91,7 +91,7 @@ impl Undo {
         }
     }
 
-    /// Adds to the plan that this is done.
+    /// Marks the setups as undone in the plan.
     pub fn finish(self, plan: &mut Plan) {
         plan.undone.extend(self.undone);
     }

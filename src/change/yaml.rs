@@ -1,25 +1,25 @@
-//! A YAML document that is changed in place: what is not changed keeps its bytes, with comments, order and style.
+//! Changes a YAML document in place: unchanged parts keep their bytes, with comments, order and style.
 //!
-//! The parser tells where each value stands. A change puts in, takes out or replaces one piece of text; then the text is
-//! read again and must say exactly what was asked for. A value that cannot be changed that way, such as one that an alias
-//! elsewhere repeats, is refused.
+//! The parser says where each value is. A change inserts, removes or replaces one piece of text; then the text is
+//! parsed again and must have exactly the wanted value. A value that cannot be changed in this way, e.g. because an
+//! alias elsewhere repeats it, is refused.
 //!
-//! A place is a JSON pointer (RFC 6901) such as `/users/0/user/exec`.
+//! Paths are JSON pointers (RFC 6901) such as `/users/0/user/exec`.
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput, StructureStyle};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// Values that aliases may repeat, all told: a document that says more is an attack.
+/// How many values aliases may repeat in total; a document with more is an attack.
 const MOST_REPEATED: usize = 10_000;
-/// Values within values, for the same reason.
+/// How deeply values may be nested, for the same reason.
 const DEEPEST: usize = 100;
 
 /// The first document of a YAML text.
 #[derive(Clone, Debug)]
 pub struct Yaml {
-    /// Without the byte order mark.
+    /// The text without the byte order mark.
     text: String,
     byte_order_mark: bool,
     root: Node,
@@ -29,17 +29,17 @@ pub struct Yaml {
 /// What is wrong with a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrong {
-    /// In which line, counted from 1.
+    /// The line, counted from 1.
     pub line: usize,
-    /// What it is.
+    /// The reason.
     pub why: String,
 }
 
-/// A value, and where it stands.
+/// A value and its position.
 #[derive(Clone, Debug)]
 struct Node {
     kind: Kind,
-    /// A collection in block style ends with its last value.
+    /// The position in the text. A collection in block style ends with its last value.
     span: Range<usize>,
     line: usize,
 }
@@ -62,11 +62,11 @@ struct Entry {
 use Kind::{Alias, List, Scalar};
 use StructureStyle::{Block, Flow};
 
-/// A piece of text, and what it is replaced with.
+/// A range of the text, and its replacement.
 type Edit = (Range<usize>, String);
 
 impl Yaml {
-    /// Reads a text; an empty one is null.
+    /// Parses a text; an empty one is null.
     pub fn parse(text: &str) -> Result<Self, Wrong> {
         let byte_order_mark = text.starts_with('\u{feff}');
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -76,23 +76,23 @@ impl Yaml {
         Ok(Self { text: text.to_owned(), byte_order_mark, root, value })
     }
 
-    /// What the document says; aliases and merge keys are followed.
+    /// The document's value, with aliases and merge keys resolved.
     pub fn value(&self) -> &Value {
         &self.value
     }
 
-    /// The text as it is now.
+    /// The text after the changes.
     pub fn text(&self) -> String {
         let mark = if self.byte_order_mark { "\u{feff}" } else { "" };
         format!("{mark}{}", self.text)
     }
 
-    /// The line in which a value begins, or what comes nearest to it.
+    /// The line of a value, or of the nearest existing value above it.
     pub fn line(&self, path: &str) -> usize {
         self.nearest(path).0.line
     }
 
-    /// Gives a key this value; the key is made if it does not exist.
+    /// Sets a key to a value. The key is added if it does not exist.
     pub fn set(&mut self, path: &str, value: &Value) -> Result<(), Wrong> {
         let (above, key) = path.rsplit_once('/').unwrap_or_default();
         let node = self.node(above)?;
@@ -101,7 +101,7 @@ impl Yaml {
         self.apply(path, above, edit, |parent| parent[key] = value.clone())
     }
 
-    /// Adds an item at the end of a list; the list is made if it does not exist.
+    /// Appends an item to a list. The list is added if it does not exist.
     pub fn push(&mut self, path: &str, value: &Value) -> Result<(), Wrong> {
         if self.value.pointer(path).is_some() {
             return self.add(path, None, value);
@@ -109,7 +109,7 @@ impl Yaml {
         self.set(path, &Value::Array(vec![value.clone()]))
     }
 
-    /// Takes out a key or an item, if it exists. The last one leaves an empty map or list.
+    /// Removes a key or an item, if it exists. Removing the last one leaves an empty map or list.
     pub fn remove(&mut self, path: &str) -> Result<(), Wrong> {
         if self.value.pointer(path).is_none() {
             return Ok(());
@@ -126,7 +126,7 @@ impl Yaml {
         })
     }
 
-    /// The last node on the way to a place, and whether it is that place's; none is found behind an alias.
+    /// The last existing node on a path, and whether it is the path's end. Aliases are not followed.
     fn nearest(&self, path: &str) -> (&Node, bool) {
         let mut node = &self.root;
         for step in path.split('/').skip(1) {
@@ -147,7 +147,7 @@ impl Yaml {
         Wrong { line: self.line(path), why }
     }
 
-    /// Edits the text, and checks that it then says what `change` makes of the value at `above`.
+    /// Edits the text, and checks that its value is then what `change` makes of the value at `above`.
     fn apply(
         &mut self,
         path: &str,
@@ -171,7 +171,7 @@ impl Yaml {
         }
     }
 
-    /// Another key of the map at a place, or another item of the list.
+    /// Adds a key to the map at a path, or an item to the list.
     fn add(&mut self, path: &str, key: Option<&str>, value: &Value) -> Result<(), Wrong> {
         let node = self.node(path)?;
         if matches!(&node.kind, Alias(_) | Scalar(Value::String(_) | Value::Bool(_))) {
@@ -199,7 +199,7 @@ impl Yaml {
         })
     }
 
-    /// Another value for a key.
+    /// The edit that replaces the value of a key.
     fn replacement(&self, style: StructureStyle, entry: &Entry, value: &Value) -> Option<Edit> {
         let key = entry.key.as_ref()?;
         let colon = self.text[key.span.end..].find(':').map(|at| key.span.end + at + 1)?;
@@ -221,7 +221,7 @@ impl Yaml {
         Some((colon..end, new))
     }
 
-    /// What to take out for one of several entries.
+    /// The edit that removes one of several entries.
     fn removal(&self, node: &Node, step: &str) -> Option<Edit> {
         let (entries, style) = (node.entries(), node.style());
         let index = entries.iter().rposition(|entry| std::ptr::eq(entry, node.entry(step).unwrap_or(entry)))?;
@@ -230,14 +230,14 @@ impl Yaml {
         let range = match style {
             Flow if index > 0 => entries[index - 1].value.span.end..end,
             Flow => start..next?,
-            // The first key of a list's item stands behind the dash, which stays.
+            // The first key of a list item follows the dash, which must stay.
             Block if !self.text[start - self.column(start)..start].trim().is_empty() => start..next?,
             Block => start - self.column(start)..self.after(end),
         };
         Some((range, String::new()))
     }
 
-    /// Where an entry begins: with its key, or in a list in block style with its dash.
+    /// Where an entry begins: at its key, or at its dash for a list in block style.
     fn start(&self, entry: &Entry, style: StructureStyle) -> usize {
         match &entry.key {
             Some(key) => key.span.start,
@@ -249,12 +249,12 @@ impl Yaml {
         }
     }
 
-    /// Bytes from the start of the line.
+    /// The position within the line, in bytes.
     fn column(&self, at: usize) -> usize {
         at - self.text[..at].rfind('\n').map_or(0, |newline| newline + 1)
     }
 
-    /// The start of the line behind this place; the end of the text, if it is in the last one.
+    /// The start of the next line, or the end of the text.
     fn after(&self, at: usize) -> usize {
         if self.text[..at].ends_with('\n') {
             return at;
@@ -271,7 +271,7 @@ impl Yaml {
         text.replace('\n', self.line_end())
     }
 
-    /// Whole lines to put in where a line begins, or where the text ends without a line break.
+    /// Whole lines to insert at the start of a line, or at the end of a text without a final line break.
     fn lines(&self, at: usize, lines: &str) -> String {
         let (lines, end) = (self.with_line_ends(lines), self.line_end());
         if at == 0 || self.text[..at].ends_with('\n') { lines + end } else { end.to_owned() + &lines }
@@ -293,7 +293,7 @@ impl Node {
         }
     }
 
-    /// By its key, of two alike the later one, as for kubectl; or by its number.
+    /// The entry with this key or index. Of two equal keys the later one counts, as in kubectl.
     fn entry(&self, step: &str) -> Option<&Entry> {
         match &self.kind {
             Kind::Map(entries, _) => entries.iter().rfind(
@@ -308,7 +308,7 @@ impl Node {
         if matches!(self.kind, List(..)) { Value::Array(Vec::new()) } else { Value::Object(Map::new()) }
     }
 
-    /// What it says.
+    /// The node's value.
     fn value(&self, aliases: &mut Aliases) -> Result<Value, Wrong> {
         Ok(match &self.kind {
             Scalar(value) => value.clone(),
@@ -343,20 +343,20 @@ impl Node {
         })
     }
 
-    /// How many values it is, aliases not followed.
+    /// The number of values in the node, without following aliases.
     fn size(&self) -> usize {
         1 + self.entries().iter().map(|entry| 1 + entry.value.size()).sum::<usize>()
     }
 }
 
-/// What aliases stand for, and how much they may still repeat.
+/// The targets of aliases, and how much they may still repeat.
 struct Aliases {
     anchors: HashMap<usize, Node>,
     left: usize,
     depth: usize,
 }
 
-/// Reads events as nodes.
+/// Builds nodes from the parser's events.
 struct Reader<'t> {
     text: &'t str,
     depth: usize,
@@ -370,7 +370,7 @@ impl<'t> Reader<'t> {
         next.map_err(|e| Wrong { line: e.marker().line(), why: format!("it is not YAML: {}", e.info()) })
     }
 
-    /// The first document; null if there is none.
+    /// Reads the first document; null if there is none.
     fn document(&mut self) -> Result<Node, Wrong> {
         loop {
             let (event, span) = self.next()?;
@@ -399,7 +399,7 @@ impl<'t> Reader<'t> {
                 }
                 (Scalar(scalar(&text, style == ScalarStyle::Plain && tag.is_none())), anchor)
             }
-            // An anchor is known once what it stands for has ended.
+            // An anchor is known only when its value has ended.
             Event::Alias(id) if !self.anchors.contains_key(&id) => {
                 return wrong("an alias stands within its own anchor");
             }
@@ -422,7 +422,7 @@ impl<'t> Reader<'t> {
         Ok(node)
     }
 
-    /// Entries up to this event, where the collection ends.
+    /// Reads entries until `last`, the event that ends the collection.
     fn entries(
         &mut self,
         last: &Event<'t>,
@@ -450,13 +450,13 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// The end of a block of lines, which the parser sees where the next token begins.
+    /// The end of a block scalar, because the parser reports the beginning of the next token.
     fn end_of_lines(&self, next: usize) -> usize {
         let block = self.text[..next].trim_end();
         self.text[block.len()..].find('\n').map_or(self.text.len(), |newline| block.len() + newline + 1)
     }
 
-    /// Where the value of a key would stand that has none.
+    /// Where the value of a key without a value would be.
     fn behind_colon(&self, key: &Node) -> Range<usize> {
         let rest = &self.text[key.span.end..];
         let behind = rest.trim_start().strip_prefix(':').unwrap_or(rest);
@@ -465,7 +465,7 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// What a scalar says. Numbers are text here: nothing that is read is one.
+/// The value of a scalar. Numbers stay strings, because nothing that is used here is a number.
 fn scalar(text: &str, plain: bool) -> Value {
     match text {
         "" | "~" | "null" | "Null" | "NULL" if plain => Value::Null,
@@ -475,12 +475,12 @@ fn scalar(text: &str, plain: bool) -> Value {
     }
 }
 
-/// An entry in flow style, which is JSON.
+/// An entry in flow style, written as JSON.
 fn flow(key: Option<&str>, value: &Value) -> String {
     key.map_or_else(|| value.to_string(), |key| format!("{}: {value}", Value::from(key)))
 }
 
-/// An entry in block style whose key stands in this column. Its first line is written behind indentation that is there.
+/// An entry in block style whose key is in this column. The first line's indentation is already there.
 fn block(key: Option<&str>, value: &Value, column: usize) -> String {
     match key {
         Some(key) => format!("{}:{}", word(key), value_of_key(value, column)),
@@ -488,17 +488,17 @@ fn block(key: Option<&str>, value: &Value, column: usize) -> String {
     }
 }
 
-/// What follows a key's colon in block style, the key in this column.
+/// The text after a key's colon in block style, for a key in this column.
 fn value_of_key(value: &Value, column: usize) -> String {
     match value {
         Value::Object(map) if !map.is_empty() => format!("\n{:1$}{2}", "", column + 2, lines(value, column + 2)),
-        // As kubectl writes them: dashes stand below the key.
+        // As kubectl writes lists: dashes are below the key.
         Value::Array(items) if !items.is_empty() => format!("\n{:column$}{}", "", lines(value, column)),
         value => format!(" {}", lines(value, column)),
     }
 }
 
-/// A value in block style, in this column; the first line's indentation is there already.
+/// A value in block style in this column. The first line's indentation is already there.
 fn lines(value: &Value, column: usize) -> String {
     let entries: Vec<String> = match value {
         Value::Object(map) if !map.is_empty() => map.iter().map(|(k, v)| block(Some(k), v, column)).collect(),
@@ -509,7 +509,7 @@ fn lines(value: &Value, column: usize) -> String {
     entries.join(&format!("\n{:column$}", ""))
 }
 
-/// A text as it stands where every reader of YAML takes it for text; in double quotes else.
+/// A string, unquoted if every YAML parser reads it as a string, otherwise in double quotes.
 fn word(text: &str) -> String {
     const OTHERS: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
     let start = text.strip_prefix("--").unwrap_or(text);
@@ -701,7 +701,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever stands there is read or refused, and what is changed says what was asked for.
+        /// Any text is either read or refused, and a changed text has the wanted value.
         #[test]
         fn anything_is_read_or_refused(text in "([a-c]: |- |\\[|\\]|\\{|\\}|, |&x |\\*x|\n|  |#|\"|'|\\|\n|é){0,24}") {
             if let Ok(mut yaml) = Yaml::parse(&text) {

@@ -1,11 +1,11 @@
-//! Every hint that a debug build shows is read first: a command of keyfob's in it must be one that the command line takes.
-//! So each test that sees a hint tries it.
+//! In debug builds, checks every hint that is shown: a keyfob command in it must be valid on the command line. So each
+//! test that sees a hint tests it.
 
 use super::{command, profile_behind};
 use crate::failure::Hint;
 use std::ffi::OsString;
 
-/// Panics if the hint names a command of keyfob's that would be answered by how to use it.
+/// Panics if the hint contains a keyfob command that clap would reject.
 pub(super) fn examine(hint: &Hint) {
     let text = match hint {
         Hint::Command(text) | Hint::Words(text) => text,
@@ -17,7 +17,7 @@ pub(super) fn examine(hint: &Hint) {
         if words.first().is_none_or(|word| !is_program(word)) {
             continue;
         }
-        // What a person fills in.
+        // Placeholders that a person fills in.
         words.retain(|word| word != "…");
         let mut words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
         profile_behind(&mut words).unwrap_or_else(|error| panic!("the hint {text:?} is no command: {error}"));
@@ -27,15 +27,15 @@ pub(super) fn examine(hint: &Hint) {
     }
 }
 
-/// The words of each piece of a text that may be a command, as a shell takes them apart: what stands behind a colon, between
-/// other marks, or behind "then".
+/// Splits a text into pieces that may be commands, each as words in the way of a shell. Pieces end at colons and other
+/// punctuation, and at "then".
 fn pieces(text: &str) -> Vec<Vec<String>> {
     let (mut pieces, mut words, mut word, mut quoted) = (Vec::new(), Vec::new(), None::<String>, false);
     let mut letters = text.chars().chain([' ']).peekable();
     while let Some(letter) = letters.next() {
         let ends = !quoted && letters.peek().is_none_or(|next| *next == ' ');
         match letter {
-            // Within a word it is an apostrophe, unless an escaped one stands before it.
+            // Within a word this is an apostrophe, unless it follows an escaped one.
             '\'' if quoted || word.as_deref().is_none_or(|word| word.is_empty() || word.ends_with('\'')) => {
                 (quoted, word) = (!quoted, Some(word.unwrap_or_default()));
             }

@@ -1,7 +1,7 @@
-//! `keyfob completions`: the scripts that make a shell complete keyfob's command line, and the answers to those scripts.
+//! `keyfob completions`: scripts that make a shell complete keyfob's command line, and the answers to those scripts.
 //!
-//! A script passes on the words up to the cursor and shows what comes back, so what can be completed is what
-//! [`clap`] takes, in every shell alike, and profiles are those of `config.toml` as it stands.
+//! A script passes the words up to the cursor and shows the candidates it gets back. So every shell completes what
+//! [`clap`] accepts, and the profiles that are in `config.toml` now.
 
 use crate::config::Profile;
 use crate::providers::PRESETS;
@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::{Arg, Command, ValueEnum};
 use std::ffi::OsString;
 
-/// What a script says for a word that names a file: the shell knows those best.
+/// The answer for a word that is a file name, which the shell completes itself.
 const FILE: &str = "<file>";
 
 /// `keyfob completions`
@@ -55,7 +55,7 @@ impl Shell {
     }
 }
 
-/// Prints a script, or answers one; `command` is the whole command line.
+/// Prints a script, or answers one. `command` is the whole command line.
 pub fn run(arguments: &Arguments, mut command: Command) -> Result<()> {
     if let Some(shell) = arguments.shell {
         return super::print(shell.script());
@@ -70,7 +70,7 @@ pub fn run(arguments: &Arguments, mut command: Command) -> Result<()> {
     super::print(&lines.collect::<String>())
 }
 
-/// What can stand in a place.
+/// A word that can be inserted, with a description.
 #[derive(Debug, PartialEq, Eq)]
 struct Candidate {
     word: String,
@@ -83,14 +83,14 @@ impl Candidate {
     }
 }
 
-/// What the last of `words`, which follow the program's name, can become.
+/// The candidates for the last of `words`, which follow the program's name.
 fn candidates(root: &Command, words: &[&str]) -> Vec<Candidate> {
     let Some((last, before)) = words.split_last() else { return Vec::new() };
     let mut command = root;
     let mut position = 0;
     let mut value_of: Option<&Arg> = None;
     for word in before {
-        // bash makes three words of `--flag=value`.
+        // bash splits `--flag=value` into three words.
         if *word == "=" && value_of.is_some() {
             continue;
         }
@@ -109,7 +109,7 @@ fn candidates(root: &Command, words: &[&str]) -> Vec<Candidate> {
             position += 1;
         }
     }
-    // A quote that is still open is no part of the word.
+    // An open quote is not a part of the word.
     let last = last.trim_start_matches(['"', '\'']);
     let mut found = if let Some(arg) = value_of {
         values(arg)
@@ -149,13 +149,13 @@ fn help(arg: &Arg) -> String {
     arg.get_help().map(ToString::to_string).unwrap_or_default()
 }
 
-/// The profiles there are. Without a configuration that can be read there is nothing to say, and nobody to say why to.
+/// All profiles. If the configuration cannot be read there are no candidates, and no place to report the error.
 fn profiles() -> Vec<Candidate> {
     let all = Profile::all().unwrap_or_default().into_iter();
     all.map(|(name, profile)| Candidate::new(name, profile.map(|p| p.session.authority).unwrap_or_default())).collect()
 }
 
-/// Every value that an argument is known to take.
+/// All known values of an argument.
 fn values(arg: &Arg) -> Vec<Candidate> {
     match arg.get_id().as_str() {
         "profile" | "named" => profiles(),

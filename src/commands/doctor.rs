@@ -1,8 +1,7 @@
-//! `keyfob doctor`: looks at everything that an answer depends on, and says how it is: ok, warn or error.
+//! `keyfob doctor`: checks everything that an answer depends on, and reports each as ok, warn or error.
 //!
-//! Nothing is changed, nobody is asked to sign in, and no secret is printed. `files` looks at what is on this machine,
-//! `provider` at what is on the network; what tools run is looked at by the files that connect
-//! them, in `tools`.
+//! It changes nothing, asks nobody to sign in, and prints no secret. `files` checks this machine, `provider` checks the
+//! network; what tools run is checked by the files in `tools` that connect them.
 
 mod files;
 mod provider;
@@ -39,7 +38,7 @@ pub struct Arguments {
     json: bool,
 }
 
-/// Looks, says what it saw, and returns the exit code.
+/// Runs all checks, prints the findings, and returns the exit code.
 pub fn run(arguments: &Arguments) -> Result<u8> {
     let mut findings = Findings::default();
     let only = arguments.profile.as_deref().or(arguments.named.as_deref());

@@ -1,4 +1,4 @@
-//! `keyfob exec`: run a program with tokens in its environment, for those that can get one in no other way.
+//! `keyfob exec`: runs a program with tokens in its environment, for programs that can get one in no other way.
 
 use crate::acquire::{Requester, Want, acquire};
 use crate::config::{Profile, Selection};
@@ -11,9 +11,9 @@ use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// Exit code where the program exists and cannot be run, as a shell has it.
+/// Exit code, as in a shell, if the program exists but cannot be run.
 const NOT_RUN: u8 = 126;
-/// Exit code where the program does not exist.
+/// Exit code, as in a shell, if the program does not exist.
 const NOT_FOUND: u8 = 127;
 
 /// `keyfob exec`
@@ -35,7 +35,7 @@ pub struct Arguments {
     command: Vec<OsString>,
 }
 
-/// A variable's name and a profile's.
+/// Parses `NAME=PROFILE`.
 fn variable(text: &str) -> Result<(String, String), &'static str> {
     let (name, profile) = text.split_once('=').unwrap_or((text, ""));
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -48,7 +48,8 @@ fn variable(text: &str) -> Result<(String, String), &'static str> {
     Ok((name.to_owned(), profile.to_owned()))
 }
 
-/// Gets the tokens, and becomes the program. Returns only if it could not be run: the exit code.
+/// Gets the tokens, and replaces this process by the program. Returns an exit code only if the program could not be
+/// run.
 pub fn run(arguments: &Arguments) -> Result<u8> {
     let Some((program, words)) = arguments.command.split_first() else { return Ok(NOT_FOUND) };
     let mut command = Command::new(program);

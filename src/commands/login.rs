@@ -1,5 +1,5 @@
-//! `keyfob login`: sign in, or have the provider confirm the session that is there. In steps for programs that run the
-//! waiting themselves.
+//! `keyfob login`: signs in, or makes the provider confirm the session. Also in steps, for programs that do the waiting
+//! themselves.
 
 use crate::acquire::{Credential, Effort, Requester, Step, Waiting, Want, acquire, foreign_host, start, step};
 use crate::arguments::ProfileFlags;
@@ -63,7 +63,7 @@ pub struct Arguments {
     flags: ProfileFlags,
 }
 
-/// Signs in, names the account, and returns the exit code.
+/// Signs in, prints the account, and returns the exit code.
 pub fn run(arguments: &Arguments) -> Result<u8> {
     let selection =
         Selection { profile: arguments.profile.clone().or(arguments.named.clone()), flags: arguments.flags.0.clone() };
@@ -106,13 +106,13 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     }
 }
 
-/// Signs in, and prints every change of how that stands; the exit code.
+/// Signs in, and prints every change of the sign-in's state. Returns the exit code.
 fn events(want: &Want<'_>) -> Result<u8> {
     let profile = want.profile;
     let print = |json: &Json<'_>| super::print(&(serde_json::to_string(json)? + "\n"));
     let mut next = start(want);
     let mut shown = None;
-    // Once it has begun it is a sign-in like any other, and is confirmed when it is done.
+    // After the start, only confirm, because `SignIn` would want another sign-in when this one is done.
     let later = Want { effort: Effort::Confirm, ..Want::of(profile, want.kind, want.requester) };
     loop {
         let now = match next {
@@ -145,7 +145,7 @@ fn events(want: &Want<'_>) -> Result<u8> {
     }
 }
 
-/// Signs in to a profile as a person, and names the account.
+/// Signs in to a profile as a person, and prints the account.
 pub(super) fn sign_in(profile: &Profile) -> Result<()> {
     let kind = profile.token_kind.unwrap_or(TokenKind::Access);
     let want = Want { min_life: 0, effort: Effort::Confirm, ..Want::of(profile, kind, Requester::Person) };
@@ -175,12 +175,12 @@ fn waiting(profile: &Profile, Waiting { pending, device, wait }: &Waiting, start
     )
 }
 
-/// Whole seconds that are enough.
+/// The wait in whole seconds, rounded up.
 fn seconds(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX)
 }
 
-/// How a sign-in stands, for programs.
+/// The state of a sign-in, for programs.
 #[derive(Serialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
 enum Json<'a> {
@@ -195,12 +195,12 @@ enum Json<'a> {
         verification_uri_complete: Option<&'a str>,
         user_code: &'a str,
         message: Option<&'a str>,
-        /// The address is on this host, which is not the provider's own.
+        /// The address's host, if it is not the provider's own.
         foreign_host: Option<String>,
         expires_at: Option<String>,
         expires_in: u64,
         interval: u64,
-        /// Seconds until the next --poll asks the provider.
+        /// The seconds until the next --poll asks the provider.
         retry_in: u64,
     },
     Refused {
@@ -213,7 +213,7 @@ enum Json<'a> {
         error: &'a str,
         hint: Option<&'a str>,
     },
-    /// With `--events` alone: it is not the sign-in that ended.
+    /// With `--events` only: an error that is not the end of the sign-in.
     Failed {
         profile: &'a str,
         error: &'a str,

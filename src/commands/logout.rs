@@ -1,4 +1,4 @@
-//! `keyfob logout`: revoke at the provider, then delete here; the second happens whatever the first says.
+//! `keyfob logout`: revokes at the provider, then deletes here, even if the provider could not be asked.
 
 use super::warn;
 use crate::acquire::{HOLD, LOCK_LIMIT};
@@ -55,7 +55,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return super::print("There are no sessions.\n");
     }
     let profiles: Vec<Profile> = Profile::all()?.into_values().filter_map(Result::ok).collect();
-    // One that cannot be signed out of keeps no other from it.
+    // A session that cannot be signed out of does not keep the others from it.
     let mut left = unusable.len();
     for (file, _) in sessions {
         let signed_out = if let Some(profile) = profiles.iter().find(|profile| profile.leads_to(file.key())) {
@@ -80,7 +80,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     none_is_left(left)
 }
 
-/// Fails where so many sessions could not be signed out of.
+/// Fails if `left`, the number of sessions that could not be signed out of, is not 0.
 fn none_is_left(left: usize) -> Result<()> {
     if left == 0 {
         return Ok(());
@@ -89,7 +89,7 @@ fn none_is_left(left: usize) -> Result<()> {
     Err(Failure::new(Exit::Failed, what).hint("see the warnings above").into())
 }
 
-/// The failure of having no such profile, with the command that signs out of a session that no profile leads to.
+/// The failure that there is no such profile, with a hint to sign out of a session to which no profile leads.
 fn with_a_stray(error: anyhow::Error) -> Result<anyhow::Error> {
     let failure = Failure::of(&error);
     let Some(store) = Store::open()?.filter(|_| failure.exit == Exit::Usage) else { return Ok(error) };
@@ -115,7 +115,8 @@ pub(super) fn sign_out_of(profile: &Profile) -> Result<()> {
     };
     sign_out(&store.session(&profile.session), Ok(profile), profile.title())?;
     let mut left = 0;
-    // What config.toml cannot say any more is not handed out without this one either.
+    // If config.toml cannot be read, the derived sessions stay; without this session their tokens are not handed out
+    // either.
     for derived in Profile::all().unwrap_or_default().into_values().filter_map(Result::ok) {
         let parent = derived.machine.as_ref().and_then(Machine::parent);
         if parent.is_none() || parent != profile.name.as_deref() {
@@ -130,9 +131,9 @@ pub(super) fn sign_out_of(profile: &Profile) -> Result<()> {
     none_is_left(left)
 }
 
-/// Revokes and deletes one session; `profile` is one that leads to it, or says why there is none.
+/// Revokes and deletes one session. `profile` is one that leads to it, or the reason why there is none.
 fn sign_out(file: &SessionFile<'_>, profile: Result<&Profile, &str>, title: &str) -> Result<()> {
-    // A refresh that is under way is waited for, or its new token would outlive the sign-out.
+    // Wait for a refresh that is under way, because its new token would otherwise outlive the sign-out.
     let waiting = "waiting for another process to renew the token";
     let screen = || profile.ok().and_then(|profile| Screen::find(profile.prompt));
     let mut locked = while_waiting(waiting, screen, || file.lock(LOCK_LIMIT))?;
@@ -148,7 +149,7 @@ fn sign_out(file: &SessionFile<'_>, profile: Result<&Profile, &str>, title: &str
     let problem = if signed_in { revoke(&session, profile).err() } else { None };
     let account = session.account.as_ref().map(|a| format!(" ({})", a.name)).unwrap_or_default();
     if !locked.delete()? {
-        // Another process has renewed it meanwhile.
+        // Another process has renewed the session meanwhile.
         return sign_out(file, profile, title);
     }
     if let Some(why) = problem {
@@ -163,7 +164,8 @@ fn sign_out(file: &SessionFile<'_>, profile: Result<&Profile, &str>, title: &str
     })
 }
 
-/// RFC 7009: the refresh token first, since that ends the grant; then the access tokens, which some servers keep alive.
+/// Revokes the refresh token (RFC 7009) first, because that ends the grant; then the access tokens, which some servers
+/// keep valid.
 fn revoke(session: &Session, profile: Result<&Profile, &str>) -> Result<(), String> {
     let profile = profile.map_err(|why| format!("no profile in config.toml leads to it, and {why}"))?;
     let host = Address::parse(&profile.session.authority).map(|address| address.host()).unwrap_or_default();
@@ -177,15 +179,15 @@ fn revoke(session: &Session, profile: Result<&Profile, &str>) -> Result<(), Stri
 fn revoke_at(profile: &Profile, session: &Session) -> Result<(), String> {
     let until = boottime() + HOLD;
     if profile.machine.as_ref().is_some_and(|machine| !machine.grant.asks_a_server()) {
-        // What hands out such tokens takes none back; they end by themselves.
+        // These tokens cannot be revoked; they expire.
         return Ok(());
     }
     let made = Client::new(profile, session.server.as_ref(), http::LIMIT);
     let (mut client, _) = made.map_err(|e| format!("{e:#}"))?;
-    // The session's lock is held meanwhile.
+    // The session's lock is held during the requests.
     client.until(until);
     let now = Timestamp::now();
-    // Also those of a sign-in whose account could not be checked yet.
+    // Include the tokens of a sign-in whose account could not be checked yet.
     let unconfirmed = session.unconfirmed.as_ref().map(|unconfirmed| &unconfirmed.grant);
     let refresh = session.refresh_token.iter().chain(unconfirmed.and_then(|grant| grant.refresh_token.as_ref()));
     let access = session
@@ -195,10 +197,10 @@ fn revoke_at(profile: &Profile, session: &Session) -> Result<(), String> {
         .filter(|t| t.key.kind == TokenKind::Access && t.lives(now, 0))
         .map(|t| (&t.token, "access_token"));
     let tokens: Vec<(&Secret, &str)> = refresh.map(|t| (t, "refresh_token")).chain(access).collect();
-    // The first problem concerns the refresh token, if there is one; the rest repeat it.
+    // Report the first problem, which is about the refresh token, if there is one; later ones repeat it.
     let (began, mut problem) = (boottime(), None);
     for (token, hint) in tokens {
-        // A provider that does not answer would take its time over each.
+        // Limit the total time if the provider does not answer.
         if boottime().saturating_sub(began) >= http::LIMIT {
             problem.get_or_insert_with(|| "it answers too slowly".to_owned());
             break;

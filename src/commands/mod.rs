@@ -1,4 +1,4 @@
-//! One file per thing a person does. Unlike a caller's answer, what these print is for people.
+//! One file per thing a person does. Unlike callers' answers, the output of these commands is for people.
 
 pub mod completions;
 pub mod doctor;
@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use std::io::{ErrorKind, Write};
 use unicode_width::UnicodeWidthStr;
 
-/// Prints to stdout; a reader that has gone away (`| head`) is no failure.
+/// Prints to stdout. It is not an error if the reader has gone (`| head`).
 fn print(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -24,12 +24,12 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-/// Says on stderr what did not keep a command from going on.
+/// Prints a warning to stderr: a problem that did not stop the command.
 fn warn(text: &str) {
     let _ = writeln!(std::io::stderr(), "warning: {}", one_line(text));
 }
 
-/// Prints what a person reads, in lines that fit the terminal if stdout is one.
+/// Prints text for a person, wrapped to the terminal's width if stdout is a terminal.
 fn say(text: &str) -> Result<()> {
     match prompt::stdout() {
         Some(terminal) => print(&folded(text, terminal.width)),
@@ -37,12 +37,13 @@ fn say(text: &str) -> Result<()> {
     }
 }
 
-/// Text for people, in lines no longer than `width`. Where a label stands in front, what it says goes on in a column of its
-/// own, or below the label if there is too little room beside it. Examples and flags are copied, and stay in one piece.
+/// Wraps text for people at `width` columns. If a line begins with a label, its text is wrapped in a column of its own,
+/// or below the label if there is too little room beside it. Examples and flags are not wrapped, because people copy
+/// them.
 pub fn folded(text: &str, width: usize) -> String {
-    /// Columns in which something can be said.
+    /// The least number of columns for text beside a label.
     const ROOM: usize = 24;
-    /// Where clap begins what it says; what is indented by less and has no second column is to be copied.
+    /// The indentation of clap's texts. A line with less indentation and no second column is an example.
     const SAID: usize = 10;
     let mut lines = Vec::new();
     for line in text.lines() {

@@ -1,7 +1,7 @@
-//! `keyfob setup`: connect a tool to a profile through the tool's own configuration, and disconnect it again.
+//! `keyfob setup`: connects a tool to a profile through the tool's own configuration, and disconnects it again.
 //!
-//! Every tool makes a plan. A plan is shown before anything is changed; on a terminal the person agrees, elsewhere `--yes`
-//! has to. Undoing removes what setting up wrote, and nothing else.
+//! Every tool makes a plan. The plan is shown before anything is changed. On a terminal the person must agree;
+//! elsewhere `--yes` is needed. The undo removes what setup wrote, and nothing else.
 
 use crate::acquire::{Requester, Want, acquire};
 use crate::change::apply;
@@ -60,7 +60,7 @@ struct Consent {
     print: bool,
 }
 
-/// A tool, by its subcommand, and what it was given.
+/// The tool of a subcommand, with its arguments.
 #[derive(Debug)]
 struct Chosen {
     tool: &'static Tool,
@@ -99,7 +99,7 @@ impl Subcommand for Chosen {
     }
 }
 
-/// Sets a tool up, or makes a profile, and returns the exit code.
+/// Sets up a tool, or makes a profile. Returns the exit code.
 pub fn set_up(arguments: &Arguments) -> Result<u8> {
     let Arguments { tool, wanted, consent } = arguments;
     if let Some(Chosen { tool, matches }) = tool {
@@ -122,7 +122,7 @@ pub fn set_up(arguments: &Arguments) -> Result<u8> {
     Ok(0)
 }
 
-/// Shows a plan, asks, carries it out, and tries the result.
+/// Shows a plan, asks for consent, carries the plan out, and tries the result.
 fn carry_out(job: &Job, consent: &Consent) -> Result<()> {
     if consent.print {
         return print(&job.plan.by_hand());
@@ -148,7 +148,7 @@ fn carry_out(job: &Job, consent: &Consent) -> Result<()> {
     job.asked.iter().try_for_each(|asked| try_it(asked, consent))
 }
 
-/// Fails if a file that is to be changed is not to be written, and says what to write by hand.
+/// Fails if a file that must be changed is read-only, and prints what to change by hand.
 fn writable(job: &Job) -> Result<()> {
     let Some(file) = job.plan.read_only() else { return Ok(()) };
     let by_hand = if job.plan.undone.is_empty() { job.plan.by_hand() } else { job.plan.text()? };
@@ -157,13 +157,13 @@ fn writable(job: &Job) -> Result<()> {
     Err(failure.hint("make the change above by hand, or make the file writable").into())
 }
 
-/// Tries what asks keyfob for a token; where nobody has signed in yet, says how, or does it.
+/// Tries what will ask keyfob for a token. If nobody has signed in yet, prints how to, or signs in.
 fn try_it(asked: &Asked, consent: &Consent) -> Result<()> {
     let profile = &asked.chosen.profile;
     if profile.machine.is_some()
         && let Err(error) = acquire(&Want::of(profile, asked.kind, Requester::Person))
     {
-        // The place where it has what it needs may be another one: a job, a pod.
+        // The machine may have what it needs only elsewhere: in a job or a pod.
         let before = if asked.what.is_empty() { String::new() } else { format!("{}. ", asked.what) };
         return print(&format!("{before}Here it gets no token: {}\n", clean(&Failure::of(&error).message)));
     }
@@ -183,7 +183,7 @@ fn try_it(asked: &Asked, consent: &Consent) -> Result<()> {
     print(&(asked.attempt)()?)
 }
 
-/// Whether keyfob has a token without asking anybody to sign in.
+/// Whether keyfob can get a token without a sign-in.
 fn has_token(asked: &Asked) -> Result<bool> {
     let usual = Want::of(&asked.chosen.profile, asked.kind, Requester::Person);
     match acquire(&Want { no_prompt: Some("setup only tries whether there is a token"), ..usual }) {
@@ -199,7 +199,7 @@ fn has_token(asked: &Asked) -> Result<bool> {
     }
 }
 
-/// Offers to end the session of a profile that is going to be removed, unless another profile leads to it.
+/// Offers to end the session of a profile that is being removed, unless another profile leads to it.
 fn offer_sign_out(profile: &Profile, consent: &Consent) -> Result<()> {
     let others = Profile::all().unwrap_or_default().into_values().filter_map(Result::ok);
     let is_used = others.filter(|other| other.name != profile.name).any(|other| other.leads_to(&profile.session));
@@ -221,7 +221,7 @@ fn offer_sign_out(profile: &Profile, consent: &Consent) -> Result<()> {
     ))
 }
 
-/// Asks on the terminal whether to go on; fails where there is none.
+/// Asks on the terminal whether to continue. Fails if there is no terminal.
 fn agreed() -> Result<bool> {
     if !on_terminal() {
         return Err(Failure::usage("nothing was changed: there is no terminal to ask on")
@@ -231,18 +231,18 @@ fn agreed() -> Result<bool> {
     yes("Go on? [y/N] ", false)
 }
 
-/// Whether there is a person to ask.
+/// Whether there is a terminal on which a person can be asked.
 fn on_terminal() -> bool {
     std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
 }
 
-/// Asks a question that is answered by yes or no; `usual` is what an empty line means.
+/// Asks a yes-or-no question. `usual` is the meaning of an empty line.
 fn yes(question: &str, usual: bool) -> Result<bool> {
     let answer = answer(question)?.to_ascii_lowercase();
     Ok(if answer.is_empty() { usual } else { matches!(answer.as_str(), "y" | "yes") })
 }
 
-/// Asks a question; what the person answers, without what is around it.
+/// Asks a question. Returns the answer without surrounding white space.
 fn answer(question: &str) -> Result<String> {
     print(question)?;
     let mut answer = String::new();
@@ -250,7 +250,7 @@ fn answer(question: &str) -> Result<String> {
     Ok(answer.trim().to_owned())
 }
 
-/// What there is to connect on this machine.
+/// Finds what can be connected on this machine.
 fn discover() -> Result<Found> {
     let machine = Machine::look()?;
     let mut found = Found::of(&machine);
@@ -260,7 +260,7 @@ fn discover() -> Result<Found> {
     Ok(found)
 }
 
-/// Asks which one, where there is a terminal and a choice, and does it.
+/// If there is a terminal and a choice, asks which offer to take, and runs it.
 fn choose(found: &Found) -> Result<u8> {
     let whole: Vec<&Offer> = found.offers.iter().filter(|offer| offer.whole).collect();
     if whole.is_empty() || !on_terminal() {

@@ -1,4 +1,4 @@
-//! `keyfob status`: the sessions there are, whose they are and how long they last; never a secret.
+//! `keyfob status`: the sessions, their accounts and how long they last; never a secret.
 
 use super::store;
 use crate::clock::{Timestamp, roughly};
@@ -35,11 +35,11 @@ pub struct Arguments {
 #[derive(Serialize)]
 struct Status {
     config: Option<String>,
-    /// The system's file, if there is one.
+    /// The path of the system's file, if there is one.
     system_config: Option<&'static str>,
-    /// The profiles that are its.
+    /// The profiles that come from the system's file.
     system_profiles: Vec<String>,
-    /// The same in words.
+    /// The system's share in words.
     #[serde(skip)]
     system: Option<String>,
     cache: String,
@@ -48,41 +48,41 @@ struct Status {
     #[serde(skip)]
     kept: Kept,
     sessions: Vec<Entry>,
-    /// Files that should hold a session.
+    /// Files that should hold a session but do not, or cannot be used.
     damaged: Vec<Damaged>,
-    /// Profiles nobody has signed in to, or that cannot be used.
+    /// Profiles that nobody has signed in to, or that cannot be used.
     other_profiles: Vec<Other>,
 }
 
 #[derive(Serialize)]
 struct Entry {
     profiles: Vec<String>,
-    /// Profiles that lead here with `--account` and this name.
+    /// Profiles that lead to this session with `--account` and its label.
     profiles_with_account: Vec<String>,
-    /// Variables that say who these profiles are.
+    /// Environment variables that were used for these profiles.
     environment: Vec<String>,
     account_label: Option<String>,
     authority: String,
     client_id: String,
     account: Option<String>,
     signed_in: bool,
-    /// No person signs in: the machine does so itself.
+    /// Whether a machine signs itself in, rather than a person.
     machine: bool,
     refreshable: bool,
-    /// By which flow it was signed in.
+    /// The flow of the sign-in.
     began: Option<FlowKind>,
-    /// How the next sign-in goes, as far as is known without asking the provider.
+    /// How the next sign-in will go, as far as that is known without asking the provider.
     next: Option<String>,
-    /// What the provider said when its policy refused the device flow.
+    /// What the provider said when its policy refused the device code flow.
     device_refused: Option<String>,
-    /// Why there is nothing to renew with any more.
+    /// Why the session can no longer be renewed.
     ended: Option<String>,
     tokens: Vec<TokenEntry>,
     last_fetched: Option<Last>,
     pending: Option<Waiting>,
 }
 
-/// For whom tokens were last fetched; answers from the cache leave no trace.
+/// When tokens were last fetched, and for whom. Answers from the cache are not recorded.
 #[derive(Serialize)]
 struct Last {
     by: String,
@@ -91,7 +91,7 @@ struct Last {
     ago: u64,
 }
 
-/// A sign-in that waits for a person.
+/// A pending sign-in.
 #[derive(Serialize)]
 struct Waiting {
     flow: FlowKind,
@@ -124,9 +124,9 @@ struct Damaged {
 #[derive(Serialize)]
 struct Other {
     name: String,
-    /// No person signs in to it: the machine does so itself.
+    /// Whether a machine signs itself in, rather than a person.
     machine: bool,
-    /// How the first sign-in goes.
+    /// How the first sign-in will go.
     next: Option<String>,
     problem: Option<String>,
 }
@@ -140,7 +140,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     super::say(&text(&status))
 }
 
-/// Everything there is, or what there is of the profile `only`. Fails if there is none of that name.
+/// Collects everything, or only what concerns the profile `only`. Fails if there is no profile of that name.
 fn gather(only: Option<&str>) -> Result<Status> {
     let now = Timestamp::now();
     let file = config::load()?;
@@ -157,21 +157,21 @@ fn gather(only: Option<&str>) -> Result<Status> {
         for (file, session) in &contents.sessions {
             let usable = profiles.iter().filter_map(|(name, p)| Some((name, p.as_ref().ok()?)));
             let own = usable.clone().filter(|(_, p)| p.session == *file.key()).map(|(name, _)| name.clone()).collect();
-            // With `--account` a profile has more sessions than its own.
+            // With `--account` a profile has other sessions besides its own.
             let with_account = |p: &Profile| p.with_account(&session.label) == *file.key() && p.session != *file.key();
             let others = usable.filter(|(_, p)| with_account(p)).map(|(name, _)| name.clone()).collect();
             let mut entry = entry(session, own, others, now);
             let own = profiles.values().filter_map(|p| p.as_ref().ok()).filter(|p| p.session == *file.key());
             entry.next = own.clone().filter(|_| entry.pending.is_none()).find_map(|profile| next(profile, session));
             entry.environment = own.flat_map(|p| &p.variables).map(|name| (*name).to_owned()).collect();
-            // A first attempt that failed left nothing that anybody looks for.
+            // Hide a session that has nothing but a failed first attempt.
             let is_a_profiles = !entry.profiles.is_empty();
             let is_shown = entry.signed_in || entry.pending.is_some() || is_a_profiles;
             if is_shown && (only.is_none() || is_a_profiles || !entry.profiles_with_account.is_empty()) {
                 sessions.push(entry);
             }
         }
-        // Those of profiles first, and all in the order of their names.
+        // Sessions of profiles come first, sorted by name.
         let name = |entry: &Entry| (entry.profiles.is_empty(), entry.profiles.clone(), entry.account_label.clone());
         sessions.sort_by_cached_key(name);
         damaged.extend(
@@ -211,7 +211,7 @@ fn gather(only: Option<&str>) -> Result<Status> {
     })
 }
 
-/// How the next sign-in goes and where it appears; `None` if no person signs in.
+/// How the next sign-in will go and where it will appear; `None` if no person signs in.
 fn next(profile: &Profile, session: &Session) -> Option<String> {
     let choice = expect(profile, session).ok().filter(|_| profile.machine.is_none())?;
     Some(format!("{}, since {}; it appears {}", choice.flow, choice.because, Screen::place(profile.prompt)))
@@ -258,12 +258,12 @@ fn entry(session: &Session, profiles: Vec<String>, profiles_with_account: Vec<St
     }
 }
 
-/// Whether a sign-in can still end well: one by browser ends with its process.
+/// Whether a sign-in can still succeed; a browser sign-in ends with its process.
 fn goes_on(pending: &Pending) -> bool {
     pending.kind() == FlowKind::Device || pending.driver.is_none_or(process::is_running)
 }
 
-/// Where a person goes on with a sign-in.
+/// The address where a person continues a sign-in.
 fn address(pending: &Pending) -> &str {
     match &pending.flow {
         PendingFlow::Device(device) => &device.verification_uri,

@@ -1,4 +1,4 @@
-//! `keyfob store` and `keyfob unlock`: how sessions are kept, and the key of sealed ones.
+//! `keyfob store` and `keyfob unlock`: how sessions are kept, and the key of sealed sessions.
 
 use crate::acquire::LOCK_LIMIT;
 use crate::change::files;
@@ -44,7 +44,7 @@ Examples:
   keyfob unlock")]
 pub struct Unlock {}
 
-/// Says how sessions are kept, or keeps them in another way.
+/// Prints how sessions are kept, or changes it.
 pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.export_key {
         return export();
@@ -60,7 +60,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
-/// Brings the key of sealed sessions back.
+/// Gets the key of sealed sessions back.
 pub fn unlock(_: &Unlock) -> Result<()> {
     let brought = bring_back()?;
     let wanted = match Store::open()? {
@@ -76,7 +76,7 @@ pub fn unlock(_: &Unlock) -> Result<()> {
     }
 }
 
-/// How sessions are kept, in a sentence.
+/// A sentence that says how sessions are kept.
 pub fn described(kept: &Kept) -> &'static str {
     match kept {
         Kept::Clear => "Sessions are kept in clear, in files for you alone.",
@@ -99,8 +99,8 @@ fn export() -> Result<()> {
     }
 }
 
-/// Seals every session, and has `config.toml` say so. Writes seal from before it does, so that what a process was killed in
-/// the middle of is done by the next.
+/// Seals every session, and records that in `config.toml`. Writes seal from the beginning, so that the next run can
+/// finish the work of one that was killed.
 fn seal() -> Result<()> {
     let store = Store::made()?;
     store.begin_to_seal()?;
@@ -125,14 +125,16 @@ fn unseal() -> Result<()> {
     super::print(&format!("{moved} moved. {}\n", described(&Kept::Clear)))
 }
 
-/// Writes every session as writes are kept now, and removes what may hold a token and is none; how many there were.
+/// Saves every session in the way that is set now, and deletes damaged files, which may hold tokens. Returns how many
+/// sessions there were.
 fn move_all(store: &Store) -> Result<String> {
     let Contents { sessions, damaged, unusable } = store.contents()?;
     let (number, now) = (sessions.len(), Timestamp::now());
     for (file, _) in sessions {
         let mut locked = file.lock(LOCK_LIMIT)?;
         let (mut session, _) = locked.load()?;
-        // What stood in clear may have been copied; where renewing makes a copy worthless, that is done soon.
+        // Someone may have copied a session that was in clear. Renew its tokens soon, because with rotation that makes
+        // a copy useless.
         session.renew_soon(now);
         locked.save(&session)?;
     }
@@ -147,7 +149,8 @@ fn move_all(store: &Store) -> Result<String> {
     }
 }
 
-/// Has nothing kept from now on. Sessions that people signed in to would be of no use, and are not given up by the way.
+/// Keeps nothing from now on. Fails if there are sessions, because they would become useless, and this is not meant to
+/// delete them.
 fn keep_nothing() -> Result<()> {
     if let Some(store) = Store::open()? {
         let Contents { sessions, damaged, unusable } = store.contents()?;
@@ -160,7 +163,7 @@ fn keep_nothing() -> Result<()> {
     super::print("Nothing is kept from now on: each call of a machine's profile asks its provider.\n")
 }
 
-/// Has `config.toml` say how sessions are kept.
+/// Sets `store` in `config.toml`.
 fn say_in_config(kind: StoreKind) -> Result<()> {
     if Installation::load()?.store.unwrap_or(StoreKind::File) == kind {
         return Ok(());

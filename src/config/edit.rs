@@ -1,4 +1,4 @@
-//! Changes to the text of `config.toml` that leave everything else as the person wrote it.
+//! Edits the text of `config.toml`, and leaves the rest of it as the person wrote it.
 
 use super::hosts::GIT;
 use super::keys::Shape;
@@ -6,10 +6,10 @@ use super::{HostPattern, Settings, StoreKind};
 use std::fmt::Write;
 use toml_edit::{DocumentMut, InlineTable, Item, Key, Table, TableLike, TomlError, Value, value};
 
-/// In front of a profile that `setup` added, followed by which one.
+/// The comment above a profile that `setup` added, followed by which setup it was.
 pub const ADDED_BY: &str = "# Added by keyfob ";
 
-/// `text` with the profile `name` at its end, below a line that says that `by` (such as `setup git`) added it.
+/// Appends the profile `name` to `text`, below a comment that says that `by` (e.g. `setup git`) added it.
 pub fn with_profile(text: &str, name: &str, settings: &Settings, by: &str) -> Result<String, TomlError> {
     let mut added = text.to_owned();
     if !text.is_empty() {
@@ -33,14 +33,14 @@ pub fn with_profile(text: &str, name: &str, settings: &Settings, by: &str) -> Re
     added.parse::<DocumentMut>().map(|_| added)
 }
 
-/// Which `setup` added the profile `name`, in the words of [`with_profile`].
+/// Which setup added the profile `name`, as it was passed to [`with_profile`]; `None` if none did.
 pub fn profile_added_by<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     let header = header(name);
     let mut lines = text.lines().zip(text.lines().skip(1));
     lines.find_map(|(line, next)| line.strip_prefix(ADDED_BY).filter(|_| next.trim_end() == header))
 }
 
-/// `text` without the profile `name`, if [`with_profile`] added it.
+/// Removes the profile `name` from `text`, if [`with_profile`] added it.
 pub fn without_profile(text: &str, name: &str) -> String {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let header = header(name);
@@ -54,12 +54,12 @@ pub fn without_profile(text: &str, name: &str) -> String {
     as_before(text, left)
 }
 
-/// The line above a profile's keys.
+/// The header line of a profile.
 fn header(name: &str) -> String {
     format!("[profile.{}]", Key::new(name).display_repr())
 }
 
-/// `text` with `pattern` mapped to `profile` in `[hosts]`.
+/// Maps `pattern` to `profile` in `[hosts]`.
 pub fn with_host(text: &str, pattern: &HostPattern, profile: &str) -> Result<String, TomlError> {
     edited(text, |document| {
         if let Some(hosts) = section(document, "hosts", text.is_empty()) {
@@ -68,7 +68,7 @@ pub fn with_host(text: &str, pattern: &HostPattern, profile: &str) -> Result<Str
     })
 }
 
-/// `text` with `pattern` mapped to `profile` for one caller, besides those that its rule is for already.
+/// Maps `pattern` to `profile` for one caller, in addition to the callers that its rule already has.
 pub fn with_host_for(text: &str, pattern: &HostPattern, profile: &str, caller: &str) -> Result<String, TomlError> {
     edited(text, |document| {
         let Some(hosts) = section(document, "hosts", text.is_empty()) else { return };
@@ -93,14 +93,15 @@ pub fn with_host_for(text: &str, pattern: &HostPattern, profile: &str, caller: &
     })
 }
 
-/// `text` with `pattern` mapped for one caller less; without its line, and without `[hosts]`, as in [`without_host`].
+/// Removes one caller from the rule for `pattern`. If no caller is left, removes the rule, and `[hosts]` as in
+/// [`without_host`].
 pub fn without_host_for(text: &str, pattern: &HostPattern, caller: &str, section: bool) -> Result<String, TomlError> {
     let mut others = false;
     let changed = edited(text, |document| {
         let Some(hosts) = document.get_mut("hosts").and_then(Item::as_table_like_mut) else { return };
         let Some(key) = key_of(hosts, pattern) else { return };
         let names = hosts.get_mut(&key).and_then(|rule| rule.as_table_like_mut()?.get_mut("callers")?.as_array_mut());
-        // A rule that names no callers is git's.
+        // A rule without `callers` is for git.
         let Some(names) = names else {
             others = caller != GIT;
             return;
@@ -111,13 +112,13 @@ pub fn without_host_for(text: &str, pattern: &HostPattern, caller: &str, section
     if others { Ok(changed) } else { without_host(text, pattern, section) }
 }
 
-/// The key under which a pattern is mapped.
+/// The key under which `pattern` is mapped, however it is written.
 fn key_of(hosts: &dyn TableLike, pattern: &HostPattern) -> Option<String> {
     let is_it = |key: &str| HostPattern::parse(key).is_ok_and(|known| known == *pattern);
     hosts.iter().map(|(key, _)| key.to_owned()).find(|key| is_it(key))
 }
 
-/// `text` without the line that maps `pattern`; and without `[hosts]`, if nothing is left in it and `section` says so.
+/// Removes the rule for `pattern`; also removes `[hosts]`, if it is then empty and `section` is true.
 pub fn without_host(text: &str, pattern: &HostPattern, section: bool) -> Result<String, TomlError> {
     edited(text, |document| {
         let Some(hosts) = document.get_mut("hosts").and_then(Item::as_table_like_mut) else { return };
@@ -129,7 +130,7 @@ pub fn without_host(text: &str, pattern: &HostPattern, section: bool) -> Result<
     })
 }
 
-/// `text` with `profile` in `[az]`.
+/// Sets `profile` in `[az]`.
 pub fn with_az_profile(text: &str, profile: &str) -> Result<String, TomlError> {
     edited(text, |document| {
         if let Some(az) = section(document, "az", text.is_empty()) {
@@ -138,8 +139,7 @@ pub fn with_az_profile(text: &str, profile: &str) -> Result<String, TomlError> {
     })
 }
 
-/// `text` without the profile in `[az]`, if it is this one; and without `[az]`, if nothing is left in it and `section` says
-/// so.
+/// Removes `profile` from `[az]`, if it has this value; also removes `[az]`, if it is then empty and `section` is true.
 pub fn without_az_profile(text: &str, profile: &str, section: bool) -> Result<String, TomlError> {
     edited(text, |document| {
         let Some(az) = document.get_mut("az").and_then(Item::as_table_like_mut) else { return };
@@ -152,7 +152,7 @@ pub fn without_az_profile(text: &str, profile: &str, section: bool) -> Result<St
     })
 }
 
-/// `text` that says at its top how sessions are kept.
+/// Sets `store`, which says how sessions are kept, at the top of the file.
 pub fn with_store(text: &str, kind: StoreKind) -> Result<String, TomlError> {
     let said = format!("store = {:?}\n", kind.word());
     let mut document: DocumentMut = text.parse()?;
@@ -162,35 +162,35 @@ pub fn with_store(text: &str, kind: StoreKind) -> Result<String, TomlError> {
         *word.decor_mut() = around;
         return Ok(as_before(text, document.to_string()));
     }
-    // In front: behind a table's header it would be that table's.
+    // Insert it at the beginning, because after a table's header it would belong to that table.
     let with = format!("{said}{}{text}", if text.is_empty() || text.starts_with(['\n', '\r']) { "" } else { "\n" });
     with.parse::<DocumentMut>().map(|_| as_before(text, with))
 }
 
-/// Whether there is this table.
+/// Whether the file has this table.
 pub fn has_section(text: &str, name: &str) -> bool {
     text.parse::<DocumentMut>().is_ok_and(|document| document.contains_key(name))
 }
 
-/// A table at the top, made if need be.
+/// The table of this name at the top level, made if it does not exist.
 fn section<'d>(document: &'d mut DocumentMut, name: &str, first: bool) -> Option<&'d mut dyn TableLike> {
     let made = || {
         let mut table = Table::new();
-        // An empty line in front, unless it is the first thing in the file.
+        // Add an empty line before it, unless it is the first line of the file.
         table.decor_mut().set_prefix(if first { "" } else { "\n" });
         Item::Table(table)
     };
     document.entry(name).or_insert_with(made).as_table_like_mut()
 }
 
-/// Edits the document; line ends stay what they were, and a last line that had none gets none.
+/// Edits the document. Line endings are kept, and a missing line break at the end stays missing.
 pub fn edited(text: &str, edit: impl FnOnce(&mut DocumentMut)) -> Result<String, TomlError> {
     let mut document: DocumentMut = text.parse()?;
     edit(&mut document);
     Ok(as_before(text, document.to_string()))
 }
 
-/// `edited` with the line ends that `text` had, and without a last line break where `text` had none.
+/// Gives `edited` the line endings of `text`, and no line break at the end if `text` has none.
 fn as_before(text: &str, mut edited: String) -> String {
     if !text.is_empty() && !text.ends_with('\n') {
         edited.truncate(edited.trim_end_matches('\n').len());

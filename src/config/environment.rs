@@ -1,5 +1,6 @@
-//! `environment` in a profile: what Azure's own programs read from the environment, in place of what the profile says. A
-//! profile has to ask for it, since a variable that is there for one program would else change who another one is.
+//! `environment` in a profile: takes settings from the variables that Azure's own programs read, over those in the
+//! profile. A profile has to ask for this, because a variable that was set for one program would otherwise change
+//! another's identity.
 
 use super::machine::MachineGrant;
 use super::profile::key;
@@ -9,23 +10,23 @@ use crate::failure::Failure;
 use crate::providers::Preset;
 use serde::Deserialize;
 
-/// Whose names the variables have.
+/// Whose variable names are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Names {
     /// `AZURE_…` and `AAD_…`.
     Azure,
-    /// `ARM_…`, as Terraform has them.
+    /// `ARM_…`, as Terraform uses.
     AzureRm,
 }
 
-/// The words for [`Names`].
+/// The words for [`Names`] in `config.toml`.
 pub(super) const NAMES: &[&str] = &["azure", "azurerm"];
 
-/// A key, and the variables that say it. Of several the last that is set counts.
+/// Keys, each with the variables that set it. If several are set, the last one counts.
 type Variables = [(&'static str, &'static [&'static str])];
 
-/// The client by its names, and what it shows itself by.
+/// The client's id, tenant and credentials.
 const AZURE: &Variables = &[
     ("client-id", &["AAD_SERVICE_PRINCIPAL_CLIENT_ID", "AZURE_CLIENT_ID"]),
     ("tenant", &["AZURE_TENANT_ID"]),
@@ -38,20 +39,21 @@ const AZURE_RM: &Variables = &[
     ("client-secret", &["ARM_CLIENT_SECRET"]),
     ("client-certificate-file", &["ARM_CLIENT_CERTIFICATE_PATH"]),
 ];
-/// What Azure's webhook puts into a pod.
+/// What Azure's workload identity webhook sets in a pod.
 const POD: &Variables = &[
     ("client-id", &["AZURE_CLIENT_ID"]),
     ("source-file", &["AZURE_FEDERATED_TOKEN_FILE"]),
     ("authority", &["AZURE_AUTHORITY_HOST"]),
 ];
-/// What a task of Azure Pipelines has, where nothing else says it.
+/// What a task of Azure Pipelines sets; used only for keys that are not set otherwise.
 const PIPELINE: &Variables = &[
     ("client-id", &["AZURESUBSCRIPTION_CLIENT_ID"]),
     ("tenant", &["AZURESUBSCRIPTION_TENANT_ID"]),
     ("service-connection", &["AZURESUBSCRIPTION_SERVICE_CONNECTION_ID"]),
 ];
 
-/// The settings under those of the environment, if they ask for that; and the names of the variables that were taken.
+/// Overrides `settings` from the environment, if `environment` is set. Also returns the names of the variables that
+/// were used.
 pub(super) fn under_environment(settings: Settings) -> Result<(Settings, Vec<&'static str>), Failure> {
     let Some(names) = settings.environment else { return Ok((settings, Vec::new())) };
     let row = settings.row();
@@ -62,7 +64,7 @@ pub(super) fn under_environment(settings: Settings) -> Result<(Settings, Vec<&'s
         (Some(MachineGrant::ManagedIdentity), _) => taken.all(&own[..1], row)?,
         (Some(MachineGrant::ClientCredentials), None) => {
             taken.all(own, row)?;
-            // As kubelogin has it: a certificate is taken before a secret.
+            // As in kubelogin, a certificate takes precedence over a secret.
             if taken.settings.has("client-certificate-file") {
                 taken.settings.forget("client-secret");
                 taken.settings.forget("client-secret-file");
@@ -124,7 +126,8 @@ impl Taken {
     }
 }
 
-/// The authority that a variable names, which gets what this machine proves itself by: a cloud that the row knows.
+/// The authority in a variable. Only a cloud that the provider's row knows is accepted, because the machine's proof is
+/// sent there.
 fn cloud(name: &str, value: &str, row: &Preset) -> Result<String, Failure> {
     let home = value.trim_end_matches('/');
     let local = Address::parse(home).is_ok_and(|address| is_loopback(&address.host()));

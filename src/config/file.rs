@@ -1,4 +1,4 @@
-//! `config.toml`: read by position, so that whatever is wrong in it is named with its line and the nearest right word.
+//! Reads `config.toml`. Positions are kept, so that an error names the line and the nearest valid word.
 
 use super::hosts::{HostCallers, HostPattern, HostRule, repeated};
 use super::keys::Shape;
@@ -19,78 +19,79 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-/// Largest configuration file read, in bytes.
+/// Largest configuration file, in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// What the file says.
+/// The contents of the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct File {
-    /// The profile to use when nothing names one.
+    /// The profile to use if none is named.
     pub default_profile: Option<String>,
-    /// `[profile.NAME]`, by name, or what is wrong with it: a mistake in one profile is no trouble to the others.
+    /// `[profile.NAME]` by name, or what is wrong with it. A mistake in one profile does not affect the others.
     pub profiles: BTreeMap<String, Result<Settings, Failure>>,
     /// `[hosts]`.
     pub hosts: Vec<HostRule>,
     /// `[az]`.
     pub az: Az,
-    /// What holds for all profiles.
+    /// Settings of the installation as a whole.
     pub installation: Installation,
-    /// What of all this the system's file says, if there is one.
+    /// Which of these settings come from the system's file, if there is one.
     pub system: Option<Share>,
 }
 
-/// What `config.toml` says of the installation as a whole.
+/// Settings of the installation as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Installation {
-    /// `store`: how sessions are to be kept, if it says so.
+    /// `store`: how sessions are kept.
     pub store: Option<StoreKind>,
-    /// `key-command`: the program, and its arguments, that prints the key of sealed sessions; empty if there is none.
+    /// `key-command`: the program that prints the key of sealed sessions, and its arguments; empty if there is none.
     pub key_command: Vec<String>,
 }
 
 /// How sessions are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreKind {
-    /// In files for the user alone.
+    /// In files that only the user can access.
     File,
-    /// In files that are sealed by a key in the kernel's keyring.
+    /// In files sealed with a key in the kernel's keyring.
     Kernel,
-    /// Not at all: nothing is written.
+    /// Not at all; nothing is written.
     None,
 }
 
 impl StoreKind {
-    /// The words for it, in config.toml and on the command line.
+    /// The words for the kinds, in `config.toml` and on the command line.
     pub const WORDS: [&str; 3] = ["file", "kernel", "none"];
 
-    /// The kind that a word means.
+    /// The kind for this word.
     pub fn of(word: &str) -> Option<Self> {
         [Self::File, Self::Kernel, Self::None].into_iter().find(|kind| kind.word() == word)
     }
 
-    /// The word for it.
+    /// The word for this kind.
     pub fn word(self) -> &'static str {
         Self::WORDS[self as usize]
     }
 }
 
 impl Installation {
-    /// What the configuration file says of it.
+    /// Reads the settings from the configuration.
     pub fn load() -> Result<Self> {
         Ok(load()?.installation)
     }
 }
 
-/// `[az]`: what the stand-in for the Azure CLI answers with.
+/// `[az]`: the answers of the stand-in for the Azure CLI.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Az {
-    /// The profile, where the command line names none.
+    /// The profile to use if the command line names none.
     pub profile: Option<String>,
     /// The subscription that `az account show` reports.
     pub subscription: Option<String>,
 }
 
-/// `KEYFOB_CONFIG`, else `keyfob/config.toml` in the user's configuration folder; `None` without a home.
+/// The user's file: `KEYFOB_CONFIG`, otherwise `keyfob/config.toml` in the user's configuration folder; `None` if there
+/// is no home directory.
 pub fn path() -> Option<PathBuf> {
     match std::env::var_os("KEYFOB_CONFIG").filter(|p| !p.is_empty()) {
         Some(named) => Some(named.into()),
@@ -98,27 +99,27 @@ pub fn path() -> Option<PathBuf> {
     }
 }
 
-/// Whether `KEYFOB_CONFIG` names the only file to read.
+/// Whether `KEYFOB_CONFIG` is set, so that it names the only file to read.
 pub(super) fn is_named() -> bool {
     std::env::var_os("KEYFOB_CONFIG").is_some_and(|named| !named.is_empty())
 }
 
-/// Reads the file at [`path`] over the system's. A file that does not exist is an empty one, unless `KEYFOB_CONFIG` names it.
+/// Reads the user's file over the system's. A missing user's file counts as empty, unless `KEYFOB_CONFIG` names it.
 pub fn load() -> Result<File> {
     Ok(Texts::read()?.whole()?)
 }
 
-/// The same for one answer: what it does not need is not read, if that can be.
+/// Reads what one answer needs of the configuration; possibly all of it.
 pub fn load_part(asked: Asked<'_>) -> Result<File> {
     let texts = Texts::read()?;
     Ok(part(&texts, asked).map_or_else(|| texts.whole(), Ok)?)
 }
 
-/// The configuration as it stands on the disk.
+/// The texts of the configuration files.
 pub(super) struct Texts {
-    /// The user's file, and its path; empty where it does not exist.
+    /// The user's path and text; the text is empty if the file does not exist.
     pub(super) own: (PathBuf, String),
-    /// The system's, if there is one.
+    /// The text of the system's file, if there is one.
     pub(super) system: Option<String>,
 }
 
@@ -134,14 +135,14 @@ impl Texts {
         Ok(Self { own: (path, own), system })
     }
 
-    /// What all of it says.
+    /// Parses both files completely.
     pub(super) fn whole(&self) -> Result<File, Failure> {
         let (path, text) = &self.own;
         read(path, text, self.system.as_deref().map(system::parsed).transpose()?)
     }
 }
 
-/// What `text`, the user's file at `path`, says over what the system's says, if there is one.
+/// Parses `text`, the user's file at `path`, and lays it over the system's.
 pub fn read(path: &Path, text: &str, system: Option<File>) -> Result<File, Failure> {
     parse(path, text, system.as_ref()).map(|own| over(own, system)).map_err(Failure::usage)
 }
@@ -150,8 +151,8 @@ fn over(own: File, system: Option<File>) -> File {
     if let Some(system) = system { own.over(system) } else { own }
 }
 
-/// The text of a configuration file; `None` if it does not exist. Fails if another user could have written it, since it
-/// says where tokens go.
+/// The text of a configuration file; `None` if it does not exist. Fails if another user could have written it, because
+/// the file decides where tokens go.
 pub fn contents(path: &Path) -> Result<Option<String>> {
     let opened = std::fs::File::open(path).and_then(|file| Ok((file.metadata()?, file)));
     let (metadata, file) = match opened {
@@ -159,9 +160,9 @@ pub fn contents(path: &Path) -> Result<Option<String>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(unreadable(path, &e)),
     };
-    // Of the file that was opened, so that no link leads anywhere else.
+    // Check the opened file itself, so that a link cannot be changed in between.
     trusted(path, &metadata, rustix::process::geteuid().as_raw())?;
-    // Room for any usual file: one read instead of several.
+    // Enough for most files, so that they are read at once.
     let mut text = String::with_capacity(4096);
     file.take(LARGEST + 1).read_to_string(&mut text).map_err(|e| unreadable(path, &e))?;
     if text.len() as u64 > LARGEST {
@@ -182,8 +183,8 @@ fn unreadable(path: &Path, why: &std::io::Error) -> anyhow::Error {
     }
 }
 
-/// Fails unless the file belongs to `user` or to root, and no other user may write it. The folder is not checked: a user who
-/// puts another file in this place owns that file.
+/// Fails unless the file belongs to `user` or root, and no other user may write it. The folder need not be checked,
+/// because a file that another user puts there belongs to that user.
 fn trusted(path: &Path, file: &Metadata, user: u32) -> Result<(), Failure> {
     let (place, owner, mode) = (path.display(), file.uid(), file.mode() & 0o7777);
     if ![user, 0].contains(&owner) {
@@ -194,7 +195,7 @@ fn trusted(path: &Path, file: &Metadata, user: u32) -> Result<(), Failure> {
             _ => "make one of your own, or name one by KEYFOB_CONFIG",
         }));
     }
-    // What is written to a device such as /dev/null is not what is read from it.
+    // Anyone may write to a device such as /dev/null, but that does not change what is read from it.
     if mode & 0o022 != 0 && !file.file_type().is_char_device() {
         let failure = Failure::usage(format!("could not use {place}: other users can change it (mode {mode:04o})"));
         let sudo = if owner == user { "" } else { "sudo " };
@@ -203,8 +204,8 @@ fn trusted(path: &Path, file: &Metadata, user: u32) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Parses the text of the file at `path`, which may name profiles of the file `beneath` it. The error is one line:
-/// `FILE:LINE: what is wrong`.
+/// Parses the text of the file at `path`, which may also refer to profiles of `beneath`, the file below it. The error
+/// is one line: `FILE:LINE: what is wrong`.
 pub(super) fn parse(path: &Path, text: &str, beneath: Option<&File>) -> Result<File, String> {
     let reader = Reader::of_lines(path, text, Vec::new());
     let mut file = File::default();
@@ -226,23 +227,23 @@ pub(super) fn parse(path: &Path, text: &str, beneath: Option<&File>) -> Result<F
     Ok(file)
 }
 
-/// Reads the file's text, or some of its lines.
+/// Parses a file's text, or some of its lines.
 pub(super) struct Reader {
     path: Arc<str>,
-    /// Where the lines end; every key of every profile remembers its line.
+    /// The positions of the line breaks, to find the line of a key.
     line_ends: Vec<usize>,
-    /// The numbers of the lines in the file, where these are not all of them.
+    /// The numbers of the lines; empty if the text is the whole file.
     numbers: Vec<usize>,
 }
 
 impl Reader {
-    /// For this text of the file at `path`; `numbers` are those of its lines, or none where it is the whole file.
+    /// A reader for `text` from the file at `path`. `numbers` are the lines' numbers; empty if it is the whole file.
     pub(super) fn of_lines(path: &Path, text: &str, numbers: Vec<usize>) -> Self {
         let line_ends = text.match_indices('\n').map(|(at, _)| at).collect();
         Self { path: path.display().to_string().into(), line_ends, numbers }
     }
 
-    /// Takes what the text says into `file`. Whether the profiles that it names exist is not looked at.
+    /// Parses the text into `file`. Does not check whether the profiles that it refers to exist.
     pub(super) fn read<'t>(&self, text: &'t str, file: &mut File) -> Result<Spanned<DeTable<'t>>, String> {
         let table = DeTable::parse(text)
             .map_err(|e| self.error(e.span().map_or(0, |s| s.start), &format!("not valid TOML: {}", e.message())))?;
@@ -296,7 +297,7 @@ impl Reader {
         value.get_ref().as_table().ok_or_else(|| self.wrong(name, value, "a table"))
     }
 
-    /// One line of `[hosts]`: a profile's name, or a table.
+    /// One rule of `[hosts]`: a profile's name, or a table.
     fn host(&self, pattern: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>) -> Result<HostRule, String> {
         let text = pattern.get_ref().as_ref();
         let wrong = |why: &str| self.error(pattern.span().start, &format!("`hosts`: {text:?} {why}"));
@@ -337,7 +338,7 @@ impl Reader {
         Ok(rule)
     }
 
-    /// The callers that a rule is for. Which there are is not known here.
+    /// The callers of a rule. Their names are checked later.
     fn callers(&self, name: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>) -> Result<HostCallers, String> {
         let names = value.get_ref().as_array().ok_or_else(|| self.wrong("callers", value, "a list of strings"))?;
         let names: Vec<_> = names.iter().map(|name| self.string("callers", name)).collect::<Result<_, _>>()?;
@@ -347,7 +348,7 @@ impl Reader {
         Ok(HostCallers { names, place: format!("{}:{}", self.path, self.line(name.span().start)) })
     }
 
-    /// A user name, which is to stand before a colon (RFC 7617, section 2).
+    /// A user name for HTTP Basic, which must not contain a colon (RFC 7617, section 2).
     fn user_name(&self, value: &Spanned<DeValue<'_>>) -> Result<String, String> {
         let name = self.string("username", value)?;
         if name.is_empty() || name.contains(|c: char| c.is_control() || c == ':') {
@@ -445,7 +446,7 @@ mod tests {
         parse(Path::new("config.toml"), text, None)
     }
 
-    /// What is wrong with the file, or with a profile of it.
+    /// What is wrong with the file, or with a profile in it.
     fn mistake(text: &str) -> String {
         let file = parsed(text).map(|file| file.profiles.into_values().find_map(Result::err));
         file.map_or_else(|why| why, |failure| failure.unwrap().message)

@@ -1,13 +1,14 @@
-//! `[hosts]`: the only hosts that ever get a token, and whose.
+//! `[hosts]`: the only hosts that ever get a token, and which profile's.
 //!
-//! A pattern is an address: scheme, host, port and path must all be those of the request. `*.` in front stands for exactly
-//! one label, a path for itself and everything below it, a user name for requests that carry it. Of several patterns that
-//! match, the one that says more wins: an exact host over `*.`, a longer path, a user name.
+//! A pattern is an address: its scheme, host, port and path must all match the request. `*.` at the beginning stands
+//! for exactly one label; a path includes everything below it; a user name matches only requests with that name. If
+//! several patterns match, the most specific one wins: an exact host over `*.`, a longer path, a user name.
 //!
-//! A rule is for git alone, unless it says which callers it is for.
+//! A rule is for git only, unless it names its callers.
 //!
-//! A request comes from outside, and is taken apart strictly: what is not plainly a scheme, a host or a port matches nothing,
-//! however close it looks. A path that is not plainly one matters only where a pattern for that host has a path: there it
+//! A request comes from outside, so it is parsed strictly: if it is not plainly a scheme, a host and a port, it matches
+//! nothing, however similar it looks. A path that is not plain matters only if a pattern for the host has a path: then
+//! the request matches nothing.
 //! matches nothing either, and elsewhere nobody asks for it.
 
 use crate::address::is_loopback;
@@ -19,52 +20,52 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::fmt::Write;
 
-/// The caller that a rule is for if it names none.
+/// The caller that a rule is for if it has no `callers`.
 pub const GIT: &str = "git";
 
 /// One line of `[hosts]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostRule {
-    /// Which requests it is for.
+    /// The requests that it is for.
     pub pattern: HostPattern,
-    /// Whose requests it is for; `None`: git's.
+    /// The callers that it is for; `None` means git.
     pub callers: Option<HostCallers>,
-    /// The name of the profile whose token they get.
+    /// The name of the profile whose token is handed out.
     pub profile: String,
-    /// How the token is shown; `None`: as the provider's row says.
+    /// How the token is sent; `None` means as the provider's row says.
     pub auth: Option<HostAuth>,
-    /// The user name beside the token with [`HostAuth::Basic`]; `None`: as the provider's row says.
+    /// The user name to send with [`HostAuth::Basic`]; `None` means as the provider's row says.
     pub username: Option<String>,
-    /// Whether the system's file has it; then every rule of the user's that matches beats it.
+    /// Whether it is in the system's file. Every matching rule in the user's file takes precedence over it.
     pub system: bool,
 }
 
-/// `callers` of a rule.
+/// The callers of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostCallers {
-    /// Their names.
+    /// The callers' names.
     pub names: Vec<String>,
-    /// `FILE:LINE`, for an error about them.
+    /// `FILE:LINE`, for error messages.
     pub place: String,
 }
 
 impl HostRule {
-    /// A rule that stands on a command line: this profile for these requests.
+    /// A rule from the command line: this profile for these requests.
     pub fn given(profile: &str, pattern: HostPattern) -> Self {
         Self { pattern, callers: None, profile: profile.to_owned(), auth: None, username: None, system: false }
     }
 
-    /// Whether it is for this caller's requests.
+    /// Whether the rule is for this caller.
     pub fn is_for(&self, caller: &str) -> bool {
         self.callers.as_ref().map_or(caller == GIT, |callers| callers.names.iter().any(|name| name == caller))
     }
 }
 
-/// An address that stands for many.
+/// A pattern that requests are matched against.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostPattern {
     scheme: Scheme,
-    /// Lower case, without the `*.`.
+    /// In lower case, without the `*.`.
     host: String,
     wildcard: bool,
     port: u16,
@@ -72,15 +73,15 @@ pub struct HostPattern {
     username: Option<String>,
 }
 
-/// How a host is spoken to.
+/// The protocol of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Scheme {
     Http,
     Https,
-    /// `git imap-send`
+    /// For `git imap-send`.
     Imap,
     Imaps,
-    /// `git send-email`, which is told elsewhere how it encrypts.
+    /// For `git send-email`, which configures its encryption elsewhere.
     Smtp,
 }
 
@@ -101,25 +102,25 @@ impl Scheme {
         Self::ALL[self as usize].1
     }
 
-    /// The port where an address names none.
+    /// The port if an address names none.
     fn usual_port(self) -> u16 {
         Self::ALL[self as usize].2
     }
 }
 
-/// What a caller asks a token for.
+/// The host and path that a caller asks a token for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     scheme: Scheme,
     host: String,
     port: u16,
-    /// Its components, decoded; or why it is not plain which path it is, as `…` in "its path …".
+    /// Its components, decoded; or why the path is ambiguous, completing "its path …".
     path: Result<Vec<String>, &'static str>,
     username: Option<String>,
 }
 
 impl HostPattern {
-    /// Reads a pattern as it stands in `[hosts]`. The error says what is wrong with it, without quoting it.
+    /// Parses a pattern from `[hosts]`. The error says what is wrong with it, without quoting it.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let (scheme, rest) = text.split_once("://").ok_or("is not an address such as https://git.example.com")?;
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -146,14 +147,14 @@ impl HostPattern {
         Ok(Self { scheme, host, wildcard, port, path, username })
     }
 
-    /// Whether a request is for what this pattern stands for.
+    /// Whether the pattern matches a request.
     pub fn matches(&self, target: &Target) -> bool {
         self.matches_host(target)
             && (self.path.is_empty() || target.path.as_ref().is_ok_and(|path| path.starts_with(&self.path)))
             && (self.username.is_none() || self.username == target.username)
     }
 
-    /// Whether a request is for a host that this pattern stands for, whatever its path and its user name.
+    /// Whether the pattern matches a request's host, regardless of path and user name.
     pub fn matches_host(&self, target: &Target) -> bool {
         let host = if self.wildcard {
             target.host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest == self.host)
@@ -163,7 +164,7 @@ impl HostPattern {
         host && self.scheme == target.scheme && self.port == target.port
     }
 
-    /// Whether it matches every request that another pattern matches.
+    /// Whether the pattern matches every request that `other` matches.
     fn covers(&self, other: &Self) -> bool {
         let host = if self.wildcard && !other.wildcard {
             other.host.split_once('.').is_some_and(|(_, rest)| rest == self.host)
@@ -175,12 +176,12 @@ impl HostPattern {
             && (self.username.is_none() || self.username == other.username)
     }
 
-    /// Whether the request must carry a path to match.
+    /// Whether the pattern has a path, so that only requests with a path match.
     pub fn has_path(&self) -> bool {
         !self.path.is_empty()
     }
 
-    /// Whether an address as other programs write it, which may be the beginning of one, is about this pattern's host.
+    /// Whether an address (or its beginning) as other programs write it is on a host of this pattern.
     pub fn overlaps(&self, url: &str) -> bool {
         let origin = |url: &str| {
             let (scheme, rest) = url.split_once("://")?;
@@ -194,28 +195,28 @@ impl HostPattern {
         })
     }
 
-    /// The user name that it is for, if it is for one alone.
+    /// The user name that the pattern requires, if any.
     pub fn username(&self) -> Option<&str> {
         self.username.as_deref()
     }
 
-    /// The same for requests with this user name.
+    /// The same pattern for requests with this user name.
     #[must_use]
     pub fn for_user(self, name: &str) -> Self {
         Self { username: Some(name.to_owned()), ..self }
     }
 
-    /// Whether it stands for many hosts.
+    /// Whether the host begins with `*.`.
     pub fn is_wildcard(&self) -> bool {
         self.wildcard
     }
 
-    /// The part of a request's host that the pattern stands for, written as an address.
+    /// The pattern with the request's host in place of `*.`, as an address.
     pub fn at(&self, target: &Target) -> String {
         address(self.scheme, &target.host, self.port, &self.path)
     }
 
-    /// The pattern written in one way.
+    /// The pattern in its canonical form.
     pub fn canonical(&self) -> String {
         let name = self.username.as_ref().map(|name| encoded(name) + "@").unwrap_or_default();
         let star = if self.wildcard { "*." } else { "" };
@@ -224,8 +225,8 @@ impl HostPattern {
 }
 
 impl Target {
-    /// Takes a request apart: a scheme, a host with or without a port, a path without its leading slash, a user name.
-    /// `None` unless scheme, host and port are plainly that.
+    /// Parses a request: a scheme, a host with an optional port, a path without its leading slash, a user name. `None`
+    /// unless scheme, host and port are plainly valid.
     pub fn parse(scheme: &str, host: &str, path: Option<&str>, username: Option<&str>) -> Option<Self> {
         let scheme = Scheme::of(scheme)?;
         let (host, port) = match host.rfind(':').filter(|_| !host.ends_with(']')) {
@@ -242,9 +243,9 @@ impl Target {
         plain.then(|| Self { scheme, host, port, path, username: username.map(str::to_owned) })
     }
 
-    /// Takes an address apart as package managers and build tools write one: `http://…` or `https://…`, for which `grpc://…`
-    /// and `grpcs://…`, or `sparse+` in front, may stand. One slash at the end and a query make no difference. `None` for
-    /// everything that is not plainly that, a user name in it included.
+    /// Parses an address as package managers and build tools write it: `http://…` or `https://…`, also written
+    /// `grpc://…` or `grpcs://…`, optionally with `sparse+` in front. A trailing slash and a query are ignored. `None`
+    /// for anything else, including an address with a user name.
     pub fn of_url(url: &str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://").filter(|_| url.bytes().all(|b| b.is_ascii_graphic()))?;
         let scheme = scheme.to_ascii_lowercase();
@@ -259,38 +260,38 @@ impl Target {
         Self::parse(scheme, host, path, None).filter(|target| target.path.is_ok())
     }
 
-    /// The host in lower case, without its port.
+    /// The host in lower case, without the port.
     pub(super) fn host(&self) -> &str {
         &self.host
     }
 
-    /// Whether it is a mail server's.
+    /// Whether this is a mail server.
     pub fn is_mail(&self) -> bool {
         !matches!(self.scheme, Scheme::Http | Scheme::Https)
     }
 
-    /// The user name that the request carries.
+    /// The user name in the request.
     pub fn username(&self) -> Option<&str> {
         self.username.as_deref()
     }
 
-    /// Whether another is for the same scheme, host and port.
+    /// Whether both have the same scheme, host and port.
     pub fn is_same_host(&self, other: &Self) -> bool {
         (self.scheme, &self.host, self.port) == (other.scheme, &other.host, other.port)
     }
 
-    /// Whether both have paths that are plainly the same.
+    /// Whether both paths are valid and equal.
     pub fn is_same_path(&self, other: &Self) -> bool {
         self.path.is_ok() && self.path == other.path
     }
 
-    /// Scheme, host and port, for people.
+    /// Scheme, host and port, for messages.
     pub fn origin(&self) -> String {
         address(self.scheme, &self.host, self.port, &[])
     }
 }
 
-/// The rule that a caller's request falls under, if any.
+/// The rule for a caller's request; `None` if no rule matches.
 pub fn find<'r>(rules: &'r [HostRule], target: &Target, caller: &str) -> Option<&'r HostRule> {
     if let Err(why) = target.path
         && let Some(rule) = of_host(rules, target, caller).find(|rule| rule.pattern.has_path())
@@ -305,7 +306,7 @@ pub fn find<'r>(rules: &'r [HostRule], target: &Target, caller: &str) -> Option<
     matching.max_by_key(|rule| says(rule))
 }
 
-/// The rules of a caller, but for those of the system that a rule of the user's beats whatever the request.
+/// The rules for a caller, without those of the system that a rule of the user's always overrides.
 pub fn of_caller<'r>(rules: &'r [HostRule], caller: &str) -> impl Iterator<Item = &'r HostRule> {
     let of_caller = move |rule: &&HostRule| rule.is_for(caller);
     let beaten = move |rule: &HostRule| {
@@ -315,12 +316,12 @@ pub fn of_caller<'r>(rules: &'r [HostRule], caller: &str) -> impl Iterator<Item 
     rules.iter().filter(of_caller).filter(move |rule| !beaten(rule))
 }
 
-/// The rules of a caller for the host of a request, whatever its path and its user name.
+/// The rules for a caller and the host of a request, regardless of path and user name.
 pub fn of_host<'r>(rules: &'r [HostRule], target: &Target, caller: &str) -> impl Iterator<Item = &'r HostRule> {
     rules.iter().filter(move |rule| rule.is_for(caller) && rule.pattern.matches_host(target))
 }
 
-/// Fails if a rule is for a caller that is not among those there are.
+/// Fails if a rule names a caller that is not in `known`.
 pub fn check_callers(rules: &[HostRule], known: &[&str]) -> Result<(), Failure> {
     for HostCallers { names, place } in rules.iter().filter_map(|rule| rule.callers.as_ref()) {
         if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
@@ -331,7 +332,7 @@ pub fn check_callers(rules: &[HostRule], known: &[&str]) -> Result<(), Failure> 
     Ok(())
 }
 
-/// The first rule whose pattern an earlier one has already.
+/// The index of the first rule whose pattern an earlier rule already has.
 pub(super) fn repeated(rules: &[HostRule]) -> Option<usize> {
     let mut order: Vec<usize> = (0..rules.len()).collect();
     order.sort_by_key(|at| &rules[*at].pattern);
@@ -344,19 +345,19 @@ fn address(scheme: Scheme, host: &str, port: u16, path: &[String]) -> String {
     format!("{}://{host}{port}{path}", scheme.name())
 }
 
-/// A port as a client writes it: digits, no sign, no leading zero.
+/// Parses a port as clients write it: digits, no sign, no leading zero.
 fn port(text: &str) -> Option<u16> {
     let digits = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
     digits.then(|| text.parse().ok()).flatten()
 }
 
-/// One label of a host name, lower case.
+/// Whether this is a valid label of a host name, in lower case.
 fn is_label(label: &str) -> bool {
     !label.is_empty() && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
 }
 
-/// The components of a path as a client sends it: decoded already (git), or not (libgit2), so that what is encoded is
-/// decoded once. The error says why it is not plain which path a server takes it for.
+/// The components of a path as clients send it. Some send it decoded (git) and some encoded (libgit2), so it is decoded
+/// once. The error says why servers could understand the path differently.
 fn components(path: &str) -> Result<Vec<String>, &'static str> {
     let path = decoded(path)?;
     if path
@@ -370,7 +371,7 @@ fn components(path: &str) -> Result<Vec<String>, &'static str> {
     Ok(path.split('/').map(str::to_owned).collect())
 }
 
-/// The user name of a pattern.
+/// Parses the user name of a pattern.
 fn user_name(text: &str) -> Result<String, &'static str> {
     if text.is_empty() || text.contains([':', '@']) {
         return Err("has a user name that is empty, or a password");
@@ -382,8 +383,8 @@ fn user_name(text: &str) -> Result<String, &'static str> {
     Ok(name.into_owned())
 }
 
-/// Text with what is percent-encoded (RFC 3986, section 2.1) decoded once. Fails on what needs no encoding, on a slash, and
-/// on what is not UTF-8 then.
+/// Decodes percent-encoding (RFC 3986, section 2.1) once. Fails if a character is encoded that needs no encoding, or a
+/// slash, or if the result is not UTF-8.
 fn decoded(text: &str) -> Result<Cow<'_, str>, &'static str> {
     if !text.contains('%') {
         return Ok(Cow::Borrowed(text));
@@ -406,7 +407,7 @@ fn decoded(text: &str) -> Result<Cow<'_, str>, &'static str> {
     String::from_utf8(bytes).map(Cow::Owned).map_err(|_| "is not UTF-8")
 }
 
-/// Text as one component of an address.
+/// Percent-encodes text as one component of an address.
 fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -419,7 +420,7 @@ fn encoded(text: &str) -> String {
     encoded
 }
 
-/// RFC 3986, section 2.3.
+/// Whether a byte is unreserved (RFC 3986, section 2.3).
 fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
@@ -433,7 +434,7 @@ mod tests {
         HostRule::given(profile, HostPattern::parse(pattern).unwrap())
     }
 
-    /// A rule for some callers alone.
+    /// A rule for these callers only.
     fn rule_for(callers: &[&str], pattern: &str, profile: &str) -> HostRule {
         let names = callers.iter().map(ToString::to_string).collect();
         HostRule { callers: Some(HostCallers { names, place: "config.toml:7".to_owned() }), ..rule(pattern, profile) }
@@ -559,7 +560,7 @@ mod tests {
         ] {
             assert_eq!(whose("path.example", Some(path), None).as_deref(), Some(profile), "{path:?}");
         }
-        // Decoded twice, or an encoded letter that needs none.
+        // Encoded twice, or an encoded character that needs no encoding.
         for path in
             ["My%2520Project/tëam", "M%79 Project/tëam", "My%20Project/tëam%2Fr", "My%20Project/%FF", "a%25b", "a%3bb"]
         {
@@ -638,7 +639,7 @@ mod tests {
         }
     }
 
-    /// What the registries, indexes and caches of other tools are called by those who ask for a token.
+    /// The addresses that other tools use for registries, indexes and caches when they ask for a token.
     #[test]
     fn an_address_is_found_however_a_tool_writes_it() {
         let rules = [
@@ -661,7 +662,7 @@ mod tests {
             ("https://cache.example:8980/ac/0123", Some("bazel")),
             ("http://localhost:5000", Some("local")),
             ("grpc://localhost:5000/", Some("local")),
-            // Another scheme, host, port or path.
+            // A different scheme, host, port or path.
             ("grpc://cache.example:8980", None),
             ("http://ghcr.io", None),
             ("sparse+http://crates.example/index/", None),
@@ -671,7 +672,7 @@ mod tests {
             ("https://crates.example/", None),
             ("https://crates.example?/index", None),
             ("https://crates.example/indexes/", None),
-            // What is not plainly an address.
+            // Not plainly an address.
             ("ghcr.io", None),
             ("//ghcr.io", None),
             ("https:ghcr.io", None),
@@ -693,7 +694,7 @@ mod tests {
         ] {
             assert_eq!(whose(Target::of_url(url)).as_deref(), profile, "{url}");
         }
-        // A bare host, by the scheme that its caller means.
+        // A bare host, with the scheme that its caller implies.
         for (scheme, host, profile) in [
             ("https", "ghcr.io", Some("ghcr")),
             ("https", "ghcr.io:443", Some("ghcr")),
@@ -709,7 +710,7 @@ mod tests {
         }
     }
 
-    /// Good addresses, and what attackers put into them.
+    /// Valid addresses, mixed with what attackers put into them.
     fn written() -> impl Strategy<Value = String> {
         let piece = prop::sample::select(
             &[
@@ -751,7 +752,7 @@ mod tests {
     }
 
     proptest! {
-        /// Judged a second time, by another reader of addresses.
+        /// Compared with an independent parser of addresses.
         #[test]
         fn nothing_but_the_mapped_address_is_found_whatever_is_asked(text in written(), scheme in "https?") {
             let rules = [

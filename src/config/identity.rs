@@ -1,5 +1,5 @@
-//! What a session is known by: everything that the grant it came from was made for. Two profiles that differ in any of it
-//! have two sessions, and share no token, no refresh token, no prompt and no error.
+//! The key of a session: everything that its grant was requested for. Two profiles that differ in any of it have
+//! different sessions, and share no token, refresh token, prompt or error.
 
 use siphasher::sip128::SipHasher13;
 use std::collections::BTreeMap;
@@ -7,26 +7,26 @@ use std::hash::Hasher;
 use std::io::Read;
 use std::path::PathBuf;
 
-/// Largest file of certificate authorities read, in bytes.
+/// Largest `ca-file`, in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// What identifies a session. Every profile that agrees on all of it shares the session.
+/// Identifies a session. All profiles with the same key share the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionKey {
-    /// The issuer; for providers with many issuers and one sign-in, their home; without either, the token endpoint.
+    /// The issuer; for a provider with many issuers, its home; if there is neither, the token endpoint.
     pub authority: String,
     /// The client id.
     pub client_id: String,
     /// The profile's `account`, or empty.
     pub label: String,
-    /// What else the profile sets that changes the grant, by its key: endpoints, `audience`, `resource`, the digest of a
-    /// `ca-file`, and each parameter of `extra` as `extra.NAME`. What is not set is not there.
+    /// Other settings that change the grant, by key: endpoints, `audience`, `resource`, the digest of a `ca-file`, and
+    /// each `extra` parameter as `extra.NAME`. Keys that are not set are missing.
     pub parts: BTreeMap<String, String>,
 }
 
 impl SessionKey {
-    /// A digest of all of it, which more can be added to. Without parts it is the one that files were named by before
-    /// there were parts, so that a session without them keeps its file and its locks.
+    /// A digest of the key, to which more can be added. Without parts it equals the digest from before there were
+    /// parts, so that such a session keeps its file and its locks.
     pub fn digest(&self) -> SipHasher13 {
         let mut digest = SipHasher13::new();
         let named = self.parts.iter().flat_map(|(name, value)| [name, value]);
@@ -38,17 +38,17 @@ impl SessionKey {
     }
 }
 
-/// A `ca-file` as it was read: what the session is known by is then also what is trusted.
+/// The contents of a `ca-file`. They are read once, so that the session's key always describes what is trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaFile {
-    /// Where it is.
+    /// The file's path.
     pub path: PathBuf,
-    /// Its bytes, which should be PEM.
+    /// The file's contents, which should be PEM.
     pub pem: Vec<u8>,
 }
 
 impl CaFile {
-    /// Reads the file, 1 MiB at most. The error says why it cannot be read.
+    /// Reads the file, at most 1 MiB. The error says why it cannot be read.
     pub(super) fn read(path: PathBuf) -> Result<Self, String> {
         let mut pem = Vec::new();
         let read = std::fs::File::open(&path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut pem));
@@ -59,7 +59,7 @@ impl CaFile {
         }
     }
 
-    /// A digest of its content, in hexadecimal.
+    /// A digest of the contents, in hexadecimal.
     pub(super) fn digest(&self) -> String {
         format!("{:032x}", SipHasher13::new().hash(&self.pem).as_u128())
     }
@@ -79,7 +79,7 @@ mod tests {
         }
     }
 
-    /// Files are named by it: it must never change.
+    /// Session files are named by this digest, so it must never change.
     #[test]
     fn a_session_without_parts_has_the_digest_it_always_had() {
         let digest = |parts: &[_]| format!("{:032x}", key(parts).digest().finish128().as_u128());

@@ -1,6 +1,7 @@
-//! What a key looks like: in `config.toml`, as a flag, and in help. A caller's own flags are described in the same way.
+//! Describes keys as they appear in `config.toml`, as flags and in help. Callers' own flags are described in the same
+//! way.
 
-/// What the value of a key looks like.
+/// The form of a key's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// A string.
@@ -9,51 +10,51 @@ pub enum Shape {
     Word(&'static [&'static str]),
     /// A whole number.
     Number,
-    /// A list of strings; the flag is repeated.
+    /// A list of strings; the flag may be repeated.
     List,
-    /// A table of strings; the flag is repeated as `NAME=VALUE`.
+    /// A table of strings; the flag may be repeated as `NAME=VALUE`.
     Pairs,
 }
 
 /// One key of a profile, or a caller's own flag.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Key {
-    /// As written in `config.toml`.
+    /// The name in `config.toml`.
     pub name: &'static str,
-    /// As written on the command line, without the dashes. `None`: it must not stand there.
+    /// The flag's name without the dashes; `None` if there must be no flag.
     pub flag: Option<&'static str>,
-    /// A letter for the same flag.
+    /// A single letter for the flag.
     pub short: Option<char>,
-    /// What stands for the value in help.
+    /// The placeholder for the value in help.
     pub value: &'static str,
-    /// What values look like.
+    /// The form of the value.
     pub shape: Shape,
     /// One line of help.
     pub help: &'static str,
 }
 
-/// A key and flag of the same name that take a string.
+/// A key and flag of the same name with a string value.
 pub const fn text(name: &'static str, value: &'static str, help: &'static str) -> Key {
     Key { name, flag: Some(name), short: None, value, shape: Shape::Text, help }
 }
 
-/// A key that takes a string, and stands in `config.toml` alone: a kubeconfig's arguments may come from anyone, and this says
-/// what keyfob reads, runs, or shows of itself.
+/// A key with a string value and no flag, for settings that decide what keyfob reads, runs or reveals: the arguments in
+/// a kubeconfig may come from anyone.
 pub(super) const fn in_file(name: &'static str, help: &'static str) -> Key {
     Key { flag: None, ..text(name, "", help) }
 }
 
-/// A key and flag of the same name that take one of these words.
+/// A key and flag of the same name whose value is one of these words.
 pub const fn word(name: &'static str, words: &'static [&'static str], help: &'static str) -> Key {
     Key { shape: Shape::Word(words), ..text(name, "WORD", help) }
 }
 
-/// A key and flag of the same name that take a number of seconds.
+/// A key and flag of the same name whose value is a number of seconds.
 pub(super) const fn seconds(name: &'static str, help: &'static str) -> Key {
     number(name, "SECONDS", help)
 }
 
-/// A key and flag of the same name that take a whole number.
+/// A key and flag of the same name whose value is a whole number.
 pub(super) const fn number(name: &'static str, value: &'static str, help: &'static str) -> Key {
     Key { shape: Shape::Number, ..text(name, value, help) }
 }

@@ -1,5 +1,4 @@
-//! A profile that no person signs in to: by which grant a machine gets its tokens, and where the proof of what it is comes
-//! from.
+//! A profile to which no person signs in: the grant that gets its tokens, and the source of the machine's proof.
 
 use super::hosts::Target;
 use super::settings::Settings;
@@ -8,89 +7,89 @@ use crate::providers::TokenKind;
 use serde::Deserialize;
 use std::path::PathBuf;
 
-/// How a machine asks for a token.
+/// The grant with which a machine gets tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MachineGrant {
-    /// RFC 6749, section 4.4.
+    /// RFC 6749, section 4.4: the client's own credentials.
     ClientCredentials,
-    /// RFC 8693.
+    /// RFC 8693: exchanges the source's token.
     TokenExchange,
-    /// RFC 7523, section 2.1.
+    /// RFC 7523, section 2.1: the source's token is the grant.
     JwtBearer,
-    /// The identity that Azure gives to a machine.
+    /// Azure's managed identity of this machine.
     ManagedIdentity,
     /// The account that is signed in to the Azure CLI.
     Az,
-    /// The same of the Azure Developer CLI.
+    /// The account that is signed in to the Azure Developer CLI.
     Azd,
-    /// AWS's keys of a role, for the source's token.
+    /// Temporary keys of a role from AWS, in exchange for the source's token.
     AwsRole,
-    /// Azure Container Registry's own token, for the source's.
+    /// A registry's own token from Azure Container Registry, in exchange for the source's token.
     Acr,
-    /// The source's own token is the answer.
+    /// The source's own token, unchanged.
     None,
 }
 
 impl MachineGrant {
-    /// Whether tokens come from the profile's own token endpoint.
+    /// Whether tokens come from the profile's token endpoint.
     pub fn asks_a_server(self) -> bool {
         matches!(self, Self::ClientCredentials | Self::TokenExchange | Self::JwtBearer)
     }
 
-    /// Whether it is one of Azure's alone.
+    /// Whether this grant is specific to Azure.
     pub(super) fn is_azures(self) -> bool {
         matches!(self, Self::ManagedIdentity | Self::Az | Self::Azd)
     }
 }
 
-/// The words for [`MachineGrant`], as `grant` takes them.
+/// The words for [`MachineGrant`] in `grant`.
 pub(super) const GRANTS: &[&str] =
     &["client-credentials", "token-exchange", "jwt-bearer", "managed-identity", "az", "azd", "aws-role", "acr", "none"];
 
-/// The region of AWS that is asked where a profile names none.
+/// The AWS region to ask if the profile names none.
 const REGION: &str = "us-east-1";
 
-/// The words for [`Source`], as `source` takes them.
+/// The words for [`Source`] in `source`.
 pub(super) const SOURCES: &[&str] = &["file", "env", "command", "github", "azure-pipelines", "gcp", "profile"];
 
-/// Where the token comes from that says what this machine is.
+/// The source of the token that proves what this machine is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A file, read anew each time.
+    /// A file, read again for each request.
     File(PathBuf),
     /// An environment variable.
     Env(String),
-    /// A program and its arguments; its output, without the space around it.
+    /// A program and its arguments; the token is its output without surrounding white space.
     Command(Vec<String>),
-    /// GitHub Actions, for this audience.
+    /// GitHub Actions, with this audience.
     Github(String),
-    /// Azure Pipelines, for the service connection of this id.
+    /// Azure Pipelines, with the service connection of this id.
     AzurePipelines(String),
-    /// Google Cloud's metadata server, for this audience.
+    /// Google Cloud's metadata server, with this audience.
     Gcp(String),
-    /// Another profile of this name.
+    /// The token of the profile of this name.
     Profile(String),
 }
 
-/// What a profile says about a machine.
+/// A machine's settings in a profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
-    /// How it asks for a token.
+    /// The grant.
     pub grant: MachineGrant,
-    /// Where its proof comes from; none where a secret or a key of the client is enough.
+    /// The source of its proof; `None` if the client's secret or key is enough.
     pub source: Option<Source>,
-    /// `subject_token_type` of a token exchange, if it was said.
+    /// `subject_token_type` of a token exchange, if it is set.
     pub subject_token_type: Option<String>,
-    /// `requested_token_type` of a token exchange, if it was said.
+    /// `requested_token_type` of a token exchange, if it is set.
     pub requested_token_type: Option<String>,
-    /// The role whose keys AWS is asked for.
+    /// The AWS role whose keys are requested.
     pub role: Option<String>,
-    /// The registry whose token Azure Container Registry is asked for, by its host.
+    /// The host of the Azure Container Registry whose token is requested.
     pub registry: Option<String>,
 }
 
-/// The keys that say something about a source, each with the word of the source that it is for.
+/// The keys that describe a source, each with the sources that it applies to.
 const SOURCE_KEYS: [(&str, &[&str]); 6] = [
     ("source-file", &["file"]),
     ("source-env", &["env"]),
@@ -100,7 +99,7 @@ const SOURCE_KEYS: [(&str, &[&str]); 6] = [
     ("source-profile", &["profile"]),
 ];
 
-/// Keys that a session of a machine is known by, besides those that every session is.
+/// Keys that are part of a machine's session key, in addition to those of every session.
 pub(super) const PARTS: [&str; 15] = [
     "grant",
     "identity-resource-id",
@@ -119,7 +118,7 @@ pub(super) const PARTS: [&str; 15] = [
     "registry",
 ];
 
-/// The keys of one grant alone.
+/// Keys that apply to one grant only.
 const GRANT_KEYS: [(&str, MachineGrant, &str); 7] = [
     ("identity-resource-id", MachineGrant::ManagedIdentity, "managed-identity"),
     ("subscription", MachineGrant::Az, "az"),
@@ -130,17 +129,17 @@ const GRANT_KEYS: [(&str, MachineGrant, &str); 7] = [
     ("registry", MachineGrant::Acr, "acr"),
 ];
 
-/// What is wrong with the settings: the key, and what to say of it.
+/// What is wrong with the settings: the key and the message.
 pub(super) enum Wrong {
-    /// The key is not set, and has to be, for this reason.
+    /// The key is not set but is required, for this reason.
     Missing(&'static str, String),
-    /// The key is set, and should not be, or not so.
+    /// The key is set but must not be, or has a wrong value.
     Key(&'static str, String),
 }
 
 impl Machine {
-    /// Reads what the settings say; `None` for a person's profile. `audience` is what the provider expects a source's token
-    /// to be for.
+    /// Reads a machine's settings; `None` if a person signs in. `audience` is the audience that the provider expects of
+    /// a source's token.
     pub(super) fn of(settings: &Settings, audience: Option<&str>) -> Result<Option<Self>, Wrong> {
         let Some(grant) = settings.grant else {
             let stray = settings.said().find(|(key, _)| PARTS.contains(key) || *key == "environment");
@@ -187,13 +186,13 @@ impl Machine {
         }))
     }
 
-    /// Which kind of token another profile is to bring, unless it says.
+    /// The kind of token that another profile must provide as proof, unless that profile sets `token-kind`.
     pub fn proof_kind(&self) -> TokenKind {
         if self.grant == MachineGrant::AwsRole { TokenKind::Id } else { TokenKind::Access }
     }
 
-    /// The address that takes the source's token, where that follows from what the profile says besides. The error names the
-    /// key, and says what is wrong with it.
+    /// The token endpoint, for grants whose other settings determine it. The error is the key, and what is wrong with
+    /// it.
     pub(super) fn endpoint(settings: &Settings) -> Result<Option<Address>, (&'static str, &'static str)> {
         let plain = |text: &str| Target::parse("https", text, None, None).is_some();
         match settings.grant {
@@ -218,7 +217,7 @@ impl Machine {
         }
     }
 
-    /// The profile whose token is this one's proof, if one is.
+    /// The profile whose token is this machine's proof, if there is one.
     pub fn parent(&self) -> Option<&str> {
         match &self.source {
             Some(Source::Profile(name)) => Some(name),
@@ -227,7 +226,7 @@ impl Machine {
     }
 }
 
-/// The source that the settings name, with what it needs.
+/// The source that the settings name, with its parameters.
 fn source(settings: &Settings, audience: Option<&str>) -> Result<Option<Source>, Wrong> {
     let word = settings.items("source").first().map_or("", String::as_str);
     for (key, words) in SOURCE_KEYS {
@@ -258,7 +257,7 @@ mod tests {
     use crate::config::{Profile, Settings, read};
     use std::path::Path;
 
-    /// What is wrong with the profile `ci` that says this, or what its source is.
+    /// What is wrong with the profile `ci` with these settings, or its source.
     fn said(says: &str) -> String {
         let text = format!("[profile.ci]\n{says}\n[profile.parent]\nissuer = 'https://p.example'\nclient-id = 'p'\n");
         let profile = read(Path::new("c.toml"), &text, None).and_then(|file| Profile::named(file, "ci"));
@@ -345,7 +344,7 @@ mod tests {
         }
     }
 
-    /// Two machines share a session only if they are the same in all of it.
+    /// Two machines share a session only if all of these settings agree.
     #[test]
     fn what_a_machine_is_made_from_is_part_of_its_session() {
         let parts = |says: &str| {
@@ -358,7 +357,7 @@ mod tests {
         assert_eq!(said, [("grant", "jwt-bearer"), ("source", "command"), ("source-command", "[\"a\", \"b c\"]")]);
     }
 
-    /// A kubeconfig's arguments may come from anyone: they never say where a machine's proof goes.
+    /// The arguments in a kubeconfig may come from anyone, so they must not decide where a machine's proof is sent.
     #[test]
     fn flags_do_not_lead_a_machine_elsewhere() {
         let text = "[profile.ci]\nprovider = 'entra'\ntenant = 't'\nclient-id = 'c'\ngrant = 'client-credentials'\n\

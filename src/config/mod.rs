@@ -1,8 +1,9 @@
-//! Which profile answers, and what it says: flags over environment over `config.toml`.
+//! Selects a profile and reads its settings: flags override the environment, which overrides `config.toml`.
 //!
-//! `settings` is what a profile can say and does say, each key with its type and its place; `keys` how a key looks; `file`
-//! reads the TOML, the user's over what `system` has for all users, and `part` what one answer needs of both. This file
-//! picks the profile, `profile` completes it by its provider's row, and `identity` is what its session is known by.
+//! `settings` holds the values of a profile's keys and where each was set; `keys` describes keys. `file` reads the
+//! TOML, with the user's file over the file for all users (`system`); `part` reads only what one answer needs of both.
+//! This file selects the profile, `profile` completes it from its provider's row, and `identity` is the key of its
+//! session.
 
 pub mod edit;
 mod environment;
@@ -30,27 +31,27 @@ use crate::text::meant;
 use anyhow::Result;
 use std::collections::BTreeMap;
 
-/// What to do where there is no profile.
+/// The hint if no profile is configured.
 fn no_profile() -> &'static str {
     if file::path().is_none() {
-        // As for a container's made-up user.
+        // There is no home directory, as for the arbitrary user of a container.
         return "set HOME or KEYFOB_CONFIG, for there is no home directory to find config.toml in; or pass --issuer and --client-id";
     }
     "make one: keyfob setup --profile NAME --issuer URL --client-id ID; or pass --issuer and --client-id"
 }
 
-/// What the command line says about the profile to use.
+/// How the command line selects a profile.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    /// `--profile`, or a command's own argument.
+    /// The name from `--profile`, or from a command's own argument.
     pub profile: Option<String>,
-    /// The profile keys given as flags.
+    /// Profile keys that were given as flags.
     pub flags: Settings,
 }
 
 impl Profile {
-    /// The profile that answers: `--issuer`, `--provider` or `--token-endpoint` start a nameless one; else
-    /// `--profile`, `KEYFOB_PROFILE`, `default-profile`, or the only one there is.
+    /// Selects the profile. `--issuer`, `--provider` or `--token-endpoint` describe one without a name; otherwise it is
+    /// named by `--profile`, `KEYFOB_PROFILE` or `default-profile`, or is the only one there is.
     pub fn select(selection: &Selection) -> Result<Self> {
         if let Some(nameless) = Self::nameless(selection)? {
             return Ok(nameless);
@@ -85,12 +86,12 @@ impl Profile {
         Ok(Self::resolve(Some(name), settings, flags.clone())?)
     }
 
-    /// A profile of this name that is in no file yet.
+    /// A profile with this name that is not in a file yet.
     pub fn proposed(name: &str, settings: Settings) -> Result<Self, Failure> {
         Self::resolve(Some(name.to_owned()), settings, Settings::default())
     }
 
-    /// A profile that the flags alone describe, if they do.
+    /// The profile that the flags alone describe; `None` if they do not describe one.
     fn nameless(selection: &Selection) -> Result<Option<Self>, Failure> {
         let Selection { profile, flags } = selection;
         let Some(key) = ["issuer", "provider", "token-endpoint"].into_iter().find(|key| flags.has(key)) else {
@@ -104,14 +105,15 @@ impl Profile {
         Self::resolve(None, Settings::default(), flags.clone()).map(Some)
     }
 
-    /// The profile that answers az and azd, and what else `[az]` says: a nameless one, `--profile`, `[az] profile`, or the
-    /// only one whose provider serves every resource by one sign-in. Neither the environment nor `default-profile` chooses.
+    /// Selects the profile that answers az and azd, and returns `[az]` with it: one described by flags, the one named
+    /// by `--profile` or by `[az] profile`, or the only one whose provider serves every resource with one sign-in. The
+    /// environment and `default-profile` are not used.
     pub fn for_az(selection: &Selection) -> Result<(Self, Az)> {
         if let Some(nameless) = Self::nameless(selection)? {
             return Ok((nameless, Az::default()));
         }
         let mut file = file::load_part(Asked::Az(selection.profile.as_deref()))?;
-        // What cannot be read may be one of them: it is not passed over for another.
+        // A profile that cannot be read may be such a profile, so it counts; otherwise another would be chosen instead.
         let entra =
             |settings: &Result<Settings, Failure>| settings.as_ref().map_or(true, |said| said.row().multi_resource);
         let name = if let Some(name) = &selection.profile {
@@ -138,19 +140,19 @@ impl Profile {
         Ok((Self::resolve(Some(name), settings, selection.flags.clone())?, file.az))
     }
 
-    /// The profile of this name in the file, which neither the environment nor a default chooses.
+    /// The profile of this name in the file. The environment and defaults do not choose it.
     pub fn named(mut file: File, name: &str) -> Result<Self, Failure> {
         file.named(name)?;
         let settings = file.take(name)?;
         Self::proposed(name, settings)
     }
 
-    /// Every profile of the file, by name, or what is wrong with it.
+    /// Every profile in the configuration by name, or what is wrong with it.
     pub fn all() -> Result<BTreeMap<String, Result<Self, Failure>>> {
         Ok(Self::all_of(file::load()?))
     }
 
-    /// The same for what was read of a file.
+    /// Every profile of `file` by name, or what is wrong with it.
     pub fn all_of(file: file::File) -> BTreeMap<String, Result<Self, Failure>> {
         let names = file.profiles.keys();
         let mut circles: BTreeMap<String, Failure> =
@@ -164,14 +166,14 @@ impl Profile {
 }
 
 impl file::File {
-    /// What the profile of this name says, which is then no longer in the file; nothing if there is none.
+    /// Removes the profile of this name from the file and returns its settings; empty if it does not exist.
     fn take(&mut self, name: &str) -> Result<Settings, Failure> {
         let circle = self.circle(name);
         let settings = self.profiles.remove(name).unwrap_or_else(|| Ok(Settings::default()))?;
         circle.map_or(Ok(settings), Err)
     }
 
-    /// What is wrong where the token of a profile would be made from itself, or from one that does not exist.
+    /// What is wrong if following `source-profile` leads back to a profile, or to one that does not exist.
     fn circle(&self, name: &str) -> Option<Failure> {
         let said = |name: &str| self.profiles.get(name).and_then(|said| said.as_ref().ok());
         let mut chain = vec![name];
@@ -192,7 +194,7 @@ impl file::File {
         None
     }
 
-    /// The name of a profile that there is.
+    /// Returns `name` if there is a profile of this name. Fails otherwise.
     pub fn named<'n>(&self, name: &'n str) -> Result<&'n str, Failure> {
         if self.profiles.contains_key(name) {
             return Ok(name);

@@ -1,47 +1,47 @@
-//! The part of `config.toml` that one answer needs, so that a cached answer does not cost more with every profile and every
-//! line of `[hosts]` that it has nothing to do with.
+//! Reads the part of `config.toml` that one answer needs, so that a cached answer does not get slower with every
+//! unrelated profile and line of `[hosts]`.
 //!
-//! The lines say where the sections begin, without being parsed; only the sections that are needed are, by the same parser
-//! and with their own line numbers. Of `[hosts]` those are the lines that can be about the host. Where the lines do not
-//! plainly say it, [`part`] says nothing, and the whole file is parsed. A mistake in what is not needed is not seen here;
-//! everything but a cached answer parses the whole file.
+//! The sections are found by their lines, without parsing. Only the needed sections are parsed, by the same parser and
+//! with their original line numbers; of `[hosts]`, only the lines that may be about the host. If the lines are not
+//! plain enough, [`part`] returns `None` and the whole file is parsed. A mistake in an unneeded part goes unnoticed
+//! here; everything but a cached answer parses the whole file.
 
 use super::file::{File, Reader, Texts};
 use super::hosts::Target;
 use super::system;
 use std::path::Path;
 
-/// Whose answer is needed.
+/// What an answer needs of the configuration.
 #[derive(Clone, Copy, Debug)]
 pub enum Asked<'a> {
-    /// The profile of this name, else the default one or the only one.
+    /// The profile of this name, otherwise the default or only profile.
     Profile(Option<&'a str>),
-    /// The same, else the one that `[az]` names.
+    /// The profile of this name, otherwise the one that `[az]` names.
     Az(Option<&'a str>),
-    /// The profiles that the host is mapped to.
+    /// The profiles that this host is mapped to.
     Host(&'a Target),
 }
 
-/// A section, by its header.
+/// The name of a section.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Name<'t> {
-    /// What stands before the first header.
+    /// The lines before the first header.
     Top,
     Az,
     Hosts,
-    /// The profile of this name, or a table in it.
+    /// The profile of this name, or a table inside it.
     Profile(&'t str),
 }
 
 struct Section<'t> {
     name: Name<'t>,
-    /// With its header.
+    /// The section's lines, including its header.
     text: &'t str,
-    /// The number of its first line.
+    /// The number of the first line.
     line: usize,
 }
 
-/// What the configuration says of what was asked for; `None` if that takes the whole.
+/// The configuration for `asked`; `None` if the whole files have to be parsed.
 pub(super) fn part(texts: &Texts, asked: Asked<'_>) -> Option<File> {
     let mut layouts = vec![Layout::of(&texts.own.0, &texts.own.1)?];
     if let Some(text) = &texts.system {
@@ -74,19 +74,19 @@ pub(super) fn part(texts: &Texts, asked: Asked<'_>) -> Option<File> {
         for (_, section) in layout.profiles().filter(|(name, _)| needed.binary_search(name).is_ok()) {
             second.add(section.text, section.line);
         }
-        // What the user's file has is not the system's to say.
+        // The user's profile replaces the system's of the same name.
         needed.retain(|needed| layout.profiles().all(|(name, _)| name != *needed));
         lines.push((layout.path, second));
     }
     for (path, lines) in lines {
         lines.read(path, &mut file)?;
     }
-    // One that leads on to others may need any of them.
+    // A profile with `source-profile` may need any other profile.
     let leads_on = file.profiles.values().flatten().any(|said| said.has("source-profile"));
     (file.profiles.len() == count && !leads_on).then_some(file)
 }
 
-/// A file, by its sections.
+/// A file, split into sections.
 struct Layout<'t> {
     path: &'t Path,
     sections: Vec<Section<'t>>,
@@ -104,7 +104,7 @@ impl<'t> Layout<'t> {
         })
     }
 
-    /// What it says besides profiles, as far as it is needed.
+    /// What the file says apart from profiles, as far as `asked` needs it.
     fn first(&self, asked: Asked<'_>) -> Option<File> {
         let mut lines = Lines::default();
         for section in &self.sections {
@@ -119,18 +119,18 @@ impl<'t> Layout<'t> {
         if let Asked::Host(target) = asked {
             file.hosts.retain(|rule| rule.pattern.matches_host(target));
         }
-        // They could stand on top as well, as `profile.NAME.KEY`.
+        // A profile could also be at the top, as `profile.NAME.KEY`.
         file.profiles.is_empty().then_some(file)
     }
 }
 
-/// The sections in their order; `None` unless every line that can be a header is plainly one.
+/// Splits a file into sections; `None` unless every line that may be a header plainly is one.
 fn sections(text: &str) -> Option<Vec<Section<'_>>> {
     let is_tripled = |quote: u8| {
         text.match_indices(char::from(quote)).any(|(at, _)| text.as_bytes()[at + 1..].starts_with(&[quote; 2]))
     };
     if is_tripled(b'"') || is_tripled(b'\'') {
-        // A string of several lines may hold anything.
+        // A string of several lines may contain lines that look like headers.
         return None;
     }
     let mut sections = Vec::with_capacity(16);
@@ -148,10 +148,11 @@ fn sections(text: &str) -> Option<Vec<Section<'_>>> {
     Some(sections)
 }
 
-/// What separates words within a line, and ends it.
+/// The characters between words, and at the end of lines.
 const BLANK: [char; 4] = [' ', '\t', '\r', '\n'];
 
-/// The section that a header begins. No value that stands in a list over several lines looks like one of these.
+/// The section that a header line begins; `None` if the line is not plainly a header, e.g. part of a list over several
+/// lines.
 fn header(row: &str) -> Option<Name<'_>> {
     let (inner, behind) = row.trim_matches(BLANK).strip_prefix('[')?.split_once(']')?;
     let behind = behind.trim_start_matches(BLANK);
@@ -173,7 +174,7 @@ fn header(row: &str) -> Option<Name<'_>> {
     }
 }
 
-/// Lines of the file, and their numbers there.
+/// Lines of a file, and their numbers in it.
 #[derive(Default)]
 struct Lines {
     text: String,
@@ -186,8 +187,8 @@ impl Lines {
         self.numbers.extend(first..first + text.split_inclusive('\n').count());
     }
 
-    /// Adds the header of `[hosts]`, and those of its lines that can be about this host; `None` unless each line is plainly
-    /// one rule.
+    /// Adds the header of `[hosts]`, and its lines that may be about this host; `None` unless each line is plainly one
+    /// rule.
     fn add_rules(&mut self, section: &Section<'_>, target: &Target) -> Option<()> {
         let host = target.host().as_bytes();
         let is_hosts = |word: &[u8]| word[0].to_ascii_lowercase() == host[0] && word.eq_ignore_ascii_case(host);
@@ -197,11 +198,11 @@ impl Lines {
             let needed = match first {
                 b'[' => true,
                 b'#' => false,
-                // A name that stands for many, or one that is spelled in another way, may be this host's as well.
+                // A wildcard or an escaped name may also stand for this host.
                 b'"' | b'\'' if b"\"'}".contains(last) => {
                     rule.iter().any(|byte| b"*\\".contains(byte)) || rule.windows(host.len()).any(is_hosts)
                 }
-                // It may be one of several lines.
+                // This may be one of several lines of a rule.
                 _ => return None,
             };
             if needed {
@@ -211,7 +212,7 @@ impl Lines {
         Some(())
     }
 
-    /// Takes what these lines say into `file`; `None` if anything is wrong with them.
+    /// Parses these lines into `file`; `None` if anything is wrong with them.
     fn read(self, path: &Path, file: &mut File) -> Option<()> {
         Reader::of_lines(path, &self.text, self.numbers).read(&self.text, file).is_ok().then_some(())
     }
@@ -343,7 +344,7 @@ profile = 'lab'
         }
     }
 
-    /// Sections as people write them, with what makes them hard to tell apart.
+    /// Sections as people write them, including forms that are hard to tell apart.
     fn written() -> impl Strategy<Value = String> {
         let rows = prop::sample::select(
             &[
@@ -405,7 +406,7 @@ profile = 'lab'
             .prop_map(|rows| rows.iter().flat_map(|(row, end)| [*row, *end]).collect())
     }
 
-    /// What a profile says, and where.
+    /// A profile's settings, and where each was set.
     fn said(file: &File, name: &str) -> String {
         match file.profiles.get(name) {
             None => "nothing".to_owned(),
@@ -420,7 +421,7 @@ profile = 'lab'
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4096))]
 
-        /// Of a file that can be read as a whole, the part says what the whole says.
+        /// If the whole file can be read, the part says the same.
         #[test]
         fn the_part_says_what_the_whole_says(own in written(), system in prop::option::of(written())) {
             let texts = texts(&own, system.as_deref());

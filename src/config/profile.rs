@@ -18,16 +18,16 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// [`Profile::refusal_memory`] where the profile does not say: longer than a command keeps retrying, and short enough
-/// for a person to wait.
+/// The default of [`Profile::refusal_memory`], in seconds: longer than a command keeps retrying, and short enough for a
+/// person to wait.
 const REFUSAL_MEMORY: u64 = 30;
 
 /// Longest client secret, in bytes.
 const LONGEST_SECRET: u64 = 64 << 10;
-/// The same of a file that a flag names.
+/// Longest client secret in a file that a flag names, in bytes.
 const LONGEST_FLAG_SECRET: usize = 512;
 
-/// Endpoints known before any discovery: given by hand, or by the provider's row.
+/// Endpoints that are known without discovery: from the settings, or from the provider's row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoints {
     /// Device authorization endpoint (RFC 8628, section 3.1).
@@ -38,77 +38,77 @@ pub struct Endpoints {
     pub revocation: Option<Address>,
 }
 
-/// The files of a client's key.
+/// The files of a client's private key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientKey {
     /// The private key, as PEM.
     pub file: PathBuf,
-    /// What the provider knows it by.
+    /// The key's id at the provider.
     pub id: Option<String>,
-    /// Its certificate and perhaps what signed that, as PEM.
+    /// The key's certificate, and optionally its chain, as PEM.
     pub certificates: Option<PathBuf>,
 }
 
-/// A named (or, with `--issuer`, nameless) way to get a token; every value checked.
+/// A way to get a token, with a name, or without one if flags describe it. Every value has been checked.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// As in `[profile.NAME]`.
+    /// The name in `[profile.NAME]`.
     pub name: Option<String>,
     /// The provider's row.
     pub preset: &'static Preset,
     /// The issuer to discover and to check ID tokens against.
     pub issuer: Option<Address>,
-    /// Where the issuer's metadata is, if not at its well-known addresses.
+    /// The address of the issuer's metadata, if it is not a well-known address.
     pub metadata: Option<Address>,
-    /// For providers whose ID tokens name an issuer per tenant: the template, authority filled in.
+    /// The issuer of ID tokens, if the provider has one per tenant: a template in which the authority is filled in.
     pub issuer_template: Option<String>,
-    /// What is known without discovery.
+    /// Endpoints that are known without discovery.
     pub endpoints: Endpoints,
-    /// `config.toml` itself names an endpoint, and no flag does: at which origins they are was the person's choice.
+    /// Whether `config.toml` sets an endpoint and no flag does, so that the endpoints' origins are the person's choice.
     pub endpoints_chosen: bool,
-    /// Where the account's name is asked for without an ID token, and the member that holds it.
+    /// Where to ask for the account's name if there is no ID token, and the member that holds the name.
     pub account_source: Option<(Address, &'static str)>,
-    /// Identifies the session.
+    /// The key of the session.
     pub session: SessionKey,
     /// Scopes to ask for.
     pub scopes: Vec<String>,
-    /// `token-kind`, if it was said.
+    /// `token-kind`, if it is set.
     pub token_kind: Option<TokenKind>,
-    /// `audience` request parameter.
+    /// The `audience` request parameter.
     pub audience: Option<String>,
-    /// `resource` request parameter.
+    /// The `resource` request parameter.
     pub resource: Option<String>,
     /// The only account that may sign in.
     pub account: Option<String>,
-    /// Other parameters of the request that begins a sign-in; no other request has them.
+    /// Other parameters of the request that begins a sign-in. No other request has them.
     pub extra: Vec<(String, String)>,
-    /// The only Kubernetes clusters that get its token; none: every one.
+    /// The only Kubernetes clusters that get its token; empty means all.
     pub clusters: Vec<HostPattern>,
-    /// Least life a cached token must have left, in seconds.
+    /// Least remaining life of a cached token, in seconds.
     pub min_ttl: Option<u64>,
-    /// How long a refused or expired sign-in is not asked for again, in seconds.
+    /// How long a refused or expired sign-in is remembered, in seconds.
     pub refusal_memory: u64,
-    /// Certificate authorities besides the system's.
+    /// Certificate authorities to trust in addition to the system's.
     pub ca_file: Option<CaFile>,
     /// Where a sign-in may be shown.
     pub prompt: PromptMode,
     /// How a person signs in.
     pub flow: Flow,
-    /// How the client secret is sent, if it was said.
+    /// How the client secret is sent, if it is set.
     pub auth_method: Option<AuthMethod>,
-    /// What the client signs with, if it shows itself by a key.
+    /// The key that the client signs assertions with, if it has one.
     pub client_key: Option<ClientKey>,
-    /// How a machine gets its tokens; `None` where a person signs in.
+    /// How a machine gets its tokens; `None` if a person signs in.
     pub machine: Option<Machine>,
-    /// The variables that say something of it, because it says `environment`.
+    /// The environment variables that were used because of `environment`.
     pub variables: Vec<&'static str>,
     settings: Settings,
     flags: Settings,
-    /// What a caller asks for instead of the profile's own; see [`Profile::asking`].
+    /// What a caller asked for instead of the profile's own settings; see [`Profile::asking`].
     asked: Settings,
 }
 
-/// What a profile is made from once more, by another process of this program that has the same configuration.
+/// What another process of this program, with the same configuration, needs to make the same profile.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Recipe {
     name: Option<String>,
@@ -117,12 +117,12 @@ pub struct Recipe {
 }
 
 impl Profile {
-    /// What this profile is made from.
+    /// The recipe of this profile.
     pub fn recipe(&self) -> Recipe {
         Recipe { name: self.name.clone(), flags: self.flags.words(), asked: self.asked.words() }
     }
 
-    /// Makes the profile once more.
+    /// Makes a profile from its recipe.
     pub fn of(recipe: Recipe) -> Result<Self> {
         let flags = Settings::from_words(recipe.flags).map_err(Failure::usage)?;
         let said = match &recipe.name {
@@ -134,7 +134,7 @@ impl Profile {
         Ok(profile.asking(asked.items("scopes").to_vec(), asked.tenant.as_deref())?)
     }
 
-    /// Checks the settings of a profile: those of the file, under the environment's, under the command line's.
+    /// Makes a profile from its settings and checks them. Flags override the environment, which overrides the file.
     pub(super) fn resolve(name: Option<String>, file: Settings, flags: Settings) -> Result<Self, Failure> {
         let mut environment = Settings::default();
         if let Some(mode) = std::env::var("KEYFOB_PROMPT").ok().filter(|m| !m.is_empty()) {
@@ -207,7 +207,8 @@ impl Profile {
         })
     }
 
-    /// The profile whose token AWS takes for keys of this role: the selected one's sign-in, in a session of its own.
+    /// A profile for the keys of an AWS role: its proof is the token of the selected profile, and it has its own
+    /// session.
     pub fn for_role(selection: &Selection, role: &str, region: Option<&str>) -> Result<Self> {
         let parent = Self::select(selection)?;
         let Some(parent) = parent.name else {
@@ -224,7 +225,7 @@ impl Profile {
         Ok(Self::resolve(None, Settings::default(), said)?)
     }
 
-    /// The user name beside its tokens in HTTP Basic, where no rule says.
+    /// The user name to send with its tokens in HTTP Basic, if no rule sets one.
     pub fn basic_username(&self) -> &'static str {
         match &self.machine {
             Some(machine) if machine.grant == MachineGrant::Acr => "00000000-0000-0000-0000-000000000000",
@@ -232,8 +233,8 @@ impl Profile {
         }
     }
 
-    /// The same profile for what a caller asks: these scopes (none: the profile's own) of this tenant. Only where one
-    /// sign-in serves every resource and tenant; another provider's profile stays what it is.
+    /// The same profile, for the scopes (if any) and the tenant (if any) that a caller asks for. Returned unchanged unless
+    /// one session serves every resource and tenant.
     pub fn asking(mut self, scopes: Vec<String>, tenant: Option<&str>) -> Result<Self, Failure> {
         if !self.preset.multi_resource {
             return Ok(self);
@@ -257,23 +258,23 @@ impl Profile {
         Ok(self)
     }
 
-    /// Which token `keyfob kubernetes` hands out.
+    /// The kind of token that `keyfob kubernetes` hands out.
     pub fn kubernetes_kind(&self) -> TokenKind {
-        // A machine has no ID tokens, unless its profile says so.
+        // A machine gets no ID tokens, unless its profile asks for them.
         let usual = if self.machine.is_some() { TokenKind::Access } else { self.preset.kubernetes_token };
         self.token_kind.unwrap_or(usual)
     }
 
-    // What only a sign-in needs is put together for it, since a cached answer would pay for it too.
+    // The following are computed only when a sign-in needs them, so that a cached answer does not pay for them.
 
-    /// Authorization endpoint (RFC 6749, section 3.1), as far as it is known without discovery.
+    /// The authorization endpoint (RFC 6749, section 3.1), if it is known without discovery.
     pub fn authorization_endpoint(&self) -> Option<Address> {
         let tenant = self.settings.tenant.as_deref().or(self.preset.tenant).unwrap_or_default();
         let filled = |template| Address::assembled(filled(template, &self.session.authority, tenant));
         self.settings.authorization_endpoint.clone().or_else(|| self.preset.authorization_endpoint.map(filled))
     }
 
-    /// Where a browser comes back to (RFC 8252, section 7.3).
+    /// The redirect URI (RFC 8252, section 7.3).
     pub fn redirect(&self) -> Redirect<'_> {
         let Settings { redirect_host, redirect_port, redirect_path, .. } = &self.settings;
         let Redirect { host, port, path } = self.preset.redirect;
@@ -284,18 +285,18 @@ impl Profile {
         }
     }
 
-    /// The account that the provider's page offers.
+    /// The account that the provider's page should offer.
     pub fn login_hint(&self) -> Option<&str> {
         self.settings.login_hint.as_deref().or(self.account.as_deref())
     }
 
-    /// The file that the client's secret is in, if it is in one.
+    /// The file that holds the client's secret, if there is one.
     pub fn client_secret_file(&self) -> Option<&Path> {
         self.settings.client_secret_file.as_deref()
     }
 
-    /// The client secret, read now; `None` for a public client. A file's last line break does not count. A file that a flag
-    /// names is sent only if it can be a secret: a kubeconfig from another person may name any file.
+    /// The client secret, read now; `None` for a public client. A line break at the file's end is ignored. A file that
+    /// a flag names is sent only if it looks like a secret, because a kubeconfig from another person may name any file.
     pub fn client_secret(&self) -> Result<Option<Secret>> {
         if let Some(secret) = &self.settings.client_secret {
             return Ok(Some(secret.clone()));
@@ -312,7 +313,7 @@ impl Profile {
             return Err(wrong("is empty").into());
         }
         if self.flags.client_secret_file.is_some() {
-            // RFC 6749, appendix A.2.
+            // RFC 6749, appendix A.2: a secret consists of printable characters.
             let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
             let why = match text.len() {
                 _ if !printable => Some("is not one line of printable characters"),
@@ -326,7 +327,7 @@ impl Profile {
         Ok(Some(Secret::from(text)))
     }
 
-    /// What a person knows this profile by: its name, else its issuer.
+    /// The name that a person knows this profile by: its name, otherwise its issuer.
     pub fn title(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.session.authority)
     }
@@ -336,13 +337,13 @@ impl Profile {
         SessionKey { label: label.to_owned(), ..self.session.clone() }
     }
 
-    /// Whether this is the profile's session, or the one it has with `--account` and the session's label.
+    /// Whether this profile uses the session, either as it is or with `--account` and the session's label.
     pub fn leads_to(&self, session: &SessionKey) -> bool {
         self.session == *session || (!session.label.is_empty() && self.with_account(&session.label) == *session)
     }
 
-    /// A nameless profile that leads to this session, by what its file says. Fails where that is not enough: of a
-    /// `ca-file` only the digest is known. A client secret is not known either.
+    /// A nameless profile for the session, made from its key. Fails if the key does not say enough: of a `ca-file` it
+    /// has only the digest. The profile has no client secret.
     pub fn of_session(session: &SessionKey) -> Result<Self, Failure> {
         let SessionKey { authority, client_id, label, parts } = session;
         let row = PRESETS.iter().find(|row| row.authority == Some(authority));
@@ -373,33 +374,33 @@ impl Profile {
         Ok(profile)
     }
 
-    /// The tenant, if the profile names one that is no group of tenants.
+    /// The tenant, if the profile names a single tenant.
     pub fn tenant(&self) -> Option<&str> {
         self.settings.tenant.as_deref().filter(|tenant| !self.preset.tenant_groups.contains(tenant))
     }
 
-    /// Azure's id of the managed identity, if the profile names one.
+    /// Azure's resource id of the managed identity, if the profile names one.
     pub fn identity_resource_id(&self) -> Option<&str> {
         self.settings.identity_resource_id.as_deref()
     }
 
-    /// The subscription whose account the Azure CLI is to take, if the profile names one.
+    /// The subscription whose account the Azure CLI is to use, if the profile names one.
     pub fn subscription(&self) -> Option<&str> {
         self.settings.subscription.as_deref()
     }
 
-    /// Whether the profile itself names this scope, rather than a default.
+    /// Whether the profile itself sets this scope; false if it is only a default.
     pub fn asks_for(&self, scope: &str) -> bool {
         self.settings.scopes.iter().flatten().any(|s| s == scope)
     }
 
-    /// The command line of `keyfob VERB` for this profile, for a shell: with the environment that points this
-    /// process at its files, since the person's shell need not have it.
+    /// The shell command `keyfob VERB` for this profile. It includes the variables that point this process at its
+    /// files, because the person's shell may not have them.
     pub fn command(&self, verb: &str) -> String {
         self.command_with(verb, &self.flags)
     }
 
-    /// The same for just what was asked with [`Profile::asking`].
+    /// Like [`Profile::command`], with the scopes and tenant from [`Profile::asking`].
     pub fn command_for_this(&self, verb: &str) -> String {
         self.command_with(verb, &self.flags.clone().overlaid(self.asked.clone()))
     }
@@ -416,7 +417,7 @@ impl Profile {
     }
 }
 
-/// Where a profile's server is.
+/// The addresses of a profile's server.
 struct Server {
     issuer: Option<Address>,
     issuer_template: Option<String>,
@@ -425,7 +426,7 @@ struct Server {
     authority: String,
 }
 
-/// What was said about a profile, on the way to being checked.
+/// The settings of a profile that is being checked.
 struct Said<'a> {
     name: Option<&'a str>,
     settings: &'a Settings,
@@ -501,8 +502,8 @@ impl Said<'_> {
             _ if settings.grant == Some(MachineGrant::None) => settings.source.clone().unwrap_or_default(),
             _ => return Err(self.missing("issuer", "")),
         };
-        // An address that does not move with the authority is that of the provider's own home: a token of another
-        // installation has no business there.
+        // A fixed address belongs to the provider's main site, so a token of another installation must not be sent
+        // there.
         let at_home = preset.authority == Some(&*home);
         let account_source = preset
             .account
@@ -573,8 +574,8 @@ impl Said<'_> {
         })
     }
 
-    /// What shapes a grant besides authority, client and account. Where every refresh names the resource it is for, the
-    /// resource is no part of the grant.
+    /// The settings that shape a grant besides authority, client and account. `audience` and `resource` are not among
+    /// them if every refresh names its resource.
     fn parts(&self, preset: &Preset, ca_file: Option<&CaFile>) -> BTreeMap<String, String> {
         let by_hand = [
             "metadata",
@@ -598,7 +599,7 @@ impl Said<'_> {
     }
 }
 
-/// What decides where the proof of a machine goes, whose it is, and for whom its token is.
+/// Keys that decide where a machine's proof is sent, whose proof it is, or what its token is for.
 const MACHINES_OWN: [&str; 11] = [
     "audience",
     "authority",
@@ -613,15 +614,16 @@ const MACHINES_OWN: [&str; 11] = [
     "token-endpoint",
 ];
 
-/// The row of this name, which the table has.
+/// The key of this name in [`KEYS`].
 pub(super) fn key(name: &str) -> &'static Key {
     KEYS.iter().find(|key| key.name == name).expect("a key of the table")
 }
 
-/// In front of the name of a parameter of `extra`, in [`SessionKey::parts`].
+/// The prefix of an `extra` parameter's name in [`SessionKey::parts`].
 const EXTRA: &str = "extra.";
 
-/// A row's template with what `{authority}`, its `{host}` and `{tenant}` stand for; `{tid}` and `{any}` are for the ID token to say.
+/// Fills in `{authority}`, `{host}` (the authority's) and `{tenant}` in a row's template. `{tid}` and `{any}` stay, to
+/// be matched against an ID token.
 fn filled(template: &str, authority: &str, tenant: &str) -> String {
     let mut text = String::with_capacity(template.len() + authority.len() + tenant.len());
     for piece in template.split_inclusive('}') {

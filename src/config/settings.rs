@@ -1,5 +1,5 @@
-//! What was said about a profile: a typed field for each key, and the place where it was written. The table below is the
-//! one list of keys: `config.toml`, flags, help, completions and `setup` follow it.
+//! A profile's settings: a typed field for each key, and the place where it was set. The table below is the only list
+//! of keys; `config.toml`, flags, help, completions and `setup` follow from it.
 
 use super::environment::{NAMES, Names};
 use super::hosts::HostPattern;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PromptMode {
-    /// stderr if it is a terminal, else the controlling terminal if it is ours to write on, else nowhere.
+    /// stderr if it is a terminal, otherwise the controlling terminal if we may write to it, otherwise nowhere.
     Auto,
     /// stderr, whatever it is.
     Always,
@@ -33,26 +33,26 @@ pub enum PromptMode {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Flow {
-    /// By what provider and machine have: see `flows::automatic`.
+    /// Whichever flow suits the provider and the machine; see `flows::automatic`.
     #[default]
     Auto,
-    /// In a browser on this machine, and in no other way.
+    /// Only in a browser on this machine.
     Browser,
-    /// By a code that is entered on any device.
+    /// Only by a code that is entered on any device.
     Device,
 }
 
-/// How a client that has a secret shows it (RFC 7591's names).
+/// How a client sends its secret (named as in RFC 7591, section 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthMethod {
-    /// HTTP Basic.
+    /// In the HTTP Basic header.
     ClientSecretBasic,
     /// In the form body.
     ClientSecretPost,
 }
 
-/// Where a value was written.
+/// Where a value was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A line of the configuration file.
@@ -73,14 +73,14 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Declares [`Settings`] and [`KEYS`] from one table. A row is a field, its type, its key, and what reads the type from the
-/// items of the key's shape.
+/// Declares [`Settings`] and [`KEYS`] from one table. Each row has a field, its type, its key, and the function that
+/// parses the field from the key's items.
 macro_rules! settings {
     ($($field:ident: $type:ty = $key:expr, $read:expr;)*) => {
-        /// The values of a profile's keys, as far as they were given.
+        /// The values of a profile's keys; `None` for keys that were not set.
         #[derive(Clone, Default)]
         pub struct Settings {
-            /// The items of each key as they were written, for what writes them again; and where.
+            /// The items of each key as they were set, to be written again, and where they were set.
             said: BTreeMap<&'static str, (Vec<String>, Origin)>,
             $(pub(super) $field: Option<$type>,)*
         }
@@ -97,7 +97,7 @@ macro_rules! settings {
                 Ok(())
             }
 
-            /// These settings as if the key of this name had not been set.
+            /// Removes the key of this name.
             pub(super) fn forget(&mut self, name: &str) {
                 self.said.remove(name);
                 $(if name == const { $key }.name {
@@ -105,7 +105,7 @@ macro_rules! settings {
                 })*
             }
 
-            /// These settings with `over` on top.
+            /// Overrides these settings with `over`.
             #[must_use]
             pub fn overlaid(mut self, over: Self) -> Self {
                 self.said.extend(over.said);
@@ -213,7 +213,7 @@ settings! {
     registry: String = in_file("registry", "Azure Container Registry whose token is wanted, by its host"), one;
 }
 
-/// Which keys are set; one of the values may be a client secret.
+/// Shows only which keys are set, because a value may be a client secret.
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.said.keys()).finish()
@@ -221,8 +221,8 @@ impl fmt::Debug for Settings {
 }
 
 impl Settings {
-    /// Sets `key`, replacing what was there. `items` is one text; several for lists; `NAME=VALUE` each for pairs. The error
-    /// names the place and the nearest right word.
+    /// Sets `key`, replacing its value. `items` is one text; lists have several; for pairs, each is `NAME=VALUE`. The
+    /// error names the place and the nearest valid word.
     pub fn set(&mut self, key: &'static Key, items: Vec<String>, origin: Origin) -> Result<(), String> {
         let wrong = |why: String| format!("{origin}: `{}` {why}", key.name);
         if items.iter().any(|item| item.chars().any(char::is_control)) {
@@ -238,17 +238,17 @@ impl Settings {
 
     /// The provider's row.
     pub(super) fn row(&self) -> &'static Preset {
-        // What Azure's grants bring are tokens of its own provider.
+        // Azure's own grants bring tokens of Entra ID.
         let azures = self.grant.filter(|grant| grant.is_azures()).and_then(|_| preset("entra"));
         self.provider.or(azures).unwrap_or(&OPENID)
     }
 
-    /// Whether the key of this name was set.
+    /// Whether the key of this name is set.
     pub fn has(&self, name: &str) -> bool {
         self.said.contains_key(name)
     }
 
-    /// The items of the key of this name, as [`Settings::set`] took them; none if it was not set.
+    /// The items of the key of this name, as passed to [`Settings::set`]; empty if it is not set.
     pub fn items(&self, name: &str) -> &[String] {
         self.said.get(name).map_or(&[], |(items, _)| items)
     }
@@ -258,17 +258,17 @@ impl Settings {
         self.said.iter().map(|(name, (items, _))| (*name, items.as_slice()))
     }
 
-    /// What was set and its items, in the order of the table of keys.
+    /// The keys that are set and their items, in the order of [`KEYS`].
     pub fn all(&self) -> impl Iterator<Item = (&'static Key, &[String])> {
         KEYS.iter().filter_map(|key| Some((key, self.said.get(key.name)?.0.as_slice())))
     }
 
-    /// What flags said, for another process of this program; see [`Settings::from_words`].
+    /// The settings in a form that another process can read with [`Settings::from_words`].
     pub(super) fn words(&self) -> Vec<(String, Vec<String>)> {
         self.all().map(|(key, items)| (key.name.to_owned(), items.to_vec())).collect()
     }
 
-    /// Takes back what [`Settings::words`] gave, as if flags said it. A key that this program does not know is a failure.
+    /// Restores settings from [`Settings::words`], as if they were set by flags. Fails if a key is unknown.
     pub(super) fn from_words(words: Vec<(String, Vec<String>)>) -> Result<Self, String> {
         let mut settings = Self::default();
         for (name, items) in words {
@@ -278,32 +278,32 @@ impl Settings {
         Ok(settings)
     }
 
-    /// The file that says any of it.
+    /// The configuration file that sets any of these keys.
     pub(super) fn file(&self) -> Option<&str> {
         self.said.values().find_map(|(_, origin)| if let Origin::Line(file, _) = origin { Some(&**file) } else { None })
     }
 
-    /// Whether all of it was said by flags, as of a profile that is in no file yet.
+    /// Whether there are settings and all were set by flags, as for a profile that is not in a file yet.
     pub(super) fn is_by_flags(&self) -> bool {
         !self.is_empty() && self.said.values().all(|(_, origin)| matches!(origin, Origin::Flag(_)))
     }
 
-    /// Whether nothing was set.
+    /// Whether nothing is set.
     pub fn is_empty(&self) -> bool {
         self.said.is_empty()
     }
 
-    /// Whether both say the same, wherever it was written.
+    /// Whether both have the same values, wherever they were set.
     pub fn says_what(&self, other: &Self) -> bool {
         self.all().eq(other.all())
     }
 
-    /// Where the key of this name was set, for an error about it. A key that is not set is named by itself.
+    /// Where the key of this name was set, for an error message; the key's name if it is not set.
     pub fn place(&self, name: &str) -> String {
         self.said.get(name).map_or_else(|| format!("`{name}`"), |(_, origin)| origin.to_string())
     }
 
-    /// These settings as flags that a shell reads back: what to append to a command that is to use the same profile.
+    /// These settings as flags for a shell, to append to a command that is to use the same profile.
     pub fn as_flags(&self) -> String {
         let mut flags = String::new();
         for (flag, items) in self.all().filter_map(|(key, items)| Some((key.flag?, items))) {
@@ -315,7 +315,7 @@ impl Settings {
     }
 }
 
-// What reads a value. The error says what is wrong with it, to stand after the key's name.
+// The functions that parse a value. The error completes a sentence that begins with the key's name.
 
 fn one<T: TryFrom<String>>(_: &Key, items: &[String]) -> Result<T, String>
 where
@@ -324,7 +324,7 @@ where
     T::try_from(text_of(items).to_owned()).map_err(|why| why.to_string())
 }
 
-/// What [`Settings::set`] was given for a key that is one text.
+/// The text of a key that has a single text.
 fn text_of(items: &[String]) -> &str {
     items.first().map_or("", String::as_str)
 }
@@ -372,7 +372,7 @@ fn port(_: &Key, items: &[String]) -> Result<u16, String> {
     said.parse().ok().filter(|port| *port > 0).ok_or_else(|| format!("must be a port from 1 to 65535, not {said:?}"))
 }
 
-/// A path as it is sent and compared: nothing in it that a browser would write in another way.
+/// A path that is sent and compared literally, so it must contain nothing that a browser would write differently.
 fn path(_: &Key, items: &[String]) -> Result<String, String> {
     let said = text_of(items);
     let plain = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
@@ -411,7 +411,7 @@ fn pairs(_: &Key, items: &[String]) -> Result<Vec<(String, String)>, String> {
     Ok(pairs)
 }
 
-/// Parameters that the protocol itself uses.
+/// Parameters that keyfob sends itself, and that `extra` must not set.
 const RESERVED: &str = "client_id client_secret client_assertion client_assertion_type scope grant_type device_code \
                         refresh_token code_challenge code_challenge_method code_verifier audience resource assertion \
                         subject_token subject_token_type requested_token_type code response_type response_mode \

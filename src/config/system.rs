@@ -1,5 +1,5 @@
-//! The configuration of the whole machine, beneath each user's, so that one file sets up a team. Its path is fixed: nothing
-//! in the environment leads elsewhere.
+//! The configuration file for all users of a machine, beneath each user's own, so that one file can set up a team. Its
+//! path is fixed, and no environment variable changes it.
 
 use super::file::{self, Az, File};
 use super::hosts::HostRule;
@@ -8,42 +8,42 @@ use anyhow::Result;
 use std::collections::btree_map::Entry;
 use std::path::Path;
 
-/// Where it is.
+/// The file's path.
 pub const PATH: &str = if cfg!(target_os = "macos") {
     "/Library/Application Support/keyfob/config.toml"
 } else {
     "/etc/xdg/keyfob/config.toml"
 };
 
-/// What it says; `None` if it does not exist, or `KEYFOB_CONFIG` names the only file to read. It must be whole by itself: its
-/// rules name its own profiles.
+/// Reads the file; `None` if it does not exist, or if `KEYFOB_CONFIG` names the only file to read. The file must be
+/// complete: its rules may name only its own profiles.
 pub fn load() -> Result<Option<File>> {
     Ok(text()?.as_deref().map(parsed).transpose()?)
 }
 
-/// Its text.
+/// The file's text; `None` as for [`load`].
 pub(super) fn text() -> Result<Option<String>> {
     if file::is_named() { Ok(None) } else { file::contents(Path::new(PATH)) }
 }
 
-/// What its text says.
+/// Parses the file's text.
 pub(super) fn parsed(text: &str) -> Result<File, Failure> {
     file::parse(Path::new(PATH), text, None).map_err(Failure::usage)
 }
 
-/// What the system's file says of what holds.
+/// Which of the settings in force come from the system's file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Share {
-    /// Names of the profiles that are its.
+    /// The names of its profiles that are in force.
     pub profiles: Vec<String>,
-    /// Names of those that the user's file replaces.
+    /// The names of its profiles that the user's file replaces.
     replaced: Vec<String>,
-    /// The other keys that are its.
+    /// Its other keys that are in force.
     keys: Vec<&'static str>,
 }
 
 impl Share {
-    /// In words, with the place.
+    /// A description for people, with the file's path.
     pub fn described(&self) -> String {
         let profiles = self.profiles.iter().map(|name| format!("profile {name}"));
         let says: Vec<_> = profiles.chain(self.keys.iter().map(|&key| key.to_owned())).collect();
@@ -59,8 +59,8 @@ impl Share {
 }
 
 impl File {
-    /// The user's file over the system's: a profile, `[az]` and each key at the top replace the system's whole, and a rule that
-    /// matches beats every rule of the system.
+    /// Lays the user's file over the system's. A profile, `[az]` or a top-level key of the user's replaces the system's
+    /// as a whole; a matching rule of the user's takes precedence over every rule of the system's.
     pub(super) fn over(mut self, system: Self) -> Self {
         let mut share = Share::default();
         for (name, said) in system.profiles {

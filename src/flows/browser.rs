@@ -1,5 +1,5 @@
-//! The browser flow (RFC 6749, section 4.1; RFC 7636; RFC 8252): the provider's page in a browser on this machine, which comes
-//! back here with a code.
+//! The authorization code flow (RFC 6749, section 4.1; RFC 7636; RFC 8252): the provider's page in a browser on this
+//! machine, which redirects back here with a code.
 
 use super::listener::{self, Answer, Expected, Listener};
 use super::opener::{Opening, openers};
@@ -15,12 +15,12 @@ use crate::secret::Secret;
 use crate::session::{FlowKind, Pending, PendingBrowser, PendingFlow, Session};
 use std::time::Duration;
 
-/// How long a person has, in seconds: as long as most device codes live.
+/// How long a person has to sign in, in seconds: as long as most device codes are valid.
 const LIFE: u64 = 900;
-/// How often a program that opens the browser is looked at, until it is known whether it does.
+/// How often to check whether the program that opens the browser has succeeded.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// A sign-in under way, as the one process sees it that listens.
+/// A pending sign-in, in the one process that listens for the browser.
 pub struct Turns {
     listener: Listener,
     opening: Opening,
@@ -28,11 +28,11 @@ pub struct Turns {
     redirect: String,
     verifier: Secret,
     nonce: Option<Secret>,
-    /// A program that opens the browser has yet to show whether it does.
+    /// Whether it is still unknown if the browser opens.
     is_opening: bool,
 }
 
-/// Listens for the answer to a request for `ask`'s tokens, and for all that `session` was granted before.
+/// Starts to listen for the answer to a request for `ask`'s scopes and for all scopes that `session` asked for before.
 pub(super) fn begin(client: &Client<'_>, session: &Session, ask: &Ask<'_>) -> Result<Begun<Turns>, Failure> {
     let redirect = ask.profile.redirect();
     client.authorization_endpoint()?;
@@ -87,12 +87,12 @@ pub(super) fn begin(client: &Client<'_>, session: &Session, ask: &Ask<'_>) -> Re
 }
 
 impl Turns {
-    /// When the sign-in ends by itself, on the clock that counts from boot.
+    /// When the sign-in expires, as time since boot.
     pub(super) fn deadline(&self) -> Duration {
         self.deadline
     }
 
-    /// Opens the browser, serves it, and exchanges the code once it has come.
+    /// Opens the browser, serves its requests, and exchanges the code once it has arrived.
     pub(super) fn turn(&mut self, client: &Client<'_>) -> Turn {
         if boottime() >= self.deadline {
             return Turn::Ended(End::Expired);
@@ -109,12 +109,12 @@ impl Turns {
         }
     }
 
-    /// Sleeps until the next turn is worth while, or for `limit`.
+    /// Sleeps until there is something to do, but at most for `limit`.
     pub(super) fn wait(&self, limit: Duration) {
         self.listener.wait(if self.is_opening { limit.min(LOOK) } else { limit });
     }
 
-    /// Tells the person in the browser how it ended.
+    /// Shows in the browser how the sign-in ended.
     pub(super) fn tell(self, well: bool, words: &str) {
         self.listener.tell(well, words);
     }
@@ -132,7 +132,7 @@ impl Turns {
         };
         let id_token = answer.tokens.as_ref().ok().and_then(|tokens| tokens.id_token.as_ref());
         let claims = id_token.and_then(Claims::of);
-        // OpenID Connect Core, section 3.1.3.7: an ID token for another request was put in the place of this one's.
+        // OpenID Connect Core, section 3.1.3.7: a wrong nonce means that the ID token was issued for another request.
         let said = claims.as_ref().map(|claims| claims.nonce.as_deref());
         if let (Some(nonce), Some(said)) = (&self.nonce, said)
             && said != Some(nonce.expose())

@@ -1,4 +1,5 @@
-//! Which flow a sign-in takes where nobody has said: one pure function of what the provider has and what this machine is.
+//! Chooses the flow of a sign-in if neither the profile nor the environment does: a pure function of what the provider
+//! supports and where the process runs.
 
 use super::opener;
 use crate::clock::Timestamp;
@@ -9,52 +10,52 @@ use crate::providers::Flows;
 use crate::session::{FlowKind, Session};
 use std::path::Path;
 
-/// The variable that says the flow for profiles that leave it open.
+/// The variable that sets the flow for profiles with `flow = "auto"`.
 const VARIABLE: &str = "KEYFOB_FLOW";
 
-/// A flow, and why it is that one.
+/// A flow, and why it was chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
-    /// By which flow.
+    /// The flow.
     pub flow: FlowKind,
-    /// Why, as `…` in "by browser, since …".
+    /// The reason; completes "by browser, since …".
     pub because: String,
-    /// A person has said so, in the profile, by a flag or by the variable.
+    /// Whether a person chose it, in the profile, by a flag or by the variable.
     pub said: bool,
 }
 
-/// What a provider has for one client.
+/// The flows that a provider supports for one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Has {
-    /// A device flow.
+    /// The device code flow.
     pub device: bool,
-    /// A browser flow.
+    /// The authorization code flow.
     pub browser: bool,
-    /// It has both, and the browser flow takes a secret that few have.
+    /// Both are supported, but the authorization code flow needs a client secret, which few people have.
     pub device_first: bool,
 }
 
-/// What kind of place this is, beside what the environment says.
+/// What kind of machine this is, as far as it is not in the environment variables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Place {
-    /// Linux in Windows (WSL).
+    /// Linux inside Windows (WSL).
     pub wsl: bool,
     /// A container.
     pub container: bool,
     /// macOS.
     pub macos: bool,
-    /// A program is here that opens a browser.
+    /// Whether a program that opens a browser was found.
     pub opener: bool,
 }
 
-/// A variable of the environment that is set to something.
+/// The value of an environment variable, if it is not empty.
 pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 impl Place {
-    /// This one.
+    /// Inspects this machine.
     pub fn find() -> Self {
         let container = ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| Path::new(mark).exists());
         let release = rustix::system::uname().release().to_string_lossy().to_ascii_lowercase();
@@ -65,26 +66,26 @@ impl Place {
 }
 
 impl Has {
-    /// What the provider has for this client.
+    /// What the provider supports for this client.
     pub fn of(client: &Client<'_>, profile: &Profile) -> Self {
         let (device, browser) = (client.device_endpoint().is_ok(), client.authorization_endpoint().is_ok());
         Self { device, browser, ..Self::usual(profile) }
     }
 
-    /// What such providers have, without asking this one.
+    /// What such a provider usually supports, without asking it.
     fn usual(profile: &Profile) -> Self {
         let flows = profile.preset.flows;
         Self { device: flows != Flows::Browser, browser: true, device_first: flows == Flows::DeviceFirst }
     }
 }
 
-/// Which flow the next sign-in takes, as far as that is known without asking the provider.
+/// The flow that the next sign-in will probably take, without asking the provider.
 pub fn expect(profile: &Profile, session: &Session) -> Result<Choice, Failure> {
     choose_of(|| Has::usual(profile), profile, session)
 }
 
-/// Which flow a sign-in takes: as the profile says, else as `KEYFOB_FLOW` says, else by browser if a policy has refused the
-/// device flow to this session, else as `automatic` says. Fails if `KEYFOB_FLOW` is no flow.
+/// Chooses the flow of a sign-in: from the profile, otherwise from `KEYFOB_FLOW`, otherwise the browser if a policy has
+/// refused the device code flow in this session, otherwise by `automatic`. Fails if `KEYFOB_FLOW` is invalid.
 pub fn choose(client: &Client<'_>, profile: &Profile, session: &Session) -> Result<Choice, Failure> {
     choose_of(|| Has::of(client, profile), profile, session)
 }
@@ -113,14 +114,14 @@ fn choose_of(has: impl FnOnce() -> Has, profile: &Profile, session: &Session) ->
     Ok(Choice { flow, because: because.into(), said: false })
 }
 
-/// The flow that fits, and why. A browser that opens must be in front of the person who asked.
+/// Chooses a flow, with the reason. A browser may only be opened if it opens in front of the person who asked.
 pub(super) fn automatic(has: Has, place: Place, set: &dyn Fn(&str) -> Option<String>) -> (FlowKind, &'static str) {
     let is = |name: &str| set(name).is_some();
     let any = |names: &[&str]| names.iter().any(|name| is(name));
     let device = |because| (FlowKind::Device, because);
     let browser = |because| (FlowKind::Browser, because);
-    // In a window of VS Code that is connected to this machine, `BROWSER` opens one on the other side, and what listens here
-    // is forwarded. Not so through a tunnel, which looks the same but for these.
+    // In a VS Code window that is connected to this machine, `BROWSER` opens a browser on the person's side, and ports
+    // that are listened on here are forwarded. A tunnel lacks forwarding; it looks the same except for these variables.
     let vscode = any(&["VSCODE_IPC_HOOK_CLI"]) && is("BROWSER");
     let vscode = vscode && ((is("SSH_CONNECTION") && !is("SSH_TTY")) || is("REMOTE_CONTAINERS") || place.wsl);
     match () {

@@ -1,4 +1,4 @@
-//! The device flow (RFC 8628): a code that the person enters on any device, and a server that is asked now and then whether
+//! The device code flow (RFC 8628): the person enters a code on any device, and this process polls the server until
 //! that has happened.
 
 use super::{Begun, End, Polling, Turn, patient, scopes};
@@ -10,10 +10,11 @@ use crate::oauth::{Client, NotStarted};
 use crate::session::{Pending, PendingDevice, PendingFlow, Session};
 use std::time::Duration;
 
-/// Longest time until the next poll that a file is believed, in milliseconds; more than that is a clock that was set back.
+/// The longest time until the next poll that the session's file may say, in milliseconds; more means that the clock was
+/// set back.
 const LONGEST_WAIT_MS: i64 = 300_000;
 
-/// Asks for a code for `ask`, and for all that `session` was granted before.
+/// Requests a code for `ask`'s scopes and for all scopes that `session` asked for before.
 pub(super) fn begin(client: &Client<'_>, session: &Session, ask: &Ask<'_>) -> Result<Begun<Turns>, NotStarted> {
     let (scopes, key) = scopes(client, session, ask);
     let (sent, started_at) = (boottime(), Timestamp::now());
@@ -42,15 +43,15 @@ pub(super) fn begin(client: &Client<'_>, session: &Session, ask: &Ask<'_>) -> Re
     Ok((pending, turns))
 }
 
-/// A sign-in under way, as the one process sees it that polls.
+/// A pending sign-in, in the one process that polls.
 #[derive(Debug)]
 pub struct Turns {
     polling: Polling,
 }
 
 impl Turns {
-    /// Goes on with a sign-in that another process began. When that one last polled is only known of a sign-in in steps;
-    /// else one whole interval is waited for.
+    /// Continues a sign-in that another process began. Only a sign-in in steps records when the next poll may be sent;
+    /// otherwise waits one whole interval.
     pub fn resume(pending: &Pending, device: &PendingDevice) -> Self {
         let now = boottime();
         let left = Duration::from_secs(pending.expires_at.since(Timestamp::now()));
@@ -61,18 +62,18 @@ impl Turns {
         Self { polling: Polling::resume((device.interval, longer), now + left, now + wait) }
     }
 
-    /// When the sign-in ends by itself, on the clock that counts from boot.
+    /// When the sign-in expires, as time since boot.
     pub fn deadline(&self) -> Duration {
         self.polling.deadline()
     }
 
-    /// When the next turn is, on the clock that counts from boot.
+    /// When the next turn is, as time since boot.
     pub fn next(&self) -> Duration {
         self.polling.next()
     }
 
-    /// Asks the server, if it is time to, for the `resource` of the profile that began. `device` then has the interval that the
-    /// server wants now.
+    /// Polls the server if it is time to. `resource` is that of the profile that began. Updates the interval in
+    /// `device`.
     pub fn turn(&mut self, client: &Client<'_>, device: &mut PendingDevice, resource: Option<&str>) -> Turn {
         let now = boottime();
         if self.polling.ended(now) {
@@ -93,7 +94,7 @@ impl Turns {
         Turn::Wait(self.next())
     }
 
-    /// Writes into `device` when the next turn is, for a sign-in in steps.
+    /// Records in `device` when the next turn is, for a sign-in in steps.
     pub fn note_next(&self, device: &mut PendingDevice) {
         let wait = i64::try_from(self.next().saturating_sub(boottime()).as_millis()).unwrap_or(LONGEST_WAIT_MS);
         device.next_poll_ms = Some(now_ms().saturating_add(wait));

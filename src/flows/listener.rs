@@ -1,14 +1,15 @@
-//! Where a browser comes back to (RFC 8252, section 7.3): an HTTP server on loopback that waits for one answer.
+//! The HTTP server on loopback to which the browser is redirected (RFC 8252, section 7.3). It waits for one answer.
 //!
-//! - It listens on 127.0.0.1, and on ::1 too where the redirect says `localhost`. What comes from another user of this machine
-//!   (root excepted) is dropped unread, where the system tells whose it is.
-//! - One address, which nobody guesses, leads to the provider. The redirect's path takes the answer. Everything else is not
-//!   found, the root included.
-//! - Only an answer with the right `state` counts; whatever else comes is answered and forgotten, and the waiting goes on. Where
-//!   the answer is to be posted, one in an address is refused: people are talked into copying addresses.
-//! - Every connection has a few seconds, a bounded head and a bounded body; none keeps another one waiting.
-//! - The browser that brought the answer is told how the sign-in ended once that is known. No page holds a script, loads
-//!   anything, or repeats what was sent.
+//! - It listens on 127.0.0.1, and also on ::1 if the redirect names `localhost`. If the system tells whose a connection
+//!   is, connections of other users (except root) are dropped unread.
+//! - One short address, which cannot be guessed, redirects to the provider. The redirect URI's path takes the answer.
+//!   All other paths, including the root, are not found.
+//! - Only an answer with the right `state` counts. Any other request gets a reply and is forgotten, and the wait goes
+//!   on. If the answer is to be posted, a code in an address is refused, because people can be talked into copying
+//!   addresses.
+//! - Every connection has a time limit of a few seconds and a limit for its head and body; none delays the others.
+//! - Once it is known how the sign-in ended, the browser that brought the answer is told. Pages contain no script, load
+//!   nothing, and do not repeat what was sent.
 
 use crate::clock::boottime;
 use crate::failure::{Exit, Failure};
@@ -22,31 +23,31 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-/// Largest head and body of a request, in bytes. An answer takes a few thousand.
+/// Size limits of a request's head and body, in bytes. An answer takes a few thousand bytes.
 const HEAD: usize = 16 << 10;
 const BODY: usize = 64 << 10;
-/// Longest time for a request to arrive whole.
+/// Time limit for a request to arrive completely.
 const LIMIT: Duration = Duration::from_secs(5);
-/// So many connections are read at once; one more drops the oldest.
+/// The most connections that are read at once; a further one replaces the oldest.
 const MOST: usize = 64;
-/// So many ports are tried until one is free on both loopback addresses.
+/// How many ports are tried to find one that is free on both loopback addresses.
 const ATTEMPTS: usize = 16;
 
-/// What is waited for, and what is answered meanwhile.
+/// The answer to wait for, and the address to redirect to.
 pub struct Expected {
-    /// The path of the short address, which leads to `to`.
+    /// The path of the short address, which redirects to `to`.
     pub short: String,
     /// The address of the authorization request.
     pub to: String,
-    /// The redirect's path, `/` if it has none.
+    /// The path of the redirect URI, `/` if it has none.
     pub path: String,
-    /// The request's `state`.
+    /// The `state` parameter of the request.
     pub state: Secret,
-    /// The answer comes as a form that is posted.
+    /// Whether the answer is posted as a form.
     pub posted: bool,
-    /// `iss` must be there (RFC 9207).
+    /// Whether the answer must contain `iss` (RFC 9207).
     pub names_issuer: bool,
-    /// What `iss` must be if it is there.
+    /// The value that `iss` must have if it is present.
     pub issuer: Option<String>,
 }
 
@@ -55,44 +56,44 @@ pub struct Expected {
 pub enum Answer {
     /// `code`.
     Code(Secret),
-    /// `error` and `error_description`, cleaned.
+    /// `error` and `error_description`, cleaned for display.
     Error(String, String),
-    /// It is from another issuer, or does not say from which: nothing in it counts (RFC 9207, section 2.4).
+    /// The answer is from another issuer or lacks the issuer, so it must not be used (RFC 9207, section 2.4).
     Foreign(String),
 }
 
-/// A request, whole.
+/// A complete request.
 #[derive(Debug)]
 pub struct Request {
     method: String,
     path: String,
     host: String,
-    /// Its body is a form.
+    /// Whether its body is a form.
     posts_form: bool,
-    /// The query of a GET, the form of a POST.
+    /// The query of a GET, or the form of a POST.
     fields: Vec<(String, String)>,
 }
 
-/// What is done about a request.
+/// What to do with a request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is sent on to the provider.
+    /// Redirect it to the provider.
     Lead,
-    /// It gets this status and a page with these words.
+    /// Reply with this status and a page with this text.
     Say(u16, &'static str),
-    /// It is what was waited for.
+    /// It is the provider's answer.
     Answered(Answer),
 }
 
 const NOT_FOUND: Verdict = Verdict::Say(404, "There is nothing here.");
 
-/// The length of a request's head in `bytes`, if it is whole; what stands before `from` has been searched already.
+/// The length of a request's head, if `bytes` hold all of it. `from` is where the last search ended.
 fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
     let from = from.saturating_sub(3);
     bytes[from..].windows(4).position(|four| four == b"\r\n\r\n").map(|at| from + at + 4)
 }
 
-/// Takes a head apart: a request without its body yet, and the body's length. The error is the status to answer.
+/// Parses a head. Returns the request, without its body, and the body's length. The error is the status to reply with.
 fn read_head(head: &[u8]) -> Result<(Request, usize), u16> {
     let mut headers = [EMPTY_HEADER; 64];
     let mut parsed = httparse::Request::new(&mut headers);
@@ -133,7 +134,7 @@ fn fields(form: &[u8]) -> Vec<(String, String)> {
 }
 
 impl Request {
-    /// The request that `bytes` begin with: `None` until it is whole; the error is the status to answer.
+    /// Parses the request at the start of `bytes`; `None` if it is not complete. The error is the status to reply with.
     pub fn read(bytes: &[u8]) -> Result<Option<Self>, u16> {
         let Some(head) = head_end(bytes, 0) else { return Ok(None) };
         let (request, length) = read_head(&bytes[..head])?;
@@ -147,7 +148,7 @@ impl Request {
         self
     }
 
-    /// What it says of this name; nothing if it says it twice.
+    /// The value of this field; `None` if it occurs more than once.
     fn field(&self, name: &str) -> Option<&str> {
         let mut values = self.fields.iter().filter(|(other, _)| other == name);
         let (first, second) = (values.next(), values.next());
@@ -159,9 +160,9 @@ impl Request {
     }
 }
 
-/// Decides about a request to this port.
+/// Decides what to do with a request to this port.
 pub fn judge(request: &Request, expected: &Expected, port: u16) -> Verdict {
-    // A name of another host's that leads here (DNS rebinding).
+    // Another `Host` means that a foreign name resolves to this address (DNS rebinding).
     if !["127.0.0.1", "localhost", "[::1]"].iter().any(|host| request.host == format!("{host}:{port}")) {
         return Verdict::Say(400, "This address is not known here.");
     }
@@ -179,7 +180,7 @@ pub fn judge(request: &Request, expected: &Expected, port: u16) -> Verdict {
             "A code does not belong in an address. Do not pass this address on to anybody; close this page.",
         );
     }
-    // By their digests, which take as long to compare wherever they differ.
+    // Compare digests, so that the time taken does not reveal where the values differ.
     let hash = |text: &str| digest(&SHA256, text.as_bytes());
     let known = hash(expected.state.expose());
     if request.field("state").is_none_or(|state| hash(state).as_ref() != known.as_ref()) {
@@ -208,24 +209,24 @@ pub fn judge(request: &Request, expected: &Expected, port: u16) -> Verdict {
     }
 }
 
-/// A connection whose request has not arrived whole.
+/// A connection whose request is not complete yet.
 struct Connection {
     stream: TcpStream,
     until: Duration,
     bytes: Vec<u8>,
-    /// The request without its body, and where that begins and ends, once the head has come.
+    /// The request without its body, and where the body begins and ends, once the head is complete.
     head: Option<(Request, usize, usize)>,
 }
 
-/// What has come of a connection's request.
+/// What has been received on a connection.
 enum Received {
-    /// Not all of it.
+    /// Part of a request.
     Part,
-    /// All of it.
+    /// A complete request.
     Whole(Request),
-    /// What is answered with this status.
+    /// A request to be refused with this status.
     Refused(u16),
-    /// Nothing more will come.
+    /// The connection was closed.
     HungUp,
 }
 
@@ -235,12 +236,12 @@ pub struct Listener {
     port: u16,
     expected: Expected,
     connections: Vec<Connection>,
-    /// Who brought the answer, and is to be told how it ended.
+    /// The connection that brought the answer, kept to show how the sign-in ended.
     answered: Option<TcpStream>,
 }
 
-/// Sockets on a port (0: any that is free) of 127.0.0.1, and of ::1 too if `both` and the machine has it. Fails if the port is
-/// taken.
+/// Binds a port (0 means any free one) on 127.0.0.1, and also on ::1 if `both` is set and the machine has ::1. Returns
+/// the sockets and the port. Fails if the port is in use.
 pub fn bind(port: u16, both: bool) -> Result<(Vec<TcpListener>, u16), Failure> {
     let taken = |error: &io::Error| {
         let at = if port == 0 { "on 127.0.0.1".to_owned() } else { format!("on port {port}") };
@@ -260,21 +261,22 @@ pub fn bind(port: u16, both: bool) -> Result<(Vec<TcpListener>, u16), Failure> {
         }
         match TcpListener::bind((Ipv6Addr::LOCALHOST, chosen)) {
             Ok(six) => return Ok((vec![four, six], chosen)),
-            // A browser that tries ::1 first would tell another program the code. Kept, so that the next one differs.
+            // A browser that tries ::1 first would send the code to another program. Keep the socket, so that the next
+            // port differs.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 tried.push(four);
                 if port != 0 || tried.len() == ATTEMPTS {
                     return Err(taken(&error));
                 }
             }
-            // There is no ::1 here.
+            // This machine has no ::1.
             Err(_) => return Ok((vec![four], chosen)),
         }
     }
 }
 
 impl Listener {
-    /// Waits for an answer on sockets from [`bind`].
+    /// Makes the server from the sockets of [`bind`].
     pub fn new((sockets, port): (Vec<TcpListener>, u16), expected: Expected) -> Result<Self, Failure> {
         for socket in &sockets {
             let failed = |error: io::Error| Failure::new(Exit::Failed, format!("could not listen: {error}"));
@@ -283,7 +285,7 @@ impl Listener {
         Ok(Self { sockets, port, expected, connections: Vec::new(), answered: None })
     }
 
-    /// Sleeps until there is something to do, or for `limit`.
+    /// Sleeps until there is something to do, but at most for `limit`.
     pub fn wait(&self, limit: Duration) {
         let sockets = self.sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN));
         let streams = self.connections.iter().map(|connection| PollFd::new(&connection.stream, PollFlags::IN));
@@ -291,7 +293,7 @@ impl Listener {
         let _ = poll(&mut sockets.chain(streams).collect::<Vec<_>>(), limit.as_ref());
     }
 
-    /// Does what can be done now. The answer, once it has come: then nothing else is listened to.
+    /// Handles everything that has arrived. Returns the provider's answer once it is there, and then stops listening.
     pub fn serve(&mut self) -> Option<Answer> {
         self.accept();
         let now = boottime();
@@ -329,7 +331,8 @@ impl Listener {
 
     fn accept(&mut self) {
         for socket in &self.sockets {
-            // As many at a time as are kept, or a flood of them would keep this loop from what has come.
+            // Limit how many are accepted at once; otherwise a flood of connections would keep this loop from serving
+            // requests.
             for _ in 0..MOST {
                 let Ok((stream, peer)) = socket.accept() else { break };
                 let local = stream.local_addr();
@@ -355,10 +358,10 @@ impl Listener {
 }
 
 impl Connection {
-    /// Reads what has come.
+    /// Reads what has arrived.
     fn receive(&mut self) -> Received {
         let mut piece = [0; 8 << 10];
-        // No more at once than a whole request, or one fast sender would keep all others waiting.
+        // Read at most one whole request at once; otherwise a fast sender would keep all others waiting.
         for _ in 0..=(HEAD + BODY) / piece.len() {
             let read = match self.stream.read(&mut piece) {
                 Ok(0) => return Received::HungUp,
@@ -388,10 +391,10 @@ impl Connection {
     }
 }
 
-/// Whether the system says that a connection from `peer` to `local` is of another user, who is not root.
+/// Whether the system says that the connection from `peer` to `local` belongs to another user, other than root.
 fn is_another_users(peer: SocketAddr, local: SocketAddr) -> bool {
     let word = |octets: &[u8]| octets.try_into().map(u32::from_ne_bytes).unwrap_or_default();
-    // As proc_net_tcp prints them: words in the machine's own order.
+    // In the format of /proc/net/tcp: 32-bit words in native byte order.
     let printed = |address: SocketAddr| {
         let ip: String = match address.ip() {
             IpAddr::V4(ip) => format!("{:08X}", word(&ip.octets())),
@@ -410,13 +413,13 @@ fn is_another_users(peer: SocketAddr, local: SocketAddr) -> bool {
         let is_it = columns.get(1) == Some(&from.as_str()) && columns.get(2) == Some(&to.as_str());
         columns.get(7).filter(|_| is_it)?.parse::<u32>().ok()
     });
-    // Root may have been made root by another user, whose browser it is.
+    // If this process runs as root by sudo, the browser may belong to the user who ran sudo.
     let own = rustix::process::geteuid();
     let made_root = || std::env::var("SUDO_UID").ok().filter(|_| own.is_root())?.parse().ok();
     owner.is_some_and(|uid| uid != 0 && uid != own.as_raw() && Some(uid) != made_root())
 }
 
-/// Answers, and ends the connection. A browser that has gone is no failure.
+/// Sends a response and ends the connection. It does not matter if the browser has gone.
 fn send(stream: &mut TcpStream, status: u16, location: Option<&str>, title: &str, words: &str) {
     let page = page(title, words);
     let location = location.map(|to| format!("Location: {to}\r\n")).unwrap_or_default();
@@ -432,7 +435,7 @@ fn send(stream: &mut TcpStream, status: u16, location: Option<&str>, title: &str
     let _ = stream.shutdown(std::net::Shutdown::Write);
 }
 
-/// A page with a title and a sentence.
+/// An HTML page with a title and one sentence.
 fn page(title: &str, words: &str) -> String {
     let words = words.chars().fold(String::new(), |mut text, char| {
         match char {
@@ -470,8 +473,8 @@ mod tests {
     }
 
     proptest! {
-        /// However the pieces of requests are put together: only what has the one state, to this host, is an answer, and no
-        /// more has to be read than was sent.
+        /// Whatever pieces a request is made of: only a request with the right state, for this host, is an answer, and
+        /// reading it never needs more bytes than were sent.
         #[test]
         fn nothing_but_the_right_state_is_an_answer(
             method in "GET|POST|HEAD|PUT|get|",
@@ -500,7 +503,7 @@ mod tests {
                     prop_assert!(!(posted && method == "GET" && matches!(answer, Answer::Code(_))));
                 }
             }
-            // A part of it is never more than the whole.
+            // A prefix of a request never reads as a different request.
             let part = Request::read(&text.as_bytes()[..cut.min(text.len())]);
             prop_assert!(part.is_err() == whole.is_err() || matches!(part, Ok(None)));
         }
@@ -517,7 +520,7 @@ mod tests {
         let (sockets, port) = bind(0, true).unwrap();
         assert!(!sockets.is_empty() && sockets.iter().all(|socket| socket.local_addr().unwrap().port() == port));
         assert!(bind(port, false).unwrap_err().message.starts_with(&format!("could not listen on port {port} for")));
-        // Taken on ::1 alone.
+        // A port that is in use only on ::1.
         let Ok(six) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else { return };
         let taken = six.local_addr().unwrap().port();
         assert!(bind(taken, true).is_err(), "another program would be told the code");

@@ -1,8 +1,8 @@
-//! How a person signs in. Every flow is begun once, stands in the session's file as a
-//! [`Pending`] while it is under way, and goes on in turns: each says how long to wait for the next, or how the sign-in ended.
+//! How a person signs in. A flow is begun once, is kept in the session's file as a [`Pending`] while it is under way,
+//! and continues in turns. Each turn says when the next one is, or how the sign-in ended.
 //!
-//! `device` (RFC 8628) and `browser` (RFC 8252) are the flows; `choice` is which of them a sign-in takes. `polling` is the one's
-//! state machine, `listener` and `opener` are the other's ends.
+//! The flows are `device` (RFC 8628) and `browser` (RFC 8252); `choice` decides which of them a sign-in takes.
+//! `polling` is the state machine of the device code flow. `listener` and `opener` belong to the browser flow.
 
 mod browser;
 mod choice;
@@ -20,19 +20,19 @@ use crate::session::{FlowKind, Pending, PendingFlow, Session, TokenKey};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// A sign-in that has begun: what the others see of it, and what the process that drives it goes on with.
+/// A sign-in that has begun: its state for other processes, and the state of the process that drives it.
 pub type Begun<T> = (Pending, T);
 
-/// How a sign-in stands after a turn.
+/// The state of a sign-in after a turn.
 #[derive(Debug)]
 pub enum Turn {
-    /// Not yet: the next turn is at this time, on the clock that counts from boot.
+    /// Not ended; the next turn is at this time since boot.
     Wait(Duration),
-    /// It has ended.
+    /// The sign-in has ended.
     Ended(End),
 }
 
-/// A sign-in under way, as the one process sees it that drives it.
+/// A pending sign-in, in the one process that drives it.
 pub enum Turns {
     /// By device code.
     Device(device::Turns),
@@ -40,7 +40,7 @@ pub enum Turns {
     Browser(Box<browser::Turns>),
 }
 
-/// Begins a sign-in by this flow for `ask`, and for all that `session` was granted before.
+/// Begins a sign-in by this flow, for `ask`'s scopes and for all scopes that `session` asked for before.
 pub fn begin(
     flow: FlowKind,
     client: &Client<'_>,
@@ -59,8 +59,8 @@ pub fn begin(
     })
 }
 
-/// The scopes that a sign-in asks for and what its access token is filed under: what is asked, and all that `session` was
-/// granted before where a refresh can narrow that down again: else the next caller's scopes would be gone.
+/// The scopes that a sign-in asks for, and the key of its access token. The scopes of the previous sign-in are added if a
+/// refresh can narrow them again, because other callers would lose them otherwise.
 fn scopes(client: &Client<'_>, session: &Session, ask: &Ask<'_>) -> (Vec<String>, TokenKey) {
     let profile = ask.profile;
     let mut scopes = profile.scopes.clone();
@@ -71,12 +71,12 @@ fn scopes(client: &Client<'_>, session: &Session, ask: &Ask<'_>) -> (Vec<String>
 }
 
 impl Turns {
-    /// Goes on with a sign-in that another process began; `None` if it ended with that one.
+    /// Continues a sign-in that another process began; `None` if it ended with that process.
     pub fn resume(pending: &Pending) -> Option<Self> {
         pending.device().map(|device| Self::Device(device::Turns::resume(pending, device)))
     }
 
-    /// When the next turn is, on the clock that counts from boot.
+    /// When the next turn is, as time since boot.
     pub fn next(&self) -> Duration {
         match self {
             Self::Device(turns) => turns.next(),
@@ -84,14 +84,14 @@ impl Turns {
         }
     }
 
-    /// Writes into `pending` when the next turn is, for a sign-in in steps.
+    /// Records in `pending` when the next turn is, for a sign-in in steps.
     pub fn note_next(&self, pending: &mut Pending) {
         if let (Self::Device(turns), PendingFlow::Device(device)) = (self, &mut pending.flow) {
             turns.note_next(device);
         }
     }
 
-    /// When the sign-in ends by itself, on the clock that counts from boot.
+    /// When the sign-in expires, as time since boot.
     pub fn deadline(&self) -> Duration {
         match self {
             Self::Device(turns) => turns.deadline(),
@@ -99,7 +99,8 @@ impl Turns {
         }
     }
 
-    /// Does what can be done now. `pending`, which began with this, then has what other processes need to go on with it.
+    /// Does what can be done now. Updates in `pending`, which must be from the same sign-in, what another process needs
+    /// to continue.
     pub fn turn(&mut self, client: &Client<'_>, pending: &mut Pending) -> Turn {
         match (self, &mut pending.flow) {
             (Self::Device(turns), PendingFlow::Device(device)) => {
@@ -110,7 +111,7 @@ impl Turns {
         }
     }
 
-    /// Sleeps until the next turn is worth while, or for `limit`.
+    /// Sleeps until there is something to do, but at most for `limit`.
     pub fn wait(&self, limit: Duration) {
         match self {
             Self::Device(_) => sleep(limit),
@@ -118,7 +119,7 @@ impl Turns {
         }
     }
 
-    /// Tells the person in the browser, if there is one, how it ended.
+    /// Shows in the browser, if this sign-in uses one, how it ended.
     pub fn tell(self, well: bool, words: &str) {
         if let Self::Browser(turns) = self {
             turns.tell(well, words);

@@ -1,5 +1,5 @@
-//! Opening a browser: which programs do, and one of them started without a terminal, without a shell, and with nothing to read
-//! or write. It is handed an address of this machine and nothing else.
+//! Opens a browser: finds the programs that can, and starts one without a shell, a terminal, or standard streams. The
+//! program gets an address of this machine and nothing else.
 
 use crate::clock::boottime;
 use crate::log::debug;
@@ -11,26 +11,28 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// A program that ends badly within this time has opened nothing.
+/// If a program fails within this time, it has not opened a browser.
 const SOON: Duration = Duration::from_secs(2);
 
-/// Browsers that take the terminal.
+/// Browsers that run in the terminal.
 const TEXT_BROWSERS: [&str; 7] = ["www-browser", "w3m", "lynx", "links", "links2", "elinks", "browsh"];
 
-/// What xdg-open may start where no desktop says what to: its own list, without those that take the terminal.
+/// The browsers that xdg-open may start if no desktop names one: xdg-open's own list, without those that run in the
+/// terminal.
 const BROWSERS: &str = "x-www-browser:firefox:chromium:chromium-browser:google-chrome:microsoft-edge";
 
-/// A command line that opens an address, which stands in it already.
+/// A command that opens an address, which is already in its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Opener {
     program: PathBuf,
     arguments: Vec<String>,
-    /// Windows' explorer says 1 when all went well.
+    /// Windows' explorer exits with 1 on success.
     says_one: bool,
 }
 
-/// The programs that open `address` here, in the order in which they are tried: those of `BROWSER`, a list with colons between
-/// in which `%s` stands for the address; if none of them is there, those of the system. `wsl`: this is Linux in Windows.
+/// The programs that open `address` here, in the order in which they are tried. These are the ones in `BROWSER`, a list
+/// separated by colons in which `%s` stands for the address; if none of them exists, those of the system. `wsl`: this
+/// is Linux inside Windows.
 pub(super) fn openers(address: &str, wsl: bool, environment: &dyn Fn(&str) -> Option<String>) -> Vec<Opener> {
     let chosen: Vec<Opener> = environment("BROWSER")
         .iter()
@@ -52,7 +54,7 @@ pub(super) fn openers(address: &str, wsl: bool, environment: &dyn Fn(&str) -> Op
     names.into_iter().filter(|(_, here)| *here).filter_map(|(name, _)| program::find(name)).map(opener).collect()
 }
 
-/// One of `BROWSER`'s: a program by its whole path or its name, and arguments.
+/// One entry of `BROWSER`: a program by name or absolute path, with arguments.
 fn by_hand(command: &str, address: &str) -> Option<Opener> {
     let find = |name: &str| {
         let path = Path::new(name);
@@ -61,7 +63,7 @@ fn by_hand(command: &str, address: &str) -> Option<Opener> {
         }
         (path.is_absolute() && program::is_program(path)).then(|| path.to_owned())
     };
-    // A path with spaces is one program.
+    // A path with spaces names one program.
     let mut words = command.split_ascii_whitespace();
     let (program, words) = match find(command) {
         Some(program) => (program, Vec::new()),
@@ -77,19 +79,19 @@ fn by_hand(command: &str, address: &str) -> Option<Opener> {
     Some(Opener { program, arguments, says_one: false })
 }
 
-/// One opener after the other, until one does not end badly.
+/// Tries one opener after the other, until one does not fail.
 pub(super) struct Opening {
     left: VecDeque<Opener>,
     running: Option<(Child, Duration, bool)>,
 }
 
 impl Opening {
-    /// With these, none of which runs yet.
+    /// With these openers, none of which has been started.
     pub(super) fn new(openers: Vec<Opener>) -> Self {
         Self { left: openers.into(), running: None }
     }
 
-    /// Starts the first one, or the next one after one that ended badly. Whether it is worth looking again soon.
+    /// Starts the first opener, or the next one if the last one failed. Returns whether to call this again soon.
     pub(super) fn go_on(&mut self) -> bool {
         if let Some((child, started, says_one)) = &mut self.running {
             match child.try_wait() {

@@ -1,23 +1,23 @@
-//! RFC 8628, sections 3.4 and 3.5, as a pure state machine: what the server answered and what time it is, in; when to
-//! ask again or how it ended, out. No network, no clock, no sleeping here.
+//! Polling for a device code (RFC 8628, sections 3.4 and 3.5) as a pure state machine. It takes the server's answer and
+//! the time, and returns when to poll again or how the sign-in ended. It uses no network and no clock.
 //!
-//! Times are durations on the clock that counts from boot. Waits are a fifth longer than the server asked for, since some clocks run
-//! up to a tenth fast, and a request that comes too early makes the server slow us down for good (R27).
+//! Times are durations since boot. Waits are a fifth longer than the server asked for, because some clocks run up to a
+//! tenth fast, and polling too early makes the server slow down polling for good (R27).
 
 use crate::oauth::answer::{Answer, OauthError, TokenAnswer, interval};
 use std::time::Duration;
 
 /// Longest wait that a `Retry-After` can cause, in seconds.
 const LONGEST_RETRY_AFTER: u64 = 120;
-/// Longest interval that failures alone lead to, in seconds.
+/// Longest interval that failures alone can cause, in seconds.
 const LONGEST_BACKOFF: u64 = 60;
 
-/// A device authorization being polled.
+/// The state of polling for one device code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Polling {
-    /// The server's, with what `slow_down` added, in seconds.
+    /// The server's interval, including what `slow_down` added, in seconds.
     interval: u64,
-    /// The wait that failures have led to, in seconds; the interval, unless the last request failed.
+    /// The current wait, in seconds: longer than `interval` after failures, otherwise equal to it.
     wait: u64,
     deadline: Duration,
     next: Duration,
@@ -30,20 +30,20 @@ pub enum End {
     Approved(TokenAnswer),
     /// The person, or a policy, refused (R19).
     Refused(OauthError),
-    /// The code ran out (R20, R24).
+    /// The code has expired (R20, R24).
     Expired,
-    /// The code is not known, or was used: by a process that died before it could keep the answer, perhaps.
+    /// The code is unknown or was already used, perhaps by a process that died before it could save the answer.
     Spent(OauthError),
-    /// Another error of the server's: stop at once (R18).
+    /// The server answered with another error, so polling stops at once (R18).
     Failed(OauthError),
-    /// The answer may have held the tokens, but cannot be read, or it leads elsewhere (R23, R25).
+    /// The answer may have held the tokens, but it could not be read or was a redirect (R23, R25).
     Lost(String),
-    /// The answer is another provider's, or for another sign-in.
+    /// The answer is from another provider, or for another sign-in.
     Foreign(String),
 }
 
 impl End {
-    /// The provider's error, if it ended by one.
+    /// The provider's error, if an error ended the sign-in.
     pub fn error(&self) -> Option<&OauthError> {
         match self {
             Self::Refused(error) | Self::Spent(error) | Self::Failed(error) => Some(error),
@@ -53,14 +53,14 @@ impl End {
 }
 
 impl Polling {
-    /// Starts to poll a code that ends at `deadline` (measured from when the request was *sent*, R24) and may be polled
-    /// every `interval` seconds. The first wait begins at `now` (R15).
+    /// Starts to poll for a code that expires at `deadline` (counted from when the request was *sent*, R24) and may be
+    /// polled every `interval` seconds. The first wait begins at `now` (R15).
     pub fn new(interval: u64, deadline: Duration, now: Duration) -> Self {
         Self { interval, wait: interval, deadline, next: now.saturating_add(patient(interval)) }
     }
 
-    /// Goes on with a code that may not be polled before `next`: with the server's interval, and what failures have made of
-    /// it.
+    /// Continues to poll for a code that may not be polled before `next`. The pair is the server's interval and the
+    /// wait after failures, in seconds.
     pub fn resume((interval, wait): (u64, u64), deadline: Duration, next: Duration) -> Self {
         Self { interval, wait, deadline, next }
     }
@@ -70,27 +70,28 @@ impl Polling {
         self.next.min(self.deadline)
     }
 
-    /// Whether the code has ended at `now`: then there is no further poll.
+    /// Whether the code has expired at `now`, so that it is not polled again.
     pub fn ended(&self, now: Duration) -> bool {
         now >= self.deadline
     }
 
-    /// When the code ends.
+    /// When the code expires.
     pub fn deadline(&self) -> Duration {
         self.deadline
     }
 
-    /// Seconds between polls, as the server wants them.
+    /// The server's interval, in seconds.
     pub fn interval(&self) -> u64 {
         self.interval
     }
 
-    /// Seconds between polls, as failures have made them.
+    /// The current wait after failures, in seconds.
     pub fn wait(&self) -> u64 {
         self.wait
     }
 
-    /// Takes the server's answer, or the transport's failure, received at `now`. `None`: wait until [`Self::next`].
+    /// Handles the server's answer, or the transport's failure, received at `now`. `None` means to poll again at
+    /// [`Self::next`].
     pub fn receive(&mut self, answer: Result<Answer, String>, now: Duration) -> Option<End> {
         match answer {
             Ok(Answer::Object(object)) => {
@@ -102,13 +103,13 @@ impl Polling {
             Ok(Answer::Error(error)) => match error.code.as_str() {
                 "authorization_pending" => self.again(self.interval, 0, now),
                 "slow_down" => {
-                    // R17: for good, and never less than five more.
+                    // R17: the interval grows for good, by at least five seconds.
                     let told = error.interval.map_or(0, |i| interval(Some(i)));
                     self.interval = self.interval.saturating_add(5).max(told);
                     self.again(self.interval, 0, now);
                 }
                 "access_denied" | "authorization_declined" => return Some(End::Refused(error)),
-                // A policy, not the code.
+                // A policy refused; the code is not at fault.
                 "invalid_grant" if error.is_about_this_resource() => return Some(End::Refused(error)),
                 "expired_token" | "token_expired" => return Some(End::Expired),
                 "bad_verification_code" | "invalid_grant" | "device_not_found" => {
@@ -125,19 +126,19 @@ impl Polling {
         None
     }
 
-    /// R21, RFC 8628 section 3.5: twice as long after a failure, up to a minute; the server's interval again once it answers.
+    /// R21 and RFC 8628, section 3.5: the wait doubles after each failure, up to a minute.
     fn longer(&self) -> u64 {
         self.wait.saturating_mul(2).min(LONGEST_BACKOFF).max(self.wait)
     }
 
-    /// Waits for `wait` seconds, or for as long as the server has asked for this once.
+    /// Polls again after `wait` seconds, or `asked` seconds if that is longer. `asked` applies only once.
     fn again(&mut self, wait: u64, asked: u64, now: Duration) {
         self.wait = wait;
         self.next = now.saturating_add(patient(wait.max(asked)));
     }
 }
 
-/// How long to wait where a server asks for so many seconds.
+/// How long to wait if a server asks for `seconds`.
 pub fn patient(seconds: u64) -> Duration {
     Duration::from_millis(seconds.saturating_mul(1200))
 }

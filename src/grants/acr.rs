@@ -1,5 +1,5 @@
-//! Azure Container Registry: a registry's own refresh token for an access token of Entra ID, which docker then exchanges at
-//! that registry. <https://azure.github.io/acr/AAD-OAuth.html>
+//! Azure Container Registry: exchanges an access token of Entra ID for a registry's own refresh token, which docker
+//! then exchanges at that registry. <https://azure.github.io/acr/AAD-OAuth.html>
 
 use super::machine::{Proven, granted, with_proof};
 use super::{Ask, Renewal, sources};
@@ -13,12 +13,13 @@ use crate::secret::Secret;
 use form_urlencoded::Serializer;
 use zeroize::Zeroizing;
 
-/// What the token is to be for that is exchanged. One for Azure Resource Manager would be taken too, and could do much more.
+/// The scope of the token that is exchanged. A token for Azure Resource Manager would work too, but would give access
+/// to much more.
 pub const SCOPE: &str = "https://containerregistry.azure.net/.default";
-/// How long the registry's token is kept that does not say when it ends, in seconds.
+/// How long the registry's token is kept if it does not say when it expires, in seconds.
 const UNSTATED: u64 = 300;
 
-/// Asks once for a token of the machine's registry.
+/// Sends one request for a token of the machine's registry.
 pub(super) fn ask(ask: &Ask<'_>, machine: &Machine, proven: &Proven) -> Renewal {
     let (Some(endpoint), Some(registry)) = (&ask.profile.endpoints.token, &machine.registry) else {
         return Failure::usage("the profile names no `registry`").into();

@@ -1,5 +1,5 @@
-//! Azure Arc: a machine outside of Azure. Its agent writes a key to a file that only root and its own group may read, says
-//! where, and gives a token to the program that shows the key.
+//! Azure Arc: a machine outside of Azure. Its agent writes a key to a file that only root and the agent's group may
+//! read, names that file in its answer, and gives a token to a program that sends the key back.
 //! <https://learn.microsoft.com/azure/azure-arc/servers/managed-identity-authentication>
 
 use crate::failure::{Exit, Failure};
@@ -10,22 +10,22 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// The agent's program, where there is one.
+/// The agent's program.
 const AGENT: &str = "/opt/azcmagent/bin/himds";
-/// The one folder that its keys are in.
+/// The only folder that holds the agent's keys.
 const FOLDER: &str = "/var/opt/azcmagent/tokens";
-/// Who it runs as.
+/// The user that the agent runs as.
 const OWNER: &str = "himds";
 /// Largest key, in bytes.
 const LARGEST: i64 = 4096;
 
-/// Whether this machine has the agent.
+/// Whether the agent is installed on this machine.
 pub(super) fn is_here() -> bool {
     Path::new(AGENT).exists()
 }
 
-/// The key that the agent's refusal leads to. It is read only where the agent puts it: what answers at a port of this machine
-/// may be another program, and would be sent whatever file it names.
+/// Reads the key file that the agent's refusal names. Only files in the agent's folder are read: another program may
+/// answer at that port, and could otherwise have any file sent to it.
 pub(super) fn key(reply: &Reply) -> Result<Secret, Failure> {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let own =
@@ -39,7 +39,7 @@ pub(super) fn key(reply: &Reply) -> Result<Secret, Failure> {
     contents(Path::new(FOLDER), name, &owners).map_err(wrong)
 }
 
-/// The name in a challenge `Basic realm=FOLDER/NAME.key`.
+/// The name of the file in a challenge `Basic realm=FOLDER/NAME.key`.
 fn file_name<'c>(challenge: &'c str, folder: &str) -> Result<&'c str, &'static str> {
     let realm = challenge.strip_prefix("Basic realm=").ok_or("it asks for no key file")?;
     let realm = realm.trim().trim_matches('"');
@@ -67,7 +67,7 @@ fn contents(folder: &Path, name: &str, owners: &[u32]) -> Result<Secret, String>
     let read = File::from(file).take(LARGEST.unsigned_abs()).read_to_string(&mut text);
     let key = Secret::from(text);
     match read {
-        // It is to stand in a header.
+        // The key is sent in a header, so it must be one printable line.
         Ok(_) if key.expose().trim().bytes().all(|byte| byte.is_ascii_graphic()) => {
             Ok(Secret::from(key.expose().trim().to_owned()))
         }

@@ -1,8 +1,8 @@
-//! AWS: temporary keys of a role for the token of an OpenID provider.
+//! AWS: temporary keys of a role, in exchange for the token of an OpenID provider.
 //! <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html>
 //!
-//! The request is not signed: the token is what shows who asks. The keys are kept as one token, a JSON object of the three
-//! values that AWS calls by these names.
+//! The request is not signed, because the token authenticates it. The keys are kept as one token: a JSON object with
+//! AWS's three values under AWS's names.
 
 use super::machine::{Proven, granted, with_proof};
 use super::{Ask, Renewal, sources};
@@ -16,10 +16,10 @@ use form_urlencoded::Serializer;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-/// The name of the session in AWS's own logs.
+/// The session's name in AWS's logs.
 const SESSION: &str = "keyfob";
 
-/// Asks once for keys of the machine's role.
+/// Sends one request for keys of the machine's role.
 pub(super) fn ask(ask: &Ask<'_>, machine: &Machine, proven: &Proven) -> Renewal {
     let (Some(endpoint), Some(role)) = (&ask.profile.endpoints.token, &machine.role) else {
         return Failure::usage("the profile names no `role`").into();
@@ -35,7 +35,7 @@ pub(super) fn ask(ask: &Ask<'_>, machine: &Machine, proven: &Proven) -> Renewal 
     }
 }
 
-/// What an answer comes to.
+/// The outcome of an answer.
 fn read(ask: &Ask<'_>, reply: &Reply, role: &str, proven: &Proven) -> Renewal {
     let text = String::from_utf8_lossy(&reply.body);
     let value = |name: &str| element(&text, name);
@@ -51,14 +51,15 @@ fn read(ask: &Ask<'_>, reply: &Reply, role: &str, proven: &Proven) -> Renewal {
     }
     let said = |name| value(name).map(|text| clean(&text.replace(proven.token.expose(), "…"))).unwrap_or_default();
     let why = format!("AWS gave no keys of {}: {}: {}", clean(role), said("Code"), said("Message"));
-    // IDPCommunicationError: AWS could not reach the provider, and says to try again.
+    // IDPCommunicationError: AWS could not reach the provider, and asks to try again.
     if reply.status == 429 || reply.status >= 500 || said("Code") == "IDPCommunicationError" {
         return Renewal::Trouble(Failure::new(Exit::Unreachable, why), reply.retry_after);
     }
     Renewal::Refused(with_proof(Failure::new(Exit::Failed, why), proven))
 }
 
-/// The text of the first element of this name. What AWS answers has neither attributes nor anything encoded in these.
+/// The text of the first element with this name. AWS's answers have no attributes, and nothing is escaped in these
+/// elements.
 fn element<'t>(xml: &'t str, name: &str) -> Option<&'t str> {
     let (_, rest) = xml.split_once(&format!("<{name}>"))?;
     let (text, _) = rest.split_once(&format!("</{name}>"))?;

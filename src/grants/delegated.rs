@@ -1,5 +1,5 @@
-//! The Azure CLI (`az`) and the Azure Developer CLI (`azd`), asked for a token of the account that is signed in there. Each call
-//! of them takes a third of a second; the cache saves that.
+//! Tokens from the Azure CLI (`az`) and the Azure Developer CLI (`azd`), for the account that is signed in there.
+//! Running one of them takes a third of a second, which the cache saves.
 
 use super::managed_identity::resource;
 use super::{Ask, Renewal, read};
@@ -16,20 +16,21 @@ use crate::zone;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Largest file of theirs that is looked at, in bytes.
+/// The most bytes that are read of a file of theirs.
 const LARGEST: u64 = 4 << 20;
-/// Longest complaint of theirs that is repeated, in characters.
+/// Longest error message of theirs that is repeated, in characters.
 const LONGEST: usize = 300;
 
 /// One of the two programs.
 struct Tool {
     name: &'static str,
     title: &'static str,
-    /// What signs in to it.
+    /// The command that signs in to it.
     login: &'static str,
-    /// The variable that names its folder, the folder in the home folder, and the files there that say who is signed in.
+    /// Where its account is kept: the variable that names its folder, the default folder in the home folder, and the
+    /// files there.
     state: (&'static str, &'static str, &'static [&'static str]),
-    /// What it says where nobody is signed in.
+    /// What it prints if nobody is signed in.
     signed_out: &'static [&'static str],
     environment: &'static [(&'static str, &'static str)],
 }
@@ -56,7 +57,7 @@ fn tool(grant: MachineGrant) -> &'static Tool {
     if grant == MachineGrant::Azd { &AZD } else { &AZ }
 }
 
-/// What tells the account that is signed in there from another, without asking.
+/// Identifies the account that is signed in there, without running the program.
 pub fn proof(grant: MachineGrant) -> Proof {
     let (variable, usual, files) = tool(grant).state;
     let named = std::env::var_os(variable).filter(|folder| !folder.is_empty()).map(PathBuf::from);
@@ -70,7 +71,7 @@ pub fn proof(grant: MachineGrant) -> Proof {
     Proof::of(contents.iter().map(String::as_str))
 }
 
-/// Runs the program once.
+/// Runs the program once for a token.
 pub(super) fn ask(grant: MachineGrant, ask: &Ask<'_>) -> Renewal {
     asked(grant, ask).unwrap_or_else(Renewal::from)
 }
@@ -110,7 +111,7 @@ fn asked(grant: MachineGrant, ask: &Ask<'_>) -> Result<Renewal, Failure> {
     Ok(Renewal::Granted(grant, problem))
 }
 
-/// The command that asks for a token.
+/// The arguments that ask for a token.
 fn words(grant: MachineGrant, ask: &Ask<'_>) -> Result<Vec<String>, Failure> {
     let resource = resource(ask.profile)?;
     let said = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
@@ -127,7 +128,7 @@ fn words(grant: MachineGrant, ask: &Ask<'_>) -> Result<Vec<String>, Failure> {
     Ok(words)
 }
 
-/// The token, when it ends, and of which tenant it is.
+/// Reads the token, its expiry and its tenant from the program's output.
 fn read_answer(grant: MachineGrant, members: &Members) -> (Option<Secret>, Option<Timestamp>, Option<String>) {
     let token = |name| members.text(name).filter(|text| !text.is_empty()).map(Secret::from);
     let written = members.text("expiresOn").unwrap_or_default();
@@ -136,18 +137,18 @@ fn read_answer(grant: MachineGrant, members: &Members) -> (Option<Secret>, Optio
     }
     #[expect(clippy::cast_possible_truncation, reason = "the range is checked")]
     let end = members.number("expires_on").filter(|end| (0.0..1e12).contains(end)).map(|end| Timestamp(end as i64));
-    // Before 2.54 az said only the local time.
+    // Before version 2.54, az gave only the local time.
     (token("accessToken"), end.or_else(|| zone::moment(&written)), members.text("tenant").map(|tenant| clean(&tenant)))
 }
 
-/// What a failure of the program comes to, in its own words.
+/// The failure of the program, with its own message.
 fn failed(tool: &Tool, stdout: &str, stderr: &str) -> Failure {
     let said = format!("{stdout}\n{stderr}");
     if tool.signed_out.iter().any(|words| said.contains(words)) && !said.contains("AADSTS") {
         let failure = Failure::new(Exit::SignInNeeded, format!("nobody is signed in to {}", tool.title));
         return failure.run(tool.login);
     }
-    // What it prints where it fails may hold half an answer.
+    // Repeat only stderr, because a failed program may have printed part of a token to stdout.
     let line = stderr.lines().rev().map(str::trim).find(|line| line.starts_with("ERROR:"));
     let line =
         line.or_else(|| stderr.lines().map(str::trim).rfind(|line| !line.is_empty())).unwrap_or("it said nothing");

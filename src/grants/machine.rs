@@ -1,5 +1,5 @@
-//! The grants of machines: a token for what the machine can prove itself by. There is no refresh token: for the next token the
-//! same is asked again.
+//! The grants of machines: a token for a proof of what the machine is. There is no refresh token; the next token is
+//! requested in the same way.
 
 use super::{Ask, Renewal, acr, answered, aws, delegated, managed_identity, sources};
 use crate::clock::Timestamp;
@@ -14,15 +14,16 @@ use crate::secret::Secret;
 use crate::session::{ClaimsDigest, Grant, Serial, Token};
 use crate::text::clean;
 
-/// RFC 8693, section 2.1.
+/// The grant type of a token exchange (RFC 8693, section 2.1).
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
-/// RFC 7523, section 2.1.
+/// The grant type of a JWT bearer assertion (RFC 7523, section 2.1).
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-/// RFC 8693, section 3.
+/// The prefix of token type identifiers (RFC 8693, section 3).
 const TYPE: &str = "urn:ietf:params:oauth:token-type:";
-/// From this life on, in seconds, a token is renewed when half of it is over: then trouble has hours to pass.
+/// A token with at least this lifetime, in seconds, is renewed after half of it, which leaves hours for an outage to
+/// pass.
 const LONG: u64 = 2 * 3600;
-/// How long a source's own token is kept that does not say when it ends, in seconds.
+/// How long a source's own token is kept if it does not say when it expires, in seconds.
 const UNSTATED: u64 = 300;
 
 /// A token that proves what this machine is.
@@ -34,14 +35,14 @@ pub struct Proven {
 }
 
 impl Proven {
-    /// One that another profile brought.
+    /// A token of another profile.
     pub fn of_profile(token: Secret, kind: TokenKind) -> Self {
         Self { token, kind: if kind == TokenKind::Id { "id_token" } else { "access_token" } }
     }
 }
 
-/// Asks once, as `machine` says. `client` is the profile's at its server, if the grant is for one.
-/// `proven` is what the source gave, where the profile has one.
+/// Sends one request for the grant of `machine`. `client` is for the profile's server, if the grant uses one. `proven`
+/// is the source's token, if the profile has a source.
 pub fn ask(client: Option<&Client<'_>>, machine: &Machine, ask: &Ask<'_>, proven: Option<&Proven>) -> Renewal {
     debug(|| format!("asking for a token of {}", ask.profile.title()));
     let renewal = match (machine.grant, client, proven) {
@@ -59,13 +60,13 @@ pub fn ask(client: Option<&Client<'_>>, machine: &Machine, ask: &Ask<'_>, proven
     }
 }
 
-/// The source's own token as the answer.
+/// Uses the source's own token as the answer.
 fn as_it_is(ask: &Ask<'_>, token: &Secret) -> Renewal {
     let end = Claims::of(token).and_then(|claims| claims.expires_at).unwrap_or(Timestamp::now().plus(UNSTATED));
     granted(ask, token.clone(), end)
 }
 
-/// A token that was given without an answer of OAuth, and ends then.
+/// A grant of one token that did not come in an OAuth answer and expires at `end`.
 pub(super) fn granted(ask: &Ask<'_>, token: Secret, end: Timestamp) -> Renewal {
     let at = Timestamp::now();
     let token = Token {
@@ -104,7 +105,7 @@ fn at_server(client: &Client<'_>, machine: &Machine, ask: &Ask<'_>, proven: Opti
     let answer = request.send();
     let renewal = answered(client, ask, scopes, sent, answer, |error| refused(client, error, proven));
     match renewal {
-        // What was exchanged for is in this member whatever it is (RFC 8693, section 2.2.1).
+        // The exchanged token is always in `access_token`, whatever its type (RFC 8693, section 2.2.1).
         Renewal::Granted(mut grant, _) if machine.grant == MachineGrant::TokenExchange => {
             grant.tokens.retain(|token| token.key.kind == TokenKind::Access);
             grant.tokens.iter_mut().for_each(|token| token.key = ask.key.clone());
@@ -114,7 +115,7 @@ fn at_server(client: &Client<'_>, machine: &Machine, ask: &Ask<'_>, proven: Opti
     }
 }
 
-/// RFC 8693, section 2.1.
+/// Adds the parameters of a token exchange (RFC 8693, section 2.1).
 fn exchange<'c>(request: Request<'c>, machine: &Machine, ask: &Ask<'_>, proven: Option<&Proven>) -> Request<'c> {
     let kind = proven.map(|proven| format!("{TYPE}{}", proven.kind));
     let wanted = (ask.key.kind == TokenKind::Id).then(|| format!("{TYPE}id_token"));
@@ -124,8 +125,8 @@ fn exchange<'c>(request: Request<'c>, machine: &Machine, ask: &Ask<'_>, proven: 
         .with("requested_token_type", machine.requested_token_type.as_deref().or(wanted.as_deref()))
 }
 
-/// A grant as a machine keeps it: without a refresh token, since it can ask at any time, and with tokens of long life renewed
-/// early.
+/// A grant as a machine keeps it: without a refresh token, because a machine can ask at any time; tokens with a long
+/// lifetime are renewed early.
 fn of_a_machine(mut grant: Grant) -> Grant {
     grant.refresh_token = None;
     grant.account = None;
@@ -136,8 +137,8 @@ fn of_a_machine(mut grant: Grant) -> Grant {
     grant
 }
 
-/// What an error answer comes to. Where the machine showed another issuer's token, it says which: the provider has to be told
-/// to trust just that.
+/// The outcome of an error answer. If the machine presented another issuer's token, the failure describes that token,
+/// because the provider has to be configured to trust it.
 fn refused(client: &Client<'_>, error: &OauthError, proven: Option<&Proven>) -> Renewal {
     let failure = client.refused(error, "the provider refused this machine a token");
     let about_it =
@@ -148,7 +149,7 @@ fn refused(client: &Client<'_>, error: &OauthError, proven: Option<&Proven>) -> 
     })
 }
 
-/// A failure that says besides which token was shown.
+/// Adds to a failure which token was presented.
 pub(super) fn with_proof(failure: Failure, proven: &Proven) -> Failure {
     let Some(claims) = Claims::of(&proven.token) else { return failure };
     let said = |claim: Option<&String>| claim.map_or_else(|| "none".to_owned(), |text| format!("{:?}", clean(text)));
@@ -160,13 +161,13 @@ pub(super) fn with_proof(failure: Failure, proven: &Proven) -> Failure {
 }
 
 impl From<Failure> for Renewal {
-    /// What a source's failure comes to.
+    /// A source that cannot be reached may work later; any other failure is a refusal.
     fn from(failure: Failure) -> Self {
         if failure.exit == Exit::Unreachable { Self::Trouble(failure, None) } else { Self::Refused(failure) }
     }
 }
 
-/// What the source of `ask`'s profile gives, where it is not another profile.
+/// The token from the profile's source; `None` if there is none, or if the source is another profile.
 pub fn proven(ask: &Ask<'_>, machine: &Machine) -> Result<Option<Proven>, Failure> {
     let Some(source) = &machine.source else { return Ok(None) };
     let token = sources::token(source, ask.profile)?;

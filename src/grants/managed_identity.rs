@@ -1,11 +1,11 @@
-//! Azure's managed identities: the host that a program runs on gives it a token, without a secret. Which host that is, the
-//! environment says, in the order in which Microsoft's own libraries look.
+//! Azure's managed identities: the host that a program runs on gives it a token, without a secret. The environment says
+//! which kind of host that is; it is searched in the same order as in Microsoft's own libraries.
 //! <https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token>
 
 use super::arc;
 use super::metadata::{LINK_LOCAL, checked};
 use super::{Ask, Renewal, read};
-use crate::clock::{Skew, Timestamp, boottime};
+use crate::clock::{Timestamp, boottime};
 use crate::config::Profile;
 use crate::failure::{Exit, Failure};
 use crate::log::debug;
@@ -17,45 +17,45 @@ use form_urlencoded::Serializer;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// Longest time for all requests of one token: a metadata service that is being updated says so for most of it.
+/// Time limit for all requests for one token. A metadata service that is being updated may refuse for most of it.
 const LIMIT: Duration = Duration::from_secs(40);
-/// Longest time to connect: where nothing answers at a link's own address, nothing will.
+/// Longest time to connect: if a link-local address does not answer quickly, it never will.
 const CONNECT: Duration = Duration::from_secs(2);
-/// The first pause before a virtual machine's service is asked again; each is twice the one before.
+/// The first pause before a virtual machine's service is asked again; each pause is twice as long as the last.
 const PAUSE: Duration = Duration::from_millis(800);
-/// How often it is asked.
+/// How many requests are sent to a virtual machine's service.
 const TRIES: u32 = 5;
 
-/// A request for a token: a form is posted, and without one it is a GET.
+/// A token request: a POST if it has a form, otherwise a GET.
 struct Request<'h> {
     url: String,
     form: Option<String>,
     headers: Vec<(&'h str, &'h str)>,
 }
 
-/// Where a token is asked for.
+/// Where to ask for a token.
 #[derive(Debug, PartialEq, Eq)]
 struct Host {
     kind: Kind,
     endpoint: String,
-    /// What the environment says that a request has to show.
+    /// A secret from the environment that the request must send.
     header: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// App Service, Functions, Container Apps.
+    /// App Service, Functions and Container Apps.
     AppService,
     MachineLearning,
     CloudShell,
-    /// A machine outside of Azure that is managed there.
+    /// A machine outside of Azure that is managed with Azure Arc.
     Arc,
     /// A virtual machine, or a pod on one.
     VirtualMachine,
 }
 
 impl Host {
-    /// The host by its environment.
+    /// Finds the host's kind and address from environment variables.
     fn find(variable: impl Fn(&str) -> Option<String>, has_arc: impl Fn() -> bool) -> Result<Self, Failure> {
         let at = |name: &str| variable(name).map(|text| checked(name, &text)).transpose();
         let host = |kind, endpoint, header| Ok(Self { kind, endpoint, header });
@@ -80,7 +80,7 @@ impl Host {
         host(Kind::VirtualMachine, format!("{home}/metadata/identity/oauth2/token"), None)
     }
 
-    /// What is sent for a token. Fails where this kind of host has no identities to choose from, and the profile names one.
+    /// Builds the token request. Fails if the profile names an identity and this kind of host does not let one choose.
     fn request(&self, profile: &Profile, resource: &str) -> Result<Request<'_>, Failure> {
         let client = Some(profile.session.client_id.as_str()).filter(|id| !id.is_empty());
         let by_resource = profile.identity_resource_id();
@@ -159,31 +159,31 @@ fn asked(ask: &Ask<'_>) -> Result<Renewal, Failure> {
         },
         _ => send(&[])?,
     };
-    Ok(renewal(ask, &host, Answer::hiding(&reply, &[secret]), reply.status, at))
+    Ok(renewal(ask, &host, &reply, &secret, at))
 }
 
 const NOT_HERE: &str = "this grant is for machines of Azure that have a managed identity";
 
 /// What the host's answer comes to.
-fn renewal(ask: &Ask<'_>, host: &Host, answer: Answer, status: u16, sent: Timestamp) -> Renewal {
+fn renewal(ask: &Ask<'_>, host: &Host, reply: &Reply, secret: &Secret, sent: Timestamp) -> Renewal {
     let place = &host.endpoint;
     let refused = |why: &str| Failure::new(Exit::Failed, format!("{place} gave this machine no token: {why}"));
-    match answer {
+    match Answer::hiding(reply, std::slice::from_ref(secret)) {
         Answer::Object(members) => match TokenAnswer::read(&members) {
             Ok(mut answer) => {
                 if let Ok(tokens) = &mut answer.tokens {
-                    tokens.expires_in = tokens.expires_in.or(seconds_left(&members, sent));
+                    tokens.expires_in = tokens.expires_in.or(seconds_left(&members, reply.skew.there(sent)));
                 }
-                let (grant, problem) = read(&answer, ask, &ask.profile.scopes, sent, Skew::default());
+                let (grant, problem) = read(&answer, ask, &ask.profile.scopes, sent, reply.skew);
                 Renewal::Granted(grant, problem)
             }
             Err(why) => Renewal::Refused(refused(&why)),
         },
         // The proxy of a container's host, which knows of no such address.
-        Answer::Error(error) if status == 403 && error.text().contains("unreachable") => {
+        Answer::Error(error) if reply.status == 403 && error.text().contains("unreachable") => {
             Renewal::Trouble(unreachable(place, &error.text()).hint(NOT_HERE), None)
         }
-        Answer::Error(error) => Renewal::Refused(refused(&error.text()).hint(if status == 400 {
+        Answer::Error(error) => Renewal::Refused(refused(&error.text()).hint(if reply.status == 400 {
             "assign an identity to this machine; or check `client-id` and `identity-resource-id`, which choose one of several"
         } else {
             NOT_HERE
@@ -193,14 +193,14 @@ fn renewal(ask: &Ask<'_>, host: &Host, answer: Answer, status: u16, sent: Timest
     }
 }
 
-/// `expires_on`: seconds since 1970, most often as text.
+/// `expires_on`: seconds since 1970 by the host's clock, most often as text. `sent` is by that clock, too.
 fn seconds_left(members: &Members, sent: Timestamp) -> Option<u64> {
     let end = members.number("expires_on").filter(|end| (0.0..1e12).contains(end))?;
     #[expect(clippy::cast_possible_truncation, reason = "the range was checked")]
     Some(Timestamp(end as i64).since(sent)).filter(|left| *left > 0)
 }
 
-/// Asks again while the service of a virtual machine is starting or is being updated.
+/// Asks again while the service of a virtual machine is starting or being updated.
 fn patiently(send: impl Fn() -> Result<Reply, Failure>) -> Result<Reply, Failure> {
     for tried in 0..TRIES - 1 {
         let reply = send()?;
@@ -212,7 +212,7 @@ fn patiently(send: impl Fn() -> Result<Reply, Failure>) -> Result<Reply, Failure
     send()
 }
 
-/// The resource that a token is for: a machine's identity and the Azure CLI name it without the `/.default` of a scope.
+/// The token's resource. Managed identities and the Azure CLI name it without the `/.default` of a scope.
 pub(super) fn resource(profile: &Profile) -> Result<String, Failure> {
     match &profile.scopes[..] {
         [scope] => Ok(scope.strip_suffix("/.default").unwrap_or(scope).to_owned()),

@@ -1,16 +1,16 @@
-//! The addresses at which a machine asks what it is: the only ones off this very machine that are asked by plain http, and
-//! never through a proxy.
+//! The addresses of metadata services, which tell a machine its identity. These are the only addresses beyond this
+//! machine that are asked by plain http, and never through a proxy.
 
 use crate::address::Address;
 use crate::failure::Failure;
 use http::Uri;
 use std::net::Ipv4Addr;
 
-/// Where every cloud has its metadata server, on a link that leaves the host for no other.
+/// The metadata server's address in every cloud; the link-local network does not reach beyond the host.
 pub(super) const LINK_LOCAL: &str = "http://169.254.169.254";
 
-/// The address that an environment variable names. It must be https, or lead no further than this host's own link:
-/// loopback, or an address of 169.254/16 as digits, since a name may lead anywhere.
+/// Checks the address in an environment variable, and returns it without a trailing slash. It must be https, or plain
+/// http to loopback or to an IPv4 address in 169.254/16 written as digits, because a name could lead anywhere.
 pub(super) fn checked(name: &str, text: &str) -> Result<String, Failure> {
     let uri: Option<Uri> = text.parse().ok();
     let plain = uri.as_ref().filter(|uri| uri.scheme_str() == Some("http"));
@@ -25,7 +25,7 @@ pub(super) fn checked(name: &str, text: &str) -> Result<String, Failure> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
-/// The same for a variable that names a host alone.
+/// Like [`checked`], for a variable that holds only a host; `None` if it is not set.
 pub(super) fn named_host(name: &str) -> Result<Option<String>, Failure> {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty());
     value.map(|host| checked(name, &format!("http://{host}"))).transpose()

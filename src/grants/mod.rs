@@ -1,8 +1,8 @@
-//! Ways to get tokens without a person. [`refresh`] is the one for sessions that a person began; [`machine`] holds those of
-//! machines, which prove what they are by a token from one of the [`sources`].
+//! Grants that get tokens without a person. [`refresh`] renews sessions that a person began. [`machine`] holds the
+//! grants of machines, which authenticate with a token from one of the [`sources`].
 //!
-//! This file reads a token answer, however it was asked for: which tokens are in it, whose they are, and until when they
-//! are good by this machine's clock.
+//! This file reads a token answer, whichever grant it is for: which tokens are in it, whose they are, and when they
+//! expire by this machine's clock.
 
 pub mod acr;
 mod arc;
@@ -27,44 +27,44 @@ use crate::secret::Secret;
 use crate::session::{Account, ClaimsDigest, Grant, Serial, Token, TokenKey};
 use crate::text::clean;
 
-/// What a grant is asked for.
+/// What a grant needs to know about the call.
 #[derive(Debug)]
 pub struct Ask<'p> {
-    /// The profile that asks.
+    /// The profile to get a token of.
     pub profile: &'p Profile,
-    /// What its token is filed under.
+    /// The key of the token.
     pub key: TokenKey,
     /// A claims challenge, as JSON (OpenID Connect Core, section 5.5).
     pub claims: Option<&'p str>,
-    /// Who asks and what for, for `keyfob status`.
+    /// Who asks, and what for; shown by `keyfob status`.
     pub by: String,
 }
 
-/// How a renewal ended.
+/// The outcome of a renewal.
 #[derive(Debug)]
 pub enum Renewal {
-    /// With tokens. The second value says what is wrong, if the one that was asked for is not among what can be used.
+    /// New tokens. The second value is the failure to report if the wanted kind of token is missing or cannot be used.
     Granted(Grant, Option<Failure>),
     /// The provider has ended the grant.
     Ended(Because),
-    /// The provider wants a new sign-in for just this; the session is good.
+    /// The provider wants a new sign-in for this token alone; the session is good.
     Unmet(Because),
-    /// The provider refused the request as it is; the session is not to blame (R41).
+    /// The provider refused the request itself; the session is still good (R41).
     Refused(Failure),
-    /// Nothing was decided: try again later, after so many seconds if the provider said so (R39).
+    /// The provider gave no decision: try again later, after this many seconds if the provider said so (R39).
     Trouble(Failure, Option<u64>),
 }
 
-/// Why a refresh brought nothing.
+/// Why a refresh was refused.
 #[derive(Debug)]
 pub struct Because {
-    /// In the provider's words.
+    /// The provider's message.
     pub text: String,
-    /// A policy forbids this to sessions that began by device code, as this one did.
+    /// Whether a policy forbids device code flows, and this session began by one.
     pub forbids_device: bool,
 }
 
-/// How a renewal ended whose request was sent at `sent` for the scopes `asked`; `refused` says what an error answer means.
+/// The outcome of a request that was sent at `sent` for the scopes `asked`. `refused` interprets an error answer.
 fn answered(
     client: &Client<'_>,
     ask: &Ask<'_>,
@@ -89,8 +89,8 @@ fn answered(
     }
 }
 
-/// A token answer that was asked for at `sent` with `scopes`; `skew` is what the server's clock said when it answered. The
-/// second value says what is wrong with it, if the kind of token that was asked for is not among what can be used.
+/// Reads the answer to a token request that was sent at `sent` for `scopes`. `skew` is the difference to the server's
+/// clock when it answered. The second value is the failure to report if the wanted kind of token cannot be used.
 pub fn read(
     answer: &TokenAnswer,
     ask: &Ask<'_>,
@@ -120,7 +120,7 @@ pub fn read(
     let claims = tokens.id_token.as_ref().and_then(Claims::of);
     let skew = best_skew(skew, claims.as_ref(), sent);
     let checked = checked(claims.as_ref(), ask.profile, skew.there(sent));
-    // One that was issued to another client, or by another issuer, says nothing of who signed in here.
+    // A token for another client, or from another issuer, does not say who signed in here.
     if matches!(checked, Ok(_) | Err(Unusable::Ended | Unusable::NoExpiry)) {
         grant.account = claims.as_ref().and_then(|claims| account(claims, ask.profile.preset.tenant.is_some()));
     }
@@ -150,7 +150,7 @@ pub fn read(
     (grant, problem)
 }
 
-/// The failure of an ID token that cannot be handed out, where one is wanted.
+/// The failure to report if the ID token cannot be handed out; `None` if only the access token is wanted.
 fn unusable(why: &Unusable, wanted: TokenKind, skew: Skew) -> Option<Failure> {
     if wanted == TokenKind::Access {
         debug(|| format!("ignoring the provider's ID token: {why}"));
@@ -161,7 +161,7 @@ fn unusable(why: &Unusable, wanted: TokenKind, skew: Skew) -> Option<Failure> {
     Some(if *why == Unusable::Ended && skew.seconds().is_none() { failure.hint(hint) } else { failure })
 }
 
-/// The failure of an answer without an ID token, where one is wanted.
+/// The failure to report if an ID token is wanted and the answer has none.
 pub fn no_id_token(profile: &Profile) -> Failure {
     let failure = Failure::new(Exit::Failed, "the provider sent no ID token");
     failure.hint(if profile.scopes.iter().any(|scope| scope == "openid") {
@@ -171,17 +171,17 @@ pub fn no_id_token(profile: &Profile) -> Failure {
     })
 }
 
-/// How far the server's clock is ahead. The signer of an ID token knows the time; a proxy that sends `Date` may not. So a
-/// token that was issued just now, by this machine's clock, outweighs `Date`; and without `Date`, one issued in the future
-/// says how far this clock is behind.
+/// The best estimate of the server's clock skew. The issuer of an ID token knows the time, whereas the `Date` header
+/// may be a proxy's. So an ID token that was issued just now by this machine's clock outweighs `Date`; and if there is
+/// no `Date`, an ID token issued in the future shows how far this clock is behind.
 fn best_skew(date: Skew, claims: Option<&Claims>, sent: Timestamp) -> Skew {
     let Some(issued_at) = claims.and_then(|claims| claims.issued_at) else { return date };
     let signer = Skew::measured(issued_at, sent);
     if signer.seconds() == Some(0) || (date.seconds().is_none() && issued_at > sent) { signer } else { date }
 }
 
-/// When an access token ends (R30): as the answer says, else as the token says if it is a JWT, else as the provider's row
-/// says; `None` if only revocation ends it.
+/// When an access token expires (R30): from the answer, otherwise from the token if it is a JWT, otherwise from the
+/// provider's row; `None` if only revocation ends it.
 fn access_end(tokens: &Tokens, profile: &Profile, sent: Timestamp, skew: Skew) -> Option<Timestamp> {
     if let Some(seconds) = tokens.expires_in {
         return Some(sent.plus(seconds));
@@ -190,7 +190,7 @@ fn access_end(tokens: &Tokens, profile: &Profile, sent: Timestamp, skew: Skew) -
     said.map(|end| skew.here(end)).or_else(|| profile.preset.unstated_lifetime.map(|seconds| sent.plus(seconds)))
 }
 
-/// The claims of an ID token that may be handed out (R33); else why not.
+/// The claims of an ID token, if it may be handed out (R33); otherwise the reason why not.
 fn checked<'c>(claims: Option<&'c Claims>, profile: &Profile, now: Timestamp) -> Result<&'c Claims, Unusable> {
     let claims = claims.ok_or(Unusable::NoJwt)?;
     let issuer = profile.issuer_template.as_deref().or(profile.issuer.as_ref().map(Address::as_str));
@@ -198,7 +198,7 @@ fn checked<'c>(claims: Option<&'c Claims>, profile: &Profile, now: Timestamp) ->
     Ok(claims)
 }
 
-/// Who signed in, as an ID token says.
+/// The account that an ID token names.
 fn account(claims: &Claims, tenants: bool) -> Option<Account> {
     let tenant = claims.tenant.as_deref().filter(|_| tenants).map(clean);
     claims.name.clone().map(|name| Account { name, subject: claims.subject.clone(), tenant })

@@ -1,4 +1,4 @@
-//! RFC 6749, section 6: a new access token for the refresh token of a session that a person began.
+//! A refresh (RFC 6749, section 6): new tokens for the refresh token of a session that a person began.
 
 use super::{Ask, Because, Renewal, answered};
 use crate::clock::Timestamp;
@@ -8,7 +8,7 @@ use crate::oauth::Client;
 use crate::oauth::answer::OauthError;
 use crate::session::Session;
 
-/// Asks once, with the session's refresh token; `None` if it has none.
+/// Sends one refresh request; `None` if the session has no refresh token.
 pub fn refresh(client: &Client<'_>, session: &Session, ask: &Ask<'_>) -> Option<Renewal> {
     let refresh_token = session.refresh_token.as_ref()?;
     let scopes = scopes_to_name(client, session, ask.profile);
@@ -24,7 +24,8 @@ fn refused(client: &Client<'_>, session: &Session, ask: &Ask<'_>, error: &OauthE
     let profile = ask.profile;
     let forbids_device = session.is_of_device_flow() && client.forbids_device_flow(error);
     let because = |text| Because { text, forbids_device };
-    // What one tenant or resource answers concerns that alone, unless it says that the refresh token is dead.
+    // A refusal for one tenant or resource concerns only that token, unless the error says that the refresh token is
+    // dead.
     let about_this = || error.is_about_this_resource() || !(error.ends_the_token() || session.was_begun_for(&ask.key));
     if profile.preset.multi_resource && ends_the_grant(error) && about_this() {
         return Renewal::Unmet(because(format!("the provider wants one for this ({})", error.text())));
@@ -39,14 +40,14 @@ fn refused(client: &Client<'_>, session: &Session, ask: &Ask<'_>, error: &OauthE
     Renewal::Refused(if failure.hint.is_none() { failure.run(profile.command("login")) } else { failure })
 }
 
-/// Whether an error ends the grant, rather than being about this request.
+/// Whether the error ends the grant, rather than concerning this request alone.
 fn ends_the_grant(error: &OauthError) -> bool {
     let codes = ["invalid_grant", "bad_refresh_token", "interaction_required", "login_required", "consent_required"];
     error.bodyless || codes.contains(&error.code.as_str())
 }
 
-/// The `scope` parameter: none where the scopes are those that were signed in for, since some servers refuse what they
-/// themselves did not grant.
+/// The `scope` parameter. `None` if the wanted scopes are those of the sign-in, because some servers refuse scopes that
+/// they did not grant themselves.
 fn scopes_to_name(client: &Client<'_>, session: &Session, profile: &Profile) -> Option<Vec<String>> {
     if profile.preset.multi_resource {
         return Some(profile.scopes.clone());
@@ -59,7 +60,7 @@ fn scopes_to_name(client: &Client<'_>, session: &Session, profile: &Profile) -> 
     fewer.then(|| want.into_iter().filter(|scope| session.granted.contains(scope)).collect())
 }
 
-/// Whether the sign-in was for fewer scopes than are wanted now, and that matters.
+/// Whether scopes are wanted now that the sign-in did not ask for. Always false for a multi-resource provider.
 fn asks_for_more(client: &Client<'_>, session: &Session, profile: &Profile) -> bool {
     let want = client.askable(&profile.scopes);
     !profile.preset.multi_resource && want.iter().any(|scope| !session.asked.contains(scope))

@@ -1,5 +1,5 @@
-//! What a reply means. Servers disagree on statuses, on number formats and on how to spell a list, so one place
-//! reads them all leniently, and decides by the JSON `error` whatever the status (R22).
+//! Interprets replies. Servers disagree on statuses, on number formats and on how to write a list, so all replies are
+//! read leniently in one place, and the JSON `error` decides, whatever the status (R22).
 
 use super::http::Reply;
 use super::json::{LONGEST, Members};
@@ -7,48 +7,49 @@ use crate::address::Address;
 use crate::secret::Secret;
 use crate::text::clean;
 
-/// Shorter secrets are not looked for in what a server says: they would be found in every word.
+/// Secrets shorter than this many bytes are not redacted from a server's messages, because they occur in ordinary
+/// words.
 const SHORTEST_HIDDEN: usize = 8;
 
-/// Stands for an `error` that is no text. What is in it decides nothing.
+/// Replaces an `error` that is not a string. Its contents decide nothing.
 const UNREADABLE: &str = "unreadable_error";
 
 /// A reply, sorted by what a client does next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// A JSON object that is no error.
+    /// A JSON object without an `error`.
     Object(Members),
-    /// The server said no, in OAuth's words.
+    /// The server refused with an OAuth error.
     Error(OauthError),
-    /// Nothing was decided: try again later, after so many seconds if it said so.
+    /// The server gave no decision: try again later, after this many seconds if it said so.
     Transient(String, Option<u64>),
-    /// A redirect, which is never followed (R23).
+    /// A redirect. Redirects are never followed (R23).
     Redirect(String),
-    /// A success that cannot be read: it may have had its effect (R25).
+    /// A success that cannot be read; the request may have taken effect (R25).
     Unreadable(String),
 }
 
-/// RFC 6749, section 5.2: an error answer.
+/// An error response (RFC 6749, section 5.2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OauthError {
-    /// `error`, e.g. `invalid_grant`; `unreadable_error` if it is no text. Without one, `http_` and the status; for a 400
-    /// with an empty body, which some servers send, `invalid_request`.
+    /// `error`, e.g. `invalid_grant`; `unreadable_error` if it is not a string. Without an `error`: `http_` and the
+    /// status, or `invalid_request` for a 400 with an empty body, which some servers send.
     pub code: String,
     /// `error_description`, cleaned for display.
     pub description: String,
-    /// `suberror`: which kind of `invalid_grant` (Microsoft Entra ID).
+    /// `suberror`: the kind of `invalid_grant` (Microsoft Entra ID).
     pub suberror: Option<String>,
-    /// `error_codes`: the provider's own numbers, which choose advice and decide nothing.
+    /// `error_codes`: the provider's own numbers, which are used only to choose advice.
     pub numbers: Vec<u32>,
-    /// `interval` of a `slow_down` (GitHub), in seconds.
+    /// The `interval` that GitHub adds to `slow_down`, in seconds.
     pub interval: Option<u64>,
-    /// A 400 without a body: to a refresh, that is a refusal of the grant (R39).
+    /// A 400 without a body. As the answer to a refresh, it means that the grant was refused (R39).
     pub bodyless: bool,
 }
 
 impl OauthError {
-    /// Whether only the resource or tenant that was asked for is refused, because it takes a person or a policy forbids it:
-    /// the refresh token is good then, and may still bring tokens for others.
+    /// Whether only the requested resource or tenant is refused, because it needs a person or a policy forbids it. The
+    /// refresh token is then still valid for other resources.
     pub fn is_about_this_resource(&self) -> bool {
         match self.code.as_str() {
             "interaction_required" | "login_required" | "consent_required" => true,
@@ -57,12 +58,13 @@ impl OauthError {
         }
     }
 
-    /// Whether the error says that the refresh token itself is dead, whatever it is used for (Microsoft Entra ID).
+    /// Whether the error says that the refresh token itself is no longer valid (Microsoft Entra ID).
     pub fn ends_the_token(&self) -> bool {
         self.suberror.as_ref().is_some_and(|s| matches!(s.as_str(), "bad_token" | "token_expired" | "client_mismatch"))
     }
 
-    /// `code: description`, or what there is of them. What only stands for a code is not said where there are words.
+    /// `code: description`, or one of them if the other is missing. A code that the server did not send itself is left
+    /// out if there is a description.
     pub fn text(&self) -> String {
         let code = clean(&self.code);
         match self.description.as_str() {
@@ -74,15 +76,16 @@ impl OauthError {
 }
 
 impl Answer {
-    /// Sorts a reply.
+    /// Interprets a reply.
     pub fn of(reply: &Reply) -> Self {
         Self::hiding(reply, &[])
     }
 
-    /// The same; where the server repeats one of `secrets`, as some do with a token they refuse, it is left out (R59).
+    /// Interprets a reply, and redacts `secrets` from the server's messages, because some servers repeat a token that
+    /// they refuse (R59).
     pub fn hiding(reply: &Reply, secrets: &[Secret]) -> Self {
         let Reply { status, body, html, retry_after, location, coding, cut, .. } = reply;
-        // Before anything is cut off, or the beginning of a secret could be left.
+        // Redact before anything is cut off; otherwise the beginning of a secret could remain.
         let hidden = |text: &str| {
             let known = secrets.iter().map(Secret::expose).filter(|s| s.len() >= SHORTEST_HIDDEN);
             clean(&known.fold(text.to_owned(), |text, secret| text.replace(secret, "[redacted]")))
@@ -113,13 +116,13 @@ impl Answer {
                 bodyless: true,
                 ..OauthError::default()
             }),
-            // Not JSON, but perhaps words.
+            // The body is not JSON, but may be a plain message.
             _ if coding.is_none() => Self::without_error(reply, &hidden(&String::from_utf8_lossy(body))),
             _ => Self::without_error(reply, &unreadable),
         }
     }
 
-    /// An answer with an `error`: OAuth's, a text; or another API's, an object with texts of its own.
+    /// A reply with an `error`: a string in OAuth, or an object with its own texts in other APIs.
     fn error(reply: &Reply, members: &Members, hidden: &dyn Fn(&str) -> String) -> Self {
         let code = members.text("error").map_or_else(|| UNREADABLE.to_owned(), |code| hidden(&code));
         let nested = || words(&members.object("error"), hidden);
@@ -141,7 +144,7 @@ impl Answer {
         })
     }
 
-    /// An answer without an `error`, and what it says instead; nothing if it says nothing.
+    /// A reply without an `error`. `said` is its message, or empty.
     fn without_error(reply: &Reply, said: &str) -> Self {
         let status = reply.status;
         let passes = status == 408 || status == 429 || status >= 500;
@@ -158,7 +161,7 @@ impl Answer {
     }
 }
 
-/// What an error says that is in no form of OAuth's: `code: message`, or what there is of them.
+/// The message of an error that is not in OAuth's form: `code: message`, or one of them if the other is missing.
 fn words(members: &Members, hidden: &dyn Fn(&str) -> String) -> String {
     let code = ["status", "code"].iter().find_map(|name| members.text(name));
     let code = code.or_else(|| members.get::<i64>("code").map(|number| number.to_string()));
@@ -166,12 +169,12 @@ fn words(members: &Members, hidden: &dyn Fn(&str) -> String) -> String {
     said.join(": ")
 }
 
-/// What is said for a person: in OAuth's member, in Microsoft's and Google's, or in those of RFC 9457.
+/// The message for a person: OAuth's member, Microsoft's and Google's, or those of RFC 9457.
 fn description(members: &Members) -> Option<String> {
     ["error_description", "message", "detail", "title"].iter().find_map(|name| members.text(name))
 }
 
-/// Codes that mean the same under every status.
+/// Whether an error code means the same under every HTTP status.
 fn is_oauth_code(code: &str) -> bool {
     code.starts_with("invalid_")
         || matches!(
@@ -194,15 +197,16 @@ fn looks_like_html(body: &[u8]) -> bool {
     start.is_some_and(|at| body[at] == b'<')
 }
 
-/// A member that is a number of seconds, written as an integer, a float or a text (R7, R8). Negative and absurd ones are
-/// `None`, so is zero.
+/// A member that is a number of seconds, written as an integer, a float or a string (R7, R8). `None` if it is zero,
+/// negative or absurd.
 fn seconds(members: &Members, name: &str) -> Option<u64> {
     let number = members.number(name).filter(|number| (0.0..1e12).contains(number))?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked")]
     Some(number.ceil() as u64).filter(|&seconds| seconds > 0)
 }
 
-/// A polling interval: 5 s if there is none, 1 to 60; more is taken for milliseconds (R7).
+/// A polling interval in seconds: 5 if there is none, otherwise 1 to 60. From 1000 on, the number is taken for
+/// milliseconds (R7).
 pub fn interval(seconds: Option<u64>) -> u64 {
     match seconds {
         None | Some(0) => 5,
@@ -212,27 +216,27 @@ pub fn interval(seconds: Option<u64>) -> u64 {
     }
 }
 
-/// RFC 8628, section 3.2: a device authorization, ready to be shown and polled.
+/// A device authorization response (RFC 8628, section 3.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceCode {
     /// `device_code`.
     pub device_code: Secret,
-    /// `user_code`, verbatim but for what a terminal must not be sent (R11).
+    /// `user_code`, unchanged except that control characters are removed (R11).
     pub user_code: String,
-    /// `verification_uri`, or `verification_url` as Google calls it (R6).
+    /// `verification_uri`, which Google calls `verification_url` (R6).
     pub verification_uri: Address,
     /// `verification_uri_complete` (R12).
     pub verification_uri_complete: Option<Address>,
-    /// `message`: what to do, in the person's language (Microsoft Entra ID); cleaned.
+    /// `message`: instructions in the person's language (Microsoft Entra ID), cleaned for display.
     pub message: Option<String>,
     /// `interval`, in seconds.
     pub interval: u64,
-    /// `expires_in`, in seconds; 900 if absent, an hour at most (R8).
+    /// `expires_in`, in seconds; 900 if it is missing, at most 3600 (R8).
     pub expires_in: u64,
 }
 
 impl DeviceCode {
-    /// Reads the members, or says which one is wrong.
+    /// Reads the response. The error says which member is wrong.
     pub fn read(members: &Members) -> Result<Self, String> {
         let device_code = members.text("device_code").ok_or("its answer has no `device_code`")?;
         let user_code = members.text("user_code").map(|code| clean(&code)).filter(|code| !code.is_empty());
@@ -242,7 +246,7 @@ impl DeviceCode {
             device_code: Secret::from(device_code),
             user_code: user_code.ok_or("its answer has no `user_code`")?,
             verification_uri: Address::parse(&uri?).map_err(|why| format!("its `verification_uri` {why}"))?,
-            // It is a convenience: one that cannot be shown is left out.
+            // This address is only a convenience, so leave it out if it is invalid.
             verification_uri_complete: members
                 .text("verification_uri_complete")
                 .and_then(|uri| Address::parse(&uri).ok()),
@@ -253,33 +257,33 @@ impl DeviceCode {
     }
 }
 
-/// RFC 6749, section 5.1: a token answer. A refresh token counts whatever else is in it, since the one that it was asked
-/// for with may have ended.
+/// A token response (RFC 6749, section 5.1). Its refresh token counts whatever else is wrong, because the old refresh
+/// token may already be spent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenAnswer {
     /// `refresh_token`.
     pub refresh_token: Option<Secret>,
-    /// The tokens to hand out, or why they cannot be used.
+    /// The tokens to hand out, or the reason why they cannot be used.
     pub tokens: Result<Tokens, String>,
 }
 
-/// The tokens of an answer that callers get (OpenID Connect Core, section 3.1.3.3).
+/// The tokens of a response that callers can get (OpenID Connect Core, section 3.1.3.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokens {
     /// `access_token`, of any size and form (R29).
     pub access_token: Secret,
-    /// `expires_in`, in seconds, if it said (R30).
+    /// `expires_in`, in seconds, if present (R30).
     pub expires_in: Option<u64>,
-    /// `refresh_in`, in seconds, if it said: from then on renew it, though it lives on (Microsoft Entra ID).
+    /// `refresh_in`, in seconds, if present: when to renew the token, although it remains valid (Microsoft Entra ID).
     pub refresh_in: Option<u64>,
     /// `id_token`.
     pub id_token: Option<Secret>,
-    /// `scope`, if it said: what was granted (R31).
+    /// `scope`, if present: the granted scopes (R31).
     pub scope: Option<Vec<String>>,
 }
 
 impl TokenAnswer {
-    /// Reads the members. The error says what is wrong with them, if there is nothing in them that can be used.
+    /// Reads the response. Fails, with the reason, if it holds nothing that can be used.
     pub fn read(members: &Members) -> Result<Self, String> {
         let refresh_token = token(members, "refresh_token").ok().flatten();
         match Tokens::read(members) {
@@ -291,8 +295,8 @@ impl TokenAnswer {
 
 impl Tokens {
     fn read(members: &Members) -> Result<Self, String> {
-        // R28: compared without case; absent means Bearer. Another kind cannot be handed to any caller. What an exchange calls
-        // N_A (RFC 8693, section 2.2.1) is an ID token, for instance.
+        // R28: the type is compared without regard to case, and a missing type means Bearer. Callers cannot use other
+        // types. A token exchange may say N_A (RFC 8693, section 2.2.1), for an ID token for instance.
         let bearer = |kind: &String| ["bearer", "n_a"].iter().any(|known| kind.eq_ignore_ascii_case(known));
         if let Some(kind) = members.text("token_type").filter(|kind| !bearer(kind)) {
             return Err(format!("its token is of the type {:?}, not Bearer", clean(&kind)));
@@ -307,7 +311,7 @@ impl Tokens {
     }
 }
 
-/// A member that is a token: one that could not stand in a header is an error.
+/// A member that holds a token. Fails if the token could not be sent in a header.
 fn token(members: &Members, name: &str) -> Result<Option<Secret>, String> {
     match members.text(name) {
         Some(text) if text.chars().any(|c| c.is_control() || c.is_whitespace()) => {
@@ -317,7 +321,7 @@ fn token(members: &Members, name: &str) -> Result<Option<Secret>, String> {
     }
 }
 
-/// Scopes separated by spaces, by commas (GitHub), or as an array (R31), a thousand at most.
+/// Scopes separated by spaces, by commas (GitHub), or as an array (R31); at most a thousand.
 fn scopes(members: &Members) -> Option<Vec<String>> {
     let listed = || {
         let text = members.text("scope")?;
@@ -372,7 +376,7 @@ mod tests {
         assert_eq!(Answer::of(&reply(400, "")), Answer::Error(empty));
     }
 
-    /// R59, but for words so short that they stand in any text.
+    /// R59, except for words so short that they occur in any text.
     #[test]
     fn r59_a_secret_that_is_repeated_is_left_out() {
         let repeated = |secret: &str| {
@@ -580,7 +584,7 @@ mod tests {
         assert_eq!(read.verification_uri_complete, None, "an unsafe one is left out, not fatal");
     }
 
-    /// The tokens of an answer that has no refresh token.
+    /// The tokens of a response without a refresh token.
     fn tokens(value: Value) -> Result<Tokens, String> {
         TokenAnswer::read(&object(value)).and_then(|answer| answer.tokens)
     }

@@ -1,7 +1,7 @@
-//! RFC 7523, section 2.2: a JWT that the client signs to show that it is the client, instead of sending a secret.
+//! Client assertions (RFC 7523, section 2.2): a JWT that the client signs to authenticate, instead of sending a secret.
 //!
-//! With a certificate its thumbprint stands in the header (`x5t#S256`, RFC 7515, section 4.1.8), and with more than one the
-//! whole chain (`x5c`): so Microsoft Entra ID wants it.
+//! If the client has a certificate, the header holds its thumbprint (`x5t#S256`, RFC 7515, section 4.1.8); if there are
+//! several certificates, it also holds the whole chain (`x5c`), as Microsoft Entra ID requires.
 //! <https://learn.microsoft.com/entra/identity-platform/certificate-credentials>
 
 use crate::clock::Timestamp;
@@ -22,26 +22,26 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-/// How long an assertion is good, in seconds: it is used at once, and no server takes more than this amiss.
+/// How long an assertion is valid, in seconds. It is used at once, and every server accepts this lifetime.
 const LIFE: u64 = 300;
-/// Largest file of a key or of certificates, in bytes.
+/// The most bytes read from a key or certificate file.
 const LARGEST: u64 = 1 << 20;
 
-/// A client's private key, and what the provider knows it by.
+/// A client's private key, and how the provider identifies it.
 pub(super) struct Key {
     signer: Box<dyn Signer>,
-    /// The JWT header, but for `typ`.
+    /// The JWT header without `typ`.
     header: Value,
 }
 
 impl Key {
-    /// Reads the files. Fails with exit 2 if they hold no key that can be used, and says what makes one of what they hold.
+    /// Reads the files. Fails with exit code 2 if they hold no usable key, with a hint how to convert them.
     pub(super) fn read(files: &ClientKey) -> Result<Self, Failure> {
         let key = signing_key(&files.file)?;
         let wrong = |what: &str| Failure::usage(format!("the client key {} {what}", files.file.display()));
         let chain = files.certificates.as_deref().map(|file| chain(file, &*key)).transpose()?;
         let (scheme, algorithm) = [
-            // Where there is a certificate the server is one that asks for PSS.
+            // Servers that use certificates (Microsoft Entra ID) want RSA-PSS; without a certificate it is skipped.
             (SignatureScheme::RSA_PSS_SHA256, "PS256"),
             (SignatureScheme::RSA_PKCS1_SHA256, "RS256"),
             (SignatureScheme::ECDSA_NISTP256_SHA256, "ES256"),
@@ -66,8 +66,8 @@ impl Key {
         Ok(Self { signer, header })
     }
 
-    /// An assertion that its bearer is `client`, for `audience` alone, good for five minutes from now. The error says why
-    /// there is none.
+    /// An assertion that identifies `client` to `audience`, valid for five minutes from now. Fails, with the reason, if
+    /// the key cannot sign.
     pub(super) fn assertion(&self, client: &str, audience: &str) -> Result<Secret, String> {
         let mut id = [0; 16];
         getrandom::fill(&mut id).map_err(|error| format!("the system gives no random bytes: {error}"))?;
@@ -95,9 +95,10 @@ impl Key {
     }
 }
 
-/// An ECDSA signature as two numbers of a fixed size (RFC 7518, section 3.4), of the ASN.1 form that TLS uses.
+/// Converts an ECDSA signature from ASN.1, as TLS uses it, to two numbers of `size` bytes each (RFC 7518, section 3.4).
 fn fixed(signature: &[u8], size: usize) -> Option<Vec<u8>> {
-    /// What is inside of an element of this kind, and what stands behind it. None here is longer than 127 bytes.
+    /// Splits an ASN.1 element of this kind into its contents and the bytes that follow it. None here is longer than
+    /// 127 bytes.
     fn element(bytes: &[u8], kind: u8) -> Option<(&[u8], &[u8])> {
         let (&[found, length], rest) = bytes.split_first_chunk::<2>()?;
         if found != kind || length > 0x7f { None } else { rest.split_at_checked(length.into()) }
@@ -107,7 +108,7 @@ fn fixed(signature: &[u8], size: usize) -> Option<Vec<u8>> {
     let (s, _) = element(rest, 0x02)?;
     let mut both = Vec::with_capacity(2 * size);
     for number in [r, s] {
-        // The sign's own byte does not count.
+        // Drop leading zeros; ASN.1 adds one to keep a number positive.
         let digits = &number[number.iter().take_while(|byte| **byte == 0).count()..];
         both.extend(std::iter::repeat_n(0, size.checked_sub(digits.len())?));
         both.extend_from_slice(digits);
@@ -128,7 +129,7 @@ fn signing_key(file: &Path) -> Result<Arc<dyn SigningKey>, Failure> {
     let wrong = |what: &str| Failure::usage(format!("the client key {} {what}", file.display()));
     let made = |command: &str| format!("openssl {command} -in {} -out key.pem", shell_quoted(&file.to_string_lossy()));
     let holds = |words: &str| bytes.windows(words.len()).any(|window| window == words.as_bytes());
-    // DER: PKCS #12, as a .pfx file is.
+    // This is DER, e.g. PKCS #12 from a .pfx file.
     if bytes.first() == Some(&0x30) {
         return Err(wrong("is not PEM").run(made("pkcs12 -nodes")));
     }
@@ -137,11 +138,12 @@ fn signing_key(file: &Path) -> Result<Arc<dyn SigningKey>, Failure> {
     }
     let key = PrivateKeyDer::from_pem_slice(&bytes)
         .map_err(|_| wrong("holds no private key").hint("it must be PEM: `-----BEGIN PRIVATE KEY-----`"))?;
-    any_supported_type(&key)
-        .map_err(|_| wrong("is of a kind that cannot be used").hint("RSA of 2048 bits or more, or P-256"))
+    any_supported_type(&key).map_err(|_| {
+        wrong("is of a kind that cannot be used").hint("RSA of 2048 bits or more, P-256, P-384, or Ed25519")
+    })
 }
 
-/// The certificates of a file, the key's own first.
+/// The certificates in a file, beginning with the key's own.
 fn chain(file: &Path, key: &dyn SigningKey) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let bytes = contents(file, "client certificate")?;
     let wrong = |what: &str| {
@@ -151,7 +153,7 @@ fn chain(file: &Path, key: &dyn SigningKey) -> Result<Vec<CertificateDer<'static
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let mut found = found.ok().filter(|found| !found.is_empty()).ok_or_else(|| wrong("holds no certificate"))?;
     let public = key.public_key().ok_or_else(|| wrong("cannot be compared with the key"))?;
-    // The key stands whole in its own certificate, and in no other.
+    // Only the key's own certificate contains the whole public key.
     let is_own = |certificate: &CertificateDer<'_>| certificate.windows(public.len()).any(|part| part == &public[..]);
     let own = found.iter().position(is_own).ok_or_else(|| wrong("is another key's"))?;
     found.swap(0, own);

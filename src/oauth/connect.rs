@@ -1,5 +1,5 @@
-//! A connection to the first of a host's addresses that answers. One address that does not answer costs a quarter of a second,
-//! and not what all of them have (RFC 8305, "Happy Eyeballs").
+//! Connects to the first of a host's addresses that answers. An address that does not answer costs a quarter of a
+//! second, not the whole timeout (RFC 8305, "Happy Eyeballs").
 
 use super::lookup::no_thread;
 use std::io::{self, ErrorKind, Read, Write};
@@ -12,12 +12,12 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
 };
 
-/// How long an address is waited for before the next one is tried as well (RFC 8305, section 5).
+/// How long to wait for one address before trying the next one as well (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-/// More than any request has: what the system takes for a timeout is bounded.
+/// Longer than any request; the system limits how long a timeout may be.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// Connects by TCP, unless a proxy's connector has done so.
+/// Connects by TCP, unless a proxy's connector has already connected.
 #[derive(Debug)]
 pub(super) struct Race;
 
@@ -38,7 +38,8 @@ impl<In: Transport> Connector<In> for Race {
     }
 }
 
-/// The addresses with both families in turn, beginning with the one that the system prefers (RFC 8305, section 4).
+/// The addresses, alternating between IPv4 and IPv6, beginning with the family that the system prefers (RFC 8305,
+/// section 4).
 fn ordered(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let is_first = |address: &SocketAddr| addresses.first().is_some_and(|first| first.is_ipv4() == address.is_ipv4());
     let (mut preferred, mut others): (Vec<_>, Vec<_>) = addresses.iter().copied().partition(is_first);
@@ -50,7 +51,7 @@ fn ordered(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     ordered
 }
 
-/// The first connection that comes about within this time; else what kept the last address that answered.
+/// The first connection that succeeds within `limit`; otherwise the error of the address that failed last.
 fn first(addresses: &[SocketAddr], limit: Duration) -> io::Result<TcpStream> {
     if let [only] = addresses {
         return TcpStream::connect_timeout(only, limit);
@@ -84,7 +85,7 @@ fn within(timeout: NextTimeout) -> Duration {
     (*timeout.after).clamp(Duration::from_millis(1), LONGEST)
 }
 
-/// An error in ureq's words: a timeout is one of the request's.
+/// Converts an error to ureq's; a timeout becomes the timeout of the request.
 fn reason(error: io::Error, timeout: NextTimeout) -> Error {
     match error.kind() {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => Error::Timeout(timeout.reason),
@@ -151,7 +152,7 @@ mod tests {
         assert_eq!(order(&[]), [""; 0]);
     }
 
-    /// A listener whose queue is full, so that a connection to it does not come about: with what fills it.
+    /// A listener whose queue is full, so that connections to it hang, with the connections that fill it.
     fn hanging() -> (TcpListener, Vec<TcpStream>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

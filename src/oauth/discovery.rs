@@ -10,14 +10,14 @@ use crate::failure::{Exit, Failure};
 use crate::session::Metadata;
 use crate::text::clean;
 
-/// So many redirects are followed for one document.
+/// The most redirects that are followed for one document.
 const MOST_REDIRECTS: usize = 3;
 const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
-/// What a metadata document is called, wherever it is moved to.
+/// The well-known names of a metadata document, which a redirect must keep.
 const WELL_KNOWN: [&str; 2] = ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"];
 
-/// Fetches what `issuer` publishes: at `place` if it is named, else at both well-known places if the first does not list a
-/// device endpoint (R43).
+/// Fetches the metadata of `issuer`: from `place` if it is given, otherwise from the first well-known address, and from
+/// the second if the first has no device authorization endpoint (R43).
 pub fn discover(http: &Http, issuer: &Address, place: Option<&Address>) -> Result<Metadata, Failure> {
     let hint = "check `issuer`; for a server without metadata set `token-endpoint`, and `device-authorization-endpoint` or \
                 `authorization-endpoint`";
@@ -31,7 +31,7 @@ pub fn discover(http: &Http, issuer: &Address, place: Option<&Address>) -> Resul
                 let better = metadata.device_authorization_endpoint.is_some();
                 return Ok(first.filter(|_| !better).unwrap_or(metadata));
             }
-            // The first document is good, so trouble at the second place is none.
+            // The first document is good, so a failure at the second address does not matter.
             (_, Some(first)) => return Ok(first),
             (Ok(Err(reason)), None) => reasons.push(reason),
             (Err(failure), None) => return Err(failure),
@@ -42,7 +42,7 @@ pub fn discover(http: &Http, issuer: &Address, place: Option<&Address>) -> Resul
     })
 }
 
-/// What is at one of the places: the metadata, or why there is none. Fails if nothing else is to be tried.
+/// Fetches one address: the metadata, or the reason why there is none. Fails if no other address should be tried.
 fn at(http: &Http, issuer: &Address, url: String) -> Result<Result<Metadata, String>, Failure> {
     let (url, reply) = follow(http, url)?;
     Ok(Err(match Answer::of(&reply) {
@@ -58,7 +58,7 @@ fn at(http: &Http, issuer: &Address, url: String) -> Result<Result<Metadata, Str
             return Err(unreachable(&url, &why));
         }
         Answer::Unreadable(why) if reply.cut.is_some() => return Err(unreachable(&url, &why)),
-        // Most servers say "not found" with a page; any other page comes from a proxy or a portal.
+        // Most servers answer "not found" with a web page; any other web page comes from a proxy or a portal.
         Answer::Transient(why, _) if reply.status != 404 => format!("{url}: {why}"),
         Answer::Redirect(why) | Answer::Unreadable(why) => format!("{url}: {why}"),
         Answer::Error(error) if !error.code.starts_with("http_") => format!("{url}: {}", error.text()),
@@ -66,8 +66,8 @@ fn at(http: &Http, issuer: &Address, url: String) -> Result<Result<Metadata, Str
     }))
 }
 
-/// Fetches an address, and where it is moved to, as long as that is within one origin and still a well-known address. What the
-/// document says of its issuer is judged by the issuer all the same.
+/// Fetches an address and follows redirects within one origin to a well-known address. The document's issuer is checked
+/// in any case.
 fn follow(http: &Http, mut url: String) -> Result<(String, Reply), Failure> {
     let mut left = MOST_REDIRECTS;
     loop {
@@ -80,7 +80,7 @@ fn follow(http: &Http, mut url: String) -> Result<(String, Reply), Failure> {
     }
 }
 
-/// Where a redirect leads, if it may be followed.
+/// The target of a redirect, if it may be followed.
 fn moved(from: &str, location: &str) -> Option<String> {
     let from = Address::parse(from).ok()?;
     let to = if location.starts_with('/') && !location.starts_with("//") {
@@ -93,7 +93,7 @@ fn moved(from: &str, location: &str) -> Option<String> {
     (kept && to.origin() == from.origin()).then(|| to.as_str().to_owned())
 }
 
-/// Reads a metadata document. The error says what is wrong with it.
+/// Reads a metadata document (RFC 8414, section 3.2). The error says what is wrong with it.
 pub fn read(document: &Members, issuer: &Address, now: Timestamp) -> Result<Metadata, String> {
     let said = document.text("issuer").ok_or("it names no issuer")?;
     if !same_issuer(&said, issuer.as_str()) {
@@ -109,7 +109,7 @@ pub fn read(document: &Members, issuer: &Address, now: Timestamp) -> Result<Meta
     };
     let lists = |name: &str, item: &str| Some(document.list::<String>(name)?.iter().any(|entry| entry == item));
     let methods = "token_endpoint_auth_methods_supported";
-    // RFC 8414, section 2: without a list, Basic is the method.
+    // RFC 8414, section 2: if there is no list, the method is Basic.
     let basic =
         lists(methods, "client_secret_basic") != Some(false) || lists(methods, "client_secret_post") != Some(true);
     Ok(Metadata {
@@ -126,8 +126,8 @@ pub fn read(document: &Members, issuer: &Address, now: Timestamp) -> Result<Meta
     })
 }
 
-/// R44: identical, but for servers that write one metadata document for all their tenants with `{tenantid}` in place
-/// of one path component.
+/// R44: the issuers must be identical, except that some servers publish one metadata document for all tenants with
+/// `{tenantid}` in place of one path component.
 fn same_issuer(said: &str, wanted: &str) -> bool {
     if said == wanted {
         return true;

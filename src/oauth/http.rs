@@ -1,7 +1,7 @@
-//! One request, one raw reply: the only user of `ureq`.
+//! One request, one raw reply. This is the only user of `ureq`.
 //!
-//! No redirect is followed, a reply is at most 1 MiB and 30 seconds, a connection 10 (R58). What comes back is bytes and a
-//! status; what they mean is `answer`'s business.
+//! No redirect is followed. A reply may take 30 seconds and 1 MiB, a connection 10 seconds (R58). The reply is bytes
+//! and a status, which `answer` interprets.
 
 use super::connect::Race;
 use super::lookup::Lookup;
@@ -19,15 +19,16 @@ use std::time::Duration;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, SocksConnector};
 use ureq::{Agent, RequestBuilder};
 
-/// Longest time for one request and its reply.
+/// Time limit for one request and its reply.
 pub const LIMIT: Duration = Duration::from_secs(30);
-/// Least time that a request is given, however late it is.
+/// The least time that a request gets, even if its deadline has passed.
 const LEAST: Duration = Duration::from_millis(1);
 const CONNECT: Duration = Duration::from_secs(10);
 const LARGEST: u64 = 1 << 20;
-/// In front of the system's reason for not knowing a host: the standard library has no kind of error for it.
+/// The standard library has no error kind for a failed lookup; its message begins with this, followed by the system's
+/// reason.
 const LOOKUP: &str = "failed to lookup address information: ";
-/// A server's reply, whatever it is.
+/// A server's reply, of any status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// HTTP status.
@@ -40,19 +41,19 @@ pub struct Reply {
     pub retry_after: Option<u64>,
     /// `Location` of a redirect.
     pub location: Option<String>,
-    /// The content coding that the body has, though none was asked for.
+    /// The body's content coding, although none was accepted.
     pub coding: Option<String>,
-    /// How the server's clock differs, by its `Date`.
+    /// The difference to the server's clock, from its `Date` header.
     pub skew: Skew,
     /// `WWW-Authenticate`.
     pub challenge: Option<String>,
-    /// `Metadata-Flavor`, by which Google's metadata server is known.
+    /// `Metadata-Flavor`, which identifies Google's metadata server.
     pub flavor: Option<String>,
-    /// What kept the body of a success from arriving whole; what it says has happened all the same.
+    /// Why the body of a success did not arrive completely. The request has taken effect all the same.
     pub cut: Option<String>,
 }
 
-/// Makes requests. Made only when one is needed: setting up TLS reads the trust store.
+/// Sends requests. Make one only when it is needed, because it reads the trust store.
 pub struct Http {
     agent: Agent,
     proxies: Option<Proxies>,
@@ -63,17 +64,17 @@ pub struct Http {
 }
 
 impl Http {
-    /// Trusts the platform's certificate authorities and those in `ca_file`.
+    /// A client that trusts the platform's certificate authorities and those in `ca_file`.
     pub fn new(ca_file: Option<&CaFile>) -> Result<Self> {
         let tls = Tls::new(ca_file.map(certificates).transpose()?.unwrap_or_default());
         let config = Agent::config_builder()
-            // Each request has its own.
+            // `prepared` sets the proxy for each request.
             .proxy(None)
-            // OAuth errors are 400 with JSON: statuses are read, not thrown.
+            // Treat error statuses as replies, because OAuth errors are 400 with JSON.
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            // Polls are further apart: none goes to a connection that the server may be closing at that moment.
+            // Polls are further apart than this, so no poll uses a connection that the server may be about to close.
             .max_idle_age(Duration::from_secs(1))
             .user_agent(concat!("keyfob/", env!("CARGO_PKG_VERSION")))
             .accept("application/json")
@@ -85,17 +86,17 @@ impl Http {
         Ok(Self { agent, proxies, tls, limit: LIMIT, until: Duration::MAX, connect: CONNECT })
     }
 
-    /// Gives each request from now on this much time at most, its reply included.
+    /// Sets the time limit of each request from now on, including its reply.
     pub fn limit(&mut self, limit: Duration) {
         self.limit = limit;
     }
 
-    /// Has all requests from now on end by then, on the clock that counts from boot.
+    /// Makes all requests from now on end by `until`, as time since boot.
     pub fn until(&mut self, until: Duration) {
         self.until = until;
     }
 
-    /// Gives each connection from now on this much time at most to come about.
+    /// Sets the time limit for connecting.
     pub fn connect_within(&mut self, limit: Duration) {
         self.connect = limit;
     }
@@ -104,7 +105,7 @@ impl Http {
         self.limit.min(self.until.saturating_sub(boottime())).max(LEAST)
     }
 
-    /// A request with its time limit and its proxy.
+    /// Sets a request's time limits and its proxy.
     fn prepared<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
         if request.uri_ref().and_then(Uri::scheme_str) == Some("https") {
             self.tls.prepare();
@@ -114,7 +115,7 @@ impl Http {
         config.proxy(proxy).build()
     }
 
-    /// What came of a request. Where it went through a proxy, an error says so: the reason may be the proxy's.
+    /// The result of a request. If it went through a proxy, an error says so, because the proxy may be the cause.
     fn reply(&self, url: &str, result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Reply, String> {
         let proxies =
             self.proxies.as_ref().filter(|proxies| url.parse().is_ok_and(|uri: Uri| proxies.of(&uri).is_some()));
@@ -124,7 +125,7 @@ impl Http {
         })
     }
 
-    /// POSTs a form, with an `Authorization` header if given.
+    /// POSTs a form, with this `Authorization` header.
     pub fn post(&self, url: &str, form: &str, authorization: Option<&str>) -> Result<Reply, String> {
         let mut request = self.prepared(self.agent.post(url)).content_type("application/x-www-form-urlencoded");
         if let Some(value) = authorization {
@@ -133,19 +134,19 @@ impl Http {
         self.reply(url, request.send(form))
     }
 
-    /// GETs, with an `Authorization` header if given.
+    /// GETs, with this `Authorization` header.
     pub fn get(&self, url: &str, authorization: Option<&str>) -> Result<Reply, String> {
         let headers = authorization.map(|value| ("authorization", value));
         self.get_with(url, headers.as_slice())
     }
 
-    /// GETs with these headers.
+    /// GETs, with these headers.
     pub fn get_with(&self, url: &str, headers: &[(&str, &str)]) -> Result<Reply, String> {
         let request = self.prepared(self.agent.get(url));
         self.reply(url, headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).call())
     }
 
-    /// POSTs these bytes with these headers.
+    /// POSTs a body, with these headers.
     pub fn post_with(&self, url: &str, body: &str, headers: &[(&str, &str)]) -> Result<Reply, String> {
         let request = self.prepared(self.agent.post(url));
         self.reply(url, headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).send(body))
@@ -189,24 +190,24 @@ fn reply(result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Repl
     Ok(Reply { status, body, html, retry_after, location, coding, skew, challenge, flavor, cut })
 }
 
-/// RFC 9110, section 10.2.3: seconds, or a date, in seconds from `now` by the server's clock.
+/// Parses `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date. `now` is by the server's clock.
 fn seconds_from(value: &str, now: Timestamp) -> Option<u64> {
     value.trim().parse().ok().or_else(|| date(value).map(|date| date.since(now)))
 }
 
-/// RFC 9110, section 5.6.7: a date.
+/// Parses an HTTP date (RFC 9110, section 5.6.7).
 pub fn date(value: &str) -> Option<Timestamp> {
     let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value.trim()).ok()?;
     Some(Timestamp(date.as_second()))
 }
 
-/// What kept a request from being answered, in words for a person. Holds no secret: none is in an address, and no
-/// header or body is quoted.
+/// Describes for a person why a request got no answer. The text holds no secret: addresses contain none, and no header
+/// or body is quoted.
 fn described(error: &ureq::Error) -> String {
     use std::io::ErrorKind;
     let tls = match error {
         ureq::Error::Rustls(e) => Some(e),
-        // Where TLS fails in the middle of an exchange, ureq hands on the I/O error that holds the reason.
+        // If TLS fails during an exchange, ureq returns an I/O error that contains the reason.
         ureq::Error::Io(e) => e.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()),
         _ => None,
     };

@@ -1,7 +1,7 @@
-//! ID tokens (OpenID Connect Core, section 2): who signed in, and until when the token is good.
+//! ID tokens (OpenID Connect Core, section 2): who signed in, and when the token expires.
 //!
-//! The signature is not checked: the token came straight from the token endpoint over TLS, which is what section
-//! 3.1.3.7 asks of a client then. The service that receives the token checks it.
+//! The signature is not checked: the token came directly from the token endpoint over TLS, which section 3.1.3.7
+//! accepts instead. The service that receives the token checks the signature.
 
 use super::json::Members;
 use crate::clock::Timestamp;
@@ -11,51 +11,53 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::fmt;
 
-/// Where an account's name may stand, the best first. `upn` and `unique_name` are AD FS's, `emails` is Azure AD B2C's.
+/// The claims that may hold an account's name, best first. `upn` and `unique_name` are AD FS's, `emails` is Azure AD
+/// B2C's.
 const NAMES: [&str; 6] = ["preferred_username", "upn", "email", "emails", "unique_name", "name"];
 
-/// What Azure AD B2C writes as everybody's `sub` where a policy leaves it out.
+/// The `sub` that Azure AD B2C writes for every account if a policy leaves it out.
 const NO_SUBJECT: &str = "Not supported currently. Use oid claim.";
 
-/// What a JWT says, as far as anybody here asks. What is not there, or of another type, is absent.
+/// The claims of a JWT that keyfob uses. A claim that is missing or has another type is `None` or empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
     /// `iss`.
     pub issuer: Option<String>,
-    /// `aud`, one or several.
+    /// `aud`, one or more.
     pub audience: Vec<String>,
-    /// `azp`: the client that it was issued to.
+    /// `azp`: the client that the token was issued to.
     pub authorized_party: Option<String>,
-    /// `sub`, which never changes for one account; `oid` where `sub` says that it is not to be used.
+    /// `sub`, which never changes for an account, or `oid` if `sub` says not to use it.
     pub subject: Option<String>,
     /// `tid`: the id of a tenant (Microsoft Entra ID).
     pub tenant: Option<String>,
-    /// `nonce`: which authorization request it answers.
+    /// `nonce`: identifies the authorization request.
     pub nonce: Option<String>,
     /// `iat`, by the server's clock.
     pub issued_at: Option<Timestamp>,
     /// `exp`, by the server's clock.
     pub expires_at: Option<Timestamp>,
-    /// What a person knows the account by: the first of [`NAMES`], else the subject; cleaned for display.
+    /// The name that a person knows the account by: the first of [`NAMES`], otherwise the subject; without control
+    /// characters.
     pub name: Option<String>,
 }
 
 /// Why an ID token may not be handed out (R33).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unusable {
-    /// It is not a JWT.
+    /// The token is not a JWT.
     NoJwt,
-    /// Its issuer is this one, and not the second one.
+    /// Its issuer is the first one instead of the second one.
     Issuer(String, String),
-    /// It is not meant for this client.
+    /// Its audience does not include this client.
     Audience(String),
-    /// It was issued to this client, which is another one.
+    /// It was issued to this other client.
     AuthorizedParty(String),
-    /// It does not say whose it is.
+    /// It names no subject.
     NoSubject,
-    /// It does not say when it ends.
+    /// It has no expiry.
     NoExpiry,
-    /// It has ended.
+    /// It has expired.
     Ended,
 }
 
@@ -103,10 +105,10 @@ impl Claims {
         })
     }
 
-    /// Checks an ID token that is to be handed out as a credential, at `now` by the server's clock (OpenID Connect Core,
-    /// section 3.1.3.7): its issuer, its audience and the client it was issued to, that it names an account, and when it ends.
-    /// `issuer` may hold `{tid}`, for which the token's tenant stands, or `{any}`, for which anything does; without an `issuer`
-    /// it is not known and not checked.
+    /// Checks an ID token that is to be handed out as a credential, at `now` by the server's clock (OpenID Connect
+    /// Core, section 3.1.3.7): its issuer, its audience, the client it was issued to, its subject and its expiry.
+    /// `issuer` may contain `{tid}`, which stands for the token's tenant, or `{any}`, which matches any text; `None`
+    /// means that the issuer is unknown and not checked.
     pub fn check(&self, issuer: Option<&str>, client_id: &str, now: Timestamp) -> Result<(), Unusable> {
         if let Some(expected) = issuer {
             let expected = expected.replace("{tid}", self.tenant.as_deref().unwrap_or_default());
@@ -214,7 +216,7 @@ mod tests {
         assert_eq!(name(json!({})), None);
     }
 
-    /// As each document has it: the name, the subject, and whether the issuer is the one that is expected.
+    /// For each server: the expected name and subject, and whether the issuer must be accepted.
     #[test]
     fn accounts_and_issuers_of_microsofts_servers() {
         const OID: &str = "884408e1-2918-4c30-b12d-3aa027d7563b";
@@ -228,11 +230,11 @@ mod tests {
         let adfs_claims = json!({"sub": "FN2kjQ", "upn": "ada@contoso.com", "unique_name": "CONTOSO\\ada"});
         let (tid, tfp) = (TENANT.to_owned(), format!("tfp/{TENANT}/b2c_1_signin"));
         for (who, said, expected, name, subject, good) in [
-            // [MS-OIDCE] 2.2.3.2: `upn` may be missing, `unique_name` may not. The other issuer is that of access tokens.
+            // [MS-OIDCE] 2.2.3.2: `upn` is optional, `unique_name` is not. The second issuer is that of access tokens.
             (adfs_claims.clone(), adfs.to_owned(), adfs, "ada@contoso.com", "FN2kjQ", true),
             (adfs_claims, "http://fs.contoso.com/adfs/services/trust".into(), adfs, "ada@contoso.com", "FN2kjQ", false),
             (json!({"sub": "7", "unique_name": "CONTOSO\\ada"}), adfs.into(), adfs, "CONTOSO\\ada", "7", true),
-            // Entra External ID is issued for by the tenant's id, whatever the tenant's name or domain.
+            // Entra External ID's issuer has the tenant's id, whatever the tenant's name or domain.
             (
                 json!({"sub": "7", "email": "ada@x.com", "tid": TENANT}),
                 external_is(TENANT),
@@ -243,7 +245,7 @@ mod tests {
             ),
             (json!({"sub": "7", "name": "Ada", "tid": TENANT}), external_is("contoso"), external, "Ada", "7", false),
             (json!({"sub": "7", "name": "Ada"}), external_is(TENANT), external, "Ada", "7", false),
-            // Azure AD B2C has two forms of an issuer, and no `tid`; its older policies have no `sub`.
+            // Azure AD B2C has two forms of issuer and no `tid`; its older policies have no `sub`.
             (b2c_claims(OID), b2c_is("contoso.b2clogin.com", &tid), b2c, "ada@example.com", OID, true),
             (b2c_claims(OID), b2c_is("contoso.b2clogin.com", &tfp), b2c, "ada@example.com", OID, true),
             (b2c_claims(NO_SUBJECT), b2c_is("contoso.b2clogin.com", &tid), b2c, "ada@example.com", OID, true),

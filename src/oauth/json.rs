@@ -1,19 +1,19 @@
-//! JSON objects of other programs' making, read member by member.
+//! JSON objects from other programs, read one member at a time.
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Most entries of a list that are looked at.
+/// The most entries of a list that are read.
 pub(super) const LONGEST: usize = 1000;
 
-/// The members of a JSON object, each still as it was written: nothing is built of what nobody reads, however deep it is,
-/// and a member that cannot be read costs no other. Of two with one name the last counts.
+/// The members of a JSON object, each kept as its text. Only members that are used are parsed, so a deeply nested or
+/// invalid member does no harm to others. If a name occurs twice, the last one counts.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Members(BTreeMap<String, Box<str>>);
 
-/// The names; a value may be a token.
+/// Shows only the names, because a value may be a token.
 impl fmt::Debug for Members {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
@@ -21,47 +21,47 @@ impl fmt::Debug for Members {
 }
 
 impl Members {
-    /// Takes an object apart; a byte order mark before it does not count. The error says what the bytes are instead.
+    /// Parses an object, with or without a byte order mark. The error says what the bytes are instead.
     pub fn read(bytes: &[u8]) -> Result<Self, &'static str> {
-        // A byte order mark, or every other byte of plain text.
+        // A UTF-16 byte order mark, or a zero byte next to an ASCII character.
         if matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..]) {
             return Err("UTF-16, and JSON is UTF-8");
         }
-        // What is not UTF-8 spoils the text that it stands in, and no other.
+        // Invalid UTF-8 spoils only the string that contains it.
         let text = String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
         let members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&text).map_err(|_| "not a JSON object")?;
         Ok(Self(members.into_iter().map(|(name, value)| (name, value.into())).collect()))
     }
 
-    /// The member of this name, if it is there and of this type.
+    /// The member of this name, if it exists and has this type.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         serde_json::from_str(self.0.get(name)?).ok()
     }
 
-    /// The member of this name, if it is a text that is not empty.
+    /// The member of this name, if it is a string and not empty.
     pub fn text(&self, name: &str) -> Option<String> {
         self.get(name).filter(|text: &String| !text.is_empty())
     }
 
-    /// Those entries of a list that are of this type, of the first thousand; `None` if it is no list.
+    /// The entries of a list that have this type, of the first thousand entries; `None` if the member is not a list.
     pub fn list<T: DeserializeOwned>(&self, name: &str) -> Option<Vec<T>> {
         let entries: Vec<&RawValue> = serde_json::from_str(self.0.get(name)?).ok()?;
         Some(entries.iter().take(LONGEST).filter_map(|entry| serde_json::from_str(entry.get()).ok()).collect())
     }
 
-    /// The members of the object of this name; none if it is no object.
+    /// The members of the object of this name; empty if it is not an object.
     #[must_use]
     pub fn object(&self, name: &str) -> Self {
         self.0.get(name).and_then(|text| Self::read(text.as_bytes()).ok()).unwrap_or_default()
     }
 
-    /// A number, written as one or as a text.
+    /// A number, written as a number or as a string.
     pub fn number(&self, name: &str) -> Option<f64> {
         let number = self.get(name).or_else(|| self.text(name)?.trim().parse().ok());
         number.filter(|number| f64::is_finite(*number))
     }
 
-    /// Whether there is a member of this name, and it is not null.
+    /// Whether there is a member of this name that is not null.
     pub fn has(&self, name: &str) -> bool {
         self.0.get(name).is_some_and(|value| **value != *"null")
     }

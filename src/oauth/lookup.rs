@@ -1,5 +1,5 @@
-//! A host's addresses. The system looks them up for as long as it likes, so that a thread does, and only this waits no longer
-//! than a request may take.
+//! Looks up a host's addresses. The system may take any amount of time, so a separate thread asks it, and the caller
+//! waits only until the request's timeout.
 
 use http::Uri;
 use std::io;
@@ -12,12 +12,12 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::NextTimeout;
 use ureq::unversioned::transport::time::Duration;
 
-/// Why there is no thread.
+/// The error of not being able to start a thread.
 pub(super) fn no_thread(error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("no thread could be started: {error}"))
 }
 
-/// What ureq does by itself, but that it panics where no thread can be started, and that `localhost` is never looked up.
+/// Like ureq's resolver, but does not panic if no thread can be started, and never looks up `localhost`.
 #[derive(Debug)]
 pub(super) struct Lookup;
 
@@ -41,8 +41,8 @@ impl Resolver for Lookup {
     }
 }
 
-/// This machine's own addresses, if its name for itself is asked for. What a name server says of that name does not count
-/// (RFC 6761, section 6.3); without an entry in `/etc/hosts`, musl would ask one.
+/// The loopback addresses, if the host is `localhost`. A name server's answer for that name must not be used (RFC 6761,
+/// section 6.3); musl would ask one if `/etc/hosts` has no entry.
 fn localhost(uri: &Uri) -> Option<[SocketAddr; 2]> {
     let host = uri.host()?.trim_end_matches('.').to_ascii_lowercase();
     if host != "localhost" && !host.ends_with(".localhost") {

@@ -1,8 +1,9 @@
-//! The OAuth wire: RFC 6749, 7009, 7636, 8414, 8628, 9207 and OpenID Connect, as far as a client on a person's machine needs
-//! them.
+//! The OAuth wire protocol: RFC 6749, 7009, 7636, 8414, 8628, 9207 and OpenID Connect, as far as a client on a person's
+//! machine needs them.
 //!
-//! `http` moves bytes, `json` takes apart what they hold, `answer` says what it means; `discovery` and `id_token` read two
-//! special documents; `request` posts a form. A [`Client`] is one profile at one server, and knows which forms there are.
+//! `http` sends and receives bytes, `json` parses objects, `answer` interprets replies. `discovery` and `id_token` read
+//! two special documents. `request` posts a form. A [`Client`] stands for one profile at one server, and knows which
+//! requests there are.
 
 pub mod answer;
 mod assertion;
@@ -36,13 +37,13 @@ use std::cell::Cell;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// How long a server's metadata is believed, in seconds.
+/// How long a server's metadata is used before it is fetched again, in seconds.
 const METADATA_LIFE: u64 = 24 * 3600;
 
-/// RFC 8628, section 3.4.
+/// The grant type of the device code flow (RFC 8628, section 3.4).
 const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
-/// One profile's client at its server.
+/// The OAuth client of one profile at its server.
 #[expect(clippy::struct_excessive_bools, reason = "each is an ability of its own")]
 pub struct Client<'p> {
     profile: &'p Profile,
@@ -63,8 +64,9 @@ pub struct Client<'p> {
 }
 
 impl<'p> Client<'p> {
-    /// Finds the endpoints: given by hand, by the provider's row, or by discovery, which has `limit` for all its requests.
-    /// `known` is what an earlier discovery found; the second value is what was found now and is worth keeping.
+    /// Finds the endpoints: from the profile, from the provider's row, or by discovery, whose requests together take at
+    /// most `limit`. `known` is the metadata from an earlier discovery. The second value is newly discovered metadata,
+    /// which is worth keeping.
     pub fn new(profile: &'p Profile, known: Option<&Metadata>, limit: Duration) -> Result<(Self, Option<Metadata>)> {
         let mut http = Http::new(profile.ca_file.as_ref())?;
         let by_hand = &profile.endpoints;
@@ -122,9 +124,9 @@ impl<'p> Client<'p> {
         Ok((client, found))
     }
 
-    /// Fails where the endpoints are not all one provider's: a code, or a refresh token, that one gave would go to another.
-    /// Origins may differ within a provider whose row says which hosts are its own, and where `config.toml` says so; and no
-    /// other issuer may name those hosts.
+    /// Fails if the endpoints have different origins, because a code or refresh token from one would be sent to
+    /// another. Different origins are allowed for hosts that the provider's row lists, and if `config.toml` sets the
+    /// endpoints. No other issuer may use a host that a row lists.
     fn check_origins(&self, endpoints: &[(&str, Option<&Address>)]) -> Result<(), Failure> {
         let endpoints = endpoints.iter().filter_map(|(what, address)| Some((*what, (*address)?)));
         if self.profile.endpoints_chosen {
@@ -155,40 +157,40 @@ impl<'p> Client<'p> {
         Ok(())
     }
 
-    /// Gives each request from now on this much time at most.
+    /// Sets the time limit of each request from now on.
     pub fn limit(&mut self, limit: Duration) {
         self.http.limit(limit);
     }
 
-    /// Has all requests from now on end by then, on the clock that counts from boot.
+    /// Makes all requests from now on end by `until`, as time since boot.
     pub fn until(&mut self, until: Duration) {
         self.http.until(until);
     }
 
-    /// Where tokens come from; for messages.
+    /// The token endpoint's address, for messages.
     pub fn token_endpoint(&self) -> &str {
         self.token.as_str()
     }
 
-    /// How the server's clock differed from this machine's when it last answered.
+    /// The difference between the server's clock and this machine's at the last answer.
     pub fn skew(&self) -> Skew {
         self.skew.get()
     }
 
-    /// When the last request was sent: what it brought has lived since then.
+    /// When the last request was sent; the tokens it brought have been valid since then.
     pub fn sent(&self) -> Timestamp {
         self.sent.get().unwrap_or_else(Timestamp::now)
     }
 
-    /// The scopes a sign-in asks for: those of the profile, less an `offline_access` that was only a default and that
-    /// the server does not know.
+    /// The scopes that a sign-in asks for: `scopes`, without an `offline_access` that is only a default and that the
+    /// server does not support.
     pub fn askable(&self, scopes: &[String]) -> Vec<String> {
         let keep = |s: &&String| self.offline_access || *s != "offline_access" || self.profile.asks_for(s);
         scopes.iter().filter(keep).cloned().collect()
     }
 
-    /// Where a person signs in by browser (RFC 6749, section 3.1); fails where the server has no such place, where it is not
-    /// of the token endpoint's origin, and where the provider wants a secret for it that the profile does not have.
+    /// The authorization endpoint (RFC 6749, section 3.1). Fails if the server has none, if its origin is not the token
+    /// endpoint's, or if the provider requires a client secret that the profile lacks.
     pub fn authorization_endpoint(&self) -> Result<&Address, Failure> {
         let authority = &self.profile.session.authority;
         let Some(endpoint) = &self.authorization else {
@@ -208,18 +210,18 @@ impl<'p> Client<'p> {
         Ok(endpoint)
     }
 
-    /// Whether an authorization answer comes as a form that the browser posts.
+    /// Whether the authorization response is a form that the browser posts.
     pub fn posts_answers(&self) -> bool {
         self.form_post
     }
 
-    /// Whether an authorization answer has to name the issuer, and which one it may name, if that is known (RFC 9207).
+    /// Whether the authorization response must name the issuer, and the issuer's name, if it is known (RFC 9207).
     pub fn issuer(&self) -> (bool, Option<&str>) {
         (self.names_issuer, self.profile.issuer.as_ref().map(Address::as_str))
     }
 
-    /// The address of an authorization request (RFC 6749, section 4.1.1; RFC 7636, section 4.3): these parameters, those of
-    /// the client and those of the profile.
+    /// The URL of an authorization request (RFC 6749, section 4.1.1; RFC 7636, section 4.3), with `parameters`, the
+    /// client's and the profile's.
     pub fn authorization_request(&self, parameters: &[(&str, &str)], verifier: &Secret) -> Result<String, Failure> {
         let endpoint = self.authorization_endpoint()?.as_str();
         let Profile { preset, audience, resource, extra, .. } = self.profile;
@@ -236,7 +238,7 @@ impl<'p> Client<'p> {
         Ok(format!("{endpoint}{}{}", if endpoint.contains('?') { '&' } else { '?' }, query.finish()))
     }
 
-    /// RFC 6749, section 4.1.3: the tokens for a code, which is then used up. `Err` is a transport failure.
+    /// Exchanges a code, which is then spent, for tokens (RFC 6749, section 4.1.3). `Err` is a transport failure.
     pub fn exchange(&self, code: &Secret, redirect: &str, verifier: &Secret) -> Result<Answer, String> {
         self.request(&self.token)
             .with("grant_type", "authorization_code")
@@ -247,7 +249,7 @@ impl<'p> Client<'p> {
             .send()
     }
 
-    /// Where a sign-in by device code starts (RFC 8628, section 3.1); fails where the server has no such place.
+    /// The device authorization endpoint (RFC 8628, section 3.1). Fails if the server has none.
     pub fn device_endpoint(&self) -> Result<&Address, Failure> {
         self.device_authorization.as_ref().ok_or_else(|| {
             let authority = &self.profile.session.authority;
@@ -258,12 +260,12 @@ impl<'p> Client<'p> {
         })
     }
 
-    /// A request to an endpoint, with the client in it.
+    /// A request to an endpoint, with the client's id and authentication.
     pub fn request<'c>(&'c self, endpoint: &'c Address) -> Request<'c> {
         Request::new(self, endpoint)
     }
 
-    /// A request to the token endpoint for what the profile names: these scopes, `audience`, `resource`, and its `extra`
+    /// A request to the token endpoint with these scopes, and the profile's `audience`, `resource` and `extra`
     /// parameters.
     pub fn token_request(&self, grant_type: &str, scopes: &[String]) -> Request<'_> {
         let scopes = Some(scopes.join(" ")).filter(|scopes| !scopes.is_empty());
@@ -272,14 +274,15 @@ impl<'p> Client<'p> {
         extra.fold(self.for_target(request), |request, (name, value)| request.with(name, value.as_str()))
     }
 
-    /// Who an assertion is for (RFC 7523, section 3): as the profile or the provider's row names the server, never as its
-    /// metadata does, or one server could get an assertion that is good at another.
+    /// The audience of a client assertion (RFC 7523, section 3). It is taken from the profile or the provider's row,
+    /// never from metadata; otherwise a server could obtain an assertion that is valid at another server.
     fn assertion_audience(&self) -> &str {
         let endpoint = self.profile.endpoints.token.as_ref().or(self.profile.issuer.as_ref());
         endpoint.map_or(self.token_endpoint(), Address::as_str)
     }
 
-    /// RFC 8628, section 3.1: asks for a code. The second value is the PKCE verifier, where the server takes one (R46).
+    /// Requests a device code (RFC 8628, section 3.1). The second value is the PKCE verifier, if the server supports
+    /// PKCE (R46).
     pub fn device_authorization(&self, scopes: &[String]) -> Result<(DeviceCode, Option<Secret>), NotStarted> {
         let endpoint = self.device_endpoint()?;
         let verifier = self.s256.then(random::<32>).transpose()?;
@@ -304,13 +307,13 @@ impl<'p> Client<'p> {
         }
     }
 
-    /// Whether an error says that a policy forbids the device flow, here or for all that began by it.
+    /// Whether an error says that a policy forbids the device code flow, or the use of sessions that began by it.
     pub fn forbids_device_flow(&self, error: &OauthError) -> bool {
         self.profile.preset.refuses_device(&error.numbers, &error.description)
     }
 
-    /// RFC 8628, section 3.4: asks once whether the person is done. `resource` is that of the profile that the code was asked
-    /// for. `Err` is a transport failure.
+    /// Polls once for the tokens of a device code (RFC 8628, section 3.4). `resource` is that of the profile that began
+    /// the sign-in. `Err` is a transport failure.
     pub fn poll(
         &self,
         device_code: &Secret,
@@ -325,8 +328,8 @@ impl<'p> Client<'p> {
             .send()
     }
 
-    /// RFC 6749, section 6. `scopes` only where they differ from what the token was granted for; `claims` as JSON. `Err`
-    /// is a transport failure.
+    /// Refreshes (RFC 6749, section 6). `scopes` are given only if they differ from the granted ones; `claims` is JSON.
+    /// `Err` is a transport failure.
     pub fn refresh(
         &self,
         refresh_token: &Secret,
@@ -342,11 +345,11 @@ impl<'p> Client<'p> {
         self.for_target(request).with("claims", claims).send()
     }
 
-    /// RFC 7009: `hint` is `refresh_token` or `access_token`. The error says why the server would not.
+    /// Revokes a token (RFC 7009). `hint` is `refresh_token` or `access_token`. The error is the server's reason.
     pub fn revoke(&self, token: &Secret, hint: &str) -> Result<(), String> {
         let endpoint = self.revocation.as_ref().ok_or("the provider publishes no revocation endpoint")?;
         match self.request(endpoint).with_secret("token", token).with("token_type_hint", hint).exchange()? {
-            // The body of a success means nothing (section 2.2), and most are empty.
+            // The body of a success has no meaning (RFC 7009, section 2.2), and is usually empty.
             (200 | 204, _) => Ok(()),
             (_, Answer::Error(error)) => Err(error.text()),
             (_, Answer::Transient(why, _) | Answer::Redirect(why) | Answer::Unreadable(why)) => Err(why),
@@ -354,8 +357,9 @@ impl<'p> Client<'p> {
         }
     }
 
-    /// The account's name, by the provider's user endpoint, for providers without ID tokens; `None` if there is no such
-    /// endpoint. Fails with exit 1 if it does not take the token (RFC 6750, section 3.1), and with exit 5 if it does not say.
+    /// The account's name from the provider's user endpoint, for providers without ID tokens; `None` if there is no
+    /// such endpoint. Fails with exit code 1 if the endpoint rejects the token (RFC 6750, section 3.1), and 5 if it
+    /// gives no name.
     pub fn account_name(&self, access_token: &Secret) -> Result<Option<String>, Failure> {
         let Some((url, member)) = &self.profile.account_source else { return Ok(None) };
         let header = Zeroizing::new(format!("Bearer {}", access_token.expose()));
@@ -374,8 +378,8 @@ impl<'p> Client<'p> {
         }
     }
 
-    /// The failure of a request that is wrong in itself (a client or a scope that the server does not know, …), with a hint
-    /// at what to change (R41). The session is kept, since it is not the cause.
+    /// The failure of a request that the server refused as such (an unknown client or scope, …), with a hint at what to
+    /// change (R41). The session is kept, because it is not the cause.
     pub fn refused(&self, error: &OauthError, what: &str) -> Failure {
         let failure = Failure::new(Exit::Failed, format!("{what}: {}", error.text()));
         let client = self.id();
@@ -384,7 +388,7 @@ impl<'p> Client<'p> {
             return failure.hint(advice);
         }
         if let Some(row) = known_by_error(&error.numbers, &error.description) {
-            // What its numbers advise stands on the row's own settings.
+            // The advice for these numbers refers to settings that only that row has, so name the row instead.
             return failure.hint(format!("for {} set `provider = \"{}\"` in place of `issuer`", row.title, row.name));
         }
         match error.code.as_str() {
@@ -409,7 +413,7 @@ impl<'p> Client<'p> {
         }
     }
 
-    /// The same request with `audience` and `resource`, as far as the profile has them (R5).
+    /// Adds the profile's `audience` and `resource`, if it has them (R5).
     fn for_target<'c>(&self, request: Request<'c>) -> Request<'c> {
         let profile = self.profile;
         request.with("audience", profile.audience.as_deref()).with("resource", profile.resource.as_deref())
@@ -420,12 +424,12 @@ impl<'p> Client<'p> {
     }
 }
 
-/// Why no sign-in by device code was started.
+/// Why a sign-in by device code did not start.
 #[derive(Debug)]
 pub enum NotStarted {
     /// A policy of the provider forbids it.
     Forbidden(OauthError),
-    /// Another failure.
+    /// Any other failure.
     Failed(Failure),
 }
 
@@ -435,7 +439,8 @@ impl From<Failure> for NotStarted {
     }
 }
 
-/// Text that nobody guesses: so many random octets, in base64url. 32 are a PKCE verifier (RFC 7636, section 4.1).
+/// A random text that cannot be guessed: `OCTETS` random bytes in base64url. 32 bytes make a PKCE verifier (RFC 7636,
+/// section 4.1).
 pub fn random<const OCTETS: usize>() -> Result<Secret, Failure> {
     let mut bytes = Zeroizing::new([0; OCTETS]);
     getrandom::fill(&mut *bytes)
@@ -443,7 +448,7 @@ pub fn random<const OCTETS: usize>() -> Result<Secret, Failure> {
     Ok(Secret::from(URL_SAFE_NO_PAD.encode(*bytes)))
 }
 
-/// RFC 7636, section 4.2: S256.
+/// The S256 code challenge of a verifier (RFC 7636, section 4.2).
 fn code_challenge(verifier: &Secret) -> String {
     URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.expose().as_bytes()))
 }

@@ -1,11 +1,12 @@
-//! Which proxy a request goes through: as Go reads the environment, and with it kubectl; `ALL_PROXY`, which Go does not know,
-//! as curl does. <https://pkg.go.dev/golang.org/x/net/http/httpproxy>
+//! Chooses the proxy of a request from the environment as Go does, and with it kubectl. `ALL_PROXY`, which Go does not
+//! support, works as in curl. <https://pkg.go.dev/golang.org/x/net/http/httpproxy>
 //!
-//! - `HTTPS_PROXY`, else `https_proxy`, else `ALL_PROXY` or `all_proxy`. `HTTP_PROXY` is for plain http, which does not leave
-//!   this machine.
-//! - `NO_PROXY`, else `no_proxy`, with commas between its entries: a domain for itself and all below it, `.domain` for what is
-//!   below it alone, an address, a range of addresses (CIDR); any but a range with a port, too; `*` for everything.
-//! - `localhost` and loopback addresses are reached without one.
+//! - `HTTPS_PROXY`, otherwise `https_proxy`, otherwise `ALL_PROXY` or `all_proxy`. `HTTP_PROXY` is for plain http,
+//!   which never leaves this machine.
+//! - `NO_PROXY`, otherwise `no_proxy`, is a list separated by commas. An entry is a domain (which includes its
+//!   subdomains), `.domain` (only its subdomains), an address, a range of addresses (CIDR), or `*` for everything. All
+//!   but ranges may have a port.
+//! - `localhost` and loopback addresses are never reached through a proxy.
 
 use crate::address::has_whole_port;
 use crate::failure::Failure;
@@ -14,24 +15,24 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use ureq::Proxy;
 
-/// What names a proxy, the first that is set.
+/// The variables that name a proxy; the first one that is set counts.
 const VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-/// What names hosts that are reached without it.
+/// The variables that name hosts which are reached without the proxy.
 pub const EXCEPTIONS: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
 /// A proxy, and the hosts that are reached without it.
 #[derive(Clone, Debug)]
 pub struct Proxies {
-    /// The variable that names it.
+    /// The variable that names the proxy.
     pub variable: &'static str,
-    /// The proxy. Its address may hold a password, and is not to be shown.
+    /// The proxy. Its address may contain a password and must not be shown.
     pub proxy: Proxy,
     except: String,
 }
 
 impl Proxies {
-    /// Reads the environment. One that cannot be understood is a failure, since going around a proxy would be a surprise; it is
-    /// not quoted.
+    /// Reads the environment; `None` if no proxy is set. Fails if the address is invalid, because bypassing the proxy
+    /// would be a surprise; the address is not quoted.
     pub fn read(environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<Self>, Failure> {
         let set = |name: &str| environment(name).filter(|value| !value.is_empty());
         let Some((variable, value)) = VARIABLES.into_iter().find_map(|name| Some((name, set(name)?))) else {
@@ -47,7 +48,7 @@ impl Proxies {
         }
     }
 
-    /// The proxy for a request, if it goes through one.
+    /// The proxy for a request; `None` if it is reached directly.
     pub fn of(&self, uri: &Uri) -> Option<&Proxy> {
         let host = uri.host().filter(|_| uri.scheme_str() == Some("https"))?.to_lowercase();
         let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -60,13 +61,13 @@ impl Proxies {
         (!bypassed).then_some(&self.proxy)
     }
 
-    /// Where it is, and what says so, for messages.
+    /// The proxy's host, port and variable, for messages.
     pub fn place(&self) -> String {
         format!("{}:{} ({})", self.proxy.host(), self.proxy.port(), self.variable)
     }
 }
 
-/// Whether an entry of `NO_PROXY` is about this host.
+/// Whether an entry of `NO_PROXY` matches this host.
 fn matches(entry: &str, host: &str, ip: Option<IpAddr>, port: u16) -> bool {
     if entry == "*" {
         return true;
@@ -76,7 +77,7 @@ fn matches(entry: &str, host: &str, ip: Option<IpAddr>, port: u16) -> bool {
     }
     let bare = |text: &str| text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).map(str::to_owned);
     let (name, only) = match entry.rsplit_once(':') {
-        // An IPv6 address has colons of its own, unless it stands in brackets.
+        // An IPv6 address contains colons, so a port can follow it only after brackets.
         Some((name, digits)) if !name.contains(':') || bare(name).is_some() => (name, Some(digits)),
         _ => (entry, None),
     };
@@ -94,7 +95,7 @@ fn matches(entry: &str, host: &str, ip: Option<IpAddr>, port: u16) -> bool {
     !domain.is_empty() && (below || itself && host == domain)
 }
 
-/// A range of addresses, such as `10.0.0.0/8`.
+/// Parses a range of addresses, such as `10.0.0.0/8`.
 fn range(entry: &str) -> Option<(IpAddr, u32)> {
     let (network, length) = entry.split_once('/')?;
     let (network, length): (IpAddr, u32) = (network.parse().ok()?, length.parse().ok()?);
@@ -113,7 +114,8 @@ fn is_within(ip: IpAddr, network: IpAddr, length: u32) -> bool {
 mod tests {
     use super::*;
 
-    /// Recorded: a line of environment, and which proxy each program chose for each host, by the first letter of its name.
+    /// Recorded: an environment per line, and the proxy that each program chose for each host, as the first letter of
+    /// its name.
     const RECORDED: &str = include_str!("proxies.txt");
 
     fn chosen(environment: &str, hosts: &[&str]) -> String {
@@ -128,7 +130,7 @@ mod tests {
         hosts.iter().map(of).collect()
     }
 
-    /// Go 1.27's `http.ProxyFromEnvironment`, curl 7.88 and Python 3.11's urllib were asked for these on one machine.
+    /// Recorded from Go 1.27's `http.ProxyFromEnvironment`, curl 7.88 and Python 3.11's urllib on one machine.
     #[test]
     fn a_proxy_is_chosen_as_go_chooses_it_and_where_it_has_no_rule_as_curl_does() {
         let mut lines = RECORDED.lines().filter(|line| !line.starts_with('#'));
@@ -139,7 +141,7 @@ mod tests {
                 line.split('|').map(str::trim).collect::<Vec<_>>().try_into().unwrap();
             let ours = chosen(environment, &hosts);
             let by_all = environment.to_uppercase().contains("ALL_PROXY=") && go.chars().all(|chosen| chosen == '-');
-            // Go asks for loopback without a proxy whatever is set, and so does keyfob.
+            // Go reaches loopback without a proxy whatever is set, and so does keyfob.
             let local = |host: &&str| ["localhost", "127.0.0.1", "[::1]"].contains(host);
             let curls: String =
                 hosts.iter().zip(curl.chars()).map(|(host, c)| if local(host) { '-' } else { c }).collect();

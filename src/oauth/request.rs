@@ -1,4 +1,4 @@
-//! One request of a client to its server: a form, with the client's authentication, posted; the answer, sorted.
+//! One request of a client to its server: posts a form with the client's authentication, and interprets the answer.
 
 use super::Client;
 use super::answer::Answer;
@@ -12,10 +12,10 @@ use base64::engine::general_purpose::STANDARD;
 use form_urlencoded::Serializer;
 use zeroize::Zeroizing;
 
-/// RFC 7523, section 2.2.
+/// The `client_assertion_type` of a JWT (RFC 7523, section 2.2).
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// A form on its way to an endpoint. What it holds that is secret is left out where the server repeats it (R59).
+/// A form to be posted to an endpoint. Its secrets are redacted if the server repeats them (R59).
 #[must_use]
 pub struct Request<'c> {
     client: &'c Client<'c>,
@@ -25,8 +25,8 @@ pub struct Request<'c> {
 }
 
 impl<'c> Request<'c> {
-    /// A form with the client in it. The id goes into the body in any case, since some servers want it there besides the
-    /// header (R2); the secret goes to one place only.
+    /// A form with the client's id and authentication. The id is always in the body, because some servers want it there
+    /// as well as in the header (R2). The secret goes to one place only.
     pub(super) fn new(client: &'c Client<'c>, endpoint: &'c Address) -> Self {
         let form = Serializer::new(String::new());
         let id = Some(client.id()).filter(|id| !id.is_empty());
@@ -37,7 +37,7 @@ impl<'c> Request<'c> {
         }
     }
 
-    /// The same with one more parameter.
+    /// Adds a parameter, unless it is `None`.
     pub fn with<'v>(mut self, name: &str, value: impl Into<Option<&'v str>>) -> Self {
         if let Some(value) = value.into() {
             self.form.append_pair(name, value);
@@ -45,7 +45,7 @@ impl<'c> Request<'c> {
         self
     }
 
-    /// The same with one more parameter that must not be said to anybody else.
+    /// Adds a secret parameter, unless it is `None`.
     pub fn with_secret<'v>(mut self, name: &str, value: impl Into<Option<&'v Secret>>) -> Self {
         if let Some(value) = value.into() {
             self.secrets.push(value.clone());
@@ -54,17 +54,17 @@ impl<'c> Request<'c> {
         self
     }
 
-    /// The same with a token that stands for the client (RFC 7523, section 2.2).
+    /// Adds a token that authenticates the client (RFC 7523, section 2.2).
     pub fn with_assertion(self, assertion: &Secret) -> Self {
         self.with("client_assertion_type", ASSERTION_TYPE).with_secret("client_assertion", assertion)
     }
 
-    /// Sends it. `Err` is a transport failure: whether the server has seen it is not known.
+    /// Sends the request. `Err` is a transport failure; the server may have received the request.
     pub fn send(self) -> Result<Answer, String> {
         self.exchange().map(|(_, answer)| answer)
     }
 
-    /// The same with the status.
+    /// Like [`Request::send`], but also returns the status.
     pub(super) fn exchange(mut self) -> Result<(u16, Answer), String> {
         if let Some(key) = &self.client.key {
             let assertion = key.assertion(self.client.id(), self.client.assertion_audience())?;
@@ -81,7 +81,7 @@ impl<'c> Request<'c> {
             debug(|| format!("its clock is {seconds} s ahead of this machine's"));
         }
         client.skew.set(reply.skew);
-        // In clear, and as they were sent.
+        // Hide the secrets both in clear and in the forms in which they were sent.
         let mut secrets = self.secrets;
         secrets.extend(client.secret.clone());
         let encoded: Vec<_> = secrets.iter().map(|secret| Secret::from(form_encoded(secret.expose()))).collect();
@@ -91,7 +91,7 @@ impl<'c> Request<'c> {
     }
 }
 
-/// RFC 6749, section 2.3.1: id and secret are form-encoded before they are joined.
+/// The Basic authorization header (RFC 6749, section 2.3.1): id and secret are form-encoded before they are joined.
 fn authorization(client: &Client<'_>) -> Option<Zeroizing<String>> {
     let (Some(secret), AuthMethod::ClientSecretBasic) = (&client.secret, client.auth) else { return None };
     let (id, secret) = (form_encoded(client.id()), Zeroizing::new(form_encoded(secret.expose())));

@@ -1,4 +1,4 @@
-//! TLS: which servers are trusted, and what went wrong, in words for a person.
+//! TLS: which servers are trusted, and descriptions of what went wrong.
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -19,21 +19,21 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
 
-/// Encrypts a connection, where the address says https.
+/// Encrypts a connection if the address is https.
 #[derive(Clone, Debug)]
 pub(super) struct Tls {
-    /// The certificates of `ca-file`, if there is one.
+    /// The certificates in `ca-file`.
     named: Arc<Vec<CertificateDer<'static>>>,
     config: Arc<OnceLock<Result<Arc<ClientConfig>, Error>>>,
 }
 
 impl Tls {
-    /// Trusts the platform's certificate authorities, and these certificates.
+    /// Trusts the platform's certificate authorities and these certificates.
     pub(super) fn new(named: Vec<CertificateDer<'static>>) -> Self {
         Self { named: Arc::new(named), config: Arc::default() }
     }
 
-    /// Has the trust store read while the connection is made.
+    /// Starts to read the trust store in a thread while the connection is made.
     pub(super) fn prepare(&self) {
         if self.config.get().is_none() {
             let tls = self.clone();
@@ -58,8 +58,8 @@ fn configured(named: &[CertificateDer<'static>]) -> Result<ClientConfig, Error> 
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
-/// The authorities in the system's bundle, where there is one and the environment names no other: what is in its folder of
-/// authorities is nearly always the same, and takes twice as long to read.
+/// The authorities in the system's bundle file; `None` if there is none or the environment names other files. The
+/// folder of authorities holds nearly always the same ones, and takes twice as long to read.
 #[cfg(all(unix, not(target_vendor = "apple")))]
 fn bundle() -> Option<Vec<CertificateDer<'static>>> {
     if ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| std::env::var_os(name).is_some()) {
@@ -75,15 +75,15 @@ fn bundle() -> Option<Vec<CertificateDer<'static>>> {
     None
 }
 
-/// Trusts the system's authorities, those that `ca-file` names, and a server's own certificate that `ca-file` names, also if
-/// it says that it is an authority's: what `openssl req -x509` makes does.
+/// Trusts the system's authorities, those in `ca-file`, and a server's own certificate if it is in `ca-file`, even if
+/// it is marked as an authority's, as `openssl req -x509` marks it.
 #[derive(Debug)]
 struct Trusting {
     authorities: Arc<WebPkiServerVerifier>,
-    /// `ca-file`.
+    /// The certificates in `ca-file`.
     named: Vec<CertificateDer<'static>>,
-    /// With all of the system's authorities, where `authorities` has those of its bundle: read when a server is of none of
-    /// these. `None`: there are no others.
+    /// Verifies with all of the system's authorities, if `authorities` has only those of the bundle. Read when the
+    /// bundle does not know a server's authority. `None` if there are no others.
     all: OnceLock<Option<Arc<WebPkiServerVerifier>>>,
     provider: Arc<CryptoProvider>,
 }
@@ -100,14 +100,14 @@ impl Trusting {
         Ok(Self { authorities, named: named.to_vec(), all, provider: Arc::clone(provider) })
     }
 
-    /// What judges a certificate of no authority in the bundle, if there are more.
+    /// The verifier with all of the system's authorities, if the bundle may lack some.
     fn all(&self) -> Option<&WebPkiServerVerifier> {
         let read = || verifier(&self.named, rustls_native_certs::load_native_certs().certs, &self.provider).ok();
         self.all.get_or_init(read).as_deref()
     }
 }
 
-/// Trusts these authorities.
+/// A verifier that trusts these authorities.
 fn verifier(
     named: &[CertificateDer<'static>],
     system: Vec<CertificateDer<'static>>,
@@ -136,7 +136,7 @@ impl ServerCertVerifier for Trusting {
             verified = all.verify_server_cert(server, others, name, ocsp, now);
         }
         match verified {
-            // Its time has been checked before that.
+            // This error comes after the check of the validity period, so only the name remains to be checked.
             Err(Error::InvalidCertificate(why)) if is_of_an_authority(&why) && self.named.contains(server) => {
                 verify_server_name(&ParsedCertificate::try_from(server)?, name)?;
                 Ok(ServerCertVerified::assertion())
@@ -168,7 +168,7 @@ impl ServerCertVerifier for Trusting {
     }
 }
 
-/// Whether a certificate was refused because it says that it is an authority's.
+/// Whether a server's certificate was refused because it is marked as an authority's.
 fn is_of_an_authority(why: &CertificateError) -> bool {
     let CertificateError::Other(other) = why else { return false };
     matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
@@ -231,7 +231,7 @@ impl Transport for Encrypted {
     }
 }
 
-/// Why a connection could not be encrypted, in words for a person.
+/// Describes for a person why a connection could not be encrypted.
 pub(super) fn described(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(why) => format!("its certificate is not trusted ({})", untrusted(why)),
@@ -252,7 +252,7 @@ pub(super) fn described(error: &Error) -> String {
     }
 }
 
-/// What is wrong with a certificate.
+/// Describes what is wrong with a certificate.
 fn untrusted(why: &CertificateError) -> &'static str {
     use CertificateError as Why;
     match why {

@@ -1,4 +1,4 @@
-//! What the prompt says, and how that stands on a terminal of any width: nothing here writes or asks the system.
+//! What the prompt says, and its layout on a terminal of any width. Nothing here writes or asks the system.
 
 use super::{SignIn, Way, qr};
 use crate::clock::{minutes, roughly};
@@ -6,17 +6,17 @@ use crate::text::one_line;
 use std::time::Duration;
 use unicode_width::UnicodeWidthStr;
 
-/// Columns that labels take, the indentation included.
+/// The width of labels, including the indentation, in columns.
 const LABELS: usize = 16;
 const INDENTATION: &str = "    ";
 
-/// What the prompt says, in the order in which a person needs it; cleaned.
+/// What the prompt says, in the order in which a person needs it; cleaned for display.
 #[derive(Debug)]
 pub(super) struct Page {
     parts: Vec<Part>,
-    /// The address as a QR code, where one is wanted.
+    /// The address to show as a QR code, if one is wanted.
     qr: Option<String>,
-    /// A browser is waited for, not a code.
+    /// The sign-in waits for a browser, not for a code.
     by_browser: bool,
 }
 
@@ -24,43 +24,43 @@ pub(super) struct Page {
 enum Part {
     Empty,
     Text(String),
-    /// Something to think about before going on.
+    /// A text that the person should consider before going on.
     Warning(String),
-    /// What has to be read or copied letter by letter, and what it is.
+    /// A label, and a value that has to be read or copied letter by letter.
     Value(&'static str, String),
 }
 
-/// What the layout has to know of a terminal.
+/// What the layout needs to know about a terminal.
 #[derive(Clone, Copy, Debug)]
 pub struct Terminal {
     /// Columns.
     pub width: usize,
     /// Rows.
     pub height: usize,
-    /// Colours and bold letters are wanted.
+    /// Whether colours and bold letters are wanted.
     pub colour: bool,
-    /// It shows more than ASCII.
+    /// Whether the terminal shows more than ASCII.
     pub unicode: bool,
 }
 
-/// One row of a terminal, or more where a value is wider than the terminal.
+/// One row of a terminal, or several if a value is wider than the terminal.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Row {
-    /// With what makes it bold.
+    /// The text, including the escape sequences for its style.
     pub(super) text: String,
-    /// What is seen of it, in columns.
+    /// The visible width, in columns.
     pub(super) width: usize,
 }
 
-/// What every form of a prompt says.
+/// A sentence in every prompt for a code.
 pub const ONLY_YOURS: &str = "Enter the code only if you started this yourself.";
 
-/// Where the address on this machine is opened.
+/// Where to open the address of a browser sign-in.
 const OPENS: &str = "A browser window opens by itself; if none does, open the address in a browser on this machine.";
 const OPEN_HERE: &str = "Open the address in a browser on this machine.";
 const OPEN_THERE: &str = "Open the address in a browser on this machine, or on yours with that port forwarded.";
 
-/// What every form of a prompt says of an address on a host that is not the provider's own.
+/// The warning about an address whose host is not the provider's.
 pub fn foreign_note(host: &str) -> String {
     format!("Note: {host} is not the provider's own host. Go on only if you know it.")
 }
@@ -100,7 +100,7 @@ impl Page {
         Self { parts, qr, by_browser: matches!(sign_in.way, Way::Browser { .. }) }
     }
 
-    /// The time left, in words for wide terminals down to narrow ones.
+    /// The time left, in three forms from long to short.
     pub(super) fn waiting(&self, left: Duration) -> [String; 3] {
         let left = minutes(left);
         let long = if self.by_browser {
@@ -111,7 +111,7 @@ impl Page {
         [long, format!("{left} left. Ctrl-C stops."), format!("{left} left")]
     }
 
-    /// As plain lines, each as long as it is.
+    /// The prompt as plain lines, which are not wrapped.
     pub(super) fn lines(&self) -> Vec<String> {
         let line = |part: &Part| match part {
             Part::Empty => String::new(),
@@ -123,8 +123,8 @@ impl Page {
         self.parts.iter().map(line).chain(no_qr).collect()
     }
 
-    /// As rows for this terminal, of whose rows the last is kept for the countdown. Empty rows are left out where the prompt
-    /// would not fit with them.
+    /// The prompt as rows for this terminal, whose last row is kept for the countdown. Empty rows are left out if the
+    /// prompt would not fit otherwise.
     pub(super) fn rows(&self, on: &Terminal) -> Vec<Row> {
         let in_columns = self.parts.iter().all(|part| match part {
             Part::Value(_, value) => LABELS + value.width() <= on.width,
@@ -154,7 +154,7 @@ impl Page {
 }
 
 impl<'a> Way<'a> {
-    /// Adds what to do; returns the address that another device can open, if one can.
+    /// Adds what to do. Returns the address, if another device can open it.
     fn add_to(self, parts: &mut Vec<Part>) -> Option<&'a str> {
         match self {
             Self::Code { message, verification_uri, verification_uri_complete, foreign_host, user_code } => {
@@ -211,7 +211,7 @@ impl Part {
 }
 
 impl Row {
-    /// A row whose second half has a style: what stands between `\x1b[` and `m`.
+    /// A row whose second half has a style: the parameters between `\x1b[` and `m`.
     fn new(plain: &str, styled: &str, style: &str) -> Self {
         let width = plain.width() + styled.width();
         let text = if style.is_empty() || styled.is_empty() {
@@ -223,7 +223,7 @@ impl Row {
     }
 }
 
-/// The QR code's rows, and whether empty rows can stay beside it; or why there is none.
+/// The rows of the QR code, and whether the empty rows fit too. The error says why there is no QR code.
 fn with_qr(address: &str, on: &Terminal, others: [&[Row]; 2]) -> Result<(Vec<Row>, bool), String> {
     if !on.unicode {
         return Err("There is no QR code here: this terminal's locale is not UTF-8.".into());
@@ -245,7 +245,7 @@ fn with_qr(address: &str, on: &Terminal, others: [&[Row]; 2]) -> Result<(Vec<Row
     }
 }
 
-/// How many rows of a terminal these take, once it has wrapped them.
+/// How many terminal rows these take after wrapping.
 pub(super) fn height(widths: &[usize], width: usize) -> usize {
     widths.iter().map(|row| row.div_ceil(width.max(1)).max(1)).sum()
 }
@@ -254,7 +254,7 @@ fn labelled(label: &str, value: &str) -> String {
     format!("{INDENTATION}{label:<12}{value}")
 }
 
-/// Lines of whole words; one that is wider than the terminal has a line of its own.
+/// Wraps text at spaces; a word that is wider than the terminal gets its own line.
 pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
@@ -269,8 +269,8 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// The first of these that fits into a line; the last column stays free, since some terminals wrap as soon as it is
-/// filled. The last form is cut if it has to be.
+/// The first form that fits into a line; the last form is cut if necessary. The last column stays free, because some
+/// terminals wrap as soon as it is filled.
 pub(super) fn fitting(forms: &[String], width: usize) -> String {
     let room = width.saturating_sub(1);
     let fits = forms.iter().find(|form| form.width() <= room);
@@ -312,7 +312,7 @@ mod tests {
         Terminal { width, height, colour: false, unicode: true }
     }
 
-    /// The rows on such a terminal, line by line; a bar where it wraps by itself.
+    /// The rows on this terminal, line by line, with a bar where the terminal wraps.
     fn rows(sign_in: &SignIn<'_>, on: &Terminal) -> Vec<String> {
         let wrapped = |row: Row| {
             let letters: Vec<char> = row.text.chars().collect();

@@ -1,21 +1,21 @@
 //! The terminal: where a sign-in is shown, and how.
 //!
 //! The rules:
-//! - stdout is the caller's protocol; nothing here ever writes to it. What a command prints there for a person may be laid
-//!   out by what is here.
-//! - `auto`: stderr if it is a terminal; else the controlling terminal, if we are in its foreground process group; a
-//!   terminal that is not in ordinary line mode belongs to a full-screen program and is never written to, nor is one that
-//!   such a program takes later.
-//! - `always`: stderr, whatever it is. `never`, or a caller's own ban: nowhere.
-//! - stdin is never read, so there is nothing to answer here: the person answers in a browser.
-//! - Address and code stand on lines of their own, as plain text, without which everything else is decoration. They are
-//!   never broken: the terminal wraps them, so that they are copied whole.
-//! - On a terminal that can, the time left counts down in place, and the whole prompt is gone when the sign-in is done.
-//!   Elsewhere the lines are printed once, as long as they are.
-//! - A terminal that changes its width gets the prompt anew. What is taken back is never more than what was shown,
-//!   whether the terminal has wrapped the old lines anew or not.
-//! - Whatever a server or a caller said was cleaned before it gets here; it is cleaned again here all the same.
-//! - Ctrl-C is left to the system: nothing is changed about the terminal that would have to be put back.
+//! - stdout is the caller's protocol; nothing here ever writes to it. Commands may use the layout code here for what
+//!   they print for a person.
+//! - `auto`: stderr if it is a terminal; otherwise the controlling terminal, if we are in its foreground process group.
+//!   A terminal that is not in ordinary line mode belongs to a full-screen program and is never written to, even if
+//!   that program starts later.
+//! - `always`: stderr, whatever it is. `never`, or if the caller forbids it: nowhere.
+//! - stdin is never read; the person answers in a browser.
+//! - Address and code are on lines of their own, as plain text; everything else is decoration. They are never broken:
+//!   the terminal wraps them, so that they can be copied whole.
+//! - If the terminal supports it, the time left counts down in place, and the prompt is erased when the sign-in is
+//!   done. Otherwise the lines are printed once, unwrapped.
+//! - If the terminal's width changes, the prompt is drawn again. No more is erased than was shown, whether or not the
+//!   terminal has re-wrapped the old lines.
+//! - Texts from a server or caller are cleaned of control characters before they get here, and are cleaned here again.
+//! - Ctrl-C is left to the system: no terminal setting is changed that would have to be restored.
 
 mod layout;
 mod qr;
@@ -32,21 +32,21 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-/// After this long, say what is waited for.
+/// Say what is waited for after this long.
 pub const SAY_AFTER: Duration = Duration::from_secs(1);
 
 /// A place to show a sign-in.
 pub struct Screen {
     out: Out,
-    /// The cursor can be moved: lines can be rewritten and taken back.
+    /// Whether the cursor can be moved, so that lines can be rewritten and erased.
     live: bool,
-    /// It was in ordinary line mode when it was found.
+    /// Whether the terminal was in ordinary line mode when it was found.
     line_mode: bool,
-    /// What is shown, for a terminal that changes its size.
+    /// What is shown, to be drawn again if the terminal changes its size.
     page: Option<Page>,
-    /// The widths of the rows to take back, in columns, and that of the terminal they were made for.
+    /// The widths of the rows to erase, and the width of the terminal when they were drawn, in columns.
     rows: (Vec<usize>, usize),
-    /// Tells this terminal from others, across processes; `None` if it is none.
+    /// Identifies the terminal across processes; `None` if the screen is not a terminal.
     terminal: Option<String>,
     status: String,
 }
@@ -59,59 +59,59 @@ enum Out {
 /// What a person has to know to sign in.
 #[derive(Debug)]
 pub struct SignIn<'a> {
-    /// The profile's name or issuer.
+    /// The profile's name, or its issuer.
     pub profile: &'a str,
-    /// Where the account lives: the issuer.
+    /// The provider: the issuer.
     pub authority: &'a str,
     /// The only account that may sign in.
     pub account: Option<&'a str>,
-    /// Who asks and what for: `kubectl for https://…`; `None` when the person asked.
+    /// Who asks, and for what: `kubectl for https://…`; `None` if the person did.
     pub asked_by: Option<&'a str>,
-    /// Another process started it, for `asked_by`.
+    /// Whether another process started it, for `asked_by`.
     pub joined: bool,
-    /// How long ago it did, if that is known.
+    /// How long ago it was started, if that is known.
     pub open_for: Option<Duration>,
-    /// What happened before, if it explains why a sign-in is needed.
+    /// What happened before, if that explains why a sign-in is needed.
     pub because: Option<&'a str>,
-    /// What to do.
+    /// What the person has to do.
     pub way: Way<'a>,
-    /// Time left.
+    /// The time left.
     pub left: Duration,
-    /// Show the address as a QR code too, where it fits.
+    /// Show the address as a QR code too, if it fits.
     pub qr: bool,
 }
 
 /// What a person does to sign in.
 #[derive(Clone, Copy, Debug)]
 pub enum Way<'a> {
-    /// Enters a code, on any device.
+    /// Enter a code on any device.
     Code {
-        /// The provider's own words, in the person's language perhaps.
+        /// The provider's own message, perhaps in the person's language.
         message: Option<&'a str>,
         /// Where the code is entered.
         verification_uri: &'a str,
-        /// The same with the code in it.
+        /// The same address with the code included.
         verification_uri_complete: Option<&'a str>,
-        /// The address is on this host, which is not the provider's own.
+        /// The address's host, if it is not the provider's own.
         foreign_host: Option<&'a str>,
         /// The code.
         user_code: &'a str,
     },
-    /// Goes through the provider's pages, in a browser that comes back to this machine.
+    /// Sign in on the provider's pages, in a browser that is redirected to this machine.
     Browser {
-        /// Where that begins, on this machine.
+        /// The address on this machine to begin at.
         address: &'a str,
-        /// A program opens it.
+        /// Whether a program opens the address.
         opening: bool,
-        /// This machine's name, where the person is at another one with ssh between.
+        /// This machine's name, if the person is connected to it by ssh.
         remote: Option<&'a str>,
-        /// The command that signs in by a code, where the client may be registered for those alone.
+        /// The command that signs in by a code, if the client may be registered for codes alone.
         by_code: Option<&'a str>,
     },
 }
 
 impl Screen {
-    /// Where a sign-in may be shown now, if anywhere.
+    /// The place where a sign-in may be shown now, if there is one.
     pub fn find(mode: PromptMode) -> Option<Self> {
         let stderr = std::io::stderr();
         match mode {
@@ -127,7 +127,7 @@ impl Screen {
         }
     }
 
-    /// Where a sign-in of this command would appear, as `…` in "it appears …".
+    /// Where a sign-in of this command would appear; completes "it appears …".
     pub fn place(mode: PromptMode) -> &'static str {
         match (mode, Self::find(mode)) {
             (PromptMode::Never, _) => "nowhere, since prompting is switched off",
@@ -144,13 +144,13 @@ impl Screen {
                 let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
                 format!("{host}:{}", session.as_raw_nonzero())
             });
-            // A line of the log would stand in the middle of what is rewritten.
+            // Log lines would land in the middle of rewritten lines.
             (can_do_more_than_lines(fd) && !log::is_on(), in_line_mode(fd), session)
         };
         Self { out, live, line_mode, page: None, rows: (Vec::new(), 0), terminal, status: String::new() }
     }
 
-    /// Tells this terminal from others, across processes.
+    /// Identifies this terminal across processes; `None` if the screen is not a terminal.
     pub fn terminal(&self) -> Option<&str> {
         self.terminal.as_deref()
     }
@@ -168,7 +168,7 @@ impl Screen {
         }
     }
 
-    /// Brings the time left up to date, where that can be done in place.
+    /// Updates the time left, if the screen can be rewritten.
     pub fn left(&mut self, left: Duration) {
         if !self.can_be_rewritten() {
             return;
@@ -188,14 +188,14 @@ impl Screen {
         }
     }
 
-    /// Says what is being waited for, in place; only where it can be taken back.
+    /// Shows what is waited for, if it can be erased again.
     pub fn status(&mut self, what: &str) {
         let forms = [format!("keyfob: {what}. Ctrl-C stops."), "Waiting. Ctrl-C stops.".into(), "Ctrl-C stops.".into()];
         self.rewrite(&fitting(&forms, size(self.out.fd()).width));
     }
 
-    /// Says what the person should know now: in place where that can be taken back, else on a line of its own.
-    /// `forms` say the same, the longest first.
+    /// Shows a message: in place if it can be erased again, otherwise on a line of its own. `forms` are the message in
+    /// several lengths, longest first.
     pub fn notice(&mut self, forms: &[String]) {
         let forms: Vec<String> = forms.iter().map(|form| format!("keyfob: {form}")).collect();
         if self.live {
@@ -212,7 +212,7 @@ impl Screen {
         }
     }
 
-    /// Takes everything back, as far as the terminal allows.
+    /// Erases everything that was shown, if the screen can be rewritten.
     pub fn clear(&mut self) {
         self.erase();
         self.page = None;
@@ -220,7 +220,8 @@ impl Screen {
 
     fn erase(&mut self) {
         if !(self.rows.0.is_empty() && self.status.is_empty()) && self.can_be_rewritten() {
-            // A terminal that has changed its width may have wrapped the rows anew, or not.
+            // A terminal whose width has changed may have re-wrapped the rows, or not; erase the smaller number of
+            // rows.
             let (rows, width) = &self.rows;
             let rows = height(rows, *width).min(height(rows, size(self.out.fd()).width));
             let up = if rows > 0 { format!("\u{1b}[{rows}A") } else { String::new() };
@@ -230,12 +231,12 @@ impl Screen {
         self.status.clear();
     }
 
-    /// Whether lines can be rewritten, and no full-screen program has taken the terminal since.
+    /// Whether lines can be rewritten, and no full-screen program has taken over the terminal.
     fn can_be_rewritten(&self) -> bool {
         self.live && (!self.line_mode || in_line_mode(self.out.fd()))
     }
 
-    /// A terminal that has gone away is no reason to stop: the sign-in may still be finished elsewhere.
+    /// Errors are ignored: if the terminal has gone, the sign-in may still be finished elsewhere.
     fn write(&mut self, text: &str) {
         let _ = match &mut self.out {
             Out::Stderr => std::io::stderr().write_all(text.as_bytes()),
@@ -259,18 +260,18 @@ impl Out {
     }
 }
 
-/// The terminal that stdout is, if it is one that can do more than lines.
+/// The terminal on stdout; `None` if it is not a terminal or a dumb one.
 pub fn stdout() -> Option<Terminal> {
     let fd = rustix::stdio::stdout();
     can_do_more_than_lines(fd).then(|| size(fd))
 }
 
-/// Whether it is a terminal, and not a dumb one.
+/// Whether `fd` is a terminal, and not a dumb one.
 fn can_do_more_than_lines(fd: BorrowedFd<'_>) -> bool {
     isatty(fd) && std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
-/// What is told of a terminal; what is not is taken to be 80 columns and 24 rows.
+/// The terminal's size and abilities. An unknown size is taken to be 80 columns and 24 rows.
 fn size(fd: BorrowedFd<'_>) -> Terminal {
     let told = |said: u16, otherwise| if said == 0 { otherwise } else { usize::from(said) };
     let size = tcgetwinsize(fd).map(|size| (told(size.ws_col, 80), told(size.ws_row, 24)));
@@ -278,7 +279,7 @@ fn size(fd: BorrowedFd<'_>) -> Terminal {
     Terminal { width, height, colour: in_colour(), unicode: in_unicode() }
 }
 
-/// Whether colours and bold letters are wanted, by <https://no-color.org>.
+/// Whether colours and bold letters are wanted (<https://no-color.org>).
 fn in_colour() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
@@ -290,11 +291,11 @@ fn in_unicode() -> bool {
     locale.contains("utf-8") || locale.contains("utf8")
 }
 
-/// Works, and says after a second what it waits for, if there is a screen to say so on and the words can be taken back.
+/// Does `work`, and after [`SAY_AFTER`] shows what it waits for, if there is a screen that can be erased again.
 pub fn while_waiting<T>(what: &str, screen: impl FnOnce() -> Option<Screen> + Send, work: impl FnOnce() -> T) -> T {
     std::thread::scope(|scope| {
         let (working, done) = channel::<()>();
-        // Without a thread to say something it is only quieter.
+        // If no thread can be started, nothing is shown.
         let _ = std::thread::Builder::new().spawn_scoped(scope, move || {
             if done.recv_timeout(SAY_AFTER) == Err(RecvTimeoutError::Timeout)
                 && let Some(mut screen) = screen()
@@ -309,12 +310,12 @@ pub fn while_waiting<T>(what: &str, screen: impl FnOnce() -> Option<Screen> + Se
     })
 }
 
-/// Whether the terminal collects lines, as it does under a shell's command; a full-screen program switches that off.
+/// Whether the terminal collects whole lines, as for ordinary commands; a full-screen program switches that off.
 fn in_line_mode(terminal: BorrowedFd<'_>) -> bool {
     tcgetattr(terminal).is_ok_and(|modes| modes.local_modes.contains(LocalModes::ICANON))
 }
 
-/// The name of the program that runs keyfob, where the system tells.
+/// The name of the parent process, if the system tells it.
 pub fn parent() -> Option<String> {
     let parent = rustix::process::getppid()?.as_raw_nonzero();
     let name = std::fs::read(format!("/proc/{parent}/comm")).ok()?;

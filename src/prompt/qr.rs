@@ -1,12 +1,14 @@
-//! An address as a QR code, drawn with half blocks: two modules in a character, since those are twice as high as wide.
+//! An address as a QR code, drawn with half blocks: one character shows two modules, because characters are twice as
+//! high as wide.
 
 use qrcode::{Color, EcLevel, QrCode};
 
-/// Light modules around a code. Four are asked for; readers, phones' too, take two. One less below makes the rows even.
+/// The margin of light modules around a code. The standard asks for four; readers, even in phones, accept two. The
+/// bottom margin is one less, so that the number of rows is even.
 const MARGIN: usize = 2;
 
-/// The rows of the code. `painted`: they are to be black on white; else it is the light modules that are drawn, for a
-/// terminal that is dark. `None`: the text is too long for a code.
+/// The rows of the code; `None` if the text is too long for one. `painted` means that the rows will be shown black on
+/// white; otherwise the light modules are drawn, for a dark terminal.
 pub(super) fn lines(text: &str, painted: bool) -> Option<Vec<String>> {
     let code = QrCode::with_error_correction_level(text, EcLevel::L).ok()?;
     let modules = code.width();

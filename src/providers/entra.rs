@@ -1,5 +1,5 @@
-//! What Microsoft Entra ID's error numbers (`AADSTS…`) advise. The numbers only choose the advice: what is done about an
-//! error follows `error` and `suberror`, since the numbers may change at any time.
+//! Advice for Microsoft Entra ID's error numbers (`AADSTS…`). The numbers only choose the advice. What is done about an
+//! error follows from `error` and `suberror`, because the numbers may change at any time.
 //! <https://learn.microsoft.com/entra/identity-platform/reference-error-codes>
 
 use std::ops::RangeInclusive;
@@ -13,7 +13,7 @@ pub(super) const ASSERTION_AUDIENCES: &[(&str, &str)] = &[
     ("https://login.chinacloudapi.cn", "api://AzureADTokenExchangeChina"),
 ];
 
-/// What to do about errors of these numbers.
+/// Advice by error number.
 pub(super) const ADVICE: &[(RangeInclusive<u32>, &str)] = &[
     (50059..=50059, "set `tenant` to a tenant's id or domain, or to `organizations`"),
     (90133..=90133, "this authority has no device flow: set `tenant` to a tenant's id or domain"),
@@ -55,11 +55,11 @@ const FEDERATION: &str = "add a federated credential with this token's issuer, s
 const SESSION_ENDED: &str = "sign in again: the refresh token has expired or was revoked";
 const CONDITIONAL_ACCESS: &str = "Conditional Access forbids this sign-in: ask the tenant's administrator, or try the other flow (--flow browser, --flow device)";
 
-/// Conditional Access refuses what began by device code.
+/// Conditional Access refuses sign-ins and sessions by device code.
 pub(super) const DEVICE_REFUSALS: &[RangeInclusive<u32>] =
     &[53000..=53099, 530_000..=530_999, 50097..=50097, 50199..=50199];
 
-/// The numbers that a description names, in order.
+/// The error numbers in a description, in order.
 pub(super) fn numbers_in(description: &str) -> impl Iterator<Item = u32> + '_ {
     description.split("AADSTS").skip(1).filter_map(|rest| {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).map_or(rest, |end| &rest[..end]);

@@ -1,6 +1,7 @@
-//! What one sign-in left behind: the account, its refresh token, its tokens, and what happened when they were asked for.
+//! The session: everything that one grant left behind, i.e. the account, its refresh token, its tokens, and the outcome
+//! of the last requests.
 //!
-//! Everything that happens to a session is a method here that changes the model and nothing else: [`Session::signed_in`],
+//! Every event in a session's life is a method here that changes only the model: [`Session::signed_in`],
 //! [`Session::renewed`], [`Session::ended`], [`Session::failed`]. The store puts the result on disk.
 
 mod pending;
@@ -21,23 +22,24 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The layout this program writes. A file with a higher number is left alone; one of layout 1, which had no parts, is read,
-/// and written in this one.
+/// The layout that this program writes. A file with a higher number is left alone. A file of layout 1, which had no
+/// `parts`, is read, and written back in this layout.
 pub const VERSION: u32 = 2;
 /// How long it is remembered that a policy refused the device flow, in seconds.
 const DEVICE_REFUSED_FOR: u64 = 7 * 24 * 3600;
-/// So many wants are remembered that the provider answered with a no.
+/// The most wants that are remembered as unmet; see [`Unmet`].
 const MOST_UNMET: usize = 16;
-/// So many tokens are kept, the last that came: older ones can be had again, and every answer reads past all of them.
+/// The most tokens that are kept. The oldest are dropped, because they can be requested again, and every call has to
+/// read past all of them.
 const MOST_TOKENS: usize = 64;
 
-/// One session's file. A session that has never signed in may exist: it then holds a pending sign-in, or the memory
-/// of a refused one.
+/// The contents of one session file. A session that was never signed in to may exist: it holds a pending sign-in, or
+/// remembers a refused one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Session {
-    /// [`VERSION`].
+    /// The layout, [`VERSION`].
     pub version: u32,
-    /// See [`SessionKey`]; kept in the file so that a file is never taken for another session's.
+    /// See [`SessionKey`]. It is repeated in the file so that the file is never taken for another session's.
     pub authority: String,
     /// See [`SessionKey`].
     pub client_id: String,
@@ -47,65 +49,65 @@ pub struct Session {
     /// See [`SessionKey`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parts: BTreeMap<String, String>,
-    /// Who signed in.
+    /// The account that signed in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<Account>,
-    /// The sign-in that all of this comes from.
+    /// The sign-in that the grant comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun: Option<Begun>,
     /// The refresh token, if the provider gave one.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "expose_option")]
     pub refresh_token: Option<Secret>,
-    /// Scopes the sign-in asked for.
+    /// The scopes that the sign-in asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asked: Vec<String>,
-    /// Those of them that were granted.
+    /// The scopes in `asked` that were granted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub granted: Vec<String>,
-    /// Tokens that live, one per [`TokenKey`].
+    /// The valid tokens, at most one per [`TokenKey`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<Token>,
-    /// For whom tokens were last fetched.
+    /// When tokens were last fetched, and for whom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fetched: Option<Fetched>,
-    /// What the server said of itself, so that a refresh is one request.
+    /// The server's metadata, kept so that a refresh takes only one request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<Metadata>,
-    /// The sign-in that a person is at. (Layout 1 has another form of it, under another name.)
+    /// The pending sign-in. (Layout 1 has a different form of it, under another name.)
     #[serde(default, rename = "sign_in", skip_serializing_if = "Option::is_none")]
     pub pending: Option<Pending>,
-    /// What a sign-in brought whose account could not be checked yet: nothing of it is handed out.
+    /// A new grant whose account could not be checked yet. None of its tokens is handed out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unconfirmed: Option<Unconfirmed>,
-    /// The sign-in that was refused or ran out, remembered for a moment.
+    /// A sign-in that was refused or expired, remembered for a short while.
     #[serde(default, rename = "refused", skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refusal>,
-    /// Why there is no refresh token any more.
+    /// Why the refresh token is no longer valid.
     #[serde(default, rename = "ended", skip_serializing_if = "Option::is_none")]
     pub ended_because: Option<String>,
-    /// What a machine made all of this from; none where a person signed in.
+    /// Identifies what a machine's tokens were made from; `None` if a person signed in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
-    /// What went wrong when the provider was last asked.
+    /// The last request's error, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
-    /// What the provider would not give without a new sign-in, although the session is good.
+    /// Tokens that the provider issues only after a new sign-in, although the session is good.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unmet: Vec<Unmet>,
-    /// The provider's policy refused the device flow.
+    /// The last refusal of the device code flow by a policy of the provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_refused: Option<DeviceRefused>,
 }
 
-/// Who signed in, in the provider's words.
+/// The account that signed in, as the provider names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
-    /// What a person knows the account by.
+    /// The name that a person knows the account by.
     pub name: String,
     /// The ID token's `sub`, which never changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// The id of the tenant it signed in to, where the provider has tenants.
+    /// The id of the tenant that the account signed in to, if the provider has tenants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
 }
@@ -113,28 +115,28 @@ pub struct Account {
 /// When and how a session began.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Begun {
-    /// Tells this sign-in from every other.
+    /// Identifies this sign-in.
     #[serde(default)]
     pub serial: Serial,
-    /// By this machine's clock.
+    /// When, by this machine's clock.
     pub at: Timestamp,
     /// How the person signed in.
     pub flow: FlowKind,
-    /// What was asked for.
+    /// The token that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<TokenKey>,
-    /// Whether it brought a refresh token.
+    /// Whether the grant included a refresh token.
     #[serde(default)]
     pub renewable: bool,
 }
 
-/// A way to sign in.
+/// How a person signs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FlowKind {
-    /// By a code that is entered on any device (RFC 8628).
+    /// The device code flow: the code is entered on any device (RFC 8628).
     Device,
-    /// In a browser that comes back to this machine (RFC 8252).
+    /// The authorization code flow, in a browser that redirects to this machine (RFC 8252).
     Browser,
 }
 
@@ -147,59 +149,59 @@ impl fmt::Display for FlowKind {
     }
 }
 
-/// A policy's refusal of the device flow.
+/// A refusal of the device code flow by a policy of the provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceRefused {
     /// When, by this machine's clock.
     pub at: Timestamp,
-    /// What the provider said.
+    /// The provider's message.
     pub because: String,
 }
 
-/// What a token answer brings, checked and with its times by this machine's clock.
+/// The contents of a token answer, checked, and with times by this machine's clock.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Grant {
-    /// The new refresh token; none keeps the old one (RFC 6749, section 6).
+    /// The new refresh token; without one the old one stays valid (RFC 6749, section 6).
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "expose_option")]
     pub refresh_token: Option<Secret>,
-    /// The access token, and the ID token if there is one that may be handed out.
+    /// The access token, and the ID token if it may be handed out.
     pub tokens: Vec<Token>,
     /// The scopes that were asked for.
     pub asked: Vec<String>,
-    /// Those of them that were granted.
+    /// The scopes in `asked` that were granted.
     pub granted: Vec<String>,
-    /// Whose they are, as the ID token says.
+    /// The account, from the ID token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<Account>,
-    /// When the answer was asked for.
+    /// When the request was sent.
     pub at: Timestamp,
-    /// Who asked for it, and what for.
+    /// The program that asked, and what for.
     pub by: String,
 }
 
-/// What a sign-in brought, before its account is checked.
+/// A sign-in's grant before its account is checked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Unconfirmed {
     /// How the person signed in.
     pub flow: FlowKind,
-    /// What came of it.
+    /// The grant.
     pub grant: Grant,
 }
 
-/// The last time that tokens came from the provider. Answers from the cache are written down nowhere.
+/// The last time that tokens were fetched from the provider. Answers from the cache are not recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetched {
-    /// The program that wanted one, and what for.
+    /// The program that asked, and what for.
     pub by: String,
     /// When, by this machine's clock.
     pub at: Timestamp,
 }
 
-/// A server's endpoints as its metadata gave them.
+/// A server's metadata (RFC 8414): its endpoints and abilities.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an ability of its own")]
 pub struct Metadata {
-    /// When it was fetched.
+    /// When the metadata was fetched, by this machine's clock.
     pub fetched_at: Timestamp,
     /// Device authorization endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -213,31 +215,31 @@ pub struct Metadata {
     /// Revocation endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocation_endpoint: Option<String>,
-    /// How it wants a client's secret.
+    /// How the server wants the client to authenticate.
     pub auth_method: AuthMethod,
-    /// S256 is among its PKCE methods.
+    /// Whether S256 is among its PKCE methods (RFC 7636).
     pub s256: bool,
-    /// `form_post` is among its response modes (OAuth 2.0 Form Post Response Mode).
+    /// Whether `form_post` is among its response modes (OAuth 2.0 Form Post Response Mode).
     #[serde(default)]
     pub form_post: bool,
-    /// Its authorization answers name the issuer (RFC 9207).
+    /// Whether its authorization responses name the issuer (RFC 9207).
     #[serde(default)]
     pub names_issuer: bool,
-    /// Its scopes, when it lists them, hold `offline_access`; true when it lists none.
+    /// Whether `offline_access` is among the scopes it lists; true if it lists none.
     pub offline_access: bool,
 }
 
-/// A sign-in that was refused or ran out, remembered for a moment.
+/// A sign-in that was refused or expired, remembered for a short while.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// When, in milliseconds since the Unix epoch: it is compared with when a caller started.
+    /// When, in milliseconds since the Unix epoch.
     pub at_ms: i64,
-    /// What was said then.
+    /// The message that was shown.
     pub message: String,
-    /// What to do about it, besides another try.
+    /// What to do about it, besides trying again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<Hint>,
-    /// The code ran out, rather than that a person or a policy refused.
+    /// Whether the code expired, rather than being refused by a person or a policy.
     #[serde(default)]
     pub expired: bool,
     /// The exit code.
@@ -249,71 +251,72 @@ fn refused() -> Exit {
     Exit::Refused
 }
 
-/// A request that has just failed: the processes that waited for it need not try themselves.
+/// The last request's failure. Processes that waited for that request need not send it again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastError {
-    /// Tells this error from every other.
+    /// Identifies this error.
     #[serde(default)]
     pub serial: Serial,
     /// When, in milliseconds since the Unix epoch.
     pub at_ms: i64,
-    /// What was asked for, where the answer concerns just that; none where it concerns the whole session.
+    /// The token that the error concerns; `None` if it concerns the whole session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<TokenKey>,
     /// The exit code.
     pub exit: Exit,
-    /// What was said then.
+    /// The message that was shown.
     pub message: String,
-    /// What to do about it.
+    /// The remedy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<Hint>,
-    /// How often in a row the provider could not answer, or would not.
+    /// How many requests in a row have failed.
     #[serde(default)]
     pub failures: u32,
-    /// How long it is left alone because of that.
+    /// How long to leave the provider alone.
     #[serde(default)]
     pub backoff: Backoff,
 }
 
-/// A request that failed, on its way to being remembered as [`LastError`].
+/// A failed request, about to be recorded as [`LastError`].
 #[derive(Clone, Debug)]
 pub struct Failed {
-    /// What to tell those who wait.
+    /// The failure, for the processes that wait.
     pub failure: Failure,
-    /// What was asked for, where the answer concerns just that.
+    /// The token that the failure concerns; `None` if it concerns the whole session.
     pub key: Option<TokenKey>,
-    /// Whether the provider is to be left alone for a while.
+    /// How to compute the time to leave the provider alone; `None` if it need not be left alone.
     pub back_off: Option<BackOff>,
 }
 
-/// How a provider is left alone.
+/// The inputs of [`Backoff::after`].
 #[derive(Clone, Copy, Debug)]
 pub struct BackOff {
-    /// For how many seconds it asked for that.
+    /// The server's `Retry-After`, in seconds.
     pub retry_after: Option<u64>,
-    /// Drawn from 0 to 1, so that machines that failed together do not come back together.
+    /// A random number from 0 to 1, so that machines that failed together do not come back together.
     pub chance: f64,
 }
 
-/// What the provider would not give without a new sign-in.
+/// A token that the provider issues only after a new sign-in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unmet {
-    /// Tells this answer from every other.
+    /// Identifies this refusal.
     #[serde(default)]
     pub serial: Serial,
-    /// What was asked for.
+    /// The token that was asked for.
     pub key: TokenKey,
-    /// Why it was not given, for a person.
+    /// The provider's reason, for a person.
     pub because: String,
 }
 
 impl LastError {
-    /// The failure again, for another process.
+    /// The failure to report in a process that did not send the request itself.
     pub fn failure(&self) -> Failure {
         Failure { exit: self.exit, message: self.message.clone(), hint: self.hint.clone() }
     }
 
-    /// The failure for a caller that comes while the provider is left alone, for `left` milliseconds more.
+    /// The failure for a caller that comes while the provider is left alone. `left` is the remaining time in
+    /// milliseconds.
     pub fn backing_off(&self, left: u64) -> Failure {
         let seconds = left.div_ceil(1000);
         let message = format!("{}; it is not asked again for {seconds} s, except by `keyfob login`", self.message);
@@ -322,7 +325,7 @@ impl LastError {
 }
 
 impl Session {
-    /// A session nobody has signed in to.
+    /// An empty session.
     pub fn new(key: &SessionKey) -> Self {
         Self {
             version: VERSION,
@@ -349,7 +352,7 @@ impl Session {
         }
     }
 
-    /// Which session this is.
+    /// The key of this session.
     pub fn key(&self) -> SessionKey {
         SessionKey {
             authority: self.authority.clone(),
@@ -359,43 +362,43 @@ impl Session {
         }
     }
 
-    /// This session if a machine made it from `proof`; else a new one that it is to make from that.
+    /// Returns this session if it was made from `proof`, otherwise a new, empty one for that proof.
     #[must_use]
     pub fn made_from(self, proof: &Proof) -> Self {
         let same = self.proof.as_ref() == Some(proof);
         if same { self } else { Self { proof: Some(proof.clone()), ..Self::new(&self.key()) } }
     }
 
-    /// The token kept under `key`.
+    /// The token under `key`, if there is one.
     pub fn token(&self, key: &TokenKey) -> Option<&Token> {
         self.tokens.iter().find(|t| t.key == *key)
     }
 
-    /// The policy's refusal of the device flow that still counts at `now`.
+    /// The recorded refusal of the device code flow, if it is recent enough at `now` to count.
     pub fn device_refused(&self, now: Timestamp) -> Option<&DeviceRefused> {
-        // One from the future was written by a clock that has been set right since.
+        // A refusal from the future was recorded before the clock was set back, and does not count.
         self.device_refused.as_ref().filter(|it| it.at <= now && now.since(it.at) < DEVICE_REFUSED_FOR)
     }
 
-    /// Whether what is there began by device code.
+    /// Whether the session, or its unconfirmed grant, began by device code.
     pub fn is_of_device_flow(&self) -> bool {
         let unconfirmed = self.unconfirmed.as_ref().map(|unconfirmed| unconfirmed.flow);
         unconfirmed.or(self.begun.as_ref().map(|begun| begun.flow)) == Some(FlowKind::Device)
     }
 
-    /// Has every token renewed when it is asked for next, although it lives on, if it can be.
+    /// Marks every token as due for renewal at `now`, if there is a refresh token to renew them with.
     pub fn renew_soon(&mut self, now: Timestamp) {
         if self.refresh_token.is_some() {
             self.tokens.iter_mut().for_each(|token| token.refresh_at = Some(now));
         }
     }
 
-    /// Whether a person has signed in and something of it is left.
+    /// Whether there is a refresh token or a token that is valid at `now`.
     pub fn is_signed_in(&self, now: Timestamp) -> bool {
         self.refresh_token.is_some() || self.tokens.iter().any(|t| t.lives(now, 0))
     }
 
-    /// A sign-in has brought `grant`, and its account has been checked: it takes the place of what was there before.
+    /// Replaces the session's grant by that of a new sign-in, whose account has been checked.
     pub fn signed_in(&mut self, grant: Grant, flow: FlowKind) {
         let renewable = grant.refresh_token.is_some();
         let key = grant.tokens.first().map(|token| token.key.clone());
@@ -403,7 +406,7 @@ impl Session {
         self.account = grant.account.clone().or(self.account.take());
         (self.asked, self.granted) = (grant.asked.clone(), Vec::new());
         if renewable {
-            // The others can be had again, from the grant that is in force now.
+            // Drop the old tokens: the new refresh token can get them again.
             self.tokens.clear();
         }
         (self.refresh_token, self.pending, self.unconfirmed) = (None, None, None);
@@ -412,7 +415,7 @@ impl Session {
         self.renewed(grant);
     }
 
-    /// A renewal has brought `grant`.
+    /// Adds a renewed grant to the session.
     pub fn renewed(&mut self, grant: Grant) {
         if grant.refresh_token.is_some() {
             self.refresh_token = grant.refresh_token;
@@ -435,20 +438,20 @@ impl Session {
         self.last_error = None;
     }
 
-    /// Whether a token under `key` would be what the sign-in itself was for, of either kind.
+    /// Whether the token under `key` is the one that the sign-in asked for; the kind does not matter.
     pub fn was_begun_for(&self, key: &TokenKey) -> bool {
         let begun_for = self.begun.as_ref().and_then(|begun| begun.key.as_ref());
         begun_for.is_none_or(|begun_for| begun_for.of_kind(key.kind) == *key)
     }
 
-    /// The provider has ended the grant: there is no refresh token any more.
+    /// Records that the provider has ended the grant, so that the refresh token is no longer valid.
     pub fn ended(&mut self, because: String) {
         self.refresh_token = None;
         self.ended_because = Some(because);
         self.last_error = None;
     }
 
-    /// The provider wants a new sign-in for just what `key` asks for.
+    /// Records that the provider wants a new sign-in for this token alone.
     pub fn unmet(&mut self, key: TokenKey, because: String) {
         self.unmet.retain(|unmet| unmet.key != key);
         self.unmet.push(Unmet { serial: Serial::draw(), key, because });
@@ -456,7 +459,7 @@ impl Session {
         self.unmet.drain(..beyond);
     }
 
-    /// A request has failed; see [`Failed`].
+    /// Records a failed request. `at_ms` is in milliseconds since the Unix epoch.
     pub fn failed(&mut self, failed: Failed, at_ms: i64) {
         let Failed { failure: Failure { exit, message, hint }, key, back_off } = failed;
         let before = self.last_error.as_ref().map_or(0, |before| before.failures);
@@ -464,24 +467,25 @@ impl Session {
             let failures = before.saturating_add(1);
             (failures, Backoff::after(failures, retry_after, chance))
         });
-        // A request that was refused as it is may be put right at once; a living token is no reason to try.
+        // If the provider refused the request, the person may correct the cause at once, so a caller without a token
+        // may try again immediately. A caller with a valid token has no reason to hurry.
         let backoff = if exit == Exit::Unreachable { backoff } else { Backoff { without_ms: 0, ..backoff } };
         let message = crate::text::one_line(&message);
         let serial = Serial::draw();
         self.last_error = Some(LastError { serial, at_ms, key, exit, message, hint, failures, backoff });
     }
 
-    /// Whether `account`, which a renewal names, is another than the one that signed in (OpenID Connect Core, section 12.2).
+    /// Whether a renewal's `account` is not the one that signed in (OpenID Connect Core, section 12.2).
     pub fn is_of_another(&self, account: &Account) -> bool {
         self.account.as_ref().is_some_and(|before| match (&before.subject, &account.subject) {
-            // One account has another `sub` in every tenant.
+            // An account has a different `sub` in every tenant.
             (Some(one), Some(other)) => before.tenant == account.tenant && one != other,
             _ => false,
         })
     }
 
-    /// Whether the account of `grant` may take this session over.
-    /// The error says who signed in and who should have, and what to do about it.
+    /// Checks whether a grant for `account` may become this session's. `wanted` is the account that the profile names.
+    /// The error says who signed in and who should have, with a hint.
     pub fn confirms(&self, wanted: Option<&str>, account: Option<&Account>) -> Result<(), (String, Option<Hint>)> {
         let said = account.map_or("an account without a name", |a| &a.name);
         if let Some(wanted) = wanted {
@@ -492,7 +496,7 @@ impl Session {
         }
         let Some(before) = &self.account else { return Ok(()) };
         let same = account.is_some_and(|now| match (&before.subject, &now.subject) {
-            // `sub` decides; names are for people. One account has another `sub` in every tenant.
+            // `sub` decides, because names are only for people. An account has a different `sub` in every tenant.
             (Some(one), Some(other)) if before.tenant == now.tenant => one == other,
             (Some(_), None) => false,
             _ => before.name == now.name,
@@ -509,7 +513,7 @@ impl Session {
 }
 
 impl Grant {
-    /// What to revoke if the grant is not wanted, and its `token_type_hint` (RFC 7009).
+    /// The token to revoke if the grant is not wanted, and its `token_type_hint` (RFC 7009, section 2.1).
     pub fn revocable(&self) -> Option<(&Secret, &'static str)> {
         let access = self.tokens.iter().find(|token| token.key.kind == TokenKind::Access);
         let access = access.map(|token| (&token.token, "access_token"));

@@ -1,95 +1,96 @@
-//! A sign-in that a person is at, as it stands in the session's file for the processes that wait for it.
+//! A pending sign-in, as kept in the session's file for the processes that wait for it.
 
 use super::{FlowKind, TokenKey};
 use crate::clock::Timestamp;
 use crate::secret::{Secret, expose, expose_option};
 use serde::{Deserialize, Serialize};
 
-/// A sign-in under way.
+/// A pending sign-in.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pending {
-    /// Scopes asked for.
+    /// The scopes asked for.
     pub scopes: Vec<String>,
-    /// What its access token will be filed under: the process that finishes the sign-in may want another one.
+    /// The key of its access token. The process that finishes the sign-in may want a different token.
     pub key: TokenKey,
     /// When it was begun.
     pub started_at: Timestamp,
-    /// When it ends by itself.
+    /// When the code or the browser sign-in expires.
     pub expires_at: Timestamp,
-    /// Who asked, for those who join.
+    /// Who asked for a token, shown by processes that join.
     pub asked_by: String,
-    /// The terminal it is shown on, so that no process shows it there a second time.
+    /// The terminal that shows it, so that no other process shows it there again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminal: Option<String>,
-    /// The process that drives it; none for a sign-in in steps.
+    /// The id of the process that drives it; `None` for a sign-in in steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<u32>,
     /// How the person signs in.
     pub flow: PendingFlow,
 }
 
-/// What a flow needs to go on with a sign-in.
+/// What a flow needs to continue a sign-in.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum PendingFlow {
-    /// RFC 8628. It survives its process: another one goes on polling.
+    /// Device code flow (RFC 8628). It outlives its process, because another process can continue polling.
     Device(PendingDevice),
-    /// RFC 8252. It ends with its process, which is the one that the browser comes back to.
+    /// Authorization code flow in a browser (RFC 8252). It ends with its process, to which the browser is redirected.
     Browser(PendingBrowser),
 }
 
-/// RFC 8252: an authorization request whose answer a process waits for.
+/// An authorization request whose response a process waits for (RFC 8252).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PendingBrowser {
-    /// The address on this machine that leads to the provider. Nobody can guess it, so it names the sign-in too.
+    /// The address on this machine that redirects to the provider. It cannot be guessed, so it also identifies the
+    /// sign-in.
     pub address: String,
-    /// A program was found that opens it.
+    /// Whether a program that opens it was found.
     #[serde(default)]
     pub opening: bool,
-    /// Nobody has signed in to this session by browser, and the provider takes device codes too: the client may be
-    /// registered for those alone.
+    /// Whether nobody has signed in to this session by browser yet, although the provider supports device codes too:
+    /// the client may be registered for device codes alone.
     #[serde(default)]
     pub untried: bool,
 }
 
-/// RFC 8628, section 3.2: a device authorization.
+/// A device authorization response (RFC 8628, section 3.2).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PendingDevice {
-    /// The device code; with it, the process that holds the sign-in lock goes on polling.
+    /// The device code, with which any process that holds the sign-in lock can poll.
     #[serde(serialize_with = "expose")]
     pub device_code: Secret,
-    /// What the person enters.
+    /// The code that the person enters.
     pub user_code: String,
-    /// Where.
+    /// The address where the person enters the code.
     pub verification_uri: String,
-    /// The same with the code in it.
+    /// The same address with the code included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification_uri_complete: Option<String>,
-    /// The provider's own words for the person.
+    /// The provider's own message for the person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// PKCE verifier (RFC 7636), where the server takes one.
+    /// The PKCE verifier (RFC 7636), if the server supports PKCE.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "expose_option")]
     pub code_verifier: Option<Secret>,
-    /// Seconds between polls, with what `slow_down` added.
+    /// Seconds between polls, including what `slow_down` added.
     pub interval: u64,
-    /// The same where failures have made it longer, until the server answers again.
+    /// A longer interval after failures, in seconds, until the server answers again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<u64>,
-    /// When the next poll may be sent, in milliseconds since the Unix epoch. Only a sign-in in steps (`login --poll`) writes
-    /// this down, since each step is a process of its own; one that polls until the end has no need to.
+    /// When the next poll may be sent, in milliseconds since the Unix epoch. Set only by a sign-in in steps (`login
+    /// --poll`), because each step is a separate process; a process that polls until the end keeps the time itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_poll_ms: Option<i64>,
 }
 
 impl Pending {
-    /// Whether it can still end in a token. One that began in the future was written by a clock that has been set back
-    /// since: how long its code lives is not known then.
+    /// Whether the sign-in can still succeed. If it began in the future, the clock has been set back since, and it is
+    /// unknown how long the code is still valid.
     pub fn lives(&self, now: Timestamp) -> bool {
         self.expires_at > now && self.started_at <= now.plus(60)
     }
 
-    /// The device authorization, if it is one.
+    /// The device authorization, unless this is a browser sign-in.
     pub fn device(&self) -> Option<&PendingDevice> {
         match &self.flow {
             PendingFlow::Device(device) => Some(device),
@@ -97,7 +98,7 @@ impl Pending {
         }
     }
 
-    /// The same, to be changed.
+    /// Like [`Pending::device`], but mutable.
     pub fn device_mut(&mut self) -> Option<&mut PendingDevice> {
         match &mut self.flow {
             PendingFlow::Device(device) => Some(device),
@@ -105,7 +106,7 @@ impl Pending {
         }
     }
 
-    /// By which flow.
+    /// The flow of this sign-in.
     pub fn kind(&self) -> FlowKind {
         match &self.flow {
             PendingFlow::Device(_) => FlowKind::Device,
@@ -113,7 +114,7 @@ impl Pending {
         }
     }
 
-    /// Whether both are one sign-in.
+    /// Whether both are the same sign-in.
     pub fn is(&self, other: &Self) -> bool {
         match (&self.flow, &other.flow) {
             (PendingFlow::Device(one), PendingFlow::Device(other)) => one.device_code == other.device_code,

@@ -1,4 +1,4 @@
-//! What happens to a session, one event at a time.
+//! What each event does to a session.
 
 use super::*;
 use serde_json::{Value, from_value, json, to_value};
@@ -9,7 +9,7 @@ fn key(scope: &str) -> TokenKey {
     from_value(json!({ "kind": "access", "scopes": [scope] })).unwrap()
 }
 
-/// A token that lives for `left` seconds more.
+/// A token that is valid for `left` more seconds.
 fn token(word: &str, key: impl Into<TokenKey>, left: i64) -> Token {
     let key = key.into();
     let token = json!({ "key": key, "token": word, "received_at": NOW, "expires_at": NOW.0 + left });
@@ -45,7 +45,7 @@ fn grant(refresh_token: Option<&str>, tokens: Vec<Token>, granted: &[&str]) -> G
     }
 }
 
-/// The refresh token, and the others.
+/// The refresh token, and the other tokens.
 fn tokens(session: &Session) -> (Option<&str>, Vec<&str>) {
     let refresh = session.refresh_token.as_ref().map(Secret::expose);
     (refresh, session.tokens.iter().map(|token| token.token.expose()).collect())
@@ -112,7 +112,8 @@ fn a_sign_in_takes_the_place_of_what_was_there() {
     assert!(signed_in.was_begun_for(&key("a").of_kind(TokenKind::Id)) && !signed_in.was_begun_for(&key("b")));
     assert!(session(None, vec![]).was_begun_for(&key("b")), "nobody knows");
 
-    // Without a refresh token the others cannot be had again; and no name is no news.
+    // Without a refresh token the old tokens cannot be requested again, so they stay. A grant without an account's name
+    // leaves the name as it is.
     let mut signed_in = old();
     signed_in.signed_in(grant(None, vec![token("t1", key("a"), 60)], &[]), FlowKind::Device);
     assert_eq!(tokens(&signed_in), (None, vec!["t0", "t1"]));
@@ -186,7 +187,7 @@ fn failures_add_up_and_only_an_unreachable_provider_is_left_alone_without_a_toke
     assert_eq!((told.exit, told.hint), (Exit::Failed, Some(Hint::Words("look".into()))));
 }
 
-/// OpenID Connect Core, section 12.2: `sub` decides, where both are of one tenant.
+/// OpenID Connect Core, section 12.2: `sub` decides if both accounts are of one tenant.
 #[test]
 fn a_renewal_is_anothers_only_if_its_subject_says_so() {
     let mut session = session(None, vec![]);

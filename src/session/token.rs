@@ -1,4 +1,4 @@
-//! A token, what it is filed under, and its life.
+//! A token, the key it is stored under, and how long it is valid.
 
 use crate::clock::Timestamp;
 use crate::providers::TokenKind;
@@ -9,17 +9,17 @@ use siphasher::sip128::{self, Hasher128};
 use std::fmt;
 use std::hash::Hasher;
 
-/// A clock that has been set back by no more than this, in seconds, leaves tokens as good as they were.
+/// If the clock is set back by at most this many seconds, tokens remain valid.
 const CLOCK_STEP: u64 = 60;
 
-/// What tells one session's tokens apart: how a token was asked for, never what the answer made of it.
+/// Identifies a token within a session: by how the token was asked for, not by what the answer said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenKey {
-    /// Access or ID token.
+    /// Access token or ID token.
     pub kind: TokenKind,
     /// The scopes asked for, sorted.
     pub scopes: Vec<String>,
-    /// The token endpoint it came from, where that differs within one session (tenants).
+    /// The token endpoint that issued it, if one session has several (tenants).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// `audience` asked for.
@@ -31,7 +31,7 @@ pub struct TokenKey {
 }
 
 impl TokenKey {
-    /// The same for these scopes, in any order.
+    /// The same key with these scopes, in any order.
     #[must_use]
     pub fn with_scopes(&self, scopes: &[String]) -> Self {
         let mut scopes = scopes.to_vec();
@@ -40,32 +40,34 @@ impl TokenKey {
         Self { scopes, ..self.clone() }
     }
 
-    /// The same for the other kind of token: one answer brings both.
+    /// The same key for the other kind of token, since one answer can bring both.
     #[must_use]
     pub fn of_kind(&self, kind: TokenKind) -> Self {
         Self { kind, ..self.clone() }
     }
 }
 
-/// Tells a token, a sign-in or an error from every other of its kind, without giving anything of it away: a number drawn
-/// when it came.
+/// Identifies a token, a sign-in or an error without revealing anything about it: a random number drawn when it was
+/// received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Serial(u64);
 
 impl Serial {
-    /// A new one. Without randomness, which no system lacks, all are alike: no token is then known to have failed.
+    /// Draws a new serial. If the system has no randomness all serials are equal, and no token is then noticed as
+    /// refused.
     pub fn draw() -> Self {
         Self(getrandom::u64().unwrap_or_default())
     }
 
-    /// Takes a serial back from text; `None` if it cannot be one.
+    /// Parses the 16 hexadecimal digits that `Display` writes; `None` if the text is anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let plain = text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         plain.then(|| u64::from_str_radix(text, 16).ok().map(Self)).flatten()
     }
 
-    /// A number below `whole`: always the same for one serial, and spread evenly over all serials.
+    /// A number below `whole` (0 if `whole` is 0) that depends only on the serial, and is spread evenly over all
+    /// serials.
     pub fn share_of(self, whole: u64) -> u64 {
         if whole == 0 { 0 } else { self.0 % whole }
     }
@@ -77,13 +79,13 @@ impl fmt::Display for Serial {
     }
 }
 
-/// Tells one claims challenge from another, without keeping it.
+/// Identifies a claims challenge without storing it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ClaimsDigest(u64);
 
 impl ClaimsDigest {
-    /// The digest of the `claims` parameter as it is sent.
+    /// The digest of the `claims` parameter's value.
     pub fn of(claims: &str) -> Self {
         let mut digest = SipHasher13::new();
         digest.write(claims.as_bytes());
@@ -91,13 +93,13 @@ impl ClaimsDigest {
     }
 }
 
-/// Tells what a machine made a session from, such as a CI job's own token, from anything else, without keeping it.
+/// Identifies what a machine made a session from, such as a CI job's own token, without storing it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Proof(String);
 
 impl Proof {
-    /// The digest of all of these. It is no secret, and guards none: who reads it can read the token beside it.
+    /// The digest of `parts`. It need not be secret: a process that can read it can read the token next to it.
     pub fn of<'p>(parts: impl IntoIterator<Item = &'p str>) -> Self {
         let mut digest = sip128::SipHasher13::new();
         for part in parts {
@@ -107,45 +109,45 @@ impl Proof {
         Self(format!("{:032x}", digest.finish128().as_u128()))
     }
 
-    /// As text, for the proof of what is made from it in turn.
+    /// The digest as text, to be a part of another session's proof.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A token and its life.
+/// A token, and how long it is valid.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Token {
-    /// What it was asked for as.
+    /// How the token was asked for.
     pub key: TokenKey,
     /// The token.
     #[serde(serialize_with = "expose")]
     pub token: Secret,
-    /// What it is known by where the token itself must not be.
+    /// Identifies the token where the token itself must not be shown.
     #[serde(default)]
     pub serial: Serial,
-    /// When it came, by this machine's clock.
+    /// When the token was received, by this machine's clock.
     pub received_at: Timestamp,
-    /// When it ends, by this machine's clock; `None` if only revocation ends it.
+    /// When the token expires, by this machine's clock; `None` if only revocation ends it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
-    /// How long it lives from issue to expiry, in seconds.
+    /// The token's whole life from issue to expiry, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<u64>,
-    /// From when on the provider would rather have it renewed, though it lives on.
+    /// When the provider wants it renewed, although it remains valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh_at: Option<Timestamp>,
-    /// The id of the tenant it came from, where the provider has tenants and said so.
+    /// The id of the tenant that issued the token, if the provider has tenants and named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
-    /// The claims challenge that it answers, if it answers one.
+    /// The claims challenge that the token answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claims: Option<ClaimsDigest>,
 }
 
 impl Token {
-    /// Whether it lives for `seconds` more from `now`. A token that came later than `now` does not: the clock has been set
-    /// back since, and nobody knows by how much it was wrong when the token's end was worked out.
+    /// Whether the token is valid for at least `seconds` more at `now`. A token received later than `now` is not: the
+    /// clock has been set back, and it is unknown how wrong it was when the token's expiry was computed.
     pub fn lives(&self, now: Timestamp, seconds: u64) -> bool {
         let came = self.received_at <= now.plus(CLOCK_STEP);
         self.expires_at.is_none_or(|end| came && end > now && end.since(now) >= seconds)

@@ -1,16 +1,16 @@
-//! What one answer needs of a session with many tokens: everything but the other tokens, which are passed over instead of
-//! read.
+//! Reads what one call needs of a session with many tokens: everything except the other tokens, which are skipped
+//! instead of parsed.
 
 use crate::session::TokenKey;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-/// A file with fewer bytes is read as fast as its other tokens are passed over.
+/// Skipping the other tokens saves time only in a file of at least this many bytes.
 const LARGE: usize = 16 << 10;
 
-/// The text of a session's file without the tokens that are filed under another key than this one. `None` where that is not
-/// worth while, and where the file does not hold the token: it is then read as a whole.
+/// The text of a session file without the tokens under other keys. `None` if the file is small or does not hold the
+/// token; then parse the whole file.
 pub(super) fn excerpt(bytes: &[u8], key: &TokenKey) -> Option<Zeroizing<String>> {
     #[derive(Deserialize)]
     struct Tokens<'t> {
@@ -26,7 +26,7 @@ pub(super) fn excerpt(bytes: &[u8], key: &TokenKey) -> Option<Zeroizing<String>>
     }
     let text = std::str::from_utf8(bytes).ok()?;
     let tokens = serde_json::from_str::<Tokens<'_>>(text).ok()?.tokens;
-    // As this program writes it, else as JSON can be written.
+    // First look for the exact text that this program writes, then for any JSON that means the same.
     let begins = format!("{{\"key\":{},", serde_json::to_string(key).ok()?);
     let is_it = |token: &&str| serde_json::from_str::<Keyed>(token).is_ok_and(|token| token.key == *key);
     let mut texts = tokens.iter().map(|token| token.get());
@@ -53,7 +53,7 @@ mod tests {
         TokenKey { kind: TokenKind::Access, scopes, tenant: None, audience: Some("a".into()), resource: None }
     }
 
-    /// A session with so many tokens of 100 bytes.
+    /// A session with `count` tokens of 100 bytes.
     fn session(count: usize) -> Session {
         let token = |number: usize| json!({ "key": key(number), "token": "]}".repeat(50), "received_at": number });
         let tokens: Vec<Value> = (0..count).map(token).collect();

@@ -1,4 +1,4 @@
-//! Folders and files for this user alone.
+//! Folders and files that only this user can access.
 
 use crate::access::ours_alone;
 use crate::failure::{Exit, Failure};
@@ -12,13 +12,14 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// What to do about a folder or a file that is another user's.
+/// The hint for a folder or file that belongs to another user.
 pub(super) const ELSEWHERE: &str = "set KEYFOB_CACHE_DIR to a folder of your own";
 
-/// What to do about a folder that cannot be written.
+/// The hint for a folder that cannot be written.
 const WRITABLE: &str = "set KEYFOB_CACHE_DIR to a folder that can be written, or `store = \"none\"` in config.toml";
 
-/// Opens a folder of this user alone; `None` if it is not there. `what` it is for, as `cache folder`, is for messages.
+/// Opens a folder that only this user can access; `None` if it does not exist. `what` names the folder in messages,
+/// e.g. `cache folder`.
 pub(super) fn open(path: &Path, what: &str) -> Result<Option<OwnedFd>> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
     let folder = match rustix::fs::open(path, flags, Mode::empty()) {
@@ -34,7 +35,7 @@ pub(super) fn open(path: &Path, what: &str) -> Result<Option<OwnedFd>> {
     Ok(Some(folder))
 }
 
-/// The same, and makes it if need be: for this user alone, whatever the umask.
+/// Opens the folder. If it does not exist, makes it accessible for this user alone, whatever the umask.
 pub(super) fn open_or_make(path: &Path, what: &str) -> Result<OwnedFd> {
     if let Some(folder) = open(path, what)? {
         return Ok(folder);
@@ -48,7 +49,7 @@ pub(super) fn open_or_make(path: &Path, what: &str) -> Result<OwnedFd> {
     open(path, what)?.with_context(|| format!("the {what} {} vanished", path.display()))
 }
 
-/// Fails if a folder that is not there could not be made.
+/// Fails if the folder does not exist and could not be made.
 pub(super) fn check_place(path: &Path, what: &str) -> Result<()> {
     let is_there = |above: &&Path| stat(here(above)).is_ok();
     let Some(above) = path.ancestors().find(is_there) else { return Ok(()) };
@@ -57,7 +58,7 @@ pub(super) fn check_place(path: &Path, what: &str) -> Result<()> {
     may.map_err(|e| unusable(e, &format!("could not make the {what} {}", path.display())))
 }
 
-/// The error of a folder. Where nothing can be written, as in the home of a container's made-up user, it says what helps.
+/// The error of a folder. If the place is not writable, as the home of a container's arbitrary user, adds a hint.
 fn unusable(error: Errno, what: &str) -> anyhow::Error {
     match error {
         Errno::ACCESS | Errno::PERM | Errno::ROFS => {
@@ -69,19 +70,20 @@ fn unusable(error: Errno, what: &str) -> anyhow::Error {
 
 fn make(path: &Path) -> Result<(), Errno> {
     match mkdir(path, Mode::RWXU) {
-        // The umask may have taken some of it away.
+        // The umask may have removed permissions.
         Ok(()) => chmod(path, Mode::RWXU),
-        // Another process was faster.
+        // Another process has just made it.
         Err(Errno::EXIST) if stat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir()) => Ok(()),
         Err(e) => Err(e),
     }
 }
 
-/// Refuses to make a folder of this user's inside another user's, as a program that runs as root by `sudo -E` would: its
-/// owner could not use it any more. The first `missing` of the ancestors of `path` are not there.
+/// Refuses to make a folder inside another user's folder, as a program run as root by `sudo -E` would: that user could
+/// not use it. The first `missing` of the ancestors of `path` do not exist.
 pub(super) fn may_make(path: &Path, missing: usize, what: &str) -> Result<()> {
     let user = geteuid();
-    // For root all of them count: what is root's in another user's home does not make that home root's.
+    // For root every ancestor counts, because a folder of root's inside another user's home is still in that user's
+    // home.
     let count = if user.is_root() { usize::MAX } else { 1 };
     for above in path.ancestors().skip(missing).take(count) {
         let Ok(stat) = stat(here(above)) else { continue };
@@ -96,25 +98,25 @@ pub(super) fn may_make(path: &Path, missing: usize, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// What an empty path, as the last ancestor of a relative one is, stands for.
+/// Replaces an empty path, which is the last ancestor of a relative path, by `.`.
 fn here(path: &Path) -> &Path {
     if path.as_os_str().is_empty() { Path::new(".") } else { path }
 }
 
-/// Has a folder's names on the disk.
+/// Flushes the names in a folder to disk.
 pub(super) fn flush(folder: impl AsFd) -> Result<()> {
     match fsync(folder) {
-        // Some file systems cannot flush a folder; the file itself is safe there as well as it can be.
+        // Some file systems cannot flush a folder; nothing more can be done there.
         Ok(()) | Err(Errno::INVAL | Errno::ROFS) => Ok(()),
         Err(e) => Err(e.into()),
     }
 }
 
-/// Opens a file in `folder`; one that `flags` have made is for this user alone.
+/// Opens a file in `folder`. A file that `flags` create is accessible for this user alone.
 pub(super) fn open_file(folder: impl AsFd, name: &str, flags: OFlags) -> Result<File, Errno> {
     let alone = Mode::RUSR | Mode::WUSR;
     let file = File::from(openat(folder, name, flags, alone)?);
-    // The umask may have taken some of it away.
+    // The umask may have removed permissions.
     if !Mode::from_raw_mode(fstat(&file)?.st_mode).contains(alone) {
         fchmod(&file, alone)?;
     }

@@ -1,14 +1,15 @@
-//! What was handed to whom: how `keyfob kubernetes` notices that an API server has refused a token.
+//! Which token was handed to which process. This is how `keyfob kubernetes` notices that an API server has refused a
+//! token.
 //!
-//! client-go whose token is refused runs its plugin again, with the same request, and tells it nothing. But it keeps the
-//! token it was given for as long as that is good, so the same process that asks again for the token it was just given has
-//! had it refused. Then the token is replaced instead of repeated: at most once a minute for one process, since some servers
-//! refuse whatever they are given. A client that does not keep its tokens must not be asked about here.
+//! If a token is refused, client-go runs its plugin again with the same request, and does not say why. But it keeps a
+//! token while it is valid, so a process that asks again for the token it was just given has had it refused. That token
+//! is then replaced instead of handed out again, at most once a minute per process, because some servers refuse every
+//! token. A client that does not keep its tokens must not be looked up here.
 //!
-//! What has to be remembered for that is one short line per client process. It goes to a file system in memory
-//! (`XDG_RUNTIME_DIR`, else `/dev/shm`), to one of 64 files that are reused, without a lock: a line that is lost costs the
-//! notice and nothing else. It holds no secret. Without such a place, or where the system does not tell processes apart,
-//! nothing is noticed.
+//! This takes one short line per client process. The line goes to a file system in memory (`XDG_RUNTIME_DIR`, otherwise
+//! `/dev/shm`), into one of 64 files that are reused, without a lock: if a line is lost, a refused token goes
+//! unnoticed, and nothing else happens. The line holds no secret. Without such a file system, or if the system does not
+//! tell processes apart, refused tokens are not noticed.
 
 use crate::clock::now_ms;
 use crate::config::SessionKey;
@@ -22,20 +23,20 @@ use std::path::PathBuf;
 
 /// How many files are used.
 const SLOTS: u64 = 64;
-/// How often a token is replaced for one process, in milliseconds.
+/// The least time between two replaced tokens for one process, in milliseconds.
 const PAUSE_MS: i64 = 60_000;
-/// How much of a request's beginning and end tells it from others, in bytes.
+/// How much of a request's beginning and end goes into its digest, in bytes.
 const END: usize = 1024;
 /// Length of a line, in bytes.
 const LENGTH: usize = 80;
 
-/// What the process that runs us was handed before, for the same request.
+/// The token that our parent process was handed before, for the same request.
 #[derive(Debug)]
 pub struct HandedOut {
     file: OwnedFd,
-    /// Tells process and request from all others.
+    /// A digest that identifies the process and the request.
     who: String,
-    /// The token's serial, and when one was last replaced.
+    /// The token's serial, and when a token was last replaced, in milliseconds since the Unix epoch.
     last: Option<(Serial, i64)>,
 }
 
@@ -52,14 +53,15 @@ impl HandedOut {
         Some(Self { file, who, last })
     }
 
-    /// The token that the same process was handed before for the same request.
+    /// The token that the same process was handed before for the same request; `None` if a token was replaced less than
+    /// a minute ago.
     pub fn before(&self) -> Option<Serial> {
         let (serial, replaced_ms) = self.last?;
         (!(0..PAUSE_MS).contains(&now_ms().saturating_sub(replaced_ms))).then_some(serial)
     }
 
-    /// Notes the token that is handed out now. `tried` says that the token from [`before`](Self::before) was taken to be
-    /// refused, and that another one was tried for.
+    /// Records the token that is handed out now. `tried` says that the token from [`before`](Self::before) was taken to
+    /// be refused, and that this call tried to replace it.
     pub fn note(&self, serial: Serial, tried: bool) {
         let replaced_ms = if tried { now_ms() } else { self.last.map_or(0, |(_, at)| at) };
         let line = format!("{} {serial} {replaced_ms:0>29}\n", self.who);
@@ -67,35 +69,35 @@ impl HandedOut {
     }
 }
 
-/// What a line says, if it is about `who`.
+/// Parses a line, if it is about `who`.
 fn last(line: &str, who: &str) -> Option<(Serial, i64)> {
     let mut words = line.strip_prefix(who)?.split_whitespace();
     Some((Serial::parse(words.next()?)?, words.next()?.parse().ok()?))
 }
 
-/// 32 hexadecimal digits for our parent process, the session and the request.
+/// A digest of our parent process, the session and the request, as 32 hexadecimal digits.
 fn who(session: &SessionKey, request: &[&str]) -> Option<String> {
     let parent = rustix::process::getppid()?.as_raw_nonzero();
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let stat = rustix::fs::open(format!("/proc/{parent}/stat"), flags, Mode::empty()).ok()?;
-    // Enough for its 52 numbers, and the system gives all of them at once.
+    // Enough for the 52 fields, which the system returns in one read.
     let mut line = [0; 2048];
     let read = rustix::io::read(stat, &mut line[..]).ok()?;
-    // Behind the program's name, which may hold anything: field 3 and on. Field 22 is when the process started, which
-    // tells it from others that had its number before (proc_pid_stat(5)).
+    // Field 3 and on, after the program's name, which may hold any character. Field 22 is the process's start time,
+    // which tells it from earlier processes with the same id (proc_pid_stat(5)).
     let behind = line[..read].rsplit(|byte| *byte == b')').next()?;
     let started = std::str::from_utf8(behind).ok()?.split_ascii_whitespace().nth(19)?;
     let mut digest = session.digest();
     for part in [&*parent.to_string(), started].iter().chain(request).map(|part| part.as_bytes()) {
         digest.write(&(part.len() as u64).to_le_bytes());
-        // Of a large request the beginning, the end and the length: what two of one process differ in shows there.
+        // Of a large request, digest the beginning, the end and the length, where two requests of one process differ.
         digest.write(&part[..part.len().min(END)]);
         digest.write(&part[part.len().saturating_sub(END)..]);
     }
     Some(format!("{:032x}", digest.finish128().as_u128()))
 }
 
-/// Our folder in memory, made if need be; nothing that another user owns or could write to.
+/// Our folder in memory, made if it does not exist; `None` if another user owns it or can access it.
 fn folder() -> Option<OwnedFd> {
     let path = match std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty()) {
         Some(runtime) => PathBuf::from(runtime).join("keyfob"),

@@ -1,9 +1,9 @@
-//! The key that seals sessions, in this machine's memory: in the kernel's keyring of this user (keyrings(7)).
+//! The key that seals sessions, kept in memory by the kernel, in this user's keyring (keyrings(7)).
 //!
-//! It is in the persistent keyring where the kernel has one, which outlives the user's processes for three days and every
-//! use begins anew, else in the user keyring; a restart of the machine empties both. Every process of the user can read it,
-//! also one whose session is not linked to these keyrings, as those of cron, systemd and sudo are; none but the process
-//! that made it can change it.
+//! The key is in the persistent keyring if the kernel has one, otherwise in the user keyring. The persistent keyring
+//! outlives the user's processes by three days, counted from its last use. A restart of the machine empties both. Every
+//! process of the user can read the key, even if its session is not linked to these keyrings, as under cron, systemd
+//! and sudo. Only the process that made the key can change it.
 
 use super::seal::Key;
 use crate::failure::{Exit, Failure};
@@ -11,10 +11,10 @@ use linux_keyutils::{KeyError, KeyPermissions, KeyRing, KeyRingIdentifier};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-/// All rights to the one that possesses it; view, read and search to the user (keyctl_setperm(3)).
+/// All rights for the possessor; view, read and search for the user (keyctl_setperm(3)).
 const PERMISSIONS: u32 = 0x3f0b_0000;
 
-/// What is kept under this name; `None` if nothing is.
+/// The key under this name, unchecked; `None` if there is none.
 pub(super) fn find(id: &str) -> Result<Option<Key>, Failure> {
     let found = ring().and_then(|ring| ring.search(&description(id)));
     let mut bytes = Zeroizing::new([0; 32]);
@@ -25,16 +25,16 @@ pub(super) fn find(id: &str) -> Result<Option<Key>, Failure> {
     }
 }
 
-/// Puts a key there.
+/// Stores a key under its name.
 pub(super) fn put(key: &Key) -> Result<(), Failure> {
     let added = ring().and_then(|ring| ring.add_key(&description(key.id()), key.bytes()));
     added.and_then(|key| key.set_perms(KeyPermissions::from_u32(PERMISSIONS))).map_err(unusable)
 }
 
 fn ring() -> Result<KeyRing, KeyError> {
-    // Linked from this process's own keyring, since the persistent one can be searched only by what can reach it.
+    // Link it from this process's keyring, because a persistent keyring can be searched only if it is reachable.
     match KeyRing::get_persistent(KeyRingIdentifier::Process) {
-        // A kernel that was built without it; which of the two errors it gives depends on its version.
+        // This kernel was built without persistent keyrings; which error it returns depends on its version.
         Err(KeyError::OperationNotSupported | KeyError::Unknown(_)) => {
             KeyRing::from_special_id(KeyRingIdentifier::User, true)
         }

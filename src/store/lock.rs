@@ -1,10 +1,10 @@
-//! Locks between processes: the kernel frees them when their holder ends, however it ends.
+//! Locks between processes. The kernel releases a lock when its holder ends, however it ends.
 //!
-//! Where the cache folder's file system has no locks (some NFS, some container mounts), the lock files are in this machine's
-//! memory: in `/run/user/UID/keyfob`, or in `/dev/shm/keyfob-UID` where the system keeps no `/run/user/UID`. No variable is
-//! asked, so that a login shell and a cron job find the same files. A process that sees no `/run/user/UID` leaves [`IN_SHM`]
-//! in the cache folder, which sends all others to `/dev/shm`, too. Other machines, and containers with a `/dev/shm` of their
-//! own, do not see these locks.
+//! If the cache folder's file system has no locks (some NFS, some container mounts), the lock files are in this
+//! machine's memory: in `/run/user/UID/keyfob`, or in `/dev/shm/keyfob-UID` if the system has no `/run/user/UID`. No
+//! environment variable is used, so that a login shell and a cron job find the same files. A process that sees no
+//! `/run/user/UID` creates [`IN_SHM`] in the cache folder, which makes all other processes use `/dev/shm` too. Other
+//! machines, and containers with a `/dev/shm` of their own, do not see these locks.
 
 use super::{Store, folder};
 use crate::log::debug;
@@ -19,9 +19,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Once;
 
-/// What a file system without locks says, each in its own way.
+/// The errors of file systems without locks.
 const MISSING: [Errno; 5] = [Errno::NOLCK, Errno::NOTSUP, Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL];
-/// A file in the cache folder that says that its locks are in `/dev/shm`.
+/// The file in the cache folder that says that its locks are in `/dev/shm`.
 const IN_SHM: &str = "locks-in-dev-shm";
 
 /// An exclusive lock, held until dropped.
@@ -29,22 +29,22 @@ const IN_SHM: &str = "locks-in-dev-shm";
 pub struct Lock<'s> {
     store: &'s Store,
     name: String,
-    /// Where the lock file is, if not in the cache folder.
+    /// The folder that holds the lock file, if not the cache folder.
     local: Option<Local>,
     file: File,
 }
 
-/// The folder in this machine's memory that holds lock files for cache folders that can have none.
+/// The folder in this machine's memory for the lock files of cache folders without locks.
 #[derive(Debug)]
 struct Local {
     path: PathBuf,
     folder: OwnedFd,
-    /// Begins the names of one cache folder's lock files: its number, which tells them from those of others.
+    /// The prefix of one cache folder's lock files: the folder's inode number, which tells them from those of others.
     prefix: String,
 }
 
 impl Local {
-    /// Where it is, for the locks of `store`, and whether that is in `/dev/shm`.
+    /// The folder for the locks of `store`, and whether it is in `/dev/shm`.
     fn path(store: &Store) -> (PathBuf, bool) {
         let user = geteuid().as_raw();
         let recorded = statat(&store.folder, IN_SHM, AtFlags::SYMLINK_NOFOLLOW).is_ok();
@@ -57,7 +57,7 @@ impl Local {
         if ours { (run.join("keyfob"), false) } else { (format!("/dev/shm/keyfob-{user}").into(), true) }
     }
 
-    /// Opens it, and makes it if need be.
+    /// Opens the folder, and makes it if it does not exist.
     fn open(store: &Store) -> Result<Self> {
         static SAID: Once = Once::new();
         let (path, in_shm) = Self::path(store);
@@ -77,7 +77,7 @@ impl Local {
     }
 }
 
-/// Whether the lock on an open file was taken; `None` if its file system has no locks.
+/// Tries to lock an open file, and returns whether it succeeded; `None` if the file system has no locks.
 fn try_flock(file: &File) -> std::io::Result<Option<bool>> {
     match FileExt::try_lock_exclusive(file) {
         Ok(()) => Ok(Some(true)),
@@ -92,11 +92,12 @@ fn open(folder: BorrowedFd<'_>, name: &str) -> Result<File> {
     folder::open_file(folder, name, flags).with_context(|| format!("could not open the lock {name}"))
 }
 
-/// Where the lock files of `store` are, if not in the cache folder. Asks by `file`, which is there and is left as it is.
+/// Where the lock files of `store` are, if not in the cache folder. Found out with the existing file `file`, which is
+/// not changed.
 pub(super) fn elsewhere(store: &Store, file: &str) -> Option<PathBuf> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(openat(&store.folder, file, flags, Mode::empty()).ok()?);
-    // Shared, which a file that is open for reading can have on NFS, and which nobody waits for.
+    // A shared lock, because NFS allows it on a file that is open only for reading, and no process waits for one.
     let missing =
         FileExt::try_lock_shared(&file).is_err_and(|e| Errno::from_io_error(&e).is_some_and(|e| MISSING.contains(&e)));
     missing.then(|| Local::path(store).0)
@@ -109,7 +110,7 @@ pub(super) fn path(store: &Store, name: &str) -> PathBuf {
 }
 
 impl<'s> Lock<'s> {
-    /// Takes the lock `name` of `store` if nobody holds it; `None` if another process does.
+    /// Takes the lock `name` of `store`; `None` if another process holds it.
     pub(super) fn attempt(store: &'s Store, name: &str) -> Result<Option<Self>> {
         loop {
             let took = |file: &File| try_flock(file).with_context(|| format!("could not take the lock {name}"));
@@ -122,7 +123,7 @@ impl<'s> Lock<'s> {
                 took(&file)?.with_context(|| format!("{} has no locks", place.path.display()))?
             };
             let lock = taken.then(|| Self { store, name: name.to_owned(), local, file });
-            // Signing out removes lock files: what was locked must be what the next process finds under the name.
+            // Signing out removes lock files, so make sure that the locked file is still the one under this name.
             match lock {
                 Some(lock) if !lock.check()? => {}
                 lock => return Ok(lock),
@@ -130,10 +131,11 @@ impl<'s> Lock<'s> {
         }
     }
 
-    /// Takes over the lock `name` of `store` from the process that passed its file on; `None` if `file` is another one.
+    /// Takes over the lock `name` of `store` from the process that passed its file on; `None` if `file` is not that
+    /// lock's.
     pub(super) fn passed_on(store: &'s Store, name: &str, file: File) -> Result<Option<Self>> {
         let local = elsewhere(store, name).map(|_| Local::open(store)).transpose()?;
-        // Taking it once more changes nothing for the process that has it.
+        // If this process already shares the lock, locking again changes nothing.
         if !matches!(try_flock(&file), Ok(Some(true))) {
             return Ok(None);
         }
@@ -141,15 +143,15 @@ impl<'s> Lock<'s> {
         Ok(lock.check()?.then_some(lock))
     }
 
-    /// The lock's file, for a process that goes on holding it.
+    /// The lock's file, for a process that is to share the lock.
     pub(super) fn pass_on(&self) -> std::io::Result<File> {
         self.file.try_clone()
     }
 
-    /// Whether the lock is still held: not if its file was removed, or others have been sent to another folder. Marks
-    /// the file as just used, so that programs that remove old files leave it alone.
+    /// Whether the lock is still held. It is lost if its file was removed, or if other processes use another folder
+    /// now. Also marks the file as just used, so that programs that remove old files keep it.
     pub fn is_ours(&self) -> bool {
-        // Where that cannot be found out, nothing says that it was lost.
+        // If that cannot be found out, assume that the lock is still held.
         self.check().unwrap_or(true)
     }
 
@@ -171,17 +173,18 @@ impl<'s> Lock<'s> {
         }
     }
 
-    /// Whether it is one that other machines do not see.
+    /// Whether the lock is in this machine's memory, where other machines do not see it.
     pub(super) fn is_local(&self) -> bool {
         self.local.is_some()
     }
 
-    /// The name of the temporary file that belongs to the lock's holder.
+    /// The name of the temporary file that the lock's holder may use.
     pub(super) fn temporary_name(&self) -> String {
         format!("{}.new", self.name.trim_end_matches(".lock"))
     }
 
-    /// Removes the lock's file, and that of the lock `other`: a process that waits for one notices, and makes a new one.
+    /// Removes the lock's file and that of the lock `other`. A process that waits for one of them notices, and makes a
+    /// new file.
     pub(super) fn remove(self, other: &str) {
         for name in [other, &self.name] {
             if let Some(local) = &self.local {

@@ -1,4 +1,4 @@
-//! A session whose lock is held, and how it is written.
+//! A session whose lock is held, and how it is saved.
 
 use super::lock::Lock;
 use super::room::{Room, again};
@@ -15,34 +15,35 @@ use std::cmp::Reverse;
 use std::fs::File;
 use std::time::Duration;
 
-/// Largest answer of a provider, as it may stand in a session, in bytes: the wire takes 1 MiB, and lists of short words grow.
+/// The most bytes that a provider's answer adds to a session: an answer has at most 1 MiB, and lists of short words
+/// grow when they are stored.
 const ANSWER: usize = 2 << 20;
-/// How long a lock that was lost is waited for: nobody holds it for longer.
+/// How long to wait for a lock that was lost; no process holds it longer.
 const LOST: Duration = Duration::from_secs(100);
 
-/// Whether an answer was saved.
+/// Whether a grant was saved.
 #[derive(Debug)]
 #[must_use]
 pub enum Saved {
-    /// It is on disk.
+    /// The grant is on disk.
     Saved,
-    /// It is not: the session holds another grant, which another process saved after this one had read the session.
+    /// Not saved: another process has saved a newer grant since this process read the session.
     Superseded(Box<Session>),
-    /// It is not: the session was deleted after this process had read it.
+    /// Not saved: the session was deleted after this process had read it.
     SignedOut,
 }
 
-/// A session whose lock is held: it may be written.
+/// A session whose lock is held, so that it may be written.
 #[derive(Debug)]
 pub struct Locked<'f> {
     file: &'f SessionFile<'f>,
     lock: Lock<'f>,
     known: Known,
-    /// What a write is sealed by. Known from the start: a save after a request must not depend on it.
+    /// The key that seals what is written. Fetched at the start, so that saving an answer cannot fail for lack of it.
     key: Option<Key>,
 }
 
-/// What the file held when this process read or wrote it last.
+/// What the file held when this process last read or wrote it.
 #[derive(Debug, Default)]
 struct Known {
     session: bool,
@@ -61,12 +62,13 @@ impl<'f> Locked<'f> {
         Ok(Self { file, lock, known: Known::default(), key })
     }
 
-    /// The lock's file, for a process that goes on holding it.
+    /// The lock's file, for a process that is to share the lock.
     pub fn pass_on(&self) -> Result<File> {
         self.lock.pass_on().context("could not pass the lock on")
     }
 
-    /// The session as it stands, or a new one. A damaged file is moved aside with its bytes; the second value says so.
+    /// Reads the session, or returns a new one. A damaged file is kept under another name; the second value then says
+    /// so.
     pub fn load(&mut self) -> Result<(Session, Option<String>)> {
         again(|| self.finish()).with_context(|| self.could_not("write"))?;
         let found = again(|| self.file.read())?;
@@ -78,7 +80,7 @@ impl<'f> Locked<'f> {
         }
     }
 
-    /// Keeps a damaged file under another name; says so.
+    /// Renames a damaged file to keep it. Returns a message that says so.
     fn set_aside(&self, why: &str) -> Result<String> {
         let folder = &self.file.store.folder;
         let mut aside = format!("{}.damaged-{}", self.file.stem, Timestamp::now().0);
@@ -91,20 +93,21 @@ impl<'f> Locked<'f> {
         Ok(format!("the session file was damaged ({why}) and is kept as {}", kept.display()))
     }
 
-    /// Makes sure that an answer can be saved, before the provider is asked for it: the lock is held, and there is a place
-    /// for it besides `session`. `None` if another process may have taken the lock meanwhile: then begin again.
+    /// Makes sure that an answer can be saved before the provider is asked: that the lock is held, and that there is
+    /// disk space for the answer besides `session`. `None` if another process may have taken the lock; then begin
+    /// again.
     pub fn reserve(&self, session: &Session) -> Result<Option<Room<'f>>> {
         self.file.reserve(&self.lock, session)
     }
 
-    /// Saves a session that is no answer of a provider's. One that another process has replaced meanwhile is left as it is:
-    /// what was to be noted was about another.
+    /// Saves a session that holds no new grant. If another process has replaced the session, it is left as it is,
+    /// because the change was about the old one.
     pub fn save(&mut self, session: &Session) -> Result<()> {
         self.write(session, None).map(drop)
     }
 
-    /// Saves an answer. When this returns [`Saved::Saved`], the session survives whatever happens next. What cannot be
-    /// put in place now, but could be written, is when the session is loaded next.
+    /// Saves a new grant. When this returns [`Saved::Saved`], the grant survives whatever happens next. If the file is
+    /// written but cannot be renamed now, [`Locked::load`] renames it later.
     pub fn save_in(&mut self, mut room: Option<Room<'f>>, session: &Session) -> Result<Saved> {
         room.iter_mut().for_each(Room::release);
         self.write(session, room)
@@ -132,7 +135,8 @@ impl<'f> Locked<'f> {
         Ok(Saved::Saved)
     }
 
-    /// What another process has done to the session since this one read it, if that can be: not while the lock is held.
+    /// What another process has done to the session since this one read it; `None` if nothing. Nothing can have
+    /// happened while the lock was held.
     fn news(&mut self) -> Result<Option<Saved>> {
         let ours = self.lock.is_ours();
         if ours && !self.lock.is_local() {
@@ -155,11 +159,11 @@ impl<'f> Locked<'f> {
         })
     }
 
-    /// Puts the temporary file of a process that died, or failed, before it could into the session's place, if that
-    /// process had written all of it. Where that fails again nothing goes on, since the next write would destroy it.
+    /// Finishes the save of a process that died or failed after it had written the whole temporary file: renames that
+    /// file to the session's name. An error here stops the caller, because the next write would destroy that file.
     fn finish(&self) -> Result<()> {
         let (SessionFile { store, key, .. }, name) = (self.file, self.file.temporary_name());
-        // What cannot be read is nothing that was written here, and is dealt with by the next write.
+        // An unreadable temporary file was not completely written, so the next write replaces it.
         let Ok(Found::Session(_)) = store.read(&name, Some(key), None) else { return Ok(()) };
         debug(|| format!("finishing {}", self.file.path().display()));
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -167,14 +171,15 @@ impl<'f> Locked<'f> {
         self.rename()
     }
 
-    /// Puts the temporary file into the session's place.
+    /// Renames the temporary file to the session's name.
     fn rename(&self) -> Result<()> {
         let folder = &self.file.store.folder;
         again(|| Ok(renameat(folder, self.file.temporary_name(), folder, self.file.name())?))?;
         again(|| folder::flush(folder))
     }
 
-    /// Removes the session and its locks. False if another process has saved a new grant meanwhile: then that is left.
+    /// Deletes the session and its locks. Returns false, and deletes nothing, if another process has saved a new grant
+    /// meanwhile.
     pub fn delete(mut self) -> Result<bool> {
         if let Some(Saved::Superseded(_)) = self.news().with_context(|| self.could_not("delete"))? {
             return Ok(false);
@@ -195,12 +200,13 @@ impl<'f> Locked<'f> {
     }
 }
 
-/// How much room there has to be for an answer besides `session`, in bytes.
+/// How much disk space an answer may need besides `session`, in bytes.
 pub(super) fn room_for(session: &Session) -> Result<usize> {
     Ok((bytes(session)?.len() + ANSWER + OVERHEAD).min(LARGEST))
 }
 
-/// What stands in the file. Where it would be larger than what is read, the oldest tokens are left out: they can be had again.
+/// The file's contents. If they would be larger than what is read, the oldest tokens are left out, because they
+/// can be requested again.
 fn bytes(session: &Session) -> Result<Buffer> {
     let mut bytes = Buffer::from(serde_json::to_vec(session)?);
     let mut smaller = None;

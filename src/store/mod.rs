@@ -1,12 +1,13 @@
-//! The sessions on disk: one file and two lock files each, in one folder for the user alone.
+//! The sessions on disk: one file and two lock files each, in one folder that only the user can access.
 //!
-//! Reading takes no lock: a file is replaced by rename, so a reader sees a whole old or a whole new one. Writing takes
-//! the session's lock, which makes the writer the only user of the temporary file beside it. The next process that takes
-//! the lock puts in place what a killed process had wholly written there: it may hold the only refresh token that the
-//! provider still knows. Anything less is overwritten by the next write. Locks are taken in one order: sign-in, then
-//! session.
+//! Reading takes no lock: a file is replaced by rename, so a reader sees either the whole old file or the whole new
+//! one. Writing takes the session's lock, so that only one process uses the temporary file next to the session. If a
+//! process was killed after it had written the whole temporary file, the next process that takes the lock renames it to
+//! the session's name, because it may hold the only refresh token that the provider still accepts. An incomplete
+//! temporary file is overwritten by the next write. Locks are always taken in the same order: first the sign-in lock,
+//! then the session's.
 //!
-//! Nothing here follows a symbolic link below the folder, and nothing is read that another user owns or could read.
+//! No symbolic link below the folder is followed, and no file is read that another user owns or could read.
 
 mod excerpt;
 mod folder;
@@ -47,7 +48,7 @@ use std::time::Duration;
 /// Largest session file read, in bytes: several answers of the largest size.
 const LARGEST: usize = 16 << 20;
 
-/// What the folder is called in messages.
+/// The name of the folder in messages.
 const WHAT: &str = "cache folder";
 
 /// The folder that holds the sessions.
@@ -55,29 +56,30 @@ const WHAT: &str = "cache folder";
 pub struct Store {
     path: PathBuf,
     folder: OwnedFd,
-    /// A session whose key is gone is in the way of nothing: see [`Store::replacing_locked`].
+    /// Whether a sealed session whose key is lost may be replaced; see [`Store::replacing_locked`].
     replaces_locked: bool,
 }
 
 /// What the folder holds.
 #[derive(Debug, Default)]
 pub struct Contents<'s> {
-    /// Every session, and its file.
+    /// Every session, with its file.
     pub sessions: Vec<(SessionFile<'s>, Session)>,
-    /// Every file that should hold a session and holds something else, and what to say of it.
+    /// Every file that should hold a session but does not, with the failure to report.
     pub damaged: Vec<(PathBuf, Failure)>,
-    /// Every file that is another user's, a link, or one of a newer program, and what to say of it.
+    /// Every file that belongs to another user, is a link, or was written by a newer version, with the failure to
+    /// report.
     pub unusable: Vec<(PathBuf, Failure)>,
 }
 
 /// What a session's file holds.
 #[derive(Debug)]
 pub enum Found {
-    /// There is none.
+    /// There is no file.
     Nothing,
     /// A session.
     Session(Box<Session>),
-    /// Something that is not one, and what is wrong with it.
+    /// Something that is not a session; the text says what is wrong with it.
     Damaged(String),
 }
 
@@ -91,10 +93,10 @@ impl Found {
 }
 
 impl Store {
-    /// Where the folder is: `KEYFOB_CACHE_DIR`, else `keyfob` in the user's cache folder.
+    /// The folder's path: `KEYFOB_CACHE_DIR`, otherwise `keyfob` in the user's cache folder.
     pub fn path() -> Result<PathBuf> {
         match std::env::var_os("KEYFOB_CACHE_DIR").filter(|p| !p.is_empty()) {
-            // With a slash at its end a link would be followed.
+            // Remove a trailing slash, because with one a symbolic link would be followed.
             Some(named) if named.as_bytes().ends_with(b"/") => Ok(Path::new(&named).components().collect()),
             Some(named) => Ok(named.into()),
             None => dirs::cache_dir().map(|folder| folder.join("keyfob")).ok_or_else(|| {
@@ -105,24 +107,24 @@ impl Store {
         }
     }
 
-    /// Opens the folder; `None` if it is not there yet. Fails if it is not a folder of ours alone.
+    /// Opens the folder; `None` if it does not exist. Fails if other users can access it.
     pub fn open() -> Result<Option<Self>> {
         Self::at(Self::path()?)
     }
 
-    /// Fails if the folder, which is not there yet, could not be made.
+    /// Fails if the folder does not exist and could not be made.
     pub fn check_place() -> Result<()> {
         folder::check_place(&Self::path()?, WHAT)
     }
 
-    /// Opens the folder at this path; `None` if it is not there.
+    /// Opens the folder at this path; `None` if it does not exist.
     pub(crate) fn at(path: PathBuf) -> Result<Option<Self>> {
         let folder = folder::open(&path, WHAT)?;
         Ok(folder.map(|folder| Self { path, folder, replaces_locked: false }))
     }
 
-    /// Opens the folder, making it if need be; `None` if `config.toml` says that nothing is kept. Fails if sessions are kept
-    /// in another way than it says.
+    /// Opens the folder, and makes it if it does not exist; `None` if `config.toml` says `store = "none"`. Fails if
+    /// `config.toml` wants sealed sessions and they are not sealed.
     pub fn open_or_make() -> Result<Option<Self>> {
         let kind = Installation::load()?.store;
         if kind == Some(StoreKind::None) {
@@ -133,26 +135,26 @@ impl Store {
         Ok(Some(store))
     }
 
-    /// The same, however its sessions are kept.
+    /// Opens the folder, and makes it if it does not exist, however its sessions are kept.
     pub fn made() -> Result<Self> {
         let path = Self::path()?;
         let folder = folder::open_or_make(&path, WHAT)?;
         Ok(Self { path, folder, replaces_locked: false })
     }
 
-    /// The same where a session can be begun anew: a sealed one whose key is gone is set aside, like a damaged one.
+    /// Sets whether a sealed session whose key is lost may be replaced; it is then set aside like a damaged one.
     #[must_use]
     pub fn replacing_locked(self, replaces_locked: bool) -> Self {
         Self { replaces_locked, ..self }
     }
 
-    /// Where the lock files are, if the folder's file system has no locks. That is known once there is a session.
+    /// Where the lock files are, if the folder's file system has no locks. Unknown (`None`) until there is a session.
     pub fn locks_elsewhere(&self) -> Option<PathBuf> {
         let stems = self.stems().ok()?;
         stems.first().and_then(|stem| lock::elsewhere(self, &format!("{stem}.json")))
     }
 
-    /// The session of this key, whether or not there is a file for it.
+    /// The file of the session with this key, whether or not it exists.
     pub fn session(&self, key: &SessionKey) -> SessionFile<'_> {
         self.file(key.clone(), stem(key))
     }
@@ -161,7 +163,7 @@ impl Store {
         SessionFile { store: self, key, stem }
     }
 
-    /// Everything there is a file for. Lists the folder: never on the way to an answer.
+    /// Reads all session files. Not used to answer callers, because it lists the folder.
     pub fn contents(&self) -> Result<Contents<'_>> {
         let mut contents = Contents::default();
         for stem in self.stems()? {
@@ -180,7 +182,7 @@ impl Store {
         Ok(contents)
     }
 
-    /// The names, without their ending, of the files that should hold a session; sorted.
+    /// The names of all session files without `.json`, sorted.
     fn stems(&self) -> Result<Vec<String>> {
         let mut stems = Vec::new();
         for entry in std::fs::read_dir(&self.path).context("could not list the cache folder")? {
@@ -191,14 +193,14 @@ impl Store {
         Ok(stems)
     }
 
-    /// Removes a damaged file, as [`Contents`] names it.
+    /// Deletes a damaged file, given by its path in [`Contents`].
     pub fn remove_damaged(&self, path: &Path) -> Result<()> {
         let name = path.file_name().unwrap_or_default();
         unlinkat(&self.folder, name, AtFlags::empty()).with_context(|| format!("could not delete {}", path.display()))
     }
 
-    /// Removes the copies that were kept of damaged files, of the session whose file is named `stem` or of all: there may be
-    /// a refresh token in them. How many there were.
+    /// Deletes the copies of damaged files, which may hold a refresh token: those of the session file `stem`, or all.
+    /// Returns how many there were.
     pub fn remove_damaged_copies(&self, stem: Option<&str>) -> Result<usize> {
         let mut removed = 0;
         for entry in std::fs::read_dir(&self.path).context("could not list the cache folder")? {
@@ -213,7 +215,8 @@ impl Store {
         Ok(removed)
     }
 
-    /// What a file holds; with `key`, one of another session is damage. With `token`, other tokens may be left out.
+    /// Reads a file. If `key` is given, a session with another key counts as damaged. If `token` is given, other tokens
+    /// may be left out.
     fn read(&self, name: &str, key: Option<&SessionKey>, token: Option<&TokenKey>) -> Result<Found> {
         let path = self.path.join(name);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -246,7 +249,7 @@ impl Store {
         let found = parse(excerpt.as_ref().map_or(&bytes, |text| text.as_bytes()), key);
         let newer = match &found {
             Found::Session(session) => session.version > VERSION,
-            // Its layout may be another one.
+            // A newer version may have another layout.
             Found::Damaged(_) => version(&bytes).is_some_and(|v| v > VERSION),
             Found::Nothing => false,
         };
@@ -259,7 +262,7 @@ impl Store {
         Ok(found)
     }
 
-    /// What a file of the session `stem` says, sealed or not.
+    /// The clear text of the session file `stem`, whether it is sealed or not.
     fn in_clear(&self, stem: &str, bytes: Buffer) -> Result<InClear> {
         let path = || self.path.join(format!("{stem}.json"));
         if !seal::is_sealed(&bytes) {
@@ -275,47 +278,47 @@ impl Store {
         match opened {
             Some(Ok(bytes)) => Ok(InClear::Bytes(bytes)),
             Some(Err(true)) => Ok(InClear::Damaged("its seal is broken")),
-            // Not there, or another's bytes are kept under its name.
+            // The key is lost, or the keyring holds other bytes under its name.
             _ if self.replaces_locked => Ok(InClear::Damaged("it is sealed, and its key is gone")),
             _ => Err(sealing::locked(&path()).into()),
         }
     }
 }
 
-/// What a file comes to.
+/// The result of reading a file that may be sealed.
 enum InClear {
     /// The session's bytes.
     Bytes(Buffer),
-    /// It was changed by something else, or cannot be opened any more.
+    /// The file was changed by another program, or can never be opened again.
     Damaged(&'static str),
 }
 
-/// The version that a session's file says it has, whatever else is in it.
+/// The version in a session file, whatever else the file holds.
 fn version(bytes: &[u8]) -> Option<u32> {
     #[derive(serde::Deserialize)]
     struct Versioned {
         version: u32,
     }
-    // Behind it may stand what is no JSON.
+    // Reads only the first value, because what follows it need not be JSON.
     serde_json::Deserializer::from_slice(bytes).into_iter::<Versioned>().next()?.ok().map(|v| v.version)
 }
 
-/// Reads the bytes of a session's file; with `key`, one of another session is damage.
+/// Parses a session file. If `key` is given, a session with another key counts as damaged.
 pub fn parse(bytes: &[u8], key: Option<&SessionKey>) -> Found {
-    // As text, which is checked once; of bytes every string would be checked by itself.
+    // Validate the UTF-8 once for the whole text; from bytes, serde_json would validate every string.
     let Ok(text) = std::str::from_utf8(bytes) else { return Found::Damaged("it is not UTF-8".into()) };
     match serde_json::from_str::<Session>(text) {
         Ok(session) if key.is_some_and(|k| *k != session.key()) => {
             Found::Damaged("it belongs to another session".into())
         }
-        // Written again, a file of an older layout has this one.
+        // If saved again, a file of an older layout gets the current one.
         Ok(session) => Found::Session(Box::new(Session { version: session.version.max(VERSION), ..session })),
         // serde_json quotes values of the wrong type; the position is enough and holds no secret.
         Err(e) => Found::Damaged(format!("it is not a session (line {}, column {})", e.line(), e.column())),
     }
 }
 
-/// A session's place in the folder.
+/// The file of one session.
 #[derive(Debug)]
 pub struct SessionFile<'s> {
     store: &'s Store,
@@ -324,7 +327,7 @@ pub struct SessionFile<'s> {
 }
 
 impl SessionFile<'_> {
-    /// Which session this is.
+    /// The session's key.
     pub fn key(&self) -> &SessionKey {
         &self.key
     }
@@ -334,49 +337,50 @@ impl SessionFile<'_> {
         self.store.read(&self.name(), Some(&self.key), None)
     }
 
-    /// The session, if the file holds one that can be read.
+    /// The session, if the file holds a valid one.
     pub fn session(&self) -> Result<Option<Session>> {
         Ok(self.read()?.session())
     }
 
-    /// The same for an answer by the token under this key: others may be left out. Never to be saved.
+    /// The session for a caller that wants this token; other tokens may be left out, so it must never be saved.
     pub fn session_for(&self, token: &TokenKey) -> Result<Option<Session>> {
         Ok(self.store.read(&self.name(), Some(&self.key), Some(token))?.session())
     }
 
-    /// Where the file is, for messages.
+    /// The file's path, for messages.
     pub fn path(&self) -> PathBuf {
         self.store.path.join(self.name())
     }
 
-    /// Takes the lock that every write needs, if nobody holds it.
+    /// Takes the session's lock, which every write needs; `None` if another process holds it.
     pub fn try_lock(&self) -> Result<Option<Locked<'_>>> {
         self.take(&self.lock_name())?.map(|lock| Locked::new(self, lock)).transpose()
     }
 
-    /// Takes a lock if nobody holds it, or has lost it in the middle of a request.
+    /// Takes a lock; `None` if another process holds it, or has lost it during a request that is still under way.
     fn take(&self, name: &str) -> Result<Option<Lock<'_>>> {
         let lock = Lock::attempt(self.store, name)?;
         Ok(lock.filter(|lock| !room::is_in_use(self.store, &lock.temporary_name())))
     }
 
-    /// Takes over the lock that every write needs from the process that passed its file on; `None` if `file` is not it.
+    /// Takes over the session's lock from the process that passed its file on; `None` if `file` is not that lock's.
     pub fn locked_by(&self, file: File) -> Result<Option<Locked<'_>>> {
         let lock = Lock::passed_on(self.store, &self.lock_name(), file)?;
         lock.map(|lock| Locked::new(self, lock)).transpose()
     }
 
-    /// Takes the lock that every write needs, waiting for it no longer than `limit`.
+    /// Takes the session's lock, waiting at most `limit` for it.
     pub fn lock(&self, limit: Duration) -> Result<Locked<'_>> {
         Locked::new(self, self.wait_for_lock(limit, || self.take(&self.lock_name()))?)
     }
 
-    /// Takes the lock again that this process has lost in the middle of a request.
+    /// Takes the session's lock again, after this process has lost it during a request.
     fn lock_again(&self, limit: Duration) -> Result<Lock<'_>> {
         self.wait_for_lock(limit, || Lock::attempt(self.store, &self.lock_name()))
     }
 
-    /// The same to save the answer that `room` was reserved for: it can be had whatever else is open.
+    /// Takes the session's lock to save the answer that `room` was reserved for, even if all other descriptors are in
+    /// use.
     pub fn lock_for<'f>(&'f self, room: &mut Room<'_>, limit: Duration) -> Result<Locked<'f>> {
         room.release();
         if let Some(key) = &room.key {
@@ -398,39 +402,39 @@ impl SessionFile<'_> {
         }
     }
 
-    /// Makes sure that what a provider answers can be saved, before it is asked: `lock`, of this session or of signing in to
-    /// it, is held, and there is a place for an answer besides `session`. `None` if another process may have taken the lock
-    /// meanwhile.
+    /// Makes sure that an answer can be saved before the provider is asked: that `lock`, the session's or the sign-in
+    /// lock, is held, and that there is disk space for the answer besides `session`. `None` if another process may have
+    /// taken the lock.
     pub fn reserve(&self, lock: &Lock<'_>, session: &Session) -> Result<Option<Room<'_>>> {
         if !lock.is_ours() {
             return Ok(None);
         }
         let room = locked::room_for(session).and_then(|size| Room::reserved(self.store, lock.temporary_name(), size));
         let room = room.with_context(|| format!("could not write {}", self.path().display()))?;
-        // A process that takes the lock from now on sees the room, whatever becomes of the lock's file.
+        // From now on, a process that takes the lock sees the reserved file, whatever happens to the lock file.
         Ok(lock.is_ours().then_some(room))
     }
 
-    /// The failure of having waited for the lock for too long.
+    /// The failure of waiting too long for the session's lock.
     pub fn lock_is_held(&self, waited: Duration) -> Failure {
         self.is_held(&self.lock_name(), waited)
     }
 
-    /// The same for the lock of the one process that signs in.
+    /// The failure of waiting too long for the sign-in lock.
     pub fn sign_in_lock_is_held(&self, waited: Duration) -> Failure {
         self.is_held(&self.sign_in_lock_name(), waited)
     }
 
     fn is_held(&self, name: &str, waited: Duration) -> Failure {
         let path = lock::path(self.store, name);
-        // Rounded: the caller's limit began to run a moment before this wait did.
+        // Round to the nearest second, because the caller's timeout began a moment before this wait.
         let seconds = (waited + Duration::from_millis(500)).as_secs();
         let why = format!("another process has held the lock {} for {seconds} s", path.display());
         let path = crate::text::shell_quoted(&path.to_string_lossy());
         Failure::new(Exit::Failed, why).hint(format!("see which: fuser -v {path}"))
     }
 
-    /// Changes the session under its lock. The lock is held for one write, never for a wait.
+    /// Changes the session under its lock, which is held only for one read and one write.
     pub fn update(&self, limit: Duration, change: impl FnOnce(&mut Session)) -> Result<()> {
         let mut locked = self.lock(limit)?;
         let (mut session, _) = locked.load()?;
@@ -438,7 +442,7 @@ impl SessionFile<'_> {
         locked.save(&session)
     }
 
-    /// Takes the lock of the one process that signs in, if nobody holds it.
+    /// Takes the sign-in lock; `None` if another process holds it.
     pub fn try_sign_in_lock(&self) -> Result<Option<Lock<'_>>> {
         self.take(&self.sign_in_lock_name())
     }
@@ -447,7 +451,7 @@ impl SessionFile<'_> {
         format!("{}.json", self.stem)
     }
 
-    /// Where a session is written before it is renamed.
+    /// The file that a session is written to before it is renamed.
     fn temporary_name(&self) -> String {
         format!("{}.new", self.stem)
     }
@@ -461,7 +465,7 @@ impl SessionFile<'_> {
     }
 }
 
-/// A session's file name without its ending: the authority's host for people, a digest of the whole key for certainty.
+/// A session's file name without `.json`: the authority's host for people, and a digest of the whole key.
 fn stem(key: &SessionKey) -> String {
     let place = key.authority.split_once("://").map_or(key.authority.as_str(), |(_, place)| place);
     let host = place.split(['/', ':']).next().unwrap_or_default();

@@ -1,14 +1,14 @@
-//! Systems whose kernel keeps no keys for its users.
+//! For systems whose kernel has no keyring.
 
 use super::seal::Key;
 use crate::failure::Failure;
 
-/// There is no key here.
+/// Fails: there is no keyring.
 pub(super) fn find(_: &str) -> Result<Option<Key>, Failure> {
     Err(unusable())
 }
 
-/// No key can be put here.
+/// Fails: there is no keyring.
 pub(super) fn put(_: &Key) -> Result<(), Failure> {
     Err(unusable())
 }

@@ -1,10 +1,11 @@
-//! A place on the disk for what a provider will answer.
+//! Disk space that is reserved for a provider's answer.
 //!
-//! The answer exists only once, and the refresh token that it was asked with is used up. So the blocks that it may need are
-//! taken before the request is sent, and so are the descriptors; both stay until the answer is written.
+//! A provider answers only once, and the refresh token that was sent is then spent. So the disk blocks and the file
+//! descriptors that saving the answer may need are reserved before the request is sent, and kept until the answer is
+//! written.
 //!
-//! The file is locked for as long as it is open. Should the lock file beside it be removed meanwhile, a process that makes
-//! a new one sees by this lock that a request is under way, and does not use the same refresh token.
+//! The file is locked while it is open. If the lock file next to it is removed meanwhile, a process that makes a new
+//! lock file sees by this lock that a request is under way, and does not send the same refresh token.
 
 use super::seal::Key;
 use super::{Store, folder};
@@ -20,7 +21,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
-/// How often what must succeed is tried.
+/// How often an operation that must succeed is tried.
 const TRIES: usize = 3;
 
 /// A temporary file, open for writing. Removed when dropped, unless a session was written to it.
@@ -30,28 +31,30 @@ pub struct Room<'s> {
     name: String,
     file: File,
     written: bool,
-    /// What the answer is to be sealed by, if it is: whatever becomes of the kernel's keyring meanwhile.
+    /// The key to seal the answer with, kept here in case the kernel's keyring loses it meanwhile.
     pub(super) key: Option<Key>,
-    /// Given back right before the save, so that it can open a lock and a file however many others are open by then.
+    /// Spare descriptors, closed right before the save, so that a lock and a file can be opened even if no others are
+    /// left.
     spare: Vec<OwnedFd>,
 }
 
 impl<'s> Room<'s> {
-    /// A new file `name` in the folder of `store`.
+    /// Makes a new file `name` in the folder of `store`.
     pub(super) fn new(store: &'s Store, name: String) -> Result<Self, Errno> {
-        // A file left by a killed process may be there; with O_EXCL after unlink it is surely ours and surely 0600.
+        // A killed process may have left a file. With O_EXCL after unlink the file is surely ours, and its mode 0600.
         match unlinkat(&store.folder, &*name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(e) => return Err(e),
         }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = folder::open_file(&store.folder, &name, flags)?;
-        // Nobody else has a new file. Where the file system has no locks, lock files are not beside it either.
+        // No other process can hold the lock of a new file. If the file system has no locks, the lock files are
+        // elsewhere too.
         let _ = FileExt::try_lock_exclusive(&file);
         Ok(Self { store, name, file, written: false, key: None, spare: Vec::new() })
     }
 
-    /// The same with `size` bytes on the disk that are nobody else's.
+    /// Makes a new file with `size` bytes of disk space reserved for it.
     pub(super) fn reserved(store: &'s Store, name: String, size: usize) -> Result<Self> {
         let mut room = Self::new(store, name)?;
         room.reserve(size)?;
@@ -61,11 +64,11 @@ impl<'s> Room<'s> {
         Ok(room)
     }
 
-    /// Takes the blocks, and leaves the file empty where the file system can do that: nothing of it need be flushed, since
-    /// they are this file's from now on, and a crash of the machine ends the request as well.
+    /// Reserves the disk blocks, and leaves the file empty if the file system can. Nothing has to be flushed: the
+    /// blocks belong to the file from now on, and if the machine crashes, so does the request.
     fn reserve(&self, size: usize) -> Result<()> {
         let length = u64::try_from(size)?;
-        // Which blocks beyond the end of the file do not count against.
+        // Blocks beyond the end of the file do not count towards this limit, so check it here.
         if getrlimit(Resource::Fsize).current.is_some_and(|most| most < length) {
             return Err(Errno::FBIG.into());
         }
@@ -74,8 +77,8 @@ impl<'s> Room<'s> {
             Err(Errno::NOTSUP | Errno::NOSYS | Errno::INVAL) => {}
             Err(e) => return Err(e.into()),
         }
-        // Spaces: around a session they change nothing. Flushed, since some file systems find out only then that they are
-        // full.
+        // Write spaces, which change nothing around JSON. Flush them, because some file systems notice only then that
+        // they are full.
         let piece = [b' '; 4096];
         for start in (0..size).step_by(piece.len()) {
             self.file.write_all_at(&piece[..piece.len().min(size - start)], u64::try_from(start)?)?;
@@ -83,12 +86,12 @@ impl<'s> Room<'s> {
         Ok(self.file.sync_all()?)
     }
 
-    /// Gives the descriptors back that were kept for the save.
+    /// Closes the spare descriptors, so that the save can open files.
     pub(super) fn release(&mut self) {
         self.spare.clear();
     }
 
-    /// Renames the file to `name`; false if that was, or has become, another process's file.
+    /// Renames the file to `name`. Returns false if the name was, or has become, another process's file.
     pub(super) fn rename(&mut self, name: String) -> bool {
         let folder = &self.store.folder;
         if self.name != name {
@@ -107,13 +110,14 @@ impl<'s> Room<'s> {
         places.is_ok_and(|(file, named)| (file.st_dev, file.st_ino) == (named.st_dev, named.st_ino))
     }
 
-    /// Writes a whole session and flushes it. Written again, the bytes are flushed again: after an error the system takes
-    /// them for flushed.
+    /// Writes a whole session and flushes it. After an error the bytes are written again too, because the system
+    /// believes that it has flushed them.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         again(|| {
             self.file.write_all_at(bytes, 0)?;
             self.written = true;
-            // What remains of the place is given back. If not: spaces, or blocks beyond the end of the file.
+            // Free the unused space. If that fails, spaces or blocks beyond the end of the file remain, which is
+            // harmless.
             let _ = self.file.set_len(u64::try_from(bytes.len())?);
             Ok(self.file.sync_all()?)
         })
@@ -128,14 +132,14 @@ impl Drop for Room<'_> {
     }
 }
 
-/// Whether another process has such a file open for an answer that is under way.
+/// Whether another process has this file open for an answer that it waits for.
 pub(super) fn is_in_use(store: &Store, name: &str) -> bool {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let Ok(file) = openat(&store.folder, name, flags, Mode::empty()).map(File::from) else { return false };
     FileExt::try_lock_shared(&file).is_err_and(|e| e.kind() == fs2::lock_contended_error().kind())
 }
 
-/// Does what has to succeed: what the system refuses, it may grant a moment later.
+/// Does work that must succeed: if the system refuses, tries again after a moment.
 pub(super) fn again<T>(mut work: impl FnMut() -> Result<T>) -> Result<T> {
     for _ in 1..TRIES {
         match work() {

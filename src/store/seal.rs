@@ -1,9 +1,9 @@
-//! A session's file as it is sealed (layout 3): one line of JSON in clear, which says how, and behind it what would stand in
-//! the file otherwise, encrypted by AES-256-GCM (NIST SP 800-38D).
+//! A sealed session file (layout 3): one line of JSON in clear, which says how the file is sealed, followed by the
+//! session encrypted with AES-256-GCM (NIST SP 800-38D).
 //!
-//! Each write draws a new nonce of 96 bits. The line and the session's name are authenticated with the bytes, so that one
-//! file cannot be put in another's place. What stands behind the sealed bytes is no part of them: a process that was killed
-//! may have left what it reserved.
+//! Each write draws a new nonce of 96 bits. The line and the session's name are authenticated too, so that one file
+//! cannot be put in another's place. Bytes after the sealed ones do not count: a process that was killed may have left
+//! its reserved space there.
 
 use crate::secret::Buffer;
 use anyhow::{Context, Result};
@@ -17,29 +17,29 @@ use zeroize::Zeroizing;
 
 /// The layout of a sealed file.
 pub(super) const SEALED: u32 = 3;
-/// How every sealed file begins, and no other.
+/// How every sealed file begins, and no other file.
 const BEGINS: &[u8] = b"{\"version\":3,";
-/// The one algorithm there is.
+/// The only algorithm.
 const ALGORITHM: &str = "A256GCM";
-/// The longest line that says how a file is sealed, in bytes.
+/// Longest header line, in bytes.
 const LONGEST: usize = 160;
-/// How much longer than the session a sealed file is at most, in bytes.
+/// The most bytes by which a sealed file is longer than the session in clear.
 pub(super) const OVERHEAD: usize = LONGEST + 16;
 
-/// The line in front of the sealed bytes.
+/// The header line in front of the sealed bytes.
 #[derive(Serialize, Deserialize)]
 struct Header<'h> {
     version: u32,
     alg: &'h str,
-    /// Which key sealed it.
+    /// The name of the key.
     kid: &'h str,
     /// The nonce, in base64.
     nonce: &'h str,
-    /// How many bytes are sealed, the tag included.
+    /// The number of sealed bytes, including the tag.
     size: usize,
 }
 
-/// A key that seals sessions, and what it is known by.
+/// A key that seals sessions, and its name.
 pub(super) struct Key {
     id: String,
     bytes: Zeroizing<[u8; 32]>,
@@ -52,29 +52,29 @@ impl fmt::Debug for Key {
 }
 
 impl Key {
-    /// A new one.
+    /// Draws a new key.
     pub(super) fn draw() -> Result<Self> {
         let mut bytes = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *bytes).context("could not draw a key")?;
         Ok(Self::of(bytes))
     }
 
-    /// The key of these bytes.
+    /// The key with these bytes, under its own name.
     pub(super) fn of(bytes: Zeroizing<[u8; 32]>) -> Self {
         Self { id: name(&bytes), bytes }
     }
 
-    /// What is kept under the name of a key; see [`is_itself`](Self::is_itself).
+    /// Bytes that were found under the name of a key; see [`is_itself`](Self::is_itself).
     pub(super) fn called(id: &str, bytes: Zeroizing<[u8; 32]>) -> Self {
         Self { id: id.to_owned(), bytes }
     }
 
-    /// Whether its name is that of its bytes. Opening a file proves that as well, and takes less time.
+    /// Whether the key's name matches its bytes. Opening a file proves that too, and is faster.
     pub(super) fn is_itself(&self) -> bool {
         name(&self.bytes) == self.id
     }
 
-    /// The key that `text` says: 32 bytes in base64 or hexadecimal; white space around it does not count.
+    /// Parses a key: 32 bytes in base64 or hexadecimal, with optional white space around.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let bytes = Zeroizing::new(if text.len() == 64 {
@@ -91,17 +91,17 @@ impl Key {
         Zeroizing::new(BASE64.encode(*self.bytes))
     }
 
-    /// What it is known by: eight hexadecimal digits.
+    /// The key's name: eight hexadecimal digits.
     pub(super) fn id(&self) -> &str {
         &self.id
     }
 
-    /// The bytes themselves.
+    /// The key's 32 bytes.
     pub(super) fn bytes(&self) -> &[u8; 32] {
         &self.bytes
     }
 
-    /// What stands in the file of the session `name`, whose bytes in clear are `bytes`.
+    /// Seals `bytes`, the session `name` in clear. Returns the contents of the sealed file.
     pub(super) fn seal(&self, name: &str, mut bytes: Buffer) -> Result<Buffer> {
         let mut nonce = [0; 12];
         getrandom::fill(&mut nonce).context("could not draw a nonce")?;
@@ -119,8 +119,8 @@ impl Key {
         Ok(sealed)
     }
 
-    /// The bytes in clear of a file that this key has sealed as that of the session `name`; `None` if it has not. `seal` is
-    /// what the file says of itself.
+    /// Opens the contents of a sealed file of the session `name`, whose header is `seal`; `None` if this key did not
+    /// seal it, or if it was changed.
     pub(super) fn open(&self, name: &str, seal: &Seal, mut bytes: Buffer) -> Option<Buffer> {
         let line = bytes.get(..seal.start)?;
         let aad = Aad::from([name.as_bytes(), b"\n", line].concat());
@@ -139,12 +139,12 @@ impl Key {
     }
 }
 
-/// Whether a file is sealed, or says so.
+/// Whether a file begins as a sealed file does.
 pub(super) fn is_sealed(bytes: &[u8]) -> bool {
     bytes.starts_with(BEGINS)
 }
 
-/// A key's name: a part of its digest, so that a wrong key is known for one.
+/// A key's name: a part of its SHA-256 digest, so that a wrong key is recognized.
 fn name(bytes: &[u8; 32]) -> String {
     digest(&SHA256, bytes).as_ref()[..4].iter().fold(String::new(), |mut id, byte| {
         let _ = write!(id, "{byte:02x}");
@@ -152,18 +152,18 @@ fn name(bytes: &[u8; 32]) -> String {
     })
 }
 
-/// What a sealed file says of itself in its line.
+/// The header of a sealed file, parsed.
 pub(super) struct Seal {
-    /// Which key sealed it.
+    /// The name of the key.
     pub(super) kid: String,
     nonce: [u8; 12],
-    /// Where the sealed bytes begin, and how many there are, the tag included.
+    /// Where the sealed bytes begin, and how many there are, including the tag.
     start: usize,
     size: usize,
 }
 
 impl Seal {
-    /// Reads the line of a file; `None` if it is damaged.
+    /// Parses the header of a file; `None` if it is damaged.
     pub(super) fn of(bytes: &[u8]) -> Option<Self> {
         let end = bytes.iter().take(LONGEST).position(|byte| *byte == b'\n')?;
         let header: Header<'_> = serde_json::from_slice(&bytes[..end]).ok()?;
@@ -186,7 +186,7 @@ mod tests {
         Key::of(Zeroizing::new(*b"0123456789abcdef0123456789abcdef"))
     }
 
-    /// What a key makes of a file of the session `name`.
+    /// Opens `bytes` as the session `name`.
     fn opened(key: &Key, name: &str, bytes: Buffer) -> Option<Buffer> {
         let seal = Seal::of(&bytes)?;
         key.open(name, &seal, bytes)

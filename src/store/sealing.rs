@@ -1,8 +1,8 @@
-//! Whether the sessions of a folder are sealed, and by which key.
+//! Whether the sessions in a folder are sealed, and with which key.
 //!
-//! A file in the folder says so, not the configuration: a caller that needs no `config.toml` finds it, and no variable that
-//! names another one has a session written in clear. While sessions are being sealed, those in clear are still read; every
-//! write seals. A sealed one is read in any case, as long as its key is there.
+//! A file in the folder says so, not the configuration. So a caller that needs no `config.toml` finds it, and no
+//! variable that names another `config.toml` can have a session written in clear. While the sessions are being sealed,
+//! those in clear are still read, and every write seals. A sealed session is always read, as long as its key exists.
 
 use super::seal::Key;
 use super::{Store, folder, keyring};
@@ -23,22 +23,22 @@ use zeroize::Zeroizing;
 
 /// The file that says that the folder's sessions are sealed.
 const MARK: &str = "sealed";
-/// Longest that `key-command` may take for a caller: nobody sees it ask for anything.
+/// Time limit of `key-command` when a caller needs the key: nobody would see the command prompt.
 const KEY_LIMIT: Duration = Duration::from_secs(5);
 
 /// How the sessions of a folder are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kept {
-    /// In clear, for this user alone.
+    /// In clear, readable for this user alone.
     Clear,
-    /// Sealed by the key of this name.
+    /// Sealed with the key of this name.
     Sealed(String),
-    /// The same, and some may still be in clear: they were not all sealed when a process was ended.
+    /// Sealed with the key of this name, but some sessions may still be in clear, because sealing was interrupted.
     Sealing(String),
 }
 
 impl Store {
-    /// How the sessions are kept.
+    /// Reads how the sessions are kept.
     pub fn kept(&self) -> Result<Kept> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let mut text = String::new();
@@ -52,12 +52,12 @@ impl Store {
         let mut words = text.split_ascii_whitespace().map(str::to_owned);
         Ok(match (words.next(), words.next()) {
             (Some(key), None) => Kept::Sealed(key),
-            // An empty file, too: nothing is written in clear because a word is missing.
+            // An empty file also means sealed: nothing is written in clear because a word is missing.
             (key, _) => Kept::Sealing(key.unwrap_or_default()),
         })
     }
 
-    /// Writes down how the sessions are kept.
+    /// Records how the sessions are kept.
     fn keep(&self, kept: &Kept) -> Result<()> {
         let text = match kept {
             Kept::Clear => None,
@@ -85,7 +85,7 @@ impl Store {
         Ok(renameat(&self.folder, &*new, &self.folder, MARK)?)
     }
 
-    /// From now on every write seals.
+    /// Makes every write seal from now on. Sessions in clear can still be read.
     pub fn begin_to_seal(&self) -> Result<()> {
         let key = match self.kept()? {
             Kept::Sealed(_) => return Ok(()),
@@ -96,7 +96,7 @@ impl Store {
         self.keep(&Kept::Sealing(key.id().to_owned()))
     }
 
-    /// Every session is sealed: from now on none in clear is read.
+    /// Records that every session is sealed: from now on no session in clear is read.
     pub fn is_all_sealed(&self) -> Result<()> {
         match self.kept()? {
             Kept::Sealing(key) => self.keep(&Kept::Sealed(key)),
@@ -104,12 +104,12 @@ impl Store {
         }
     }
 
-    /// From now on nothing is sealed any more.
+    /// Stops sealing.
     pub fn begin_to_unseal(&self) -> Result<()> {
         self.keep(&Kept::Clear)
     }
 
-    /// The key that what is written now is sealed by; `None` if sessions are kept in clear.
+    /// The key to seal with; `None` if sessions are kept in clear.
     pub(super) fn sealing_key(&self) -> Result<Option<Key>> {
         let (id, kept): (_, fn(String) -> Kept) = match self.kept()? {
             Kept::Clear => return Ok(None),
@@ -118,7 +118,7 @@ impl Store {
         };
         match key_here(&id)? {
             Some(key) => Ok(Some(key)),
-            // The key is gone for good, and nothing brings it back: what comes now begins with another.
+            // The key is lost, and no `key-command` can bring it back, so make a new one.
             None if Installation::load()?.key_command.is_empty() => {
                 let key = new_key()?;
                 self.keep(&kept(key.id().to_owned()))?;
@@ -128,7 +128,7 @@ impl Store {
         }
     }
 
-    /// Checks that sessions are kept as `config.toml` says, before one is made.
+    /// Before a session is made, checks that sessions are kept as `config.toml` says; an empty folder is made so.
     pub(super) fn check_kind(&self, kind: Option<StoreKind>) -> Result<()> {
         if kind != Some(StoreKind::Kernel) || self.kept()? != Kept::Clear {
             return Ok(());
@@ -142,18 +142,18 @@ impl Store {
     }
 }
 
-/// The key of this name, from the kernel's keyring, else from `key-command`; `None` if neither has it.
+/// The key of this name, from the kernel's keyring or from `key-command`; `None` if neither has it.
 pub(super) fn key_here(id: &str) -> Result<Option<Key>> {
     let kept = keyring::find(id)?.filter(Key::is_itself);
     kept.map_or_else(|| by_command(id), |key| Ok(Some(key)))
 }
 
-/// The same to open a file, which proves the key: what the keyring holds under its name may be another.
+/// Like [`key_here`], but does not check that the keyring's bytes match the name, because opening a file proves that.
 pub(super) fn key_to_open(id: &str) -> Result<Option<Key>> {
     keyring::find(id)?.map_or_else(|| by_command(id), |key| Ok(Some(key)))
 }
 
-/// The key of this name from `key-command`; `None` if that does not have it.
+/// The key of this name from `key-command`; `None` if the command does not have it.
 fn by_command(id: &str) -> Result<Option<Key>> {
     let command = Installation::load()?.key_command;
     let Some((program, arguments)) = command.split_first() else { return Ok(None) };
@@ -171,7 +171,7 @@ fn by_command(id: &str) -> Result<Option<Key>> {
     }
 }
 
-/// Puts a key back that has gone from the kernel's keyring since it was taken from there.
+/// Puts a key back that has been lost from the kernel's keyring since it was read.
 pub(super) fn keep_here(key: &Key) -> Result<()> {
     if keyring::find(key.id())?.is_none_or(|there| !there.is_itself()) {
         keyring::put(key)?;
@@ -179,7 +179,7 @@ pub(super) fn keep_here(key: &Key) -> Result<()> {
     Ok(())
 }
 
-/// Brings the key back by `key-command`, which may ask the person at the terminal. Returns the key's name.
+/// Gets the key back with `key-command`, which may prompt on the terminal. Returns the key's name.
 pub fn unlock() -> Result<String> {
     let command = Installation::load()?.key_command;
     let Some((program, arguments)) = command.split_first() else {
@@ -197,12 +197,12 @@ pub fn unlock() -> Result<String> {
     taken(&String::from_utf8_lossy(&text)).map(|key| key.id().to_owned())
 }
 
-/// The key as text, to be kept elsewhere; `None` if it is not here.
+/// The key as text, to be kept elsewhere; `None` if the keyring does not hold it.
 pub fn exported(id: &str) -> Result<Option<Zeroizing<String>>> {
     Ok(keyring::find(id)?.filter(Key::is_itself).map(|key| key.text()))
 }
 
-/// Takes what `key-command` printed, and puts it into the kernel's keyring.
+/// Puts the key that `key-command` printed into the kernel's keyring.
 fn taken(text: &str) -> Result<Key> {
     let Some(key) = Key::parse(text) else {
         let why = "what `key-command` printed is no key: 32 bytes in base64 or hexadecimal";
@@ -218,7 +218,7 @@ fn new_key() -> Result<Key> {
     Ok(key)
 }
 
-/// The failure of not having a sealed session's key.
+/// The failure of a sealed session whose key is not available.
 pub(super) fn locked(path: &Path) -> Failure {
     let why = format!("{} is locked: its key is not in the kernel's keyring, as after a restart", path.display());
     let failure = Failure::new(Exit::SignInNeeded, why);

@@ -39,7 +39,7 @@ struct Arguments {
     wanted: Wanted,
 }
 
-/// AWS
+/// AWS.
 pub(super) const TOOL: Tool = Tool {
     name: NAME,
     alias: None,
@@ -52,11 +52,11 @@ pub(super) const TOOL: Tool = Tool {
 };
 
 const NAME: &str = "aws";
-/// What this calls itself in config.toml.
+/// The name of this setup in config.toml.
 const BY: &str = "setup aws";
 const KEY: &str = "credential_process";
 
-/// Connects a profile of AWS.
+/// Connects an AWS profile.
 fn connect(arguments: &Arguments) -> Result<Job> {
     let section = section(&arguments.name)?;
     let mut config = Config::load()?;
@@ -96,7 +96,7 @@ fn connect(arguments: &Arguments) -> Result<Job> {
     Ok(Job { asked: vec![asked(&arguments.name, &chosen, words)], ..Job::new(title, plan) })
 }
 
-/// Disconnects it.
+/// Disconnects an AWS profile from keyfob.
 fn disconnect(arguments: &Arguments) -> Result<Job> {
     let (section, name) = (section(&arguments.name)?, &arguments.name);
     let mut plan = Plan::default();
@@ -120,7 +120,7 @@ fn disconnect(arguments: &Arguments) -> Result<Job> {
     Ok(Job { done, released, ..Job::new(title, plan) })
 }
 
-/// AWS's file for this user.
+/// AWS's configuration file for this user.
 fn file() -> Result<PathBuf> {
     match std::env::var_os("AWS_CONFIG_FILE").filter(|file| !file.is_empty()) {
         Some(file) => Ok(std::path::absolute(file)?),
@@ -128,7 +128,7 @@ fn file() -> Result<PathBuf> {
     }
 }
 
-/// The section of a profile.
+/// The section header of an AWS profile.
 fn section(name: &str) -> Result<String, Failure> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.@/+".contains(c);
     if name.is_empty() || !name.chars().all(plain) {
@@ -137,7 +137,7 @@ fn section(name: &str) -> Result<String, Failure> {
     Ok(if name == "default" { "[default]".to_owned() } else { format!("[profile {name}]") })
 }
 
-/// The program of a command, as AWS takes it apart.
+/// The program of a command, which AWS splits like a shell.
 fn program_of(command: &str) -> &str {
     match command.strip_prefix('\'') {
         Some(quoted) => quoted.split('\'').next().unwrap_or_default(),
@@ -149,7 +149,7 @@ fn runs_keyfob(command: &str) -> bool {
     is_keyfob(program_of(command)) && command.contains(" aws ")
 }
 
-/// What AWS really runs.
+/// Checks what AWS runs.
 fn check(findings: &mut Findings, _: &File, only: Option<&str>) {
     let Ok(Some(text)) = file().and_then(|path| text(&path)) else { return };
     let sections = text.lines().filter_map(|line| line.trim().strip_prefix('[')?.strip_suffix(']'));
@@ -172,13 +172,13 @@ fn check(findings: &mut Findings, _: &File, only: Option<&str>) {
     }
 }
 
-/// What AWS asks keyfob for.
+/// What AWS will ask keyfob for.
 fn asked(name: &str, chosen: &Chosen, words: Vec<String>) -> Asked {
     let what = format!("AWS asks keyfob for its profile {}", clean(name));
     let has_role = words.iter().any(|word| word == "--role");
     Asked {
         chosen: chosen.clone(),
-        // What AWS takes is the ID token, unless the profile's own tokens are keys.
+        // AWS needs the ID token, unless the profile's own tokens are AWS keys.
         kind: chosen.profile.token_kind.unwrap_or(if has_role { TokenKind::Id } else { TokenKind::Access }),
         unanswered: format!("{what}, but is not answered"),
         what: what.clone(),

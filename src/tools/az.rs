@@ -1,4 +1,5 @@
-//! `keyfob setup az`: links named `az` and `azd` where the person says, and the profile they answer with in `[az]`.
+//! `keyfob setup az`: links named `az` and `azd` in a folder of the person's choice, and the profile that they answer
+//! with in `[az]`.
 
 use super::findings::Findings;
 use super::found::{Found, Machine};
@@ -40,7 +41,7 @@ struct Arguments {
     wanted: Wanted,
 }
 
-/// The Azure CLI
+/// The Azure CLI.
 pub(super) const TOOL: Tool = Tool {
     name: NAME,
     alias: None,
@@ -53,19 +54,19 @@ pub(super) const TOOL: Tool = Tool {
 };
 
 const NAME: &str = "az";
-/// What this calls itself in config.toml.
+/// The name of this setup in config.toml.
 const BY: &str = "setup az";
 
-/// What was done for a folder.
+/// What setup did for a folder.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Added {
     /// The highest folder that had to be made for the links.
     made: Option<PathBuf>,
-    /// The profile that was written below `[az]`, for this folder or for others that still have links.
+    /// The profile that setup wrote in `[az]`, for this folder or for others that still have links.
     profile: Option<String>,
 }
 
-/// Puts the links in their place.
+/// Makes the links.
 fn connect(arguments: &Arguments) -> Result<Job> {
     let folder = arguments.folder()?;
     let (plan, chosen) = connecting(&folder, &arguments.wanted)?;
@@ -74,7 +75,7 @@ fn connect(arguments: &Arguments) -> Result<Job> {
     Ok(Job { asked, ..Job::new(title, plan) })
 }
 
-/// Takes them away.
+/// Removes the links.
 fn disconnect(arguments: &Arguments) -> Result<Job> {
     let folder = arguments.folder()?;
     let (plan, released) = undoing(&folder, arguments.wanted.profile.as_deref())?;
@@ -89,7 +90,7 @@ impl Arguments {
     }
 }
 
-/// The plan, and the profile that az then answers with.
+/// The plan, and the profile that az will answer with.
 fn connecting(folder: &Path, wanted: &Wanted) -> Result<(Plan, Option<Chosen>)> {
     if let Some(file) = folder.ancestors().find(|path| path.exists()).filter(|path| !path.is_dir()) {
         return Err(Failure::usage(format!("{} is not a folder", file.display())).into());
@@ -149,7 +150,7 @@ fn connecting(folder: &Path, wanted: &Wanted) -> Result<(Plan, Option<Chosen>)> 
     Ok((plan, chosen))
 }
 
-/// The plan, and the profiles that it removes.
+/// The plan of an undo, and the profiles that it removes.
 fn undoing(folder: &Path, profile: Option<&str>) -> Result<(Plan, Vec<Profile>)> {
     let mut plan = Plan::default();
     let mut config = Config::load()?;
@@ -158,7 +159,7 @@ fn undoing(folder: &Path, profile: Option<&str>) -> Result<(Plan, Vec<Profile>)>
     let elsewhere = undo.others().find(|setup| setup.tool == NAME).map(|setup| setup.name.clone());
     let there = config.file()?.az.profile;
     let ours = if kept.is_empty() {
-        // Nothing is known of it any more; with a profile that this made, it is plain who wrote it below [az].
+        // There is no record. If setup made the profile in `[az]`, setup wrote it there too.
         let made = there.clone().filter(|name| config.added_by(name) == Some(BY));
         profile.map(str::to_owned).or(made)
     } else {
@@ -195,7 +196,7 @@ fn undoing(folder: &Path, profile: Option<&str>) -> Result<(Plan, Vec<Profile>)>
     Ok((plan, released))
 }
 
-/// The first az on `PATH`, or a profile that az could answer with.
+/// Finds the first az on `PATH`, or a profile that az could answer with.
 fn discover(machine: &Machine, found: &mut Found) {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
@@ -211,7 +212,7 @@ fn discover(machine: &Machine, found: &mut Found) {
         None if !entra.is_empty() => "az: none on PATH".to_owned(),
         None => return,
     };
-    // A folder of the person's own, where programs look before they find that one.
+    // A folder of the person's own that comes before the other az on `PATH`.
     let home = std::env::home_dir().unwrap_or_default();
     let mut before = folders[..place.unwrap_or(folders.len())].iter();
     let own = before.find(|folder| folder.starts_with(&home) && folder.is_dir());
@@ -225,7 +226,7 @@ fn discover(machine: &Machine, found: &mut Found) {
     found.offer(title, &words, entra.len() == 1 && own.is_some());
 }
 
-/// What programs find that run `az`.
+/// Checks what programs find that run `az`.
 fn check(findings: &mut Findings, file: &File, only: Option<&str>) {
     if file.az == config::Az::default() || only.is_some_and(|only| file.az.profile.as_deref() != Some(only)) {
         return;
@@ -246,12 +247,12 @@ fn check(findings: &mut Findings, file: &File, only: Option<&str>) {
     findings.warn("az", message, remedy);
 }
 
-/// Whether a program is some keyfob.
+/// Whether a file is a keyfob, or a link to one.
 fn is_keyfob(az: &Path) -> bool {
     std::fs::canonicalize(az).is_ok_and(|target| target.ends_with("keyfob"))
 }
 
-/// What a program that runs `az` will find with this `PATH`, unless it is the one in the folder.
+/// Notes about what a program that runs `az` will find on `PATH`, if it is not the link in this folder.
 fn on_path(folder: &Path, path: &std::ffi::OsStr) -> Vec<String> {
     let folders: Vec<PathBuf> = std::env::split_paths(path).collect();
     let Some(place) = folders.iter().position(|other| other == folder) else {
@@ -266,7 +267,7 @@ fn on_path(folder: &Path, path: &std::ffi::OsStr) -> Vec<String> {
     before.filter(|path| path.is_file()).map(hides).collect()
 }
 
-/// What programs that run az ask keyfob for.
+/// What programs that run az will ask keyfob for.
 fn asked(az: PathBuf, chosen: Chosen) -> Asked {
     Asked {
         chosen,

@@ -1,4 +1,4 @@
-//! `keyfob setup cargo`: a rule in `[hosts]`, and `credential-provider` of the registry in cargo's own configuration.
+//! `keyfob setup cargo`: a rule in `[hosts]`, and the registry's `credential-provider` in cargo's configuration.
 
 use super::Tool;
 use super::hosted::{Entry, Hosted, folder_of};
@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::Arg;
 use toml_edit::{DocumentMut, Item, Table, TableLike, value};
 
-/// cargo
+/// cargo.
 pub(super) const TOOL: Tool = Tool {
     name: CARGO.name,
     alias: None,
@@ -64,13 +64,13 @@ const REGISTRIES: &str = "registries";
 const PROVIDER: &str = "credential-provider";
 const INDEX: &str = "index";
 
-/// Whether a registry has its index there.
+/// Whether a registry's index is at this address.
 fn is_of(registry: &Item, host: &HostPattern) -> bool {
     let index = registry.get(INDEX).and_then(Item::as_str).unwrap_or_default();
     HostPattern::parse(index.strip_prefix("sparse+").unwrap_or(index)).is_ok_and(|pattern| pattern == *host)
 }
 
-/// The table of the registry that has its index there.
+/// The table of the registry whose index is at this address.
 fn registry<'d>(document: &'d mut DocumentMut, host: &HostPattern) -> Option<&'d mut dyn TableLike> {
     let all = document.get_mut(REGISTRIES)?.as_table_like_mut()?;
     all.iter_mut().find(|(_, item)| is_of(item, host))?.1.as_table_like_mut()
@@ -109,7 +109,7 @@ fn with(text: &str, entry: &Entry<'_>) -> Result<String> {
     Ok(changed)
 }
 
-/// Takes the provider out, and the registry as well if `setup` can only have made it for this.
+/// Removes the provider from the registry.
 fn without(text: &str, host: &HostPattern) -> String {
     let changed = edited(text, |document| {
         if let Some(registry) = registry(document, host) {

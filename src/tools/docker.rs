@@ -1,16 +1,17 @@
-//! `keyfob setup docker`: a rule in `[hosts]`, the registry below `credHelpers` of docker's `config.json`, and the link
-//! `docker-credential-keyfob`. Never `credsStore`: keyfob would be asked to keep passwords.
+//! `keyfob setup docker`: a rule in `[hosts]`, the registry in `credHelpers` of docker's `config.json`, and the link
+//! `docker-credential-keyfob`. Never `credsStore`, because docker would then ask keyfob to store passwords.
 
 use super::Tool;
-use super::hosted::{Entry, Hosted, folder_of};
-use crate::config::HostPattern;
+use super::findings::Findings;
+use super::hosted::{Entry, Hosted, folder_of, text};
+use crate::config::{File, HostPattern};
 use crate::failure::Failure;
 use anyhow::Result;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
-/// docker
+/// docker.
 pub(super) const TOOL: Tool = Tool {
     name: DOCKER.name,
     alias: None,
@@ -19,7 +20,7 @@ pub(super) const TOOL: Tool = Tool {
     connect: |matches| DOCKER.connect(matches),
     disconnect: |matches| DOCKER.disconnect(matches),
     discover: |machine, found| DOCKER.discover(machine, found),
-    check: |findings, file, only| DOCKER.check(findings, file, only),
+    check,
 };
 
 const HELP: &str = "\
@@ -48,14 +49,26 @@ const DOCKER: Hosted = Hosted {
 };
 
 const HELPERS: &str = "credHelpers";
+const STORE: &str = "credsStore";
 
-/// A registry as docker calls it.
+/// What docker really runs.
+fn check(findings: &mut Findings, file: &File, only: Option<&str>) {
+    DOCKER.check(findings, file, only);
+    let Ok(path) = (DOCKER.file)() else { return };
+    let config = text(&path).ok().flatten().and_then(|text| serde_json::from_str::<Value>(&text).ok());
+    if config.is_some_and(|config| config.get(STORE).and_then(Value::as_str) == Some("keyfob")) {
+        let what = "it asks keyfob for every registry, and `docker login` can keep no passwords";
+        findings.warn("docker", what, format!("remove {STORE:?} from {}", path.display()));
+    }
+}
+
+/// A registry's name in docker.
 fn registry(host: &HostPattern) -> String {
     let url = host.canonical();
     url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).split('/').next().unwrap_or_default().to_owned()
 }
 
-/// Adds the registry and leaves everything else as it is written.
+/// Adds the registry, and leaves the rest of the text as it is.
 fn with(text: &str, entry: &Entry<'_>) -> Result<String> {
     let text = if text.trim().is_empty() { "{}\n" } else { text };
     let top = members(text)?;
@@ -70,7 +83,7 @@ fn with(text: &str, entry: &Entry<'_>) -> Result<String> {
     }
 }
 
-/// An object with one more member, at its beginning.
+/// Adds a member at the beginning of an object.
 fn inserted(object: &str, member: &str, indent: &str, end: &str) -> Result<String> {
     let brace = object.find('{').map_or(0, |at| at + 1);
     let rest = &object[brace..];
@@ -82,7 +95,7 @@ fn inserted(object: &str, member: &str, indent: &str, end: &str) -> Result<Strin
     Ok(format!("{}\n{indent}{member}{comma}{rest}", &object[..brace]))
 }
 
-/// Takes the registry out, and `credHelpers` if nothing is left in it.
+/// Removes the registry, and `credHelpers` if it is then empty.
 fn without(text: &str, host: &HostPattern) -> String {
     let removed = || {
         let top = members(text).ok()?;
@@ -102,12 +115,12 @@ fn without(text: &str, host: &HostPattern) -> String {
     removed().unwrap_or_else(|| text.to_owned())
 }
 
-/// An object's members, as they are written.
+/// The members of an object, with their original text.
 fn members(object: &str) -> Result<BTreeMap<String, &RawValue>, Failure> {
     serde_json::from_str(object).map_err(|e| Failure::usage(format!("docker's config.json cannot be read: {e}")))
 }
 
-/// Where a part of a text begins in it.
+/// The position of a part of a text within it.
 fn offset(text: &str, part: &str) -> usize {
     part.as_ptr() as usize - text.as_ptr() as usize
 }

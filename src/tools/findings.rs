@@ -1,5 +1,4 @@
-//! What `doctor` prints: each thing that was looked at, how it is, and what to do about it. `doctor` and the
-//! tools find it.
+//! What `doctor` prints: each thing that was checked, its state, and the remedy. `doctor` and the tools add findings.
 
 use crate::failure::{Failure, Hint};
 use crate::prompt::{Terminal, wrapped};
@@ -8,23 +7,23 @@ use serde::Serialize;
 use std::fmt::Write;
 use unicode_width::UnicodeWidthStr;
 
-/// How much there is to worry about.
+/// How serious a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Nothing to do.
+    /// There is nothing to do.
     Ok,
-    /// Something that may be intended, or will not work for long.
+    /// It may be intended, or will stop working soon.
     Warn,
-    /// Something does not work.
+    /// It does not work.
     Error,
 }
 
 impl Level {
-    /// Columns that the word takes, with the space behind it.
+    /// The width of the level's column, including a space, in columns.
     const WIDTH: usize = 7;
 
-    /// The word, and its colour: what stands between `\x1b[` and `m`.
+    /// The level's word, and its colour: the parameters between `\x1b[` and `m`.
     fn word(self) -> (&'static str, &'static str) {
         match self {
             Self::Ok => ("ok", "32"),
@@ -34,61 +33,61 @@ impl Level {
     }
 }
 
-/// One thing that was looked at.
+/// One thing that was checked.
 #[derive(Debug, Serialize)]
 struct Finding {
     level: Level,
-    /// What was looked at.
+    /// What was checked.
     subject: String,
-    /// What was found.
+    /// Its state.
     message: String,
-    /// What to do about it, unless it is good.
+    /// The remedy, unless the state is good.
     remedy: Option<String>,
-    /// Whether the remedy is a command that can be run as it stands.
+    /// Whether the remedy is a command that can be run as it is.
     runnable: bool,
 }
 
-/// Everything that was looked at.
+/// All findings.
 #[derive(Debug, Default, Serialize)]
 pub struct Findings {
     findings: Vec<Finding>,
 }
 
 impl Findings {
-    /// Something is as it is to be.
+    /// Adds something that is as it should be.
     pub fn ok(&mut self, subject: &str, message: impl AsRef<str>) {
         self.add(Level::Ok, subject, message.as_ref(), None);
     }
 
-    /// Something may be wrong.
+    /// Adds something that may be wrong.
     pub fn warn(&mut self, subject: &str, message: impl AsRef<str>, remedy: impl Into<Hint>) {
         self.add(Level::Warn, subject, message.as_ref(), Some(remedy.into()));
     }
 
-    /// Something is wrong.
+    /// Adds something that is wrong.
     pub fn error(&mut self, subject: &str, message: impl AsRef<str>, remedy: impl Into<Hint>) {
         self.add(Level::Error, subject, message.as_ref(), Some(remedy.into()));
     }
 
-    /// What kept something from working, with its own hint, or else with this remedy.
+    /// Adds a failure with its own hint, or with this remedy if it has none.
     pub fn failure(&mut self, subject: &str, error: &anyhow::Error, otherwise: &str) {
         let Failure { message, hint, .. } = Failure::of(error);
         self.error(subject, message, hint.unwrap_or_else(|| otherwise.into()));
     }
 
-    /// How something is, and what to do about it unless it is ok.
+    /// Adds a finding. `remedy` is `None` only if the level is `Ok`.
     pub fn add(&mut self, level: Level, subject: &str, message: &str, remedy: Option<Hint>) {
         let runnable = remedy.as_ref().is_some_and(|remedy| remedy.command().is_some());
         let (subject, message, remedy) = (one_line(subject), clean(message), remedy.map(|hint| one_line(hint.text())));
         self.findings.push(Finding { level, subject, message, remedy, runnable });
     }
 
-    /// How many there are of a level.
+    /// How many findings have this level.
     pub fn count(&self, level: Level) -> usize {
         self.findings.iter().filter(|finding| finding.level == level).count()
     }
 
-    /// What a person reads: on a terminal in its rows, elsewhere each part on one line.
+    /// The findings as text: wrapped to the terminal's width, or each part on one line if there is no terminal.
     pub fn text(&self, on: Option<Terminal>) -> String {
         let width = on.map_or(usize::MAX, |on| on.width);
         let colour = on.is_some_and(|on| on.colour);
@@ -102,7 +101,7 @@ impl Findings {
             let _ = writeln!(text, "{word}{:gap$}{}", "", first.trim_start());
             let remedy = match remedy {
                 None => Vec::new(),
-                // In one piece, so that it is copied whole: the terminal wraps it.
+                // Do not wrap a command, so that it can be copied whole; the terminal wraps it.
                 Some(command) if *runnable => vec![indented(&format!("$ {command}"), width)],
                 Some(words) => self::rows(&format!("-> {words}"), width),
             };
@@ -117,12 +116,12 @@ impl Findings {
     }
 }
 
-/// Rows of whole words, beside the column of levels.
+/// Wraps text at spaces, indented by the column of levels.
 fn rows(text: &str, width: usize) -> Vec<String> {
     wrapped(text, width.saturating_sub(Level::WIDTH)).iter().map(|line| indented(line, width)).collect()
 }
 
-/// A row beside the column of levels, unless it is too long for that.
+/// Indents a row by the column of levels, unless it is too long for that.
 fn indented(row: &str, width: usize) -> String {
     if Level::WIDTH + row.width() <= width { format!("{:1$}{row}", "", Level::WIDTH) } else { row.to_owned() }
 }

@@ -1,4 +1,4 @@
-//! What there is to connect on this machine, and the command for each.
+//! Finds what can be connected on this machine, with the command for each.
 
 use super::profile::Config;
 use crate::change::plan::line;
@@ -9,23 +9,23 @@ use anyhow::Result;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// What the tools' own files are held against.
+/// The configuration that the tools' files are compared with.
 #[derive(Debug)]
 pub struct Machine {
-    /// What config.toml says.
+    /// The contents of config.toml.
     pub file: File,
     /// Its profiles.
     pub profiles: BTreeMap<String, Result<Profile, Failure>>,
 }
 
-/// Something to connect.
+/// Something that can be connected.
 #[derive(Debug)]
 pub struct Offer {
-    /// What was found.
+    /// A description of it.
     what: String,
-    /// The words behind `keyfob setup`.
+    /// The words after `keyfob setup`.
     pub words: Vec<String>,
-    /// Whether they can be run as they stand; else the words in capitals are the person's to fill in.
+    /// Whether they can be run as they are; otherwise the person must fill in the words in capitals.
     pub whole: bool,
 }
 
@@ -45,20 +45,20 @@ impl Machine {
         Ok(Self { profiles: Profile::all_of(file.clone()), file })
     }
 
-    /// The profile that answers unnamed.
+    /// The profile that answers if none is named.
     pub(super) fn usual(&self) -> Option<&str> {
         let only = self.file.profiles.keys().next().filter(|_| self.file.profiles.len() == 1);
         self.file.default_profile.as_ref().or(only).map(String::as_str)
     }
 
-    /// The profiles that can be used.
+    /// The valid profiles.
     pub(super) fn usable(&self) -> impl Iterator<Item = &Profile> {
         self.profiles.values().filter_map(|profile| profile.as_ref().ok())
     }
 }
 
 impl Found {
-    /// What there is before any tool is looked for.
+    /// What is found before any tool is searched for.
     pub fn of(machine: &Machine) -> Self {
         let mut found = Self::default();
         if machine.profiles.is_empty() {
@@ -78,7 +78,7 @@ impl Found {
         });
     }
 
-    /// What a person reads.
+    /// The list for people.
     pub fn text(&self) -> String {
         let mut text = String::new();
         let mut number = 0;

@@ -1,4 +1,4 @@
-//! `keyfob setup git`: a line in `[hosts]`, and git's `credential.URL.helper`, through `git config` itself.
+//! `keyfob setup git`: a rule in `[hosts]`, and git's `credential.URL.helper`, set with `git config`.
 
 use super::findings::Findings;
 use super::found::{Found, Machine};
@@ -41,7 +41,7 @@ struct Arguments {
     wanted: Wanted,
 }
 
-/// git
+/// git.
 pub(super) const TOOL: Tool = Tool {
     name: NAME,
     alias: None,
@@ -54,9 +54,9 @@ pub(super) const TOOL: Tool = Tool {
 };
 
 const NAME: &str = "git";
-/// What this calls itself in config.toml.
+/// The name of this setup in config.toml.
 const BY: &str = "setup git";
-/// Hosts, and others that take the same tokens.
+/// Hosts, each with another host that accepts the same tokens.
 const NEIGHBOURS: &[(&str, &str)] = &[("https://github.com", "https://gist.github.com")];
 
 /// Connects git with a profile.
@@ -74,7 +74,7 @@ fn connect(arguments: &Arguments) -> Result<Job> {
     Ok(Job { asked, ..Job::new(title, plan) })
 }
 
-/// Disconnects it.
+/// Disconnects git from keyfob for these hosts.
 fn disconnect(arguments: &Arguments) -> Result<Job> {
     let hosts = patterns(&arguments.hosts)?;
     let urls = urls(&hosts);
@@ -87,14 +87,14 @@ fn urls(hosts: &[HostPattern]) -> String {
     hosts.iter().map(HostPattern::canonical).collect::<Vec<_>>().join(", ")
 }
 
-/// What was added for a host.
+/// What setup added for a host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Added {
-    /// Its line in `[hosts]`.
+    /// The rule in `[hosts]`.
     line: bool,
-    /// The helper.
+    /// git's `helper` settings.
     helper: bool,
-    /// `useHttpPath`.
+    /// git's `useHttpPath` setting.
     by_path: bool,
 }
 
@@ -159,7 +159,7 @@ fn connecting(mut config: Config, hosts: &[HostPattern], profile: &str) -> Resul
         plan.setups.push(setup);
     }
     let lines: String = hosts.iter().map(|host| lines(host, &helper)).collect();
-    // Before git, which asks keyfob for it as soon as it can.
+    // Write config.toml before git's configuration, because git asks keyfob as soon as it is configured.
     let commands = std::mem::take(&mut plan.steps);
     config.into_plan(&mut plan);
     plan.steps.extend(commands);
@@ -168,7 +168,7 @@ fn connecting(mut config: Config, hosts: &[HostPattern], profile: &str) -> Resul
     Ok(plan)
 }
 
-/// A host that is used along with this one and has no rule yet.
+/// A note about a related host that has no rule yet.
 fn neighbour(host: &HostPattern, rules: &[HostRule], profile: &str) -> Option<String> {
     let (_, other) = NEIGHBOURS.iter().find(|(known, _)| *known == host.canonical())?;
     let pattern = HostPattern::parse(other).ok().filter(|other| !rules.iter().any(|rule| rule.pattern == *other))?;
@@ -176,14 +176,14 @@ fn neighbour(host: &HostPattern, rules: &[HostRule], profile: &str) -> Option<St
     Some(format!("{other} is another host; for it, too: keyfob setup git --profile {profile} {other}"))
 }
 
-/// What git's configuration says of a host that asks keyfob.
+/// The lines of git's configuration for a host that uses keyfob.
 fn lines(host: &HostPattern, helper: &str) -> String {
     let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
     let path = if host.has_path() { "\tuseHttpPath = true\n" } else { "" };
     format!("[credential \"{}\"]\n\thelper = \n\thelper = \"{}\"\n{path}", quoted(&host.canonical()), quoted(helper))
 }
 
-/// The plan, and the profiles that it removes.
+/// The plan of an undo, and the profiles that it removes.
 fn undoing(hosts: &[HostPattern]) -> Result<(Plan, Vec<Profile>)> {
     let mut plan = Plan::default();
     let mut config = Config::load()?;
@@ -197,7 +197,7 @@ fn undoing(hosts: &[HostPattern]) -> Result<(Plan, Vec<Profile>)> {
             done.push((setup.place.clone(), Added::deserialize(&setup.did)?));
         }
         if done.is_empty() {
-            // Nothing is known of it any more: what looks as if `setup` had written it goes.
+            // There is no record, so remove whatever looks as if `setup` had written it.
             let by_path = host.has_path() && is_connected(url);
             done.push((global_file()?, Added { line: true, helper: true, by_path }));
         }
@@ -220,7 +220,7 @@ fn undoing(hosts: &[HostPattern]) -> Result<(Plan, Vec<Profile>)> {
     Ok((plan, released))
 }
 
-/// Takes out of git's configuration what was added for a host, as far as it is still there.
+/// Removes from git's configuration what was added for a host, if it is still there.
 fn unset(path: &Path, url: &str, added: Added, plan: &mut Plan) -> Result<()> {
     let file = path.to_string_lossy();
     let (key, by_path) = (format!("credential.{url}.helper"), by_path(url));
@@ -239,35 +239,35 @@ fn unset(path: &Path, url: &str, added: Added, plan: &mut Plan) -> Result<()> {
     Ok(())
 }
 
-/// What keyfob itself writes as a helper, wherever it was then.
+/// Whether keyfob wrote this helper, whatever its path was.
 fn is_ours(helper: &str) -> bool {
     program_of(helper).rsplit('/').next() == Some("keyfob")
 }
 
-/// The program in a helper that keyfob has written; nothing in another.
+/// The program in a helper that keyfob wrote; empty for other helpers.
 fn program_of(helper: &str) -> &str {
     let program = helper.strip_prefix('!').and_then(|helper| helper.strip_suffix(" git")).unwrap_or_default();
     program.trim_matches('\'')
 }
 
-/// git passes the path on only where it is told to.
+/// The key that makes git send the path, which it does not do by default.
 fn by_path(url: &str) -> String {
     format!("credential.{url}.useHttpPath")
 }
 
-/// Runs git, here, since a repository has a configuration of its own.
+/// Runs git in the current folder, so that a repository's own configuration applies.
 fn git(words: &[&str], input: &str) -> Result<Ran> {
     let git = program::find("git").context("could not run git")?;
     let quiet = [("GIT_TERMINAL_PROMPT", "0"), ("GIT_ASKPASS", ""), ("SSH_ASKPASS", "")];
     program::run(&git, words, &quiet, input, None)
 }
 
-/// The values of a key in the user's own configuration.
+/// The values of a key in the user's configuration.
 fn values(key: &str) -> Result<Vec<String>> {
     values_in(&["--global"], key)
 }
 
-/// The values of a key where these words say.
+/// The values of a key in the configuration that `place` (options of `git config`) selects.
 fn values_in(place: &[&str], key: &str) -> Result<Vec<String>> {
     let found = git(&[&["config"], place, &["--null", "--get-all", key]].concat(), "")?;
     Ok(found.stdout.split_terminator('\0').map(str::to_owned).collect())
@@ -286,7 +286,7 @@ fn global_file() -> Result<PathBuf> {
     Ok(if !own.exists() && other.exists() { other } else { own })
 }
 
-/// The https remotes of the repository here, and what `[hosts]` maps.
+/// Finds the https remotes of the current repository, and the hosts in `[hosts]`.
 fn discover(machine: &Machine, found: &mut Found) {
     let Ok(remotes) = remotes() else { return };
     let remotes = remotes.iter().filter_map(|url| {
@@ -330,14 +330,14 @@ fn discover(machine: &Machine, found: &mut Found) {
     }
 }
 
-/// What git runs for the hosts that have a profile.
+/// Checks what git runs for the hosts that have a profile.
 fn check(findings: &mut Findings, file: &File, only: Option<&str>) {
     for rule in of_caller(&file.hosts, "git").filter(|rule| only.is_none_or(|only| rule.profile == only)) {
         examine(findings, rule);
     }
 }
 
-/// The addresses of the remotes of the repository here; none outside of one.
+/// The URLs of the current repository's remotes; empty outside of a repository.
 fn remotes() -> Result<Vec<String>> {
     let found = git(&["config", "--null", "--get-regexp", r"^remote\..*\.url$"], "")?;
     let value = |line: &str| line.split_once('\n').map(|(_, value)| value.to_owned());
@@ -349,15 +349,15 @@ fn is_connected(url: &str) -> bool {
     values(&format!("credential.{url}.helper")).is_ok_and(|values| values.iter().any(|value| is_ours(value)))
 }
 
-/// What git runs for a host that has a profile.
+/// Checks what git runs for a host that has a profile.
 fn examine(findings: &mut Findings, rule: &HostRule) {
     let url = rule.pattern.canonical();
     let subject = format!("git {url}");
     let (quoted, profile) = (shell_quoted(&url), shell_quoted(&rule.profile));
-    // Without git there is nothing to look at.
+    // Without git there is nothing to check.
     let Ok(lines) = listed() else { return };
     let helpers = lines.iter().filter(|line| line.is("credential", "helper") && line.covers(&rule.pattern));
-    // An empty one takes back all before it; of the others git asks the first one first.
+    // An empty value resets the helpers before it; git asks the remaining ones in order.
     let asked = helpers.fold(None, |asked: Option<(&Line, String)>, line| match line.value.as_str() {
         "" => None,
         helper => asked.or_else(|| Some((line, program_asked(helper)?))),
@@ -385,7 +385,7 @@ fn examine(findings: &mut Findings, rule: &HostRule) {
         }
     }
     if rule.pattern.has_path() {
-        // What stands for any host matches as one of them.
+        // A wildcard's settings are looked up with an arbitrary host that it matches.
         let words = ["config", "--type=bool", "--get-urlmatch", "credential.useHttpPath", &url.replace('*', "any")];
         if git(&words, "").is_ok_and(|said| said.stdout.trim() != "true") {
             let remedy = format!("git config --global {} true", shell_quoted(&by_path(&url)));
@@ -401,7 +401,7 @@ fn examine(findings: &mut Findings, rule: &HostRule) {
     }
 }
 
-/// The program of keyfob's that git runs by this helper, however it is written; `None` for another's.
+/// The keyfob program that git runs for this helper, in any notation; `None` for other helpers.
 fn program_asked(helper: &str) -> Option<String> {
     let (command, by_shell) = helper.strip_prefix('!').map_or((helper, false), |command| (command, true));
     let (program, rest) = match command.strip_prefix('\'') {
@@ -417,7 +417,7 @@ fn program_asked(helper: &str) -> Option<String> {
     (name == "keyfob").then(|| format!("git-credential-{program}"))
 }
 
-/// The profile that a helper of keyfob's names, which then answers instead of the one in `[hosts]`.
+/// The profile in a helper's `--profile`, which then answers instead of the one in `[hosts]`.
 fn named_profile(helper: &str) -> Option<String> {
     let mut words =
         helper.split_whitespace().skip_while(|word| *word != "--profile" && !word.starts_with("--profile="));
@@ -430,14 +430,14 @@ fn named_profile(helper: &str) -> Option<String> {
 struct Line {
     /// `system`, `global`, `local`, `worktree` or `command`.
     scope: String,
-    /// Where it stands: `file:PATH`, `command line:`, …
+    /// Where it is set: `file:PATH`, `command line:`, …
     origin: String,
     key: String,
     value: String,
 }
 
 impl Line {
-    /// Its section, what is in quotes behind that, and its name.
+    /// The section, the subsection, and the name of the key.
     fn parts(&self) -> (&str, Option<&str>, &str) {
         let (section, name) = self.key.rsplit_once('.').unwrap_or_default();
         let (section, url) = section.split_once('.').map_or((section, None), |(section, url)| (section, Some(url)));
@@ -449,19 +449,19 @@ impl Line {
         (own_section, own_name) == (section, name)
     }
 
-    /// Whether it is for this host, or for all.
+    /// Whether the line applies to this host, or to all hosts.
     fn concerns(&self, host: &HostPattern) -> bool {
         self.parts().1.is_none_or(|url| host.overlaps(url))
     }
 
-    /// Whether git goes by it for everything that the pattern stands for.
+    /// Whether the line applies to every URL that the pattern matches.
     fn covers(&self, host: &HostPattern) -> bool {
         let below = |pattern: HostPattern| format!("{}/", host.canonical()).starts_with(&(pattern.canonical() + "/"));
         let covers = |url| HostPattern::parse(url).is_ok_and(|pattern| !pattern.has_path() || below(pattern));
         self.concerns(host) && self.parts().1.is_none_or(covers)
     }
 
-    /// Its key without what may be a token: a user name and a password in an address.
+    /// The key without a user name and password in its URL, which may be a token.
     fn shown(&self) -> Cow<'_, str> {
         let (section, url, name) = self.parts();
         match url.map(without_token) {
@@ -470,7 +470,7 @@ impl Line {
         }
     }
 
-    /// What changes its file by these words of `git config`.
+    /// The remedy that runs `git config` with these words on the line's file.
     fn remedy(&self, words: &[&str]) -> Hint {
         let Some(file) = self.origin.strip_prefix("file:") else {
             let remedy = "it comes from the environment: GIT_CONFIG_COUNT, GIT_CONFIG_PARAMETERS";
@@ -484,18 +484,18 @@ impl Line {
         Hint::Command(plan::line(&words.map(str::to_owned).collect::<Vec<_>>()))
     }
 
-    /// What removes its key.
+    /// The remedy that removes the key.
     fn removal(&self) -> Hint {
         self.remedy(&["--unset-all", &self.key])
     }
 
-    /// What removes those of its key's values that match.
+    /// The remedy that removes those values of the key that match.
     fn removal_of(&self, values: &str) -> Hint {
         self.remedy(&["--unset-all", &self.key, values])
     }
 }
 
-/// All of git's configuration.
+/// All lines of git's configuration.
 fn listed() -> Result<Vec<Line>> {
     let list = git(&["config", "--null", "--show-scope", "--show-origin", "--list"], "")?.stdout;
     let fields: Vec<&str> = list.split_terminator('\0').collect();
@@ -507,7 +507,7 @@ fn listed() -> Result<Vec<Line>> {
     Ok(fields.chunks_exact(3).map(line).collect())
 }
 
-/// What else in git's configuration would come between keyfob and this host, and what to do about it.
+/// Other settings in git's configuration that get between keyfob and this host, with the remedy for each.
 fn interfering(lines: &[Line], host: &HostPattern) -> Vec<(String, Hint)> {
     let mut found = Vec::new();
     for line in lines {
@@ -516,14 +516,14 @@ fn interfering(lines: &[Line], host: &HostPattern) -> Vec<(String, Hint)> {
         let origin = line.origin.strip_prefix("file:").unwrap_or(&line.origin);
         let place = format!("{} in {}", clean(&line.shown()), clean(origin));
         match (section, name) {
-            // What the system and the user have for every host comes before keyfob's line, which resets it.
+            // Helpers of the system and the user for all hosts come before keyfob's lines, which reset them.
             ("credential", "helper")
                 if line.concerns(host)
                     && (url.is_some() || !matches!(&*line.scope, "system" | "global"))
                     && !value.is_empty()
                     && program_asked(value).is_none() =>
             {
-                // Not all of it: it may be a script with a password in it.
+                // Show only the first word, because the rest may be a script with a password.
                 let helper = clean(value.split(' ').next().unwrap_or_default());
                 let message = format!("{place} is another helper for this host ({helper}): git hands it the token");
                 found.push((message, line.removal_of("!(^$|keyfob)")));
@@ -554,7 +554,7 @@ fn interfering(lines: &[Line], host: &HostPattern) -> Vec<(String, Hint)> {
     found
 }
 
-/// An address without the user name and the password that are in it; `None` if there is none.
+/// A URL without its user name and password; `None` if it has none.
 fn without_user(url: &str) -> Option<String> {
     let (scheme, rest) = url.split_once("://")?;
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -562,13 +562,13 @@ fn without_user(url: &str) -> Option<String> {
     Some(format!("{scheme}://{host}{path}"))
 }
 
-/// An address as it may be shown: where the user name or the password may be a token, it is left out.
+/// A URL that is safe to show: without user name and password, which may be a token.
 fn without_token(url: &str) -> Cow<'_, str> {
     let bare = Some(url).filter(|url| url.starts_with("http")).and_then(without_user);
     bare.map_or(Cow::Borrowed(url), Cow::Owned)
 }
 
-/// What git asks keyfob for.
+/// What git will ask keyfob for.
 fn asked(host: HostPattern, chosen: &Chosen) -> Asked {
     let url = host.canonical();
     Asked {
@@ -581,7 +581,7 @@ fn asked(host: HostPattern, chosen: &Chosen) -> Asked {
     }
 }
 
-/// Has git ask for the host's credential, as a fetch would.
+/// Makes git ask for the host's credential, as a fetch would.
 fn attempt(host: &HostPattern) -> Result<String> {
     let url = host.canonical();
     if host.is_wildcard() {

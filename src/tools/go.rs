@@ -1,11 +1,11 @@
-//! `keyfob setup go`: a rule in `[hosts]`, and GOAUTH in Go's own file of settings, as `go env -w` writes it.
+//! `keyfob setup go`: a rule in `[hosts]`, and GOAUTH in Go's settings file, as `go env -w` writes it.
 
 use super::Tool;
 use super::hosted::{Hosted, folder_of, is_keyfob};
 use crate::config::HostPattern;
 use crate::text::shell_quoted;
 
-/// Go
+/// Go.
 pub(super) const TOOL: Tool = Tool {
     name: GO.name,
     alias: None,
@@ -42,16 +42,16 @@ const GO: Hosted = Hosted {
 };
 
 const KEY: &str = "GOAUTH=";
-/// What Go does without GOAUTH.
+/// Go's default for GOAUTH.
 const USUAL: &str = "netrc";
 
-/// The commands of GOAUTH.
+/// The commands in GOAUTH.
 fn commands(text: &str) -> impl Iterator<Item = &str> {
     let values = text.lines().filter_map(|line| line.strip_prefix(KEY));
     values.flat_map(|value| value.split(';')).map(str::trim).filter(|command| !command.is_empty())
 }
 
-/// The program of a command that is keyfob's.
+/// The program of a command, if it is keyfob.
 fn program(command: &str) -> Option<&str> {
     let program = command.strip_suffix(" goauth")?.trim_matches('\'');
     is_keyfob(program).then_some(program)
@@ -68,7 +68,7 @@ fn without(text: &str, _: &HostPattern) -> String {
     set(text, left.into_iter().filter(|command| *command != USUAL || commands(text).count() > 2))
 }
 
-/// The text with these commands, and without GOAUTH if there are none.
+/// Sets GOAUTH to these commands, or removes it if there are none.
 fn set<'c>(text: &str, commands: impl Iterator<Item = &'c str>) -> String {
     let value = commands.collect::<Vec<_>>().join("; ");
     let line = if value.is_empty() { String::new() } else { format!("{KEY}{value}\n") };

@@ -1,5 +1,5 @@
-//! What the tools have in common that are connected host by host: a rule of `[hosts]`, one file of the tool's own, and perhaps
-//! a link by which the tool finds keyfob. A tool is a row, [`Hosted`], and what it does to its file.
+//! What all tools have in common that are connected host by host: a rule in `[hosts]`, one file of the tool's own, and
+//! for some a link by which the tool finds keyfob. A tool is a [`Hosted`] with functions that change its file.
 
 use super::findings::Findings;
 use super::found::{Found, Machine};
@@ -26,35 +26,36 @@ use std::path::{Path, PathBuf};
 pub(super) struct Hosted {
     /// The subcommand of `keyfob setup`.
     pub name: &'static str,
-    /// What it calls itself in config.toml.
+    /// The name of this setup in config.toml.
     pub by: &'static str,
-    /// What people call the tool.
+    /// The tool's name for people.
     pub title: &'static str,
     /// The caller that its rules in `[hosts]` are for; `None` if the tool's own file names the profile.
     pub caller: Option<&'static str>,
-    /// The link that it runs, and the folder for it below the home folder; without one, on `PATH`.
+    /// The link that the tool runs, and the folder for it below the home folder; `None` for the folder means one on
+    /// `PATH`.
     pub link: Option<(&'static str, Option<&'static str>)>,
-    /// Its file.
+    /// The path of the tool's file.
     pub file: fn() -> Result<PathBuf>,
-    /// One setting in that file is for all hosts.
+    /// Whether one setting in that file is for all hosts.
     pub shared: bool,
-    /// The file's text with keyfob for a host.
+    /// Adds keyfob for a host to the file's text.
     pub with: fn(&str, &Entry<'_>) -> Result<String>,
-    /// The file's text without it.
+    /// Removes keyfob for a host from the file's text.
     pub without: fn(&str, &HostPattern) -> String,
-    /// What the file has the tool run for a host, if it says.
+    /// The program that the file makes the tool run for a host, if any.
     pub runs: fn(&str, &HostPattern) -> Option<String>,
-    /// How the tool asks: keyfob's arguments, its stdin, and what the answer holds.
+    /// How the tool asks: keyfob's arguments, its stdin, and a text that the answer contains.
     pub asks: fn(&HostPattern, &str) -> (Vec<String>, String, &'static str),
 }
 
-/// What is to stand in the tool's file.
+/// The entry to make in the tool's file.
 pub(super) struct Entry<'a> {
     pub host: &'a HostPattern,
     pub profile: &'a str,
-    /// keyfob, by its whole path.
+    /// The absolute path of keyfob.
     pub own: &'a str,
-    /// `--registry`
+    /// The value of `--registry`.
     pub registry: Option<&'a str>,
 }
 
@@ -67,21 +68,21 @@ struct Arguments {
     wanted: Wanted,
 }
 
-/// What was done for a host.
+/// What setup did for a host.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Added {
-    /// The rule in `[hosts]`, or the caller in it.
+    /// Whether it added the rule in `[hosts]`, or the caller to it.
     rule: bool,
-    /// The entry in the tool's file.
+    /// Whether it added the entry in the tool's file.
     entry: bool,
-    /// The link, for this host or for others that are still connected.
+    /// The link it made, for this host or for others that are still connected.
     link: Option<PathBuf>,
-    /// The highest folder that had to be made for it.
+    /// The highest folder that had to be made for the link.
     made: Option<PathBuf>,
 }
 
 impl Hosted {
-    /// Its arguments.
+    /// Adds the tool's arguments to a subcommand.
     pub(super) fn define(&self, command: Command, help: &'static str) -> Command {
         let command = Arguments::augment_args(command).after_help(help);
         match self.link {
@@ -159,7 +160,7 @@ impl Hosted {
         Ok(plan)
     }
 
-    /// Maps the host in `[hosts]`; whether anything changes.
+    /// Maps the host in `[hosts]`. Returns whether that changes anything.
     fn map(&self, config: &mut Config, host: &HostPattern, profile: &str) -> Result<bool> {
         let Some(caller) = self.caller else { return Ok(false) };
         let rule = config.rule(host, caller, profile)?;
@@ -174,8 +175,8 @@ impl Hosted {
         Ok(is_new)
     }
 
-    /// Adds the link to the plan, unless the tool finds keyfob without; the link that is there for this tool alone, and the
-    /// highest folder that had to be made for it.
+    /// Adds the link to the plan, unless the tool finds keyfob without it. Returns the link that exists for this tool
+    /// alone, and the highest folder that had to be made for it.
     fn link(&self, plan: &mut Plan, own: &str, bin: Option<&PathBuf>) -> Result<(Option<PathBuf>, Option<PathBuf>)> {
         let Some((name, fixed)) = self.link else { return Ok((None, None)) };
         let others = Undo::of(|_| false)?;
@@ -207,7 +208,7 @@ impl Hosted {
         Ok((Some(path), made))
     }
 
-    /// What the tool finds by the link's name.
+    /// The program that the tool finds by the link's name.
     fn found(&self, name: &str) -> Option<PathBuf> {
         match self.link {
             Some((_, Some(fixed))) => {
@@ -217,7 +218,7 @@ impl Hosted {
         }
     }
 
-    /// Disconnects it.
+    /// Disconnects the tool from keyfob for these hosts.
     pub(super) fn disconnect(&self, matches: &ArgMatches) -> Result<Job> {
         let hosts = patterns(&Arguments::from_arg_matches(matches)?.hosts)?;
         let urls = urls(&hosts);
@@ -238,7 +239,7 @@ impl Hosted {
                 undo.undone.iter().filter(|setup| setup.name == *url).map(|setup| Added::deserialize(&setup.did));
             let mut known: Vec<Added> = known.collect::<Result<_, _>>()?;
             if known.is_empty() {
-                // Nothing is known of it any more: what looks as if `setup` had written it goes.
+                // There is no record, so remove whatever looks as if `setup` had written it.
                 known.push(Added { rule: true, entry: true, ..Added::default() });
             }
             if let Some(caller) = self.caller.filter(|_| known.iter().any(|added| added.rule)) {
@@ -272,7 +273,7 @@ impl Hosted {
         Ok((plan, released))
     }
 
-    /// The hosts in `[hosts]` that the tool may ask for.
+    /// Finds the hosts in `[hosts]` that the tool may ask for.
     pub(super) fn discover(&self, machine: &Machine, found: &mut Found) {
         let Ok(text) = (self.file)().and_then(|path| text(&path)) else { return };
         let text = text.unwrap_or_default();
@@ -287,7 +288,7 @@ impl Hosted {
         }
     }
 
-    /// What the tool really runs for the hosts that have a profile.
+    /// Checks what the tool runs for the hosts that have a profile.
     pub(super) fn check(&self, findings: &mut Findings, file: &File, only: Option<&str>) {
         let rules: Vec<&HostRule> = self.rules(file, only).collect();
         if rules.is_empty() {
@@ -333,13 +334,13 @@ impl Hosted {
         }
     }
 
-    /// The rules that are for the tool and, if a profile is named, for that.
+    /// The rules for this tool, or only those with one profile.
     fn rules<'f>(&self, file: &'f File, only: Option<&'f str>) -> impl Iterator<Item = &'f HostRule> + use<'f> {
         let rules = self.caller.into_iter().flat_map(|caller| of_caller(&file.hosts, caller));
         rules.filter(move |rule| only.is_none_or(|only| rule.profile == only))
     }
 
-    /// What the tool asks keyfob for.
+    /// What the tool will ask keyfob for.
     fn asked(&self, host: HostPattern, chosen: &Chosen) -> Asked {
         let (tool, url, profile) = (*self, host.canonical(), chosen.title().to_owned());
         Asked {
@@ -352,7 +353,7 @@ impl Hosted {
         }
     }
 
-    /// Has keyfob answer as the tool would ask.
+    /// Makes keyfob answer a request like the tool's.
     fn attempt(&self, host: &HostPattern, profile: &str) -> Result<String> {
         let (title, url) = (self.title, host.canonical());
         if host.is_wildcard() {
@@ -369,7 +370,7 @@ impl Hosted {
     }
 }
 
-/// The hosts, each once. One without a scheme is https.
+/// Parses the hosts, without duplicates. Without a scheme, https is meant.
 pub(super) fn patterns(texts: &[String]) -> Result<Vec<HostPattern>, Failure> {
     let mut hosts: Vec<HostPattern> = Vec::new();
     for text in texts {
@@ -400,7 +401,7 @@ pub(super) fn home() -> Result<PathBuf> {
     Ok(home.ok_or_else(|| Failure::usage("there is no home directory").hint("set HOME"))?)
 }
 
-/// A folder that a variable names, else one below the home folder.
+/// The folder that a variable names, otherwise one below the home folder.
 pub(super) fn folder_of(variable: &str, usual: &str) -> Result<PathBuf> {
     match std::env::var_os(variable).filter(|folder| !folder.is_empty()) {
         Some(folder) => Ok(std::path::absolute(folder)?),
@@ -408,7 +409,7 @@ pub(super) fn folder_of(variable: &str, usual: &str) -> Result<PathBuf> {
     }
 }
 
-/// The first folder on `PATH` that is the person's own, before any that has another program of this name.
+/// The first writable folder of the person's own on `PATH` that comes before any other program of this name.
 fn folder_on_path(name: &str) -> Result<PathBuf> {
     let (home, own) = (home()?, own_program()?);
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -424,13 +425,13 @@ fn folder_on_path(name: &str) -> Result<PathBuf> {
     Ok(folder.ok_or_else(none)?)
 }
 
-/// Whether what a tool's file says is keyfob: a path to it, or one of its links.
+/// Whether a program in a tool's file is keyfob or one of its links.
 pub(super) fn is_keyfob(program: &str) -> bool {
     let name = program.rsplit('/').next().unwrap_or_default();
     name == "keyfob" || name == "keyring" || name.ends_with("-keyfob")
 }
 
-/// Whether a program is some keyfob.
+/// Whether a file is a keyfob, or a link to one.
 fn is_keyfob_at(file: &Path) -> bool {
     std::fs::canonicalize(file).is_ok_and(|target| target.ends_with("keyfob"))
 }

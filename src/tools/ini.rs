@@ -1,6 +1,6 @@
-//! Files of sections and keys, as pip and AWS have them: one line is found, added or taken out, and the others stay.
+//! Files with sections and keys, as of pip and AWS: finds, adds or removes one line, and leaves the others as they are.
 
-/// The number of a key's line in a section, such as `[global]`, and its value. Keys are the same with `_` and with `-`.
+/// Finds a key in a section, such as `[global]`: the line's index, and the value. `_` and `-` in keys are equal.
 pub(super) fn find<'t>(text: &'t str, section: &str, key: &str) -> Option<(usize, &'t str)> {
     let mut within = false;
     text.lines().enumerate().find_map(|(number, line)| {
@@ -12,7 +12,7 @@ pub(super) fn find<'t>(text: &'t str, section: &str, key: &str) -> Option<(usize
     })
 }
 
-/// The text with a line at the beginning of a section, which is made at the end if it does not exist.
+/// Adds a line at the beginning of a section, which is appended if it does not exist.
 pub(super) fn with(text: &str, section: &str, line: &str) -> String {
     let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
     if let Some(header) = lines.iter().position(|line| line.trim() == section) {
@@ -31,8 +31,8 @@ pub(super) fn with(text: &str, section: &str, line: &str) -> String {
     format!("{text}{gap}{section}\n{line}\n")
 }
 
-/// The text without a key's line in a section, and without the section if it stands empty at the end: most likely it was made
-/// for that line.
+/// Removes a key's line from a section. Also removes the section if it is then empty and last in the file, because it
+/// was probably made for that line.
 pub(super) fn without(text: &str, section: &str, key: &str) -> String {
     let number = find(text, section, key).map(|(number, _)| number);
     let lines = text.split_inclusive('\n').enumerate().filter(|(at, _)| Some(*at) != number);

@@ -1,5 +1,5 @@
-//! Kubeconfigs: where they are, what they say, and changes of it. kubectl is not asked: where it only chooses among
-//! versions that ask the server first, it would run the very program that is to be changed.
+//! Kubeconfigs: finding, reading and changing them. kubectl is not used for this: one that only chooses among versions asks
+//! the server first, and for that would run the very program that is to be changed.
 
 use crate::change::yaml::{Wrong, Yaml};
 use crate::config::{Target, file_path};
@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 /// The link that answers kubectl and does nothing else.
 pub(super) const LINK: &str = "keyfob-kubernetes";
 
-/// What a new one begins with.
+/// The first lines of a new kubeconfig.
 const HEAD: &str = "apiVersion: v1\nkind: Config\n";
 
-/// What a user can have besides a program: kubectl or the API server prefers each of them to the program's token.
+/// Credentials that a user may have besides a program. kubectl or the API server prefers each of them to the program's
+/// token.
 pub(super) const CREDENTIALS: [(&[&str], &str); 4] = [
     (&["token", "tokenFile"], "a token of its own, which kubectl sends instead"),
     (&["username", "password"], "a password, which kubectl sends instead"),
@@ -27,26 +28,26 @@ pub(super) const CREDENTIALS: [(&[&str], &str); 4] = [
     (&["auth-provider"], "an auth-provider, besides which kubectl takes no program"),
 ];
 
-/// One file.
+/// One kubeconfig file.
 #[derive(Clone, Debug)]
 pub(super) struct Kubeconfig {
-    /// Where it is.
+    /// The file's path.
     pub(super) path: PathBuf,
-    /// Its bytes; `None` if it does not exist.
+    /// The file's bytes; `None` if it does not exist.
     pub(super) before: Option<Vec<u8>>,
     yaml: Yaml,
 }
 
-/// The kubeconfigs, as kubectl finds them.
+/// All kubeconfig files, as kubectl finds them.
 #[derive(Clone, Debug)]
 pub(super) struct Files {
-    /// Each of them, at least one.
+    /// The files; there is at least one.
     pub(super) all: Vec<Kubeconfig>,
-    /// The one that what is new goes into.
+    /// The index of the file that gets new entries.
     pub(super) target: usize,
 }
 
-/// The lists of a kubeconfig.
+/// The lists in a kubeconfig.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     User,
@@ -54,20 +55,20 @@ pub(super) enum Kind {
     Cluster,
 }
 
-/// An entry of such a list.
+/// An entry of a list.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry<'f> {
-    /// The number of its file.
+    /// The index of its file.
     pub(super) file: usize,
-    /// Its number in the list.
+    /// Its index in the list.
     index: usize,
     pub(super) kind: Kind,
     pub(super) name: &'f str,
-    /// What stands below `user`, `context` or `cluster`.
+    /// The value of its `user`, `context` or `cluster` key.
     pub(super) value: &'f Value,
 }
 
-/// The program that kubectl runs for a user.
+/// The `exec` section of a user: the program that kubectl runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Exec {
@@ -83,7 +84,7 @@ pub(super) struct Exec {
     pub(super) provide_cluster_info: bool,
 }
 
-/// A variable of its environment.
+/// An environment variable of the program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Variable {
     pub(super) name: String,
@@ -93,7 +94,7 @@ pub(super) struct Variable {
 impl Kind {
     const ALL: [Self; 3] = [Self::User, Self::Context, Self::Cluster];
 
-    /// The list's key, and what an entry's own key is besides its name.
+    /// The key of the list, and the key of an entry's value.
     pub(super) fn keys(self) -> (&'static str, &'static str) {
         match self {
             Self::User => ("users", "user"),
@@ -104,20 +105,20 @@ impl Kind {
 }
 
 impl Entry<'_> {
-    /// The place of a key of it, as [`Yaml`] wants it.
+    /// The path of a key in the entry, for [`Yaml`].
     pub(super) fn path(&self, key: &str) -> String {
         let (list, own) = self.kind.keys();
         format!("/{list}/{}/{own}/{key}", self.index)
     }
 
-    /// The place of all of it.
+    /// The path of the whole entry.
     pub(super) fn whole(&self) -> String {
         format!("/{}/{}", self.kind.keys().0, self.index)
     }
 }
 
 impl Kubeconfig {
-    /// Reads one; one that does not exist has no entries.
+    /// Reads a file; a missing one has no entries.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let before = match std::fs::read(path) {
             Ok(bytes) => Some(bytes),
@@ -129,13 +130,13 @@ impl Kubeconfig {
         Self::of(path, text, before.clone())
     }
 
-    /// One without entries, for this place.
+    /// A kubeconfig without entries, for this path.
     pub(super) fn empty(path: &Path) -> Self {
         let yaml = Yaml::parse("").expect("nothing is YAML");
         Self { path: path.to_owned(), before: None, yaml }
     }
 
-    /// A text as one, for a file at this place.
+    /// Parses `text` as the file at this path.
     pub(super) fn of(path: &Path, text: &str, before: Option<Vec<u8>>) -> Result<Self> {
         let yaml = Yaml::parse(text).map_err(|wrong| at(path, &wrong))?;
         let wrong = |place: &str, why: &str| {
@@ -162,12 +163,12 @@ impl Kubeconfig {
         Ok(Self { path: path.to_owned(), before, yaml })
     }
 
-    /// What it says now.
+    /// The text after the changes.
     pub(super) fn text(&self) -> String {
         self.yaml.text()
     }
 
-    /// The entries of a list; `file` is what they say of themselves.
+    /// The entries of a list. `file` is the file's index, to be stored in them.
     pub(super) fn entries(&self, kind: Kind, file: usize) -> impl Iterator<Item = Entry<'_>> {
         let (list, own) = kind.keys();
         let entries = self.yaml.value().get(list).and_then(Value::as_array).into_iter().flatten();
@@ -177,34 +178,34 @@ impl Kubeconfig {
         })
     }
 
-    /// An entry by its name.
+    /// The entry with this name.
     pub(super) fn entry(&self, kind: Kind, name: &str) -> Option<Entry<'_>> {
         self.entries(kind, 0).find(|entry| entry.name == name)
     }
 
-    /// Whether it has no entries at all.
+    /// Whether the file has no entries at all.
     pub(super) fn is_bare(&self) -> bool {
         Kind::ALL.into_iter().all(|kind| self.entries(kind, 0).next().is_none())
     }
 
-    /// Changes it; an error names the line.
+    /// Changes the file. An error names the line.
     pub(super) fn edit(&mut self, edit: impl FnOnce(&mut Yaml) -> Result<(), Wrong>) -> Result<(), Failure> {
         edit(&mut self.yaml).map_err(|wrong| at(&self.path, &wrong))
     }
 
-    /// What a key at its top says; `None` if it does not exist.
+    /// The value of a top-level key; `None` if it does not exist.
     pub(super) fn top(&self, key: &str) -> Option<&Value> {
         self.yaml.value().get(key)
     }
 }
 
-/// What is wrong in a file, with its line.
+/// A failure that names the file and line.
 fn at(path: &Path, wrong: &Wrong) -> Failure {
     Failure::new(Exit::Failed, format!("{}:{}: {}", path.display(), wrong.line, wrong.why))
         .hint("correct the kubeconfig, or KUBECONFIG")
 }
 
-/// The file given, else those of `KUBECONFIG`, else the one in the home folder.
+/// The paths: the file given, otherwise those in `KUBECONFIG`, otherwise the one in the home folder.
 pub(super) fn paths(given: Option<&Path>) -> Result<Vec<PathBuf>> {
     let named: Vec<PathBuf> = match (given, std::env::var_os("KUBECONFIG").filter(|v| !v.is_empty())) {
         (Some(file), _) => vec![file.to_owned()],
@@ -229,10 +230,10 @@ pub(super) fn paths(given: Option<&Path>) -> Result<Vec<PathBuf>> {
 }
 
 impl Files {
-    /// Reads them.
+    /// Reads all files.
     pub(super) fn find(given: Option<&Path>) -> Result<Self> {
         let all: Vec<_> = paths(given)?.iter().map(|path| Kubeconfig::read(path)).collect::<Result<_>>()?;
-        // As kubectl chooses.
+        // kubectl chooses the same file.
         let exists = all.iter().position(|file| file.before.is_some());
         let target = exists.or(all.len().checked_sub(1)).ok_or_else(|| {
             Failure::usage("KUBECONFIG names no file").hint("unset KUBECONFIG, or name the file with --kubeconfig")
@@ -240,17 +241,17 @@ impl Files {
         Ok(Self { all, target })
     }
 
-    /// The entries of all of them. Of two alike, kubectl takes the first.
+    /// The entries in all files. If two have the same name, kubectl uses the first.
     pub(super) fn entries(&self, kind: Kind) -> impl Iterator<Item = Entry<'_>> {
         self.all.iter().enumerate().flat_map(move |(number, file)| file.entries(kind, number))
     }
 
-    /// The entry of this name.
+    /// The entry with this name.
     pub(super) fn entry(&self, kind: Kind, name: &str) -> Option<Entry<'_>> {
         self.entries(kind).find(|entry| entry.name == name)
     }
 
-    /// The addresses of the clusters that a user is for, if its program is told of them.
+    /// The addresses of the clusters that a user is for, if its program is told the cluster.
     pub(super) fn clusters(&self, user: &str) -> Vec<String> {
         let exec = self.entry(Kind::User, user).and_then(|user| Exec::of(user.value));
         if !exec.is_some_and(|exec| exec.provide_cluster_info) {
@@ -264,7 +265,7 @@ impl Files {
         servers.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Every user, and of two alike the first.
+    /// Every user; of two with the same name, the first.
     pub(super) fn users(&self) -> impl Iterator<Item = Entry<'_>> {
         let mut seen = BTreeSet::new();
         self.entries(Kind::User).filter(move |user| seen.insert(user.name))
@@ -277,10 +278,10 @@ impl Files {
 }
 
 impl Exec {
-    /// keyfob for a profile.
+    /// An `exec` section that runs keyfob for a profile.
     pub(super) fn keyfob(command: String, profile: &str) -> Self {
         let words = ["kubernetes", "--profile", profile].map(str::to_owned);
-        // The link is the subcommand.
+        // The link stands for the subcommand.
         let args = if command.ends_with(LINK) { words[1..].to_vec() } else { words.to_vec() };
         Self {
             api_version: Some("client.authentication.k8s.io/v1".to_owned()),
@@ -291,29 +292,29 @@ impl Exec {
         }
     }
 
-    /// The one of a user, if it has one that can be read.
+    /// The `exec` section of a user, if it is readable.
     pub(super) fn of(user: &Value) -> Option<Self> {
         user.get("exec").filter(|exec| exec.is_object()).and_then(|exec| Self::deserialize(exec).ok())
     }
 
-    /// Whether it is some keyfob.
+    /// Whether the program is a keyfob.
     pub(super) fn is_keyfob(&self) -> bool {
         Path::new(&self.command).file_name().is_some_and(|name| name == "keyfob" || name == LINK)
     }
 
-    /// The profile that it asks for.
+    /// The profile in its arguments.
     pub(super) fn profile(&self) -> Option<&str> {
         self.args.iter().flatten().skip_while(|arg| *arg != "--profile").nth(1).map(String::as_str)
     }
 
-    /// Whether it runs the same thing.
+    /// Whether both run the same program in the same way.
     pub(super) fn does_what(&self, other: &Self) -> bool {
         let env = |exec: &Self| exec.env.clone().unwrap_or_default();
         (&self.command, &self.args, env(self), self.provide_cluster_info)
             == (&other.command, &other.args, env(other), other.provide_cluster_info)
     }
 
-    /// The configuration that its environment names, if that is not the one this process has.
+    /// `KEYFOB_CONFIG` in its environment, if that is not this process's configuration.
     pub(super) fn own_config(&self) -> Option<&str> {
         let named = self.env.iter().flatten().find(|variable| variable.name == "KEYFOB_CONFIG");
         let named = named.map(|variable| variable.value.as_str()).filter(|path| !path.is_empty())?;

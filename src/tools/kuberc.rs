@@ -1,8 +1,8 @@
-//! kubectl's preferences (kuberc), as far as they say which programs a kubeconfig may have it run (KEP-3104, kubectl 1.35).
+//! kubectl's preferences (kuberc), for the programs that they allow a kubeconfig to run (KEP-3104, kubectl 1.35).
 //!
-//! A listed program is the one that the list's word and the kubeconfig's both lead to on `PATH`; links are not followed. On
-//! such a list belongs the link `keyfob-kubernetes`, which answers kubectl and does nothing else, never `keyfob`, with which a
-//! kubeconfig could run any of its commands.
+//! A program is allowed if an entry of the list and the kubeconfig's command lead to the same file on `PATH`; links are
+//! not followed. The list should name the link `keyfob-kubernetes`, which answers kubectl and does nothing else, never
+//! `keyfob`, because a kubeconfig could then run any of its commands.
 
 use super::kubeconfig::LINK;
 use super::{on_path, own_program};
@@ -19,20 +19,20 @@ use std::path::{Path, PathBuf};
 
 const POLICY: &str = "/credentialPluginPolicy";
 const LIST: &str = "/credentialPluginAllowlist";
-/// What an entry is named by: until kubectl 1.35, and from 1.36 on.
+/// The key of an entry's name: in kubectl 1.35, and from 1.36 on.
 const KEYS: [&str; 2] = ["name", "command"];
 
-/// The preferences.
+/// The preferences file.
 #[derive(Clone, Debug)]
 pub(super) struct Kuberc {
     pub(super) path: PathBuf,
-    /// Its bytes.
+    /// The file's bytes.
     pub(super) before: Vec<u8>,
     yaml: Yaml,
 }
 
 impl Kuberc {
-    /// Those that kubectl goes by; `None` if there are none.
+    /// Reads the preferences that kubectl uses; `None` if there are none.
     pub(super) fn find() -> Result<Option<Self>> {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         if set("KUBECTL_KUBERC").is_some_and(|value| value == "false") {
@@ -45,7 +45,7 @@ impl Kuberc {
         }
     }
 
-    /// Those in a file.
+    /// Reads the preferences in a file.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let before = std::fs::read(path).with_context(|| format!("could not read {}", path.display()))?;
         let yaml = Yaml::parse(&String::from_utf8_lossy(&before)).map_err(|wrong| at(path, &wrong))?;
@@ -60,7 +60,7 @@ impl Kuberc {
         }
     }
 
-    /// Puts a program on the list. Fails where kubectl is to run none at all.
+    /// Adds a program to the list. Fails if kubectl may not run any program.
     pub(super) fn allow(&mut self, program: &str) -> Result<(), Failure> {
         if self.policy() == "DenyAll" {
             let line = self.yaml.line(POLICY);
@@ -74,13 +74,13 @@ impl Kuberc {
         self.yaml.push(LIST, &Value::Object(entry)).map_err(|wrong| at(&self.path, &wrong))
     }
 
-    /// Takes a program off the list.
+    /// Removes a program from the list.
     pub(super) fn forget(&mut self, program: &str) -> Result<(), Failure> {
         let Some(index) = self.entries().position(|entry| entry == program) else { return Ok(()) };
         self.yaml.remove(&format!("{LIST}/{index}")).map_err(|wrong| at(&self.path, &wrong))
     }
 
-    /// What they say now.
+    /// The text after the changes.
     pub(super) fn text(&self) -> String {
         self.yaml.text()
     }
@@ -95,27 +95,27 @@ impl Kuberc {
     }
 }
 
-/// A program that the preferences had to allow.
+/// A program that setup had the preferences allow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Allowed {
-    /// The preferences.
+    /// The preferences file.
     pub(super) kuberc: PathBuf,
     program: PathBuf,
-    /// Whether the link had to be made.
+    /// Whether setup made the link.
     made: bool,
 }
 
-/// What kubectl is to run, and what has to be done for that.
+/// The program for kubectl to run, and what has to be done for that.
 pub(super) struct Program {
     pub(super) path: PathBuf,
-    /// The preferences as they are to be, if they did not allow it.
+    /// The changed preferences, if they did not allow the program.
     kuberc: Option<Kuberc>,
-    /// Where the link leads that has to be made.
+    /// The target of the link, if it has to be made.
     target: Option<PathBuf>,
 }
 
 impl Program {
-    /// keyfob; or the link that does nothing but answer kubectl, where kubectl runs only what is listed.
+    /// keyfob itself; or, if kubectl runs only listed programs, the link that does nothing but answer kubectl.
     pub(super) fn find() -> Result<Self> {
         let own = own_program()?;
         let Some(mut kuberc) = Kuberc::find()?.filter(|kuberc| !kuberc.allows(&own.to_string_lossy())) else {
@@ -138,7 +138,7 @@ impl Program {
         Ok(Self { path, kuberc: Some(kuberc).filter(|_| !is_allowed), target: is_missing.then_some(own) })
     }
 
-    /// What this allows; or what an earlier setup, as `earlier` tells, has allowed for this one, too.
+    /// The program that this setup allows, or that an earlier one, from `earlier`, has allowed already.
     pub(super) fn allowed(&self, mut earlier: impl Iterator<Item = Allowed>) -> Option<Allowed> {
         match &self.kuberc {
             Some(kuberc) => {
@@ -161,7 +161,7 @@ impl Program {
 }
 
 impl Allowed {
-    /// Takes the program off the list, unless one of `others` needs it.
+    /// Removes the program from the list, unless one of `others` needs it.
     pub(super) fn take_off(&self, others: &[Self], plan: &mut Plan) -> Result<()> {
         if others.iter().any(|other| other.program == self.program) {
             return Ok(());
@@ -173,7 +173,7 @@ impl Allowed {
         Ok(())
     }
 
-    /// Removes the link that was made, unless one of `others` needs it.
+    /// Removes the link if setup made it, unless one of `others` needs it.
     pub(super) fn remove_link(&self, others: &[Self], plan: &mut Plan) {
         let is_needed = others.iter().any(|other| other.program == self.program);
         if self.made && !is_needed && self.program.is_symlink() {
@@ -182,7 +182,7 @@ impl Allowed {
     }
 }
 
-/// The program that a word leads to.
+/// The file that a word leads to.
 fn found(word: &str) -> Option<PathBuf> {
     if word.contains('/') { Some(PathBuf::from(word)) } else { on_path(word).next() }
 }

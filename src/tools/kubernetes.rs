@@ -54,7 +54,7 @@ struct Arguments {
     kubeconfig: Option<PathBuf>,
 }
 
-/// kubectl, and whatever else reads a kubeconfig
+/// kubectl, and other programs that read a kubeconfig.
 pub(super) const TOOL: Tool = Tool {
     name: NAME,
     alias: Some("kubectl"),
@@ -67,7 +67,7 @@ pub(super) const TOOL: Tool = Tool {
 };
 
 const NAME: &str = "kubernetes";
-/// What this calls itself in config.toml.
+/// The name of this setup in config.toml.
 const BY: &str = "setup kubernetes";
 
 /// Connects a user with a profile.
@@ -98,8 +98,8 @@ fn connect(arguments: &Arguments) -> Result<Job> {
     Ok(Job { asked: vec![asked(chosen, attempt)], ..Job::new(title, plan) })
 }
 
-/// `--from-kubelogin`: a profile for each user that runs it, and keyfob in its place. What cannot be taken over is skipped by
-/// name, unless it is what was asked for.
+/// `--from-kubelogin`: makes a profile for each user that runs kubelogin, and puts keyfob in its place. A user that
+/// cannot be taken over is skipped with a note, or an error if it was asked for by name.
 fn take_over(arguments: &Arguments, files: Files, mut config: Config) -> Result<Job> {
     let formers: Vec<(String, Former)> =
         files.users().filter_map(|user| Some((user.name.to_owned(), Former::of(user.value)?))).collect();
@@ -152,50 +152,50 @@ fn take_over(arguments: &Arguments, files: Files, mut config: Config) -> Result<
     Ok(Job { asked: all, ..Job::new(title, plan) })
 }
 
-/// A name that no other user's profile has, as two users can be alike but for characters that stand in no profile's name.
+/// A profile name that is not used yet. Two users can have the same name apart from characters that profile names lack.
 fn unused(name: &str, used: &mut BTreeSet<String>) -> String {
     let numbered = (2..).map(|number| format!("{name}-{number}"));
     let mut names = std::iter::once(name.to_owned()).chain(numbered);
     names.find(|name| used.insert(name.clone())).unwrap_or_default()
 }
 
-/// What was done for a user.
+/// What setup did for a user.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Done {
-    /// Whether there was one before.
+    /// Whether the user existed before.
     existed: bool,
-    /// The contexts that have this user now.
+    /// The contexts that use this user now.
     contexts: Vec<DoneContext>,
-    /// What kubectl was allowed to run for it.
+    /// The program that kubectl's preferences had to allow.
     allowed: Option<Allowed>,
 }
 
 impl Done {
-    /// What setups had kubectl's preferences allow.
+    /// The programs that setups had kubectl's preferences allow.
     fn allowed<'s>(setups: impl IntoIterator<Item = &'s Setup>) -> impl Iterator<Item = Allowed> {
         let setups = setups.into_iter().filter(|setup| setup.tool == NAME);
         setups.filter_map(|setup| Self::deserialize(&setup.did).ok()?.allowed)
     }
 }
 
-/// A context that was given another user.
+/// A context whose user was set.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct DoneContext {
     file: PathBuf,
     name: String,
-    /// Whether there was one before.
+    /// Whether the context existed before.
     existed: bool,
-    /// The user it had.
+    /// The user that it had before.
     former: Option<String>,
 }
 
-/// A change of kubeconfigs.
+/// A change to kubeconfigs.
 struct Change {
     files: Files,
     notes: Vec<String>,
-    /// What is shown of each file.
+    /// The lines to show for each file.
     shown: Vec<Vec<String>>,
-    /// The entries for people who write the kubeconfig themselves.
+    /// The entries for people who edit the kubeconfig themselves.
     by_hand: Kubeconfig,
     program: Program,
     /// Each user with its file, its profile, and what is done.
@@ -209,7 +209,7 @@ impl Change {
         Ok(Self { files, notes: Vec::new(), shown, by_hand, program: Program::find()?, done: Vec::new() })
     }
 
-    /// Has a user run keyfob for a profile, with these variables.
+    /// Makes a user run keyfob for a profile, with these variables.
     fn user(&mut self, name: &str, profile: &Profile, env: &[Variable]) -> Result<()> {
         let user = self.files.entry(Kind::User, name);
         let former = user.and_then(|user| Exec::of(user.value));
@@ -259,7 +259,7 @@ impl Change {
         Ok(())
     }
 
-    /// Has a context use a user, who has this profile.
+    /// Makes a context use a user, who has this profile.
     fn context(&mut self, name: &str, cluster: Option<&str>, user: &str, profile: &str) -> Result<()> {
         let context = self.files.entry(Kind::Context, name);
         let names = |kind| self.files.entries(kind).map(|entry| entry.name).collect::<Vec<_>>();
@@ -301,7 +301,7 @@ impl Change {
         Ok(())
     }
 
-    /// Says how to use a user that no context has.
+    /// Adds a note how to use the user, if no context does.
     fn note_unused(&mut self, user: &str) {
         if !self.files.entries(Kind::Context).any(|context| context.value["user"] == user) {
             let user = shell_quoted(user);
@@ -310,7 +310,7 @@ impl Change {
         }
     }
 
-    /// Adds this to a plan, after the profile that it needs.
+    /// Adds the changes to a plan, after the profile that they need.
     fn into_plan(self, config: Config, mut plan: Plan) -> Result<Plan> {
         for (name, place, profile, done) in self.done {
             let contexts = done.contexts.iter().map(|context| context.file.clone());
@@ -339,7 +339,7 @@ impl Change {
     }
 }
 
-/// The failure of a name that the kubeconfig does not hold: with the nearest one, or those that it holds.
+/// The failure of a name that is not in the kubeconfig, with the nearest name or all names.
 fn unknown(what: &str, name: &str, known: &[&str]) -> Failure {
     let near = nearest(name, known.iter().copied()).map(|near| format!("did you mean {near:?}?"));
     let there = near.unwrap_or_else(|| match known {
@@ -349,13 +349,13 @@ fn unknown(what: &str, name: &str, known: &[&str]) -> Failure {
     Failure::usage(format!("the kubeconfig has no {what} {name:?}; {there}"))
 }
 
-/// Other credentials of a user: each key, and what it is.
+/// A user's other credentials: each key with its description.
 fn other_credentials(user: &Value) -> Vec<(&'static str, &'static str)> {
     let keys = CREDENTIALS.iter().flat_map(|(keys, what)| keys.iter().map(move |key| (*key, *what)));
     keys.filter(|(key, _)| !user[*key].is_null() && user[*key] != "").collect()
 }
 
-/// The variables that tell this process where its files are; kubectl may be run without them.
+/// The variables that name this process's files, because kubectl may be run without them.
 fn own_files() -> impl Iterator<Item = Variable> {
     ["KEYFOB_CONFIG", "KEYFOB_CACHE_DIR"].into_iter().filter_map(|name| {
         let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
@@ -364,7 +364,7 @@ fn own_files() -> impl Iterator<Item = Variable> {
     })
 }
 
-/// Takes back the latest setup of these kubeconfigs, or those of this user or profile.
+/// Undoes the latest setup of these kubeconfigs, or those of this user or profile.
 fn disconnect(arguments: &Arguments) -> Result<Job> {
     let files = paths(arguments.kubeconfig.as_deref())?;
     let profile = &arguments.wanted.profile;
@@ -402,7 +402,7 @@ fn disconnect(arguments: &Arguments) -> Result<Job> {
     Ok(Job { done: "kubectl no longer asks keyfob there.\n".to_owned(), released, ..Job::new(title, plan) })
 }
 
-/// Takes users and contexts out of a kubeconfig, as far as they are still as setup left them.
+/// Takes users and contexts out of a kubeconfig, if they are still as setup left them.
 fn take_out(undo: &Undo, path: &Path, plan: &mut Plan) -> Result<()> {
     let mut file = Kubeconfig::read(path)?;
     let mut shown = Vec::new();
@@ -479,7 +479,7 @@ fn take_out_user(
     })?)
 }
 
-/// Takes out an entry; and its list, if that is empty then and did not exist before.
+/// Removes an entry, and its list if that is then empty and did not exist before.
 fn remove(file: &mut Kubeconfig, path: &str, kind: Kind, former: Option<&Kubeconfig>) -> Result<()> {
     let (list, _) = kind.keys();
     file.edit(|yaml| yaml.remove(path))?;
@@ -490,7 +490,7 @@ fn remove(file: &mut Kubeconfig, path: &str, kind: Kind, former: Option<&Kubecon
     Ok(())
 }
 
-/// Users that run kubelogin, and contexts whose users do not run keyfob, or not well.
+/// Finds users that run kubelogin, and contexts whose users do not run keyfob or are misconfigured.
 fn discover(machine: &Machine, found: &mut Found) {
     let files = match Files::find(None) {
         Ok(files) => files,
@@ -538,7 +538,7 @@ fn discover(machine: &Machine, found: &mut Found) {
     }
 }
 
-/// What is wrong with a user that runs keyfob, and what to do about it.
+/// What is wrong with a user that runs keyfob, and the remedy.
 struct Problem {
     level: Level,
     what: String,
@@ -582,7 +582,7 @@ fn problems(files: &Files, user: &Entry<'_>, exec: &Exec, config: &File) -> Vec<
     found
 }
 
-/// What kubectl runs for the users that have keyfob.
+/// Checks what kubectl runs for the users that have keyfob.
 fn check(findings: &mut Findings, config: &File, only: Option<&str>) {
     let files = match Files::find(None) {
         Ok(files) => files,
@@ -613,7 +613,7 @@ fn check(findings: &mut Findings, config: &File, only: Option<&str>) {
     }
 }
 
-/// What kubectl asks keyfob for.
+/// What kubectl will ask keyfob for.
 fn asked(chosen: Chosen, attempt: Attempt) -> Asked {
     Asked {
         kind: chosen.profile.kubernetes_kind(),
@@ -625,14 +625,14 @@ fn asked(chosen: Chosen, attempt: Attempt) -> Asked {
     }
 }
 
-/// A call of the real kubectl.
+/// A trial run of kubectl.
 struct Attempt {
     files: Vec<PathBuf>,
     user: String,
 }
 
 impl Attempt {
-    /// Asks the API server for its version, which everybody may know whom it knows, by the first context that has this user.
+    /// Asks the API server for its version, which every known user may read, in the first context with this user.
     fn run(&self) -> Result<String> {
         let said = "kubectl asks keyfob, and is answered: there is a token.\n";
         let files: Vec<Kubeconfig> = self.files.iter().map(|path| Kubeconfig::read(path)).collect::<Result<_>>()?;
@@ -646,7 +646,7 @@ impl Attempt {
         if ran.ok {
             return Ok(format!("{said}The cluster of the context {name} takes it.\n"));
         }
-        // The cluster may well be out of reach from here, now.
+        // The cluster may just be unreachable from here now.
         Ok(format!("{said}The cluster of the context {name} did not answer: {}\n", clean(&ran.stderr)))
     }
 }

@@ -1,8 +1,8 @@
-//! One file per tool that can be connected to a profile through its own configuration: how it is found on this machine,
-//! connected, disconnected and checked. A new tool is one file and one row of [`TOOLS`].
+//! One file per tool that can be connected to a profile through the tool's own configuration: how to find, connect,
+//! disconnect and check it. A new tool is one file and one row of [`TOOLS`].
 //!
-//! Nothing here prints, asks or changes anything: a tool makes a [`Job`] with a plan, which `keyfob setup` shows, has agreed
-//! to and carries out, and `keyfob doctor` prints what a check found.
+//! Nothing here prints, asks or changes anything. A tool makes a [`Job`] with a plan; `keyfob setup` shows the plan,
+//! asks for consent and carries it out. `keyfob doctor` prints the findings of a check.
 
 mod aws;
 mod az;
@@ -41,19 +41,19 @@ use std::path::{Path, PathBuf};
 pub struct Tool {
     /// The subcommand of `keyfob setup`.
     pub name: &'static str,
-    /// Another name for it.
+    /// Another name for the subcommand.
     pub alias: Option<&'static str>,
     /// One line of help.
     pub about: &'static str,
-    /// Its arguments.
+    /// Adds its arguments to the subcommand.
     pub define: fn(Command) -> Command,
-    /// What connects it.
+    /// Makes the job that connects the tool.
     pub connect: fn(&ArgMatches) -> Result<Job>,
-    /// What takes that back.
+    /// Makes the job that undoes this.
     pub disconnect: fn(&ArgMatches) -> Result<Job>,
-    /// What there is to connect on this machine.
+    /// Finds what can be connected on this machine.
     pub discover: fn(&Machine, &mut Found),
-    /// How what is connected is, or what of it asks for one profile.
+    /// Checks what is connected, or only what uses one profile.
     pub check: fn(&mut Findings, &File, Option<&str>),
 }
 
@@ -71,17 +71,17 @@ pub const TOOLS: &[Tool] = &[
     aws::TOOL,
 ];
 
-/// Something to do for a person who agrees.
+/// Changes to be made if the person agrees.
 pub struct Job {
-    /// What it is, in one line.
+    /// What it does, in one line.
     pub title: String,
-    /// What is going to be changed.
+    /// The changes.
     pub plan: Plan,
-    /// What to say when it is done.
+    /// What to print when they are done.
     pub done: String,
-    /// What asks keyfob then, to be tried.
+    /// What will ask keyfob for tokens then, so that `setup` can try it.
     pub asked: Vec<Asked>,
-    /// The profiles that it removes.
+    /// The profiles that are removed.
     pub released: Vec<Profile>,
 }
 
@@ -93,21 +93,21 @@ impl Job {
 
 /// Something that asks keyfob for a token.
 pub struct Asked {
-    /// For whose token.
+    /// The profile whose token it asks for.
     pub chosen: Chosen,
-    /// For which.
+    /// The kind of token.
     pub kind: TokenKind,
-    /// What asks, as a sentence without its full stop; empty for a profile alone.
+    /// What asks, as a sentence without its full stop; empty if nothing but the profile was set up.
     pub what: String,
-    /// When keyfob asks the person to sign in by itself, as `when kubectl first needs a token`; `None` if it does not.
+    /// When keyfob will prompt for the sign-in itself, e.g. `when kubectl first needs a token`; `None` if it will not.
     pub prompts: Option<&'static str>,
-    /// What went wrong if keyfob has no answer, as `kubectl is set up, but …`.
+    /// The message if keyfob has no answer, e.g. `kubectl is set up, but …`.
     pub unanswered: String,
-    /// Has the tool ask, once keyfob has a token; what came of it.
+    /// Makes the tool ask, once keyfob has a token. Returns the result as text for the person.
     pub attempt: Box<dyn Fn() -> Result<String>>,
 }
 
-/// Runs a command of a plan, whose first word is a program on `PATH`.
+/// Runs a command of a plan. Its first word is a program on `PATH`.
 pub fn run(words: &[String]) -> Result<()> {
     let program = find(&words[0]).with_context(|| format!("could not run {}", words[0]))?;
     let arguments: Vec<&str> = words[1..].iter().map(String::as_str).collect();
@@ -118,8 +118,8 @@ pub fn run(words: &[String]) -> Result<()> {
     Err(Failure::new(Exit::Failed, format!("`{}` failed: {}", words.join(" "), clean(&stderr))).into())
 }
 
-/// What other programs are to run: this very keyfob, under the name that `PATH` has for it, or that it was called by: a
-/// link, which an upgrade keeps. By its whole path: a desktop, cron or systemd has another `PATH`.
+/// The path of this keyfob for other programs to run: the one on `PATH`, or the one it was called by, which may be a
+/// link that survives upgrades. It is absolute, because a desktop, cron or systemd has another `PATH`.
 fn own_program() -> Result<PathBuf> {
     let own = std::env::current_exe().context("could not tell where keyfob is")?;
     if !own.is_file() {
@@ -132,7 +132,7 @@ fn own_program() -> Result<PathBuf> {
     Ok(on_path("keyfob").chain(called).find(is_own).unwrap_or(own))
 }
 
-/// Whether there is a program to run: a name on `PATH`, or a path, which may start at `folder`.
+/// Whether a program exists: a name on `PATH`, or a path, which may be relative to `folder`.
 fn is_program(program: &str, folder: &Path) -> bool {
     if program.contains('/') { program::is_program(&folder.join(program)) } else { on_path(program).next().is_some() }
 }

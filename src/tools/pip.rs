@@ -6,7 +6,7 @@ use super::ini;
 use anyhow::Result;
 use std::path::PathBuf;
 
-/// pip
+/// pip.
 pub(super) const TOOL: Tool = Tool {
     name: PIP.name,
     alias: None,
@@ -49,7 +49,7 @@ const PIP: Hosted = Hosted {
 const SECTION: &str = "[global]";
 const KEY: &str = "keyring-provider";
 
-/// pip's file for this user: the old place counts where it exists.
+/// pip's configuration file for this user; the old location takes precedence if it exists.
 fn file() -> Result<PathBuf> {
     let old = home()?.join(".pip/pip.conf");
     Ok(if old.exists() { old } else { folder_of("XDG_CONFIG_HOME", ".config")?.join("pip/pip.conf") })

@@ -1,4 +1,4 @@
-//! `keyfob setup pnpm`: `tokenHelper` for a registry in the user's own `.npmrc`, which names the profile itself.
+//! `keyfob setup pnpm`: `tokenHelper` for a registry in the user's `.npmrc`, which itself names the profile.
 
 use super::Tool;
 use super::findings::Findings;
@@ -11,7 +11,7 @@ use crate::text::{clean, shell_quoted};
 use anyhow::Result;
 use std::path::Path;
 
-/// pnpm
+/// pnpm.
 pub(super) const TOOL: Tool = Tool {
     name: PNPM.name,
     alias: None,
@@ -49,7 +49,7 @@ const PNPM: Hosted = Hosted {
 
 const HELPER: &str = ":tokenHelper=";
 
-/// What stands before a registry's helper.
+/// The beginning of the line with a registry's helper.
 fn key(host: &HostPattern) -> String {
     let url = host.canonical();
     format!("//{}/{HELPER}", url.split_once("://").map_or("", |(_, rest)| rest))
@@ -59,7 +59,7 @@ fn with(text: &str, entry: &Entry<'_>) -> Result<String> {
     if entry.host.is_wildcard() {
         return Err(Failure::usage("pnpm has no wildcards").hint("name one registry").into());
     }
-    // pnpm takes no quotes, and cuts at spaces.
+    // pnpm does not support quotes, and splits at spaces.
     let plain = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || "/._-@+:".contains(c));
     if let Some(odd) = [entry.own, entry.profile].into_iter().find(|word| !plain(word)) {
         return Err(Failure::usage(format!("{odd:?} cannot stand in .npmrc: pnpm takes no quotes there")).into());
@@ -77,13 +77,13 @@ fn connected(text: &str) -> impl Iterator<Item = (String, &str, &str)> {
     })
 }
 
-/// The registries that are connected. Which others there are, nothing says.
+/// Finds the registries that are connected. pnpm does not say which other registries there are.
 fn discover(_: &Machine, found: &mut Found) {
     let Ok(Some(text)) = (PNPM.file)().and_then(|path| text(&path)) else { return };
     found.connected.extend(connected(&text).map(|(url, ..)| format!("pnpm: {}", clean(&url))));
 }
 
-/// What pnpm really runs.
+/// Checks what pnpm runs.
 fn check(findings: &mut Findings, file: &File, only: Option<&str>) {
     let Ok(Some(text)) = (PNPM.file)().and_then(|path| text(&path)) else { return };
     for (url, program, profile) in connected(&text).filter(|(_, _, profile)| only.is_none_or(|only| only == *profile)) {

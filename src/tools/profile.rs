@@ -1,4 +1,4 @@
-//! The profile that a tool is connected to: one that is there, or a new one, checked against its provider first.
+//! The profile that a tool is connected to: an existing one, or a new one that is first checked with its provider.
 
 use super::{Asked, Job};
 use crate::arguments::ProfileFlags;
@@ -27,23 +27,24 @@ pub struct Wanted {
     pub flags: ProfileFlags,
 }
 
-/// `config.toml`, as it is and as it is to be.
+/// `config.toml` before and after the change.
 #[derive(Debug)]
 pub(super) struct Config {
     path: PathBuf,
     before: Option<String>,
     after: String,
-    /// What it would need to say if it were empty.
+    /// The same changes applied to an empty file, for people who edit it themselves.
     alone: String,
 }
 
 impl Wanted {
-    /// Whether it says nothing.
+    /// Whether no profile and no settings were given.
     pub fn is_empty(&self) -> bool {
         self.profile.is_none() && self.flags.0.is_empty()
     }
 
-    /// The profile; added to `config` in the name of `by` if it is new, for these clusters alone if there are any.
+    /// The profile to connect. If it is new, adds it to `config` on behalf of `by`, limited to these clusters if there
+    /// are any.
     pub(super) fn in_config(&self, config: &mut Config, by: &str, clusters: &[String]) -> Result<Chosen> {
         if self.flags.0.is_empty() {
             let profile = Profile::select(&Selection { profile: self.profile.clone(), ..Selection::default() })?;
@@ -67,8 +68,8 @@ impl Wanted {
 }
 
 impl Wanted {
-    /// The name and the settings of a profile for another account at the provider of one that is there, if `--account` alone
-    /// is said of that one.
+    /// The name and settings of a profile for another account at an existing profile's provider, if `--account` is the
+    /// only setting given for that profile.
     fn another_account(&self, name: &str, config: &Config) -> Result<Option<(String, Settings)>> {
         let said: Vec<_> = self.flags.0.all().collect();
         let ([(key, items)], Some(Ok(there))) = (&said[..], config.file()?.profiles.remove(name)) else {
@@ -89,21 +90,21 @@ impl Wanted {
 pub struct Chosen {
     /// The profile.
     pub profile: Profile,
-    /// Whether this adds it.
+    /// Whether this setup adds the profile.
     pub is_new: bool,
 }
 
 impl Chosen {
-    /// What it is called.
+    /// The profile's name.
     pub(super) fn title(&self) -> &str {
         self.profile.title()
     }
 
-    /// Fails unless the provider takes sign-ins as the profile describes them; see [`takes_sign_ins`].
+    /// Fails unless the provider accepts sign-ins for the profile; see [`takes_sign_ins`].
     pub fn check(&self) -> Result<()> {
         let profile = &self.profile;
         if profile.machine.is_some() {
-            // Nothing is lost by asking for a token itself, which is what `setup` does next.
+            // Asking for a token does no harm, and `setup` does so next.
             return Ok(());
         }
         let (client, _) = Client::new(profile, None, crate::oauth::http::LIMIT)?;
@@ -111,9 +112,9 @@ impl Chosen {
     }
 }
 
-/// Fails unless the provider takes sign-ins as the profile describes them. A device authorization is asked for where it
-/// has one, which a wrong client id or scope does not get; the code is left unused. A sign-in by browser cannot be tried
-/// without a person, so there it is enough that its endpoints are known.
+/// Fails unless the provider accepts sign-ins for the profile. If the provider has a device authorization endpoint,
+/// requests a code, which fails with a wrong client id or scope; the code is not used. A browser sign-in cannot be
+/// tried without a person, so it is enough that its endpoints are known.
 pub fn takes_sign_ins(profile: &Profile, client: &Client<'_>) -> Result<()> {
     if profile.flow == Flow::Browser {
         return Ok(client.authorization_endpoint().map(drop)?);
@@ -122,13 +123,13 @@ pub fn takes_sign_ins(profile: &Profile, client: &Client<'_>) -> Result<()> {
         return Ok(());
     }
     match client.device_authorization(&client.askable(&profile.scopes)) {
-        // The client is known, and a sign-in goes by browser then.
+        // The provider knows the client; the sign-in will use the browser.
         Ok(_) | Err(NotStarted::Forbidden(_)) => Ok(()),
         Err(NotStarted::Failed(failure)) => Err(failure.into()),
     }
 }
 
-/// What `setup` without a tool calls itself in config.toml.
+/// The name in config.toml of a `setup` without a tool.
 const ALONE: &str = "setup";
 
 /// `keyfob setup --profile NAME --issuer …`
@@ -164,7 +165,7 @@ pub fn remove(name: &str) -> Result<Job> {
     Ok(Job { released, ..Job::new(format!("Remove the profile {name}"), plan) })
 }
 
-/// The same settings with files named from the root: callers run in folders of their own.
+/// Makes file names absolute, because callers run in other folders.
 pub(super) fn anywhere(settings: &Settings) -> Result<Settings> {
     let mut settings = settings.clone();
     for name in ["client-secret-file", "client-certificate-file", "source-file", "ca-file"] {
@@ -176,13 +177,13 @@ pub(super) fn anywhere(settings: &Settings) -> Result<Settings> {
     Ok(settings)
 }
 
-/// Sets a key by its name.
+/// Sets a key by its name; ignores an unknown name.
 pub(super) fn set(settings: &mut Settings, name: &str, items: Vec<String>) -> Result<(), Failure> {
     let Some(key) = KEYS.iter().find(|key| key.name == name) else { return Ok(()) };
     settings.set(key, items, Origin::Flag(key.flag.unwrap_or(key.name))).map_err(Failure::usage)
 }
 
-/// What keeps a profile that is to go.
+/// What still uses a profile that is to be removed, if anything.
 fn user_of(profile: &str, file: &File, undo: &Undo) -> Option<String> {
     if file.hosts.iter().any(|host| host.profile == profile) {
         return Some("[hosts]".to_owned());
@@ -197,7 +198,8 @@ fn user_of(profile: &str, file: &File, undo: &Undo) -> Option<String> {
     others.next().map(|other| format!("{} {:?}", other.tool, other.name))
 }
 
-/// A name as part of a file's name, or of a profile's: letters and digits of any script. Never an option of a command.
+/// A name as a part of a file or profile name: letters and digits of any script, `-` and `_`. It never begins with a
+/// dash.
 pub(super) fn plain(name: &str) -> String {
     let plain: String = name.chars().map(|c| if c.is_alphanumeric() || "-_".contains(c) { c } else { '-' }).collect();
     match plain.trim_matches('-') {
@@ -207,7 +209,7 @@ pub(super) fn plain(name: &str) -> String {
 }
 
 impl Config {
-    /// Reads it; one that is not there is empty.
+    /// Reads the file; a missing file counts as empty.
     pub(super) fn load() -> Result<Self> {
         let path = config::file_path().ok_or_else(|| {
             Failure::usage("there is no home directory to find config.toml in").hint("set HOME or KEYFOB_CONFIG")
@@ -217,22 +219,22 @@ impl Config {
         Ok(Self { path, after: before.clone().unwrap_or_default(), before, alone: String::new() })
     }
 
-    /// Where it is.
+    /// The file's path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The folder it is in.
+    /// The file's folder.
     pub(super) fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new("/"))
     }
 
-    /// What it is to say, over what the system's says.
+    /// The configuration after the change, over the system's.
     pub(super) fn file(&self) -> Result<File> {
         Ok(config::read(&self.path, &self.after, config::system::load()?)?)
     }
 
-    /// The rule that stands here for just this host; else the system's, if that has it as it is wanted.
+    /// The user's rule for exactly this host; otherwise the system's rule, if it is for this caller and profile.
     pub(super) fn rule(&self, host: &HostPattern, caller: &str, profile: &str) -> Result<Option<HostRule>> {
         let as_wanted = |rule: &HostRule| rule.is_for(caller) && rule.profile == profile;
         let mut rules = self.file()?.hosts.into_iter();
@@ -244,22 +246,22 @@ impl Config {
         edit::profile_added_by(&self.after, name)
     }
 
-    /// Changes it.
+    /// Changes the file.
     pub(super) fn edit(&mut self, edit: impl FnOnce(&str) -> Result<String, TomlError>) -> Result<()> {
-        // Without the line that it would quote, and a picture of where in it.
+        // Leave out the quoted line and the position marker of the parser's message.
         let what = |e: TomlError| format!("could not change config.toml: {}", e.message());
         let failure = |e| Failure::new(Exit::Failed, what(e)).hint(format!("change {} by hand", self.path.display()));
         self.after = edit(&self.after).map_err(failure)?;
         Ok(())
     }
 
-    /// Has it say something that it may say already.
+    /// Makes a change that may already be in the file; it is applied only if `is_new`.
     pub(super) fn say(&mut self, is_new: bool, edit: impl Fn(&str) -> Result<String, TomlError>) -> Result<()> {
         self.alone = edit(&self.alone)?;
         if is_new { self.edit(edit) } else { Ok(()) }
     }
 
-    /// Adds a profile in the name of `by`; `false` if it is there and says the same.
+    /// Adds a profile on behalf of `by`. Returns false if an equal profile exists; fails if a different one does.
     pub(super) fn add(&mut self, name: &str, settings: &Settings, by: &str) -> Result<bool> {
         let add = |text: &str| edit::with_profile(text, name, settings, by);
         match self.file()?.profiles.get(name) {
@@ -277,8 +279,8 @@ impl Config {
         }
     }
 
-    /// Removes profiles, with the files that were made for them, if the setup of a tool added them, or what `by` names, and
-    /// nothing else uses them. Returns those that are removed.
+    /// Removes profiles, with the files that were made for them, if nothing else uses them and if a tool's setup added
+    /// them (or a setup without a tool, if `by` is that). Returns the removed profiles.
     pub(super) fn release<'n>(
         &mut self,
         names: impl IntoIterator<Item = &'n str>,
@@ -308,18 +310,18 @@ impl Config {
         Ok(released)
     }
 
-    /// Where the client secret of a profile is kept that `setup` was handed.
+    /// The file for a client secret that was passed to `setup`.
     pub(super) fn secret_file(&self, name: &str) -> PathBuf {
         self.folder().join(format!("{}.client-secret", plain(name)))
     }
 
-    /// The same for certificates.
+    /// The file for certificates that were passed to `setup`.
     pub(super) fn ca_file(&self, name: &str) -> PathBuf {
         self.folder().join(format!("{}.ca.pem", plain(name)))
     }
 
-    /// The record of something that is connected with a profile, as part of a plan that changes these files besides. `did`
-    /// makes of what an earlier setup of the same did what both did.
+    /// The record of a connection with a profile, as part of a plan that also changes `files`. `did` gets the data of
+    /// an earlier setup of the same thing, if any, and returns the combined data.
     pub(super) fn setup<D: Serialize + DeserializeOwned>(
         &self,
         plan: &Plan,
@@ -341,7 +343,7 @@ impl Config {
             at: plan.at,
             profile: profile.map(str::to_owned),
             sections: ["hosts", "az"].into_iter().filter(|table| is_new(table)).map(str::to_owned).collect(),
-            // What config.toml says is relied upon, changed or not.
+            // The connection relies on config.toml even if this setup does not change it.
             files: std::iter::once(self.path.clone()).chain(files).collect(),
             did: Value::Null,
             copies: Vec::new(),
@@ -352,15 +354,15 @@ impl Config {
         Ok(setup)
     }
 
-    /// Adds the change to a plan, if there is any.
+    /// Adds the change to a plan, if there is one.
     pub(super) fn into_plan(self, plan: &mut Plan) {
         plan.edit(&self.path, self.before.as_deref(), &self.after);
-        // The mark of what an undo takes back is no matter of those who write the file themselves.
+        // The comment that marks a profile for the undo is not needed by people who edit the file themselves.
         let lines = self.alone.lines().filter(|line| !line.starts_with(edit::ADDED_BY));
         plan.lines.push((self.path.display().to_string(), lines.collect::<Vec<_>>().join("\n")));
     }
 
-    /// The same for an undo, which puts the former bytes back if it can.
+    /// Adds an undo to a plan, which restores the old bytes if possible.
     pub(super) fn take_back(self, undo: &Undo, plan: &mut Plan) -> Result<()> {
         let path = self.path.clone();
         undo.file(&path, plan, |plan| {

@@ -1,10 +1,10 @@
-//! `keyfob setup terraform`: a rule in `[hosts]`, `credentials_helper` in Terraform's own configuration, and the link
+//! `keyfob setup terraform`: a rule in `[hosts]`, `credentials_helper` in Terraform's configuration, and the link
 //! `terraform-credentials-keyfob` among its plugins.
 
 use super::Tool;
 use super::hosted::{Hosted, home};
 
-/// Terraform
+/// Terraform.
 pub(super) const TOOL: Tool = Tool {
     name: TERRAFORM.name,
     alias: None,
@@ -44,10 +44,10 @@ const TERRAFORM: Hosted = Hosted {
     },
 };
 
-/// What stands there.
+/// The line in Terraform's configuration.
 const BLOCK: &str = "credentials_helper \"keyfob\" {}";
 
-/// The helper that is named; there can be one.
+/// The helper in the configuration; there can be only one.
 fn helper(text: &str) -> Option<&str> {
     let named = text.lines().find_map(|line| line.trim_start().strip_prefix("credentials_helper"))?;
     named.split('"').nth(1)

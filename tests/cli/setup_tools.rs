@@ -204,6 +204,22 @@ fn doctor_says_what_a_tool_runs() {
     }
 }
 
+/// keyfob keeps no passwords: it is one registry's helper, and never docker's store.
+#[test]
+fn docker_has_keyfob_for_one_registry_and_never_as_its_store() {
+    let fresh = Fresh::new();
+    fresh.write(CONFIG, LAB);
+    setup(&fresh, &["docker", "--profile", "lab", "--bin", "bin", "ghcr.io"]);
+    let with = fresh.read(".docker/config.json");
+    assert!(!with.contains("credsStore"), "{with}");
+    let doctor = || Output::of(&mut fresh.command(&["doctor", "--offline"]), b"").stdout;
+    let finding = "docker: it asks keyfob for every registry, and `docker login` can keep no passwords";
+    assert!(!doctor().contains(finding));
+    fresh.write(".docker/config.json", &with.replacen('{', "{\"credsStore\": \"keyfob\",", 1));
+    let said = doctor();
+    assert!(said.contains(finding) && said.contains("remove \"credsStore\" from "), "{said}");
+}
+
 #[test]
 fn what_another_has_is_left_to_it() {
     let fresh = Fresh::new();

@@ -3,7 +3,7 @@
 
 use std::process::Stdio;
 
-use crate::common::Scene;
+use crate::common::{Scene, refresh_token};
 use keyfob_test_support::Output;
 use keyfob_test_support::provider::{Endpoint, Options};
 use serde_json::{Value, json};
@@ -40,6 +40,7 @@ fn a_rule_is_for_the_callers_that_it_names() {
         docker,
         format!("{{\"ServerURL\":\"ghcr.io\",\"Username\":\"x-access-token\",\"Secret\":\"{token}\"}}\n")
     );
+    assert_ne!(refresh_token(&scene.session()), token, "docker would send that to the registry");
     assert_eq!(said(&scene, &["docker", "list"], ""), "{\"https://ghcr.io\":\"x-access-token\"}\n");
     let goauth = |place: &str| format!("https://{place}\n\nAuthorization: Bearer {token}\n\n");
     assert_eq!(said(&scene, &["goauth"], ""), goauth("ghcr.io"));

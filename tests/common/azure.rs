@@ -1,4 +1,4 @@
-//! What the tests of az and azd share: a look-alike of Entra, and keyfob under the names that callers look for.
+//! For the tests of az and azd: a look-alike of Entra, and keyfob under the names that callers look for.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -10,7 +10,7 @@ use keyfob_test_support::provider::Options;
 
 use super::{PROGRAM, Scene};
 
-/// A profile of the look-alike's, which `ISSUER` stands for.
+/// A profile of the look-alike; `ISSUER` stands for its address.
 pub const WORK: &str = "[profile.work]\nprovider = 'entra'\nauthority = 'ISSUER'\ntenant = 'contoso.com'\n\
                         client-id = '04b07795-8ddb-461a-bbee-02f9e1bf7b46'\n";
 
@@ -21,7 +21,7 @@ pub struct Azure {
 }
 
 impl Azure {
-    /// With this configuration; nobody has signed in.
+    /// With this configuration, and nobody signed in.
     pub fn signed_out(options: Options, toml: &str) -> Self {
         let scene = Scene::with(options, toml);
         let links = scene.keyfob.home().join("links");
@@ -32,7 +32,7 @@ impl Azure {
         Self { scene, links }
     }
 
-    /// With the profile `work`, and Alice has signed in to it.
+    /// With the profile `work`, in which Alice is signed in.
     pub fn new() -> Self {
         let azure = Self::signed_out(Options::entra(), WORK);
         azure.scene.sign_in();
@@ -48,14 +48,14 @@ impl Azure {
         command
     }
 
-    /// Runs a line as the SDKs do that leave it to a shell.
+    /// Runs a line in a shell, as some SDKs do.
     pub fn sh(&self, line: &str) -> Output {
         Output::of(&mut self.command("/bin/sh", &["-c", line]), b"")
     }
 }
 
-/// What was printed, with the words TOKEN, EPOCH, LOCAL and RFC3339 in place of a token of the session's and its end, by a
-/// machine whose zone is UTC.
+/// The output with the words TOKEN, EPOCH, LOCAL and RFC3339 in place of a token of the session and its expiry. The
+/// machine's time zone must be UTC.
 pub fn plain(azure: &Azure, printed: &str) -> String {
     let mut text = printed.to_owned();
     for token in azure.scene.session()["tokens"].as_array().unwrap() {

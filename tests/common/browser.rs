@@ -1,4 +1,4 @@
-//! A browser as far as a sign-in needs one: it follows redirects, and posts the form that a page holds.
+//! A minimal browser for sign-ins: it follows redirects, and posts the form on a page.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{Caller, wait_until};
 
-/// What came back.
+/// A response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     pub status: u16,
@@ -27,7 +27,7 @@ impl Page {
         headers.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    /// The address and the fields of the one form on it.
+    /// The target and the encoded fields of the only form on the page.
     fn form(&self) -> Option<(String, String)> {
         let value = |text: &str, name: &str| {
             let rest = text.split(&format!("{name}=\"")).nth(1)?;
@@ -41,17 +41,17 @@ impl Page {
     }
 }
 
-/// The port in an address of this machine.
+/// The port in an address on this machine.
 pub fn port(address: &str) -> u16 {
     let authority = address.split("//").nth(1).unwrap().split(['/', '?']).next().unwrap();
     authority.rsplit(':').next().unwrap().parse().unwrap()
 }
 
-/// Sends these bytes to a port of this machine; all that comes back until the other side hangs up.
+/// Sends these bytes to a port of this machine. Returns everything that comes back until the other side closes.
 pub fn raw(port: u16, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    // One that does not want all of it hangs up.
+    // The server may close before it has read everything.
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(Shutdown::Write);
     let mut answer = Vec::new();
@@ -61,7 +61,7 @@ pub fn raw(port: u16, bytes: &[u8]) -> String {
     }
 }
 
-/// One request, as a browser sends it.
+/// Sends one request as a browser does.
 pub fn request(method: &str, address: &str, form: Option<&str>) -> Page {
     let rest = address.strip_prefix("http://").unwrap_or_else(|| panic!("{address}"));
     let (host, target) = rest.find(['/', '?']).map_or((rest, "/".to_owned()), |at| {
@@ -77,7 +77,7 @@ pub fn request(method: &str, address: &str, form: Option<&str>) -> Page {
     page(&raw(port(address), text.as_bytes()))
 }
 
-/// An answer, taken apart.
+/// Parses a response.
 pub fn page(answer: &str) -> Page {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
@@ -88,7 +88,7 @@ pub fn get(address: &str) -> Page {
     request("GET", address, None)
 }
 
-/// Opens an address and goes wherever it leads; the page at the end.
+/// Opens an address and follows redirects and forms. Returns the last page.
 pub fn browse(address: &str) -> Page {
     let mut page = get(address);
     loop {
@@ -109,7 +109,7 @@ pub fn address(prompt: &str) -> Option<String> {
 }
 
 impl Caller {
-    /// Waits until it has shown an address of this machine; the address.
+    /// Waits until the caller has shown an address on this machine, and returns it.
     pub fn address(&self) -> String {
         let shown = || address(&self.stderr());
         wait_until(&format!("an address on the stderr of {}", self.pid()), || shown().is_some());
@@ -117,14 +117,14 @@ impl Caller {
     }
 }
 
-/// A program that opens addresses: it notes them, one a line, and what else it was started with.
+/// A program that opens addresses: it records each one on a line, with its number of arguments and its folder.
 pub struct Opener {
     pub program: PathBuf,
     notes: PathBuf,
 }
 
 impl Opener {
-    /// In this folder; it ends with `code`.
+    /// Makes the program in this folder; it exits with `code`.
     pub fn new(folder: &Path, name: &str, code: i32) -> Self {
         let (program, notes) = (folder.join(name), folder.join(format!("{name}.notes")));
         let script = format!(
@@ -132,7 +132,8 @@ impl Opener {
              readlink /proc/self/fd/0 /proc/self/fd/2 >>'{0}.part'\ncp '{0}.part' '{0}.new' && mv '{0}.new' '{0}'\nexit {code}\n",
             notes.display()
         );
-        // By a process of its own: one that this process had open for writing could not be run.
+        // Written by another process, because a file that this process has had open for writing may be busy when it is
+        // run.
         let mut tee = std::process::Command::new("sh");
         tee.args(["-c", "printf %s \"$1\" >\"$2\" && chmod 700 \"$2\"", "sh", &script]).arg(&program);
         assert!(tee.status().unwrap().success());
@@ -140,7 +141,7 @@ impl Opener {
         Self { program, notes }
     }
 
-    /// What it noted so far.
+    /// The lines recorded so far.
     pub fn notes(&self) -> String {
         fs::read_to_string(&self.notes).unwrap_or_default()
     }

@@ -1,8 +1,8 @@
-//! What `keyfob doctor` says, without what is good.
+//! The output of `keyfob doctor`, without what is ok.
 
 use keyfob_test_support::Output;
 
-/// Each line but what is good and the number of each; the exit code is held to them.
+/// Every line except the ok ones and the summary. Also checks the exit code against them.
 #[track_caller]
 pub fn complaints(output: &Output) -> Vec<String> {
     assert_eq!(output.stderr, "", "{output:?}");

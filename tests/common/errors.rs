@@ -1,7 +1,7 @@
-//! What the tests of errors share: how a failure reads, byte for byte.
+//! For the tests of errors: compares failures byte for byte.
 //!
-//! Messages are compared as the user gets them. Only what differs from run to run is replaced: `HOME` stands for the run's
-//! own folder, `ISSUER` for the provider's address, `SESSION` for the name of the session's file without its ending,
+//! Messages are compared as the user gets them. Only what differs from run to run is replaced: `HOME` stands for the
+//! run's own folder, `ISSUER` for the provider's address, `SESSION` for the session's file name without its extension,
 //! `LOGIN` for the environment and command that sign in.
 
 use std::ops::Deref;
@@ -34,12 +34,12 @@ impl Scene {
         Self::new(Options::default(), LAB)
     }
 
-    /// Someone has signed in.
+    /// With a person signed in.
     pub fn signed_in() -> Self {
         Self::signed_in_with(Options::default())
     }
 
-    /// Later sign-ins are approved as well.
+    /// With a person signed in; later sign-ins are approved too.
     pub fn signed_in_with(options: Options) -> Self {
         let scene = Self::new(options, LAB);
         scene.idp.auto(Auto::Approve);
@@ -47,7 +47,7 @@ impl Scene {
         scene
     }
 
-    /// Asserts how a run ended and what it said.
+    /// Asserts the exit code of a run, and its stderr.
     #[track_caller]
     pub fn assert_failed(&self, output: &Output, code: i32, stderr: &str) {
         let said = output.stderr.replace(self.idp.issuer(), "ISSUER");
@@ -62,7 +62,7 @@ pub fn silently(keyfob: &Keyfob, args: &[&str]) -> Output {
 #[track_caller]
 pub fn assert_failed(keyfob: &Keyfob, output: &Output, code: i32, stderr: &str) {
     let said = process::Output {
-        // A wait status has the exit code in its second byte.
+        // The exit code is in the second byte of a wait status.
         status: ExitStatus::from_raw(output.code.expect("an exit code") << 8),
         stdout: output.stdout.clone().into(),
         stderr: stable(keyfob, &output.stderr).into(),
@@ -71,12 +71,12 @@ pub fn assert_failed(keyfob: &Keyfob, output: &Output, code: i32, stderr: &str) 
     assert!(stderr.lines().count() <= 2, "more than two lines");
 }
 
-/// A message without what differs from run to run.
+/// The message with everything replaced that differs from run to run.
 pub fn stable(keyfob: &Keyfob, text: &str) -> String {
     let text = text.replace(&keyfob.home().display().to_string(), "HOME");
     let environment = "KEYFOB_CONFIG=HOME/config.toml KEYFOB_CACHE_DIR=HOME/cache ";
     let text = text.replace(&format!("{environment}{PROGRAM} login"), "LOGIN");
-    // A session's file: the host, a dash, 24 hexadecimal digits.
+    // The name of a session's file: the host, a dash, 24 hexadecimal digits.
     match text.split_once("127.0.0.1-") {
         Some((before, rest)) if rest.len() > 24 && rest[..24].bytes().all(|b| b.is_ascii_hexdigit()) => {
             format!("{before}SESSION{}", stable(keyfob, &rest[24..]))
@@ -85,7 +85,7 @@ pub fn stable(keyfob: &Keyfob, text: &str) -> String {
     }
 }
 
-/// A mount that only the program itself sees, and that ends with it.
+/// Runs the program with a mount that only it sees and that ends with it.
 pub fn with_mount(scene: &Scene, mount: &str, prompt: &str, args: &[&str]) -> Output {
     let script = format!("set -e; C=$KEYFOB_CACHE_DIR; {mount}; exec \"$0\" \"$@\"");
     let mut command = scene.keyfob.other("unshare");
@@ -93,10 +93,10 @@ pub fn with_mount(scene: &Scene, mount: &str, prompt: &str, args: &[&str]) -> Ou
     Output::of(command.env("KEYFOB_PROMPT", prompt), b"")
 }
 
-/// Root of a namespace is enough, where users may have one.
+/// Root in a user namespace is enough, if users may create one.
 pub const UNSHARE: [&str; 2] = ["--map-root-user", "--mount"];
 
-/// Whether mounts can be tried out here.
+/// Whether mounts are possible here.
 pub fn can_mount() -> bool {
     let script = "mount -t tmpfs -o size=64k none /mnt";
     let tried = Command::new("unshare").args(UNSHARE).args(["sh", "-c", script]).stderr(Stdio::null()).status();

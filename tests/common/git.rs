@@ -1,4 +1,4 @@
-//! A keyfob as git's helper, without git: hosts, a session, and a way to ask.
+//! keyfob as git's helper, without git: hosts, a session, and a way to send requests.
 
 use std::process::Stdio;
 
@@ -31,7 +31,7 @@ pub const MAPPED: [&str; 5] = [
     "http://127.0.0.1:8080",
 ];
 
-/// A session whose access token is `abc`, came some time ago, and lives to the end of the century.
+/// A scene whose access token is `abc`, was received some time ago, and is valid to the end of the century.
 pub fn scene() -> Scene {
     let scene = Scene::with(Options::default(), CONFIG);
     scene.sign_in();
@@ -46,7 +46,7 @@ pub fn scene() -> Scene {
     scene
 }
 
-/// Runs the helper as git does.
+/// Runs the helper with `input` as git does.
 pub fn ask(scene: &Scene, operation: &str, input: impl AsRef<[u8]>) -> Output {
     let mut command = scene.command("never", ["git", operation]);
     Output::of(command.stdin(Stdio::piped()), input.as_ref())

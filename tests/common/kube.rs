@@ -1,4 +1,4 @@
-//! What the tests of `keyfob setup kubernetes` share: a home with a kubeconfig, and the real kubectl in it.
+//! For the tests of `keyfob setup kubernetes`: a home with a kubeconfig, and the real kubectl in it.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -10,14 +10,14 @@ use keyfob_test_support::{Keyfob, Output};
 
 use super::{PROGRAM, files, without_copies};
 
-/// A home without anything of keyfob's, and a kubectl.
+/// A home without any files of keyfob, and a kubectl.
 pub struct Home {
     pub keyfob: Keyfob,
     kubectl: &'static Kubectl,
 }
 
 impl Home {
-    /// With this kubeconfig, if any, and the newest kubectl.
+    /// With the newest kubectl, and this kubeconfig, if any.
     pub fn new(kubeconfig: Option<&str>) -> Result<Self, Missing> {
         Ok(Self::with(Kubectl::newest()?, kubeconfig))
     }
@@ -42,7 +42,7 @@ impl Home {
         self.path(".kube/config")
     }
 
-    /// A program in this home, which finds this kubectl first.
+    /// A program in this home, with this kubectl first on `PATH`.
     pub fn other(&self, program: &Path) -> Command {
         let mut command = self.keyfob.other(program);
         let bin = self.path(".run/bin");
@@ -67,7 +67,7 @@ impl Home {
         Output::of(&mut self.command(args), b"")
     }
 
-    /// Runs `keyfob setup kubernetes` to a good end.
+    /// Runs `keyfob setup kubernetes`, which must succeed, and returns its output.
     #[track_caller]
     pub fn setup(&self, args: &[&str]) -> String {
         let done = self.run(&[&["setup", "kubernetes", "--yes"], args].concat());
@@ -79,12 +79,12 @@ impl Home {
         Output::of(self.other(Path::new("kubectl")).args(args), b"")
     }
 
-    /// Every file and folder, but for what the caches hold and the copies that `setup` keeps.
+    /// Every file and folder, except the contents of caches and the copies that `setup` keeps.
     pub fn files(&self) -> Vec<String> {
         without_copies(files(self.keyfob.home(), &[".cache", ".kube/cache", ".run"]))
     }
 
-    /// With the home's path written `HOME`, and the program's `KEYFOB`.
+    /// The text with `HOME` for the home's path and `KEYFOB` for the program's.
     pub fn plain(&self, text: &str) -> String {
         text.replace(self.keyfob.home().to_str().unwrap(), "HOME").replace(PROGRAM, "KEYFOB")
     }

@@ -1,4 +1,4 @@
-//! Keys of machines, made by openssl, and checks of what is signed with them.
+//! Keys for machines, made by openssl, and checks of signatures made with them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use ring::digest::{SHA256, digest};
 use ring::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use serde_json::{Value, json};
 
-/// A private key with a certificate, in files of a folder.
+/// A private key and a certificate, in files in a folder.
 pub struct Keys {
     pub folder: tempfile::TempDir,
 }
 
 impl Keys {
-    /// Of a kind that openssl knows, such as `rsa:2048`; `Err` says what is missing.
+    /// Makes a key of a kind that openssl knows, such as `rsa:2048`. `Err` says what is missing.
     pub fn new(kind: &[&str]) -> Result<Self, String> {
         let keys = Self { folder: tempfile::tempdir().unwrap() };
         keys.openssl(&[
@@ -48,6 +48,11 @@ impl Keys {
         Self::new(&["ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
     }
 
+    /// Of a kind that few providers take: by P-384, and by Ed25519.
+    pub fn rare() -> Result<[Self; 2], String> {
+        Ok([Self::new(&["ec", "-pkeyopt", "ec_paramgen_curve:P-384"])?, Self::new(&["ed25519"])?])
+    }
+
     /// Runs openssl in the folder; what it printed.
     pub fn openssl(&self, words: &[&[&str]]) -> Result<Vec<u8>, String> {
         let ran = Command::new("openssl").args(words.concat()).current_dir(self.folder.path()).output();
@@ -60,23 +65,22 @@ impl Keys {
         self.folder.path().join(name)
     }
 
-    /// `x5t#S256` and `x5c` of its certificate.
+    /// The `x5t#S256` and `x5c` values of the certificate.
     pub fn certificate(&self) -> (String, String) {
         let der = self.openssl(&[&["x509", "-in", "cert.pem", "-outform", "DER"]]).unwrap();
         (URL_SAFE_NO_PAD.encode(digest(&SHA256, &der)), STANDARD.encode(der))
     }
 
-    /// Whether this key signed the JWT by the algorithm that it names.
+    /// Whether this key signed the JWT with the algorithm in its header.
     pub fn signed(&self, token: &str) -> bool {
         let (text, signed) = token.rsplit_once('.').unwrap();
         let header = keyfob_test_support::jwt::header(token).unwrap();
         let (algorithm, public): (&dyn VerificationAlgorithm, _) = match header["alg"].as_str().unwrap() {
             "RS256" => (&signature::RSA_PKCS1_2048_8192_SHA256, self.rsa_public()),
             "PS256" => (&signature::RSA_PSS_2048_8192_SHA256, self.rsa_public()),
-            "ES256" => (&signature::ECDSA_P256_SHA256_FIXED, {
-                let der = self.openssl(&[&["pkey", "-in", "key.pem", "-pubout", "-outform", "DER"]]).unwrap();
-                der[der.len() - 65..].to_vec()
-            }),
+            "ES256" => (&signature::ECDSA_P256_SHA256_FIXED, self.public(65)),
+            "ES384" => (&signature::ECDSA_P384_SHA384_FIXED, self.public(97)),
+            "EdDSA" => (&signature::ED25519, self.public(32)),
             other => panic!("{other}"),
         };
         UnparsedPublicKey::new(algorithm, public)
@@ -84,12 +88,18 @@ impl Keys {
             .is_ok()
     }
 
+    /// The last bytes of the public key in DER: the key itself.
+    fn public(&self, length: usize) -> Vec<u8> {
+        let der = self.openssl(&[&["pkey", "-in", "key.pem", "-pubout", "-outform", "DER"]]).unwrap();
+        der[der.len() - length..].to_vec()
+    }
+
     fn rsa_public(&self) -> Vec<u8> {
         self.openssl(&[&["rsa", "-in", "key.pem", "-RSAPublicKey_out", "-outform", "DER"]]).unwrap()
     }
 }
 
-/// The claims of a client's assertion but for the times and the number, which are checked here.
+/// The header and claims of a client assertion, without the times and the id, which are checked here.
 #[track_caller]
 pub fn checked_claims(seen: &Seen) -> (Value, Value) {
     let (header, mut claims) = seen.assertion("client_assertion").unwrap();

@@ -1,5 +1,5 @@
-//! What several tests of the whole program share: a provider with a keyfob that knows it, a home without anything, callers
-//! that can be looked at while they run, and the files that keyfob leaves behind.
+//! What tests of the whole program share: a provider with a keyfob that knows it, an empty home, callers that can be
+//! observed while they run, and the files that keyfob leaves behind.
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
@@ -30,10 +30,10 @@ use keyfob_test_support::{Keyfob, Output};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::{Value, json};
 
-/// Longer than anything takes; only a test that fails waits this long.
+/// Longer than anything takes; only a failing test waits this long.
 pub const SOON: Duration = Duration::from_secs(60);
 
-/// What a plain profile says; `ISSUER` stands for the provider's address.
+/// The configuration of a plain profile; `ISSUER` stands for the provider's address.
 pub const LAB: &str = "[profile.lab]\nissuer = 'ISSUER'\nclient-id = 'keyfob'\n";
 
 /// The program.
@@ -52,7 +52,8 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// `toml` is the configuration; `ISSUER` in it stands for the provider's, and its certificate is added.
+    /// With the configuration `toml`, in which `ISSUER` stands for the provider's address. The provider's certificate
+    /// is added.
     pub fn with(options: Options, toml: &str) -> Self {
         let idp = Provider::start(options);
         let ca_file = idp.ca_file().map(|file| format!("ca-file = '{}'\n", file.display())).unwrap_or_default();
@@ -65,14 +66,14 @@ impl Scene {
         Self::with(options, LAB)
     }
 
-    /// The same, and Alice has signed in. New codes are left to the test from then on.
+    /// Like `new`, with Alice signed in. New codes are then left to the test.
     pub fn signed_in(options: Options) -> Self {
         let scene = Self::new(options);
         scene.sign_in();
         scene
     }
 
-    /// Signs in to the only profile; the token.
+    /// Signs in to the only profile, and returns the token.
     pub fn sign_in(&self) -> String {
         self.idp.auto(Auto::Approve);
         let token = token(&self.prompting(["token"]));
@@ -87,12 +88,12 @@ impl Scene {
         command
     }
 
-    /// Runs where a sign-in cannot be shown.
+    /// Runs keyfob where a sign-in cannot be shown.
     pub fn silently(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
         Output::of(&mut self.command("never", args), b"")
     }
 
-    /// Runs where a sign-in is shown on stderr, which is a pipe.
+    /// Runs keyfob where a sign-in is shown on stderr, which is a pipe.
     pub fn prompting(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
         Output::of(&mut self.command("always", args), b"")
     }
@@ -114,7 +115,7 @@ impl Scene {
         (0..12).map(|_| Caller::start(&mut self.command(prompt, ["token"]))).collect()
     }
 
-    /// What is in the cache folder, sorted; nothing if there is no folder.
+    /// The file names in the cache folder, sorted; empty if there is no folder.
     pub fn names(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.keyfob.cache_dir()) else { return Vec::new() };
         let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
@@ -122,7 +123,7 @@ impl Scene {
         names
     }
 
-    /// Gets a token without a word.
+    /// Gets a token; nothing may be written to stderr.
     #[track_caller]
     pub fn token(&self) -> String {
         let output = self.silently(["token"]);
@@ -130,7 +131,7 @@ impl Scene {
         token(&output)
     }
 
-    /// The one session's file.
+    /// The file of the only session.
     pub fn file(&self) -> PathBuf {
         let names = self.names();
         let mut sessions = names.iter().filter(|name| name.ends_with(".json"));
@@ -138,19 +139,19 @@ impl Scene {
         self.keyfob.cache_dir().join(session)
     }
 
-    /// What the one session's file holds.
+    /// The contents of the only session's file.
     pub fn session(&self) -> Value {
         serde_json::from_slice(&fs::read(self.file()).unwrap()).unwrap()
     }
 
-    /// Changes the session's file, as time does.
+    /// Changes the session's file, for example as time would.
     pub fn change(&self, change: impl FnOnce(&mut Value)) {
         let mut session = self.session();
         change(&mut session);
         fs::write(self.file(), session.to_string()).unwrap();
     }
 
-    /// As if ten minutes had passed since the provider's last trouble, if there was any: it is no longer left alone.
+    /// Moves the provider's last error, if any, ten minutes into the past, so that keyfob asks the provider again.
     pub fn after_the_pause(&self) {
         self.change(|session| {
             if let Some(trouble) = session.get_mut("last_error") {
@@ -159,7 +160,7 @@ impl Scene {
         });
     }
 
-    /// What was just issued came some time ago: that a host refuses it is the token's fault.
+    /// Makes the tokens older, so that a host's refusal counts against the token rather than the account.
     pub fn age(&self) {
         self.change(|session| {
             for token in session["tokens"].as_array_mut().unwrap() {
@@ -168,7 +169,7 @@ impl Scene {
         });
     }
 
-    /// From now on the cached tokens end in so many seconds; below zero they have ended.
+    /// Makes the cached tokens expire in this many seconds, or have expired if it is negative.
     pub fn leave(&self, seconds: i64) {
         self.change(|session| {
             for token in session["tokens"].as_array_mut().unwrap() {
@@ -177,13 +178,13 @@ impl Scene {
         });
     }
 
-    /// What a process wrote and did not live to rename; `None` if it had not written all of it.
+    /// The session that a process wrote completely but did not live to rename; `None` if there is none.
     pub fn unrenamed(&self) -> Option<Value> {
         let name = self.names().into_iter().find(|name| name.ends_with(".new"))?;
         serde_json::from_slice(&fs::read(self.keyfob.cache_dir().join(name)).ok()?).ok()
     }
 
-    /// Waits until the provider has dealt with everything that was sent to it, by the dead as well, and no process is left
+    /// Waits until the provider has handled every request, including those of killed processes, and no process is left
     /// that renews the session.
     pub fn settle(&self) {
         let locks =
@@ -198,13 +199,14 @@ impl Scene {
         let local = format!("0100007F:{port:04X}");
         wait_until("the provider's connections to end", || {
             let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
-            // Number, local address, remote address, state; listening and time-wait are no connections.
+            // The columns are number, local address, remote address, state. Listening and time-wait are not
+            // connections.
             let mut rows = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
             !rows.any(|row| row.len() > 3 && row[1] == local && !["0A", "06"].contains(&row[3]))
         });
     }
 
-    /// Takes the keys of sealed sessions out of the kernel's keyring, as a restart of the machine does.
+    /// Removes the keys of sealed sessions from the kernel's keyring, as a restart of the machine does.
     #[cfg(target_os = "linux")]
     pub fn forget_keys(&self) {
         use linux_keyutils::{KeyRing, KeyRingIdentifier::User};
@@ -220,7 +222,7 @@ impl Scene {
         }
     }
 
-    /// Everybody polled in time, and nothing was used twice.
+    /// Asserts that nobody polled too early, and that nothing was used twice.
     #[track_caller]
     pub fn assert_proper(&self) {
         let seen = (self.idp.too_fast(), self.idp.polls_after_success(), self.idp.refresh_reuses());
@@ -228,13 +230,13 @@ impl Scene {
     }
 }
 
-/// Copies the program under test, by a process of its own: one that this process had open for writing could not be run, for
-/// as long as another test's child has inherited that.
+/// Copies the program under test. Another process does it, because a file that this process has had open for writing is
+/// busy for as long as another test's child has inherited the descriptor.
 pub fn copy_program(to: &Path) {
     assert!(Command::new("cp").arg(PROGRAM).arg(to).status().unwrap().success());
 }
 
-/// A program that runs; what it says goes to files, so that it can be read meanwhile. Dropping it kills it.
+/// A running program whose output goes to files, so that it can be read meanwhile. Dropping it kills the program.
 pub struct Caller {
     child: Child,
     stdout: File,
@@ -244,7 +246,7 @@ pub struct Caller {
 impl Caller {
     pub fn start(command: &mut Command) -> Self {
         let (stdout, stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
-        // Appending, since reading what is there moves the position that both handles share.
+        // Appending, because reading moves the position that both handles share.
         let again = |file: &File| {
             rustix::fs::fcntl_setfl(file, rustix::fs::OFlags::APPEND).unwrap();
             file.try_clone().unwrap()
@@ -258,12 +260,12 @@ impl Caller {
         self.child.id()
     }
 
-    /// What it has said on stderr so far.
+    /// The stderr so far.
     pub fn stderr(&self) -> String {
         contents(&self.stderr)
     }
 
-    /// Waits until it has shown a code; the code.
+    /// Waits until the caller has shown a code, and returns it.
     pub fn code(&self) -> String {
         let shown = || code(&self.stderr());
         wait_until(&format!("a code on the stderr of {}", self.pid()), || shown().is_some());
@@ -274,19 +276,19 @@ impl Caller {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Kills it, as the kernel would: nothing is cleaned up. It is gone afterwards.
+    /// Kills the process with SIGKILL, so that it cleans nothing up. It has ended when this returns.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         assert_eq!(self.child.wait().unwrap().signal(), Some(9), "it had ended before");
     }
 
-    /// The same for one that may have ended meanwhile.
+    /// Kills a process that may have ended meanwhile.
     pub fn kill_anyway(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// The one process that it has started, once it has.
+    /// Waits until it has started its only child process, and returns that.
     pub fn inner(&self) -> Pid {
         let mut found = None;
         wait_until("a process to start another", || {
@@ -311,7 +313,7 @@ impl Drop for Caller {
     }
 }
 
-/// How a caller under a shell ends: by a signal to itself, or with its whole process group, as a parent ends what it started.
+/// How a caller under a shell ends: by a signal to itself, or with its whole process group, as a parent would end it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum End {
     Signal(Signal),
@@ -327,7 +329,7 @@ impl End {
         Self::WithParent,
     ];
 
-    /// Ends `inner`, the one that the shell has started; an error if it is gone already.
+    /// Ends `inner`, which the shell has started. Fails if it has ended already.
     pub fn end(self, shell: &Caller, inner: Pid) -> rustix::io::Result<()> {
         match self {
             Self::Signal(signal) => kill_process(inner, signal),
@@ -338,7 +340,7 @@ impl End {
     }
 }
 
-/// The process that renews the session for another one, if one does.
+/// The process that renews the session for the process `pid`, if there is one.
 pub fn worker_of(pid: u32) -> Option<Pid> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
     Pid::from_raw(children.split_whitespace().next()?.parse().unwrap())
@@ -356,15 +358,16 @@ pub fn code(prompt: &str) -> Option<String> {
     lines.find_map(|line| line.trim_end().strip_prefix("    Enter code  ")).map(str::to_owned)
 }
 
-/// Waits until all but `others` of these processes have been seen asleep: keyfob sleeps only to wait for another keyfob,
-/// or between two polls.
+/// Waits until all but `others` of these processes have been seen asleep. keyfob sleeps only to wait for another
+/// keyfob, or between two polls.
 pub fn wait_for_sleepers(pids: &[u32], others: usize) {
     let mut awake: Vec<(u32, usize)> = pids.iter().map(|pid| (*pid, 0)).collect();
     wait_until(&format!("all but {others} of {pids:?} to wait"), || {
         awake.retain_mut(|(pid, looks)| {
             let read = |what: &str| fs::read_to_string(format!("/proc/{pid}/{what}")).unwrap_or_default();
             match read("wchan").as_str() {
-                // Only root is told where it sleeps, since keyfob cannot be traced; others see that it does, again and again.
+                // Only root is told where it sleeps, because keyfob cannot be traced; other users can only see
+                // repeatedly that it does.
                 "0" | "" => {
                     *looks += usize::from(read("stat").rsplit(") ").next().is_some_and(|rest| rest.starts_with('S')));
                     *looks < 100
@@ -376,7 +379,7 @@ pub fn wait_for_sleepers(pids: &[u32], others: usize) {
     });
 }
 
-/// Looks again and again, until it is so.
+/// Checks repeatedly until it is true.
 #[track_caller]
 pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
     let deadline = Instant::now() + SOON;
@@ -386,7 +389,7 @@ pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
-/// The token on stdout, and nothing else there.
+/// The token on stdout, which must hold nothing else.
 #[track_caller]
 pub fn token(output: &Output) -> String {
     let token = output.stdout.strip_suffix('\n').filter(|t| !t.is_empty() && !t.contains(char::is_whitespace));
@@ -405,7 +408,7 @@ pub fn now() -> i64 {
     i64::try_from(since.as_secs()).unwrap()
 }
 
-/// A home without anything of keyfob's, as whoever starts has it.
+/// A home without any files of keyfob, as for a new user.
 pub struct Fresh(pub Keyfob);
 
 impl Fresh {
@@ -421,7 +424,7 @@ impl Fresh {
         command
     }
 
-    /// Another program there, where nobody signs in meanwhile.
+    /// Another program in this home, where nobody can sign in.
     pub fn other(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = self.0.other(program);
         command.env_remove("KEYFOB_CONFIG").env_remove("KEYFOB_CACHE_DIR");
@@ -429,7 +432,7 @@ impl Fresh {
         command
     }
 
-    /// Runs to a good end; what was printed.
+    /// Runs keyfob, which must succeed, and returns its output.
     #[track_caller]
     pub fn run(&self, args: &[&str]) -> String {
         let done = Output::of(self.command(args).env("KEYFOB_PROMPT", "always"), b"");
@@ -437,7 +440,7 @@ impl Fresh {
         done.stdout
     }
 
-    /// Every file and folder, but for what the cache holds and the copies that `setup` keeps.
+    /// Every file and folder, except the contents of the cache and the copies that `setup` keeps.
     pub fn files(&self) -> Vec<String> {
         without_copies(files(self.0.home(), &[".cache"]))
     }
@@ -459,10 +462,10 @@ impl Fresh {
     }
 }
 
-/// All orders of three.
+/// All permutations of three.
 pub const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
 
-/// A text with the dates of copies written `DATE`.
+/// The text with `DATE` for the dates of copies.
 pub fn undated(text: &str) -> String {
     let is_date = |word: &str| word.len() == 18 && word.as_bytes()[10] == b'T' && word.ends_with('Z');
     let line = |line: &str| match line.trim_end_matches(|c: char| c == '.' || c.is_ascii_digit()).rsplit_once('.') {
@@ -472,7 +475,7 @@ pub fn undated(text: &str) -> String {
     text.lines().map(line).collect()
 }
 
-/// These files but for the copies that `setup` keeps.
+/// The files except the copies that `setup` keeps.
 pub fn without_copies(mut files: Vec<String>) -> Vec<String> {
     const FOLDERS: [&str; 4] = [".local", ".local/share", ".local/share/keyfob", ".local/share/keyfob/backups"];
     let is_copy = |line: &str| line.starts_with(&format!("{}/", FOLDERS[3]));
@@ -480,7 +483,7 @@ pub fn without_copies(mut files: Vec<String>) -> Vec<String> {
     files
 }
 
-/// Every file, folder and link below `folder` with its mode and bytes, but those below the folders `aside`.
+/// Every file, folder and link below `folder` with its mode and bytes, except what is below the folders in `aside`.
 pub fn files(folder: &Path, aside: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];

@@ -1,27 +1,27 @@
-//! What a terminal shows, once it has been sent these bytes: its text, and the QR code on it as a camera sees it.
+//! A terminal that has been sent some bytes: its text, and the QR code on it as a camera sees it.
 
 use std::process::Command;
 
 use keyfob_test_support::Output;
 
-/// A terminal of so many columns and rows that has been sent these bytes.
+/// A terminal of this size, in columns and rows, that has been sent these bytes.
 pub fn terminal(bytes: &str, (columns, rows): (u16, u16)) -> vt100::Parser {
     let mut screen = vt100::Parser::new(rows.try_into().unwrap(), columns.try_into().unwrap(), 0);
     screen.process(bytes.as_bytes());
     screen
 }
 
-/// What a person sees of these bytes, without the empty rows below.
+/// The text that these bytes show, without the empty rows at the end.
 pub fn seen_in(bytes: &str, size: (u16, u16)) -> String {
     terminal(bytes, size).screen().contents().trim_end().to_owned()
 }
 
-/// Whether there is a reader of QR codes on this machine, or what is missing.
+/// Checks that there is a QR code reader on this machine; the error says what is missing.
 pub fn qr_reader() -> Result<(), &'static str> {
     Command::new("zbarimg").arg("--version").output().map(drop).map_err(|_| "zbarimg is not here")
 }
 
-/// What a reader finds in the QR code on a screen.
+/// The text in the QR code on a screen.
 #[track_caller]
 pub fn qr_code(screen: &vt100::Screen) -> String {
     let folder = tempfile::tempdir().unwrap();
@@ -34,7 +34,7 @@ pub fn qr_code(screen: &vt100::Screen) -> String {
     text.unwrap_or_else(|| panic!("no QR code: {}\n{}", read.stderr, screen.contents())).to_owned()
 }
 
-/// The dark and light pixels of a screen, as a file that an image reader takes: four by eight a character.
+/// A screen as an image file: dark and light pixels, four by eight per character.
 fn picture(screen: &vt100::Screen) -> Vec<u8> {
     let (rows, columns) = screen.size();
     let (rows, columns) = (rows.get(), columns.get());
@@ -49,7 +49,7 @@ fn picture(screen: &vt100::Screen) -> Vec<u8> {
                 "▄" => !upper,
                 _ => false,
             };
-            // What no colour was given to is light on dark.
+            // Text without a colour is light on dark.
             let light = drawn != (cell.bgcolor() == vt100::Color::Idx(7));
             pixels.push(if light { 255 } else { 0 });
         }

@@ -1,14 +1,14 @@
-//! strace: what a program asks of the system, and a system that refuses.
+//! strace: shows what a program asks of the system, and makes system calls fail.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Whether it is here.
+/// Whether strace is installed.
 pub fn is_here() -> bool {
     Command::new("strace").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
 }
 
-/// The same command, watched.
+/// The command under strace with these options.
 pub fn watch(command: &Command, options: &[&str]) -> Command {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq"]).args(options).arg(command.get_program()).args(command.get_args());
@@ -17,12 +17,12 @@ pub fn watch(command: &Command, options: &[&str]) -> Command {
     strace
 }
 
-/// The same command where system calls fail: `call:error=E:when=N`.
+/// The command with failing system calls, each as `call:error=E:when=N`.
 pub fn failing(command: &Command, calls: &[&str]) -> Command {
     failing_noted(command, calls, Path::new("/dev/null"))
 }
 
-/// The same, with every call of these names in a file.
+/// Like `failing`, with all calls of these names recorded in a file.
 pub fn failing_noted(command: &Command, calls: &[&str], log: &Path) -> Command {
     let names: Vec<&str> = calls.iter().map(|call| call.split(':').next().unwrap()).collect();
     let mut options =

@@ -1,5 +1,5 @@
-//! A registry that takes the provider's tokens, a keyfob that has it in `[hosts]`, and a `PATH` on which that keyfob goes by
-//! its other names.
+//! A registry that accepts the provider's tokens, a keyfob that has the registry in `[hosts]`, and a `PATH` on which
+//! keyfob has its other names.
 
 use std::cell::RefCell;
 use std::fs;
@@ -13,24 +13,24 @@ use keyfob_test_support::registry::{Asks, Registry};
 
 use super::{LAB, PROGRAM, Scene, refresh_token};
 
-/// Someone at work, whose registry is mapped to the profile `lab`.
+/// A person at work, whose registry is mapped to the profile `lab`.
 pub struct Desk {
     pub scene: Scene,
     pub registry: Registry,
     caller: &'static str,
-    /// The rule of `[hosts]` that was written last.
+    /// The rule in `[hosts]` that was written last.
     rule: RefCell<String>,
 }
 
 impl Desk {
-    /// Alice has signed in, and the registry is mapped for one caller.
+    /// With Alice signed in, and the registry mapped for one caller.
     pub fn new(caller: &'static str, asks: Asks) -> Self {
         let desk = Self::signed_out(caller, asks);
         desk.scene.sign_in();
         desk
     }
 
-    /// The same, and nobody has signed in.
+    /// Like `new`, with nobody signed in.
     pub fn signed_out(caller: &'static str, asks: Asks) -> Self {
         let scene = Scene::new(Options::default());
         let registry = Registry::start(asks, scene.idp.judge());
@@ -40,7 +40,7 @@ impl Desk {
         desk
     }
 
-    /// Maps an address alone, with these words more in its rule.
+    /// Maps only this address, with more text in its rule.
     pub fn map(&self, url: &str, more: &str) {
         let caller = self.caller;
         *self.rule.borrow_mut() = format!("'{url}' = {{ profile = 'lab', callers = ['{caller}']{more} }}");
@@ -52,7 +52,7 @@ impl Desk {
         self.scene.keyfob.write_config(&format!("{lab}\n[hosts]\n{rule}\n"));
     }
 
-    /// Runs while nothing is mapped that this registry is.
+    /// Calls `run` while the registry is not mapped.
     pub fn unmapped<T>(&self, run: impl FnOnce() -> T) -> T {
         self.write_rule(&format!("'https://elsewhere.example' = {{ profile = 'lab', callers = ['{}'] }}", self.caller));
         let ran = run();
@@ -60,7 +60,7 @@ impl Desk {
         ran
     }
 
-    /// Has keyfob go by another name, first on `PATH`.
+    /// Makes a link to keyfob with another name, first on `PATH`.
     pub fn link(&self, name: &str) {
         symlink(PROGRAM, self.scene.keyfob.home().join("bin").join(name)).unwrap();
     }
@@ -82,7 +82,7 @@ impl Desk {
         fs::write(path, text).unwrap();
     }
 
-    /// A program in that home, where nobody can be asked to sign in.
+    /// A command in this home, where nobody can be asked to sign in.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let home = self.scene.keyfob.home();
         let mut command = self.scene.keyfob.other(program.as_ref());
@@ -92,51 +92,51 @@ impl Desk {
         command
     }
 
-    /// Runs it to its end.
+    /// Runs the program to its end.
     pub fn run(&self, program: impl AsRef<Path>, args: &[&str]) -> Output {
         Output::of(self.command(program).args(args), b"")
     }
 
-    /// How often the provider was asked for anything.
+    /// How many requests the provider has received.
     pub fn asked(&self) -> usize {
         self.scene.idp.requests().len()
     }
 
-    /// The session is gone, and nobody has signed in anew.
+    /// Deletes the session, so that nobody is signed in.
     pub fn forget_session(&self) {
         fs::remove_dir_all(self.scene.keyfob.cache_dir()).unwrap();
     }
 }
 
-/// How a program comes to another token when its server has refused one.
+/// How a program gets another token after its server has refused one.
 #[derive(Clone, Copy)]
 pub enum Replaced<'a> {
-    /// It tells keyfob, within the same command.
+    /// It tells keyfob within the same command.
     AtOnce,
-    /// It tells keyfob, and fails: the next command has another.
+    /// It tells keyfob and fails; the next command gets another token.
     AfterIt,
-    /// By a command of its own, which signs out.
+    /// It has a command of its own that signs out.
     By(&'a dyn Fn()),
-    /// It cannot tell: the next renewal brings one.
+    /// It cannot tell keyfob; the next renewal brings another token.
     ByRenewal,
 }
 
-/// What a real program gets, from the first answer to a sign-out.
+/// What a real program goes through, from the first answer to the sign-out.
 pub struct Day<'a> {
     pub desk: &'a Desk,
-    /// Has the program fetch something.
+    /// Makes the program fetch something.
     pub run: &'a dyn Fn() -> Output,
-    /// What its server saw since the last call: lines that end with the status.
+    /// The requests that its server received since the last call, as lines that end with the status.
     pub seen: &'a dyn Fn() -> Vec<String>,
-    /// The line that shows that the program was answered.
+    /// The line that shows that the program got an answer.
     pub wanted: &'a str,
     pub replaced: Replaced<'a>,
-    /// Has it fetch what is not mapped, where `[hosts]` does not say that.
+    /// Makes the program fetch from a place that is not mapped, unless `[hosts]` can express that.
     pub elsewhere: Option<&'a dyn Fn() -> Output>,
 }
 
 impl Day<'_> {
-    /// Lives through it; what the program said when nobody was signed in.
+    /// Goes through all of it. Returns the program's output from when nobody was signed in.
     #[track_caller]
     pub fn live(&self) -> Output {
         let Self { desk, run, .. } = self;
@@ -176,13 +176,13 @@ impl Day<'_> {
         assert!(lines.iter().any(|line| line == self.wanted), "{lines:?} {output:?}");
     }
 
-    /// Nothing that it showed was any good.
+    /// Asserts that no credential that it sent was accepted.
     #[track_caller]
     fn assert_not_answered(&self, output: &Output) {
         let lines = (self.seen)();
         let refused = |line: &String| [" 401", " 535", " NO"].iter().any(|status| line.ends_with(status));
         assert!(lines.iter().all(refused), "{lines:?} {output:?}");
-        // git send-email ends with 0 even then.
+        // git send-email exits with 0 even then.
         assert!(output.code != Some(0) || !output.stderr.is_empty(), "{output:?}");
     }
 }

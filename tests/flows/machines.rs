@@ -82,7 +82,7 @@ fn client_credentials_by_a_secret() {
 /// The audience is what the profile says; each assertion has a number of its own.
 #[test]
 fn client_credentials_by_a_key() {
-    let (rsa, ec) = (need!(Keys::rsa()), need!(Keys::ec()));
+    let (rsa, ec, [p384, ed25519]) = (need!(Keys::rsa()), need!(Keys::ec()), need!(Keys::rare()));
     ec.openssl(&[&["ec", "-in", "key.pem", "-out", "sec1.pem"]]).unwrap();
     rsa.openssl(&[&["rsa", "-traditional", "-in", "key.pem", "-out", "pkcs1.pem"]]).unwrap();
     for (keys, name, algorithm) in [
@@ -90,6 +90,8 @@ fn client_credentials_by_a_key() {
         (&rsa, "pkcs1.pem", "RS256"),
         (&ec, "key.pem", "ES256"),
         (&ec, "sec1.pem", "ES256"),
+        (&p384, "key.pem", "ES384"),
+        (&ed25519, "key.pem", "EdDSA"),
     ] {
         let server = endpoint();
         let path = keys.path(name);
@@ -152,7 +154,7 @@ fn a_key_that_cannot_be_used_gets_the_command_that_makes_one() {
         "pkcs12", "-export", "-in", "cert.pem", "-inkey", "key.pem", "-passout", "pass:p", "-out", "a.pfx",
     ]])
     .unwrap();
-    let other = need!(Keys::rsa());
+    let (other, unknown) = (need!(Keys::rsa()), need!(Keys::new(&["ec", "-pkeyopt", "ec_paramgen_curve:secp256k1"])));
     let locked = keys.path("locked.pem");
     for (says, error) in [
         (
@@ -167,6 +169,13 @@ fn a_key_that_cannot_be_used_gets_the_command_that_makes_one() {
             format!(
                 "the client key {0} is not PEM\nhint: openssl pkcs12 -nodes -in {0} -out key.pem",
                 keys.path("a.pfx").display()
+            ),
+        ),
+        (
+            format!("client-key-file = '{}'", unknown.path("key.pem").display()),
+            format!(
+                "the client key {} is of a kind that cannot be used\nhint: RSA of 2048 bits or more, P-256, P-384, or Ed25519",
+                unknown.path("key.pem").display()
             ),
         ),
         (
@@ -796,6 +805,42 @@ fn a_virtual_machines_service_is_given_time() {
     assert!(code == Some(5) && stderr.contains("managed identity"), "{stderr}");
 }
 
+/// What a container's host says of an address that it does not know, and a metadata service of which a proxy knows nothing.
+#[test]
+fn a_machine_without_the_service_is_told_what_the_grant_is_for() {
+    let docker = "connecting to 169.254.169.254:80: dial tcp 169.254.169.254:80: connectex: A socket operation was attempted \
+                  to an unreachable network.";
+    let (text, page) = (keyfob_test_support::provider::Answer::new, "<html>Forbidden by the proxy</html>");
+    let hint = "\nhint: this grant is for machines of Azure that have a managed identity\n";
+    let by_proxy = "it answered a web page (status 403); is a proxy or login page in between?\n";
+    for (reply, end) in [
+        (text(403, "text/plain", docker), hint),
+        (json(403, &json!({ "error": "unreachable", "error_description": docker })), hint),
+        (text(403, "text/html", page), by_proxy),
+    ] {
+        let reply = Mutex::new(Some(reply));
+        let server = Lookalike::start(move |_| reply.lock().unwrap().take().unwrap());
+        let output = run(&identity("", &[("AZURE_POD_IDENTITY_AUTHORITY_HOST", server.origin().to_owned())]));
+        let (code, stderr) = failure(&output);
+        assert!(code == Some(5) && stderr.ends_with(end) && stderr.lines().count() <= 2, "{output:?}");
+        assert_eq!(server.seen().len(), 1);
+    }
+}
+
+/// The host says when the token ends by its own clock.
+#[test]
+fn a_host_whose_clock_is_another_is_understood() {
+    let then = 1_767_225_600;
+    let server =
+        Lookalike::start(move |_| json(200, &vault_token(then + 3000)).header("Date", "Thu, 01 Jan 2026 00:00:00 GMT"));
+    let place = format!("{}/msi", server.origin());
+    let keyfob = identity("", &[("IDENTITY_ENDPOINT", place), ("IDENTITY_HEADER", "s3cret".to_owned())]);
+    let said = Output::of(&mut keyfob.command(["token", "--format", "json"]), b"");
+    let said: serde_json::Value = serde_json::from_str(&said.stdout).unwrap_or_else(|_| panic!("{said:?}"));
+    let left = said["expires_at_epoch"].as_i64().unwrap() - now();
+    assert!((2900..=3000).contains(&left), "{said}");
+}
+
 /// What answers in place of the agent gets nothing that is not the agent's.
 #[test]
 fn a_false_agent_of_azure_arc_gets_no_file() {
@@ -932,6 +977,27 @@ fn what_the_azure_clis_say_is_understood() {
     assert!(failure(&output).1.contains("there is no program \"az\" on PATH besides keyfob"), "{output:?}");
 }
 
+/// Its token is the answer, and stands nowhere else but in the cache; what it says when it fails may hold one, too.
+#[test]
+fn what_az_prints_is_said_to_nobody_else() {
+    const SECRET: &str = "eyJ0eXAi.eyJzZWNyZXQi.c2VjcmV0";
+    let good =
+        format!("echo '{{\"accessToken\": \"{SECRET}\", \"expires_on\": 4102444800}}'; echo 'WARNING: {SECRET}' >&2");
+    for (script, code) in
+        [(good.clone(), 0), (format!("{good}; exit 1"), 1), (format!("echo '{{\"error\": \"{SECRET}\"}}'"), 1)]
+    {
+        let scene = Delegated::new("az", "", &script);
+        let said = |words: &[&str]| Output::of(scene.keyfob.command(words).env("KEYFOB_LOG", "debug"), b"");
+        let output = said(&["token"]);
+        assert_eq!((output.code, output.stdout.contains(SECRET)), (Some(code), code == 0), "{output:?}");
+        assert!(!output.stderr.contains(SECRET) && !scene.calls().contains(SECRET), "{output:?}");
+        for words in [&["status"][..], &["status", "--json"], &["doctor"]] {
+            let output = said(words);
+            assert!(!output.stdout.contains(SECRET) && !output.stderr.contains(SECRET), "{output:?}");
+        }
+    }
+}
+
 /// What kubelogin reads, where the profile asks for it: what the environment says counts first, and is named.
 #[test]
 fn azures_variables_say_who_the_machine_is_where_the_profile_asks_for_that() {
@@ -1063,16 +1129,21 @@ fn what_a_machine_proves_itself_by_is_said_to_the_server_alone() {
     const SECRET: &str = "s3cret-8c2f41d0b7";
     let proof = jwt::unsigned(&json!({ "iss": "https://ci.example", "sub": "job", "jti": SECRET }));
     let gate = Arc::new((Mutex::new(true), Condvar::new()));
-    let shut = Arc::clone(&gate);
+    let (shut, by_google) = (Arc::clone(&gate), proof.clone());
     let server = Lookalike::start(move |seen| {
         let (closed, changed) = &*shut;
         drop(changed.wait_while(closed.lock().unwrap(), |closed| *closed).unwrap());
         let said = format!("{} {:?}", seen.body, seen.headers);
+        if seen.target.starts_with("/computeMetadata/") {
+            let answer = keyfob_test_support::provider::Answer::new(200, "text/html", by_google.clone());
+            return answer.header("Metadata-Flavor", "Google");
+        }
+        let is_ok = seen.target.starts_with("/ok");
+        let error = if is_ok { json!(null) } else { json!("invalid_client") };
         json(
-            if seen.target == "/ok" { 200 } else { 400 },
+            if is_ok { 200 } else { 400 },
             &json!({
-                "access_token": "t0ken", "error": if seen.target == "/ok" { json!(null) } else { json!("invalid_client") },
-                "error_description": said,
+                "access_token": "t0ken", "error": error, "error_description": said, "value": by_google, "oidcToken": by_google,
             }),
         )
     });
@@ -1097,13 +1168,22 @@ fn what_a_machine_proves_itself_by_is_said_to_the_server_alone() {
         "grant = 'token-exchange'\nsource = 'env'\nsource-env = 'PROOF'\n".to_owned(),
         format!("grant = 'jwt-bearer'\nsource = 'command'\nsource-command = ['{}']\n", print.display()),
         "grant = 'token-exchange'\nsource = 'github'\nsource-audience = 'a'\n".to_owned(),
+        "grant = 'client-credentials'\nsource = 'azure-pipelines'\nservice-connection = 's'\n".to_owned(),
+        "grant = 'jwt-bearer'\nsource = 'gcp'\nsource-audience = 'a'\n".to_owned(),
+        "grant = 'managed-identity'\nscopes = ['https://vault.azure.net/.default']\n".to_owned(),
     ] {
         for path in ["ok", "refused"] {
             *gate.0.lock().unwrap() = true;
             let origin = server.origin();
-            let config = format!("[profile.ci]\ntoken-endpoint = '{origin}/{path}'\nclient-id = 'robot'\n{says}");
+            let place = format!("token-endpoint = '{origin}/{path}'\nclient-id = 'robot'\n");
+            let place = if says.contains("managed-identity") { "" } else { &place };
             let keyfob = Keyfob::new(PROGRAM)
-                .config(&config)
+                .config(&format!("[profile.ci]\n{place}{says}"))
+                .env("IDENTITY_ENDPOINT", format!("{origin}/{path}"))
+                .env("IDENTITY_HEADER", "request-t0ken-5a")
+                .env("SYSTEM_OIDCREQUESTURI", format!("{origin}/{path}"))
+                .env("SYSTEM_ACCESSTOKEN", "request-t0ken-5a")
+                .env("GCE_METADATA_HOST", origin.trim_start_matches("http://"))
                 .env("PROOF", &proof)
                 .env("KEYFOB_LOG", "debug")
                 .env("ACTIONS_ID_TOKEN_REQUEST_URL", format!("{origin}/{path}"))
@@ -1135,7 +1215,8 @@ fn what_a_machine_proves_itself_by_is_said_to_the_server_alone() {
 #[test]
 fn a_claims_challenge_to_a_machine_is_answered_by_a_new_token() {
     let folder = tempfile::tempdir().unwrap();
-    let claims = |number: u32| jwt::unsigned(&json!({ "iss": "i", "sub": "s", "exp": now() + 3000, "jti": number }));
+    let end = now() + 3000;
+    let claims = |number: u32| jwt::unsigned(&json!({ "iss": "i", "sub": "s", "exp": end, "jti": number }));
     let place = file(folder.path(), "token", &claims(1));
     let keyfob = Keyfob::new(PROGRAM).config(&format!(
         "[profile.ci]\ngrant = 'none'\nsource = 'file'\nsource-file = '{place}'\n[az]\nprofile = 'ci'\n"

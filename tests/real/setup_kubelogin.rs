@@ -306,6 +306,7 @@ fn the_real_kubectl_goes_on_after_each_of_azures_ways_without_a_person() {
         ),
         ("msi", "--v, '0'", ""),
         ("azurecli", "--tenant-id, t", ""),
+        ("azurecli", "--cache-dir, /home/ada/.kube/cache/kubelogin/", ""),
         ("azd", "--tenant-id, t", ""),
     ] {
         let args = args.replace("ENTRA", entra.origin());
@@ -313,7 +314,8 @@ fn the_real_kubectl_goes_on_after_each_of_azures_ways_without_a_person() {
             "current-context: c\ncontexts:\n- {{name: c, context: {{cluster: c, user: '{user}'}}}}\nclusters:\n- {{name: c, \
              cluster: {{server: '{}', certificate-authority-data: {}}}}}\nusers:\n- name: '{user}'\n  user:\n    exec: {{apiVersion: \
              client.authentication.k8s.io/v1beta1, command: kubelogin, args: [get-token, --login, {user}, --server-id, \
-             {AKS_SERVER}, {args}], env: null, provideClusterInfo: false}}\n",
+             {AKS_SERVER}, {args}], env: null, installHint: \"\\nkubelogin is not installed which is required to connect to AAD \
+             enabled cluster.\\n\", provideClusterInfo: false}}\n",
             api.server(),
             STANDARD.encode(api.ca_pem())
         );

@@ -13,9 +13,9 @@ use crate::zone;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// The version that is claimed: callers want at least 2.30, and below 3.
+/// The version to report. Callers want at least 2.30 and less than 3.
 const VERSION: &str = "2.91.0";
-/// What az calls a subscription that is only a tenant.
+/// The name that az gives a subscription that is only a tenant.
 const NO_SUBSCRIPTION: &str = "N/A(tenant level account)";
 
 /// `keyfob az`
@@ -41,7 +41,7 @@ Examples:
     run,
 };
 
-/// In front of keyfob's own command for a sign-in, below az's words for the lack of one.
+/// The prefix of keyfob's sign-in command, in the line below az's own message.
 pub const WITH_KEYFOB: &str = "With keyfob: ";
 
 const COMMANDS: &str = "account get-access-token, account show, account list, version and cloud show";
@@ -95,12 +95,12 @@ fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
     }
 }
 
-/// Whether a command is about the account. The real az knows another one: nothing of it stands in for keyfob's.
+/// Whether a command is about the account. The real az may have a different account, so it must not answer these.
 fn is_account(command: &str) -> bool {
     command.split(' ').next() == Some("account")
 }
 
-/// What is said of a command that only the real az answers, where there is none.
+/// The message for a command that only the real az answers, if there is no real az.
 fn unanswered(command: &str) -> String {
     let what = if command.is_empty() { "this".to_owned() } else { format!("'{}'", one_line(command)) };
     let own = match command {
@@ -112,7 +112,7 @@ fn unanswered(command: &str) -> String {
     format!("ERROR: keyfob answers {COMMANDS} in place of the Azure CLI; for {what} the real Azure CLI is needed.{own}")
 }
 
-/// A command that is understood, and what answers it.
+/// A command with its flags.
 struct Asked<'a> {
     arguments: &'a Arguments,
     line: &'a Line,
@@ -129,7 +129,7 @@ impl Asked<'_> {
     }
 }
 
-/// A failure as az writes it.
+/// A failure in az's format.
 fn failed(failure: &Failure) -> String {
     if let Some(login) = failure.sign_in() {
         return format!("ERROR: Please run 'az login' to setup account.\n{WITH_KEYFOB}{}\n", one_line(login));
@@ -161,17 +161,17 @@ fn access_token(asked: &Asked<'_>) -> Result<String, Failure> {
     let local = zone::local(end).ok_or_else(too_late)?;
     asked.output.text(&Granted {
         access_token: credential.token.expose(),
-        // Six digits: one client's parser takes nothing else.
+        // Exactly six digits, because one client's parser accepts nothing else.
         expires_on_local: local + ".000000",
         expires_on: end.0,
-        // Without a subscription az names the tenant in its place, and with a tenant it names none.
+        // Without a subscription az reports the tenant in its place; if a tenant was given, it reports no subscription.
         subscription: tenant.is_none().then(|| subscription.or(credential.subscription.as_deref()).unwrap_or(own)),
         tenant: tenant.unwrap_or(own),
         token_type: "Bearer",
     })
 }
 
-/// The scopes that a token is asked for by: as they are, or by the name of a resource, which is not trimmed.
+/// The scopes to ask for: from `--scope`, or for a resource. The resource's name is not trimmed.
 fn scopes(asked: &Asked<'_>) -> Result<Vec<String>, Failure> {
     let line = asked.line;
     let scopes: Vec<String> = line.all("scope").map(str::to_owned).collect();
@@ -213,7 +213,7 @@ fn list(asked: &Asked<'_>) -> Result<String, Failure> {
     asked.output.text(&accounts)
 }
 
-/// The account that is signed in, with its cloud under the name that a command has for it.
+/// The account that is signed in. `cloud` is the member that holds the cloud's name.
 fn account(described: &Described, cloud: &str) -> Value {
     let tenant = described.tenant.as_deref().unwrap_or_default();
     let subscription = described.subscription.as_deref();
@@ -270,7 +270,7 @@ mod tests {
 
     const CLOUD: &str = "https://login.microsoftonline.us";
 
-    /// A profile of a national cloud.
+    /// A profile in a national cloud.
     fn described() -> Described {
         Described { authority: CLOUD.to_owned(), tenant: Some("t1".to_owned()), ..Described::default() }
     }

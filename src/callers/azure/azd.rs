@@ -87,7 +87,7 @@ fn access_token(arguments: &Arguments, line: &Line, json: bool, ask: &Ask<'_>) -
     Ok(json_line(&Token { token, expires_on }))
 }
 
-/// A claims challenge: JSON in either alphabet of base64, padded or not.
+/// Decodes a claims challenge: a JSON object in standard or URL-safe base64, with or without padding.
 fn claims(given: &str) -> Result<String, Failure> {
     let bare = given.trim_end_matches('=');
     let bytes = STANDARD_NO_PAD.decode(bare).or_else(|_| URL_SAFE_NO_PAD.decode(bare));
@@ -103,7 +103,7 @@ struct Problem<'a> {
     suggestion: &'a str,
 }
 
-/// A failure as azd writes it.
+/// A failure in azd's format.
 fn failed(failure: &Failure, json: bool) -> String {
     let (error, message, suggestion) = match failure.sign_in() {
         Some(login) => (

@@ -1,19 +1,19 @@
-//! What az knows of Azure's clouds: their names, and the resources that `--resource-type` and `cloud show` name.
+//! What az knows about Azure's clouds: their names, and the resources for `--resource-type` and `cloud show`.
 
 /// One cloud.
 #[derive(Debug)]
 pub(super) struct Cloud {
-    /// As az calls it.
+    /// The name in az.
     pub(super) name: &'static str,
-    /// Where its accounts sign in.
+    /// Where accounts of the cloud sign in.
     authority: &'static str,
     /// Resource Manager's address.
     pub(super) resource_manager: &'static str,
-    /// `--resource-type` and the resource it stands for.
+    /// The values of `--resource-type`, with their resources.
     resources: &'static [(&'static str, &'static str)],
 }
 
-/// Azure's own first: it stands for every authority that is not known here.
+/// The public cloud is first; it also stands for every unknown authority.
 const CLOUDS: &[Cloud] = &[
     Cloud {
         name: "AzureCloud",
@@ -58,17 +58,17 @@ const CLOUDS: &[Cloud] = &[
 ];
 
 impl Cloud {
-    /// The cloud whose accounts sign in at `authority`.
+    /// The cloud for an authority.
     pub(super) fn at(authority: &str) -> &'static Self {
         CLOUDS.iter().find(|cloud| cloud.authority == authority).unwrap_or(&CLOUDS[0])
     }
 
-    /// The resource that `--resource-type` names.
+    /// The resource for a value of `--resource-type`.
     pub(super) fn resource(&self, kind: &str) -> Option<&'static str> {
         self.resources.iter().find(|(known, _)| *known == kind).map(|(_, resource)| *resource)
     }
 
-    /// Every word for a resource.
+    /// All values of `--resource-type`.
     pub(super) fn kinds(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.resources.iter().map(|(kind, _)| *kind)
     }

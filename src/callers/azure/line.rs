@@ -1,12 +1,12 @@
-//! The command lines of az and azd: words that name a command, then flags.
+//! The command lines of az and azd: words that name a command, followed by flags.
 
-/// A flag and what follows it.
+/// A flag and its values.
 pub(super) struct Flag {
-    /// What it is called here.
+    /// The name used in this program.
     pub(super) name: &'static str,
     /// Every spelling.
     pub(super) spellings: &'static [&'static str],
-    /// How many values.
+    /// How many values it takes.
     pub(super) takes: Takes,
 }
 
@@ -15,26 +15,26 @@ pub(super) struct Flag {
 pub(super) enum Takes {
     /// None.
     Nothing,
-    /// One; said again, the last one counts.
+    /// One value; if the flag is repeated, the last value counts.
     One,
-    /// One, and it may be said again.
+    /// One value each time; the flag may be repeated.
     Several,
-    /// All the words up to the next flag.
+    /// All words up to the next flag.
     Rest,
 }
 
-/// A command line, taken apart.
+/// A parsed command line.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Line {
     /// The words before the first flag, joined by spaces.
     pub(super) command: String,
     values: Vec<(&'static str, String)>,
-    /// The first thing that was not understood.
+    /// The first mistake.
     pub(super) mistake: Option<String>,
 }
 
 impl Line {
-    /// Reads a command line. Flags are written `--flag VALUE`, `--flag=VALUE`, `-f VALUE`, `-f=VALUE` or `-fVALUE`.
+    /// Parses a command line. Flags are written `--flag VALUE`, `--flag=VALUE`, `-f VALUE`, `-f=VALUE` or `-fVALUE`.
     pub(super) fn read(words: &[String], flags: &[Flag]) -> Self {
         let is_flag = |word: &&String| word.starts_with('-');
         let named = words.iter().take_while(|word| !is_flag(word)).count();
@@ -69,18 +69,18 @@ impl Line {
         line
     }
 
-    /// The value of a flag; an empty one is none, as a variable that is not set makes it.
+    /// The value of a flag. An empty value, as from an unset shell variable, counts as missing.
     pub(super) fn one(&self, name: &str) -> Option<&str> {
         self.all(name).next().filter(|value| !value.is_empty())
     }
 
-    /// The values of a flag.
+    /// All values of a flag.
     pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.values.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 }
 
-/// The flag that a word spells, and the value written in the same word.
+/// The flag that a word names, and the value in the same word, if any.
 fn find<'f, 'w>(word: &'w str, flags: &'f [Flag]) -> Option<(&'f Flag, Option<&'w str>)> {
     let value_in = |spelling: &str| {
         let rest = word.strip_prefix(spelling)?;

@@ -1,14 +1,16 @@
-//! Stand-ins for the Azure CLI (`az`) and the Azure Developer CLI (`azd`), as far as programs run them for tokens.
+//! Stand-ins for the Azure CLI (`az`) and the Azure Developer CLI (`azd`), for programs that run them to get tokens.
 //!
-//! The Azure SDKs, Terraform, Databricks and scripts get their tokens by running one of the two. What is answered here is
-//! what they ask; anything else goes to the real one behind keyfob on `PATH`, and without one exit 2 says so. `line` reads their flags, `output` writes
-//! az's formats, `clouds` holds what az knows of the national clouds.
+//! The Azure SDKs, Terraform, Databricks and scripts get tokens by running one of the two. The commands that they run
+//! are answered here; other commands are passed on to the real program, which comes after keyfob on `PATH`, or fail
+//! with exit code 2 if there is none. `line` parses their flags, `output` writes az's formats, `clouds` holds what az
+//! knows about the national clouds.
 //!
-//! - Nobody is ever asked to sign in: the caller captures what is shown, and kills what takes longer than ten seconds.
-//!   Signed out means exit 1 at once, in the words that make an SDK try its next credential.
-//! - Where one sign-in serves every resource and tenant (Microsoft Entra ID), the caller says which. The profile of any
+//! - Nobody is asked to sign in, because the caller captures the output and kills a process that takes longer than ten
+//!   seconds. If nobody is signed in, the exit code is 1 at once, with the message that makes an SDK try its next
+//!   credential.
+//! - If one sign-in serves every resource and tenant (Microsoft Entra ID), the caller chooses both. A profile of any
 //!   other provider answers with its own scopes.
-//! - Every failure is exit 1, a command line that is not understood exit 2, whatever keyfob's own codes are.
+//! - Every failure has exit code 1, and an invalid command line has exit code 2, whatever keyfob's own exit codes are.
 
 pub mod az;
 pub mod azd;
@@ -23,16 +25,16 @@ use crate::config::{KEYS, Key, Shape};
 use crate::failure::{Exit, Failure};
 use std::time::Duration;
 
-/// Least life of a token handed out, in seconds: below five minutes the SDKs ask again for every request.
+/// Least remaining life of a token, in seconds: with less than five minutes left, the SDKs ask again for every request.
 const MIN_LIFE: u64 = 600;
 
-/// How long a caller waits: the shortest limit that any of them has is ten seconds, and then it hears no reason.
+/// How long a caller waits. The shortest time limit of a caller is ten seconds, after which it gets no reason.
 const TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The life told of a token that has no end, in seconds.
+/// The lifetime to report for a token without expiry, in seconds.
 const ENDLESS: u64 = 3600;
 
-/// Flags of keyfob's own, before the words of the other program.
+/// keyfob's own flags, which come before the other program's words.
 const FLAGS: &[&[Key]] = &[PROFILE, KEYS];
 
 const PROFILE: &[Key] = &[Key {
@@ -44,7 +46,7 @@ const PROFILE: &[Key] = &[Key {
     help: "Profile to use [default: `profile` in [az], or the only one of Entra]",
 }];
 
-/// A token from the cache or by a refresh; no sign-in.
+/// Asks for a token from the cache or a refresh, without a sign-in.
 fn want(arguments: &Arguments) -> Want<'_> {
     Want {
         kind: Kind::Access,
@@ -62,7 +64,7 @@ fn token(ask: &Ask<'_>, want: Want<'_>) -> Result<Credential, Failure> {
     }
 }
 
-/// When a token ends. For one that only revocation ends, callers still want a time.
+/// When a token expires. A caller wants a time even for a token that only revocation ends.
 fn end(credential: &Credential) -> Timestamp {
     credential.expires_at.unwrap_or_else(|| Timestamp::now().plus(ENDLESS))
 }

@@ -7,18 +7,18 @@ use jmespath::{Expression, Rcvar, Variable};
 use serde::Serialize;
 use std::fmt::{Display, Write};
 
-/// How an answer is printed.
+/// The format of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
-    /// One line of JSON, its keys sorted.
+    /// One line of JSON with sorted keys.
     Json,
-    /// Values separated by tabs, without quotes.
+    /// Values separated by tabs, not quoted.
     Tsv,
-    /// Not at all.
+    /// No output.
     None,
 }
 
-/// How a caller wants its answer.
+/// How to print an answer.
 #[derive(Debug)]
 pub(super) struct Output {
     format: Format,
@@ -26,7 +26,7 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// By the values of `--output` and `--query`. The error is what az would say.
+    /// From the values of `--output` and `--query`. The error is in az's words.
     pub(super) fn new(format: Option<&str>, query: Option<&str>) -> Result<Self, String> {
         let format = match format.unwrap_or("json") {
             "json" | "jsonc" => Format::Json,
@@ -40,7 +40,7 @@ impl Output {
         Ok(Self { format, query: query.transpose()? })
     }
 
-    /// The bytes for stdout. What a query does not find is nothing.
+    /// The text for stdout; empty if the query finds nothing.
     pub(super) fn text(&self, answer: &impl Serialize) -> Result<String, Failure> {
         let failed = |error: &dyn Display| Failure::new(Exit::Failed, error.to_string());
         if self.format == Format::None {
@@ -65,7 +65,7 @@ impl Output {
     }
 }
 
-/// The columns in the order in which a query names them: `{token:accessToken,type:tokenType}`.
+/// The columns of a query such as `{token:accessToken,type:tokenType}`, in their order.
 fn columns(query: &Ast) -> Option<Vec<&str>> {
     match query {
         Ast::MultiHash { elements, .. } => Some(elements.iter().map(|pair| pair.key.as_str()).collect()),
@@ -74,7 +74,7 @@ fn columns(query: &Ast) -> Option<Vec<&str>> {
     }
 }
 
-/// One line per element of a list, one for anything else.
+/// One line per element of a list, or one line for anything else.
 fn tsv(answer: &Variable, columns: Option<&[&str]>) -> String {
     let rows = answer.as_array().map_or_else(|| vec![answer], |rows| rows.iter().map(|row| &**row).collect());
     let mut text = String::new();
@@ -93,7 +93,7 @@ fn tsv(answer: &Variable, columns: Option<&[&str]>) -> String {
     text
 }
 
-/// A cell as Python prints it, which az does.
+/// A cell as Python prints it, because az is written in Python.
 fn written(cell: &Variable) -> String {
     match cell {
         Variable::Null => "None".to_owned(),

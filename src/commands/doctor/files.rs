@@ -1,4 +1,4 @@
-//! What is on this machine: the configuration, the files it names, and the sessions.
+//! Checks this machine: the configuration, the files it names, and the sessions.
 
 use crate::callers::host_callers;
 use crate::clock::{Timestamp, roughly};
@@ -14,11 +14,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// Others may do anything.
+/// All permissions of group and others.
 const OPEN: u32 = 0o077;
 
-/// Looks at `config.toml`; what it says, if it can be read, and its usable profiles, or only the one that is named. Fails
-/// if there is none of that name.
+/// Checks `config.toml`. Returns its contents, if it can be read, and its usable profiles, or only the one named
+/// `only`. Fails if there is no profile of that name.
 pub(super) fn configuration(findings: &mut Findings, only: Option<&str>) -> Result<(Option<File>, Vec<Profile>)> {
     let Some(file) = file(findings)? else { return Ok((None, Vec::new())) };
     if let Some(name) = only {
@@ -46,7 +46,7 @@ pub(super) fn configuration(findings: &mut Findings, only: Option<&str>) -> Resu
     Ok((Some(file), profiles))
 }
 
-/// What `config.toml` says, if it can be read.
+/// The contents of `config.toml`, if it can be read.
 fn file(findings: &mut Findings) -> Result<Option<File>> {
     const SUBJECT: &str = "configuration";
     let path = config::file_path().ok_or_else(|| {
@@ -115,7 +115,7 @@ fn secret_file(findings: &mut Findings, subject: &str, profile: &Profile) {
     }
 }
 
-/// Looks at the cache folder and the sessions in it; `all` says that these are all profiles there are.
+/// Checks the cache folder and the sessions in it. `all` says that `profiles` are all profiles.
 pub(super) fn cache(findings: &mut Findings, profiles: &[Profile], all: bool) {
     const SUBJECT: &str = "cache";
     let elsewhere = "set KEYFOB_CACHE_DIR to a folder of your own";
@@ -166,7 +166,7 @@ pub(super) fn cache(findings: &mut Findings, profiles: &[Profile], all: bool) {
     }
 }
 
-/// Whether sessions are kept as `config.toml` says, and what a restart of the machine does to sealed ones.
+/// Checks that sessions are kept as `config.toml` says, and reports what a restart means for sealed ones.
 fn kept(findings: &mut Findings, store: &Store) {
     const SUBJECT: &str = "store";
     let (Ok(kept), Ok(installation)) = (store.kept(), Installation::load()) else { return };
@@ -195,8 +195,7 @@ fn kept(findings: &mut Findings, store: &Store) {
     }
 }
 
-/// A session that no profile leads to: what it was made for has been changed in `config.toml` since, or a caller says it
-/// by flags.
+/// A session to which no profile leads: `config.toml` has changed since, or a caller describes its profile by flags.
 fn stray(findings: &mut Findings, key: &SessionKey, session: &Session) {
     if !session.is_signed_in(Timestamp::now()) {
         return;
@@ -215,7 +214,7 @@ fn subject(profile: &Profile) -> String {
     format!("session {}", profile.title())
 }
 
-/// What a sign-in left behind, if there was one.
+/// Reports the session of a profile.
 fn session(findings: &mut Findings, profile: &Profile, session: Option<Session>) {
     let subject = subject(profile);
     let login = || profile.command("login");
@@ -243,7 +242,7 @@ fn session(findings: &mut Findings, profile: &Profile, session: Option<Session>)
         let message = format!("there was trouble when the provider was last asked: {}", trouble.message);
         findings.warn(&subject, message, Hint::Command(login()));
     }
-    // What has no end needs no renewal.
+    // A token without expiry needs no renewal.
     let ends: Option<Vec<_>> = session.tokens.iter().map(|token| token.expires_at).collect();
     if let Some(end) = ends.into_iter().flatten().max().filter(|_| session.refresh_token.is_none()) {
         let left = roughly(Duration::from_secs(end.since(now)));
@@ -256,7 +255,7 @@ fn session(findings: &mut Findings, profile: &Profile, session: Option<Session>)
     }
 }
 
-/// The same of a machine, which signs itself in.
+/// Reports the session of a machine, which signs itself in.
 fn machine(findings: &mut Findings, subject: &str, session: Option<Session>, login: String) {
     match session.and_then(|session| session.last_error) {
         Some(trouble) => {
@@ -267,7 +266,7 @@ fn machine(findings: &mut Findings, subject: &str, session: Option<Session>, log
     }
 }
 
-/// The permissions of a file, if others have any of `forbidden`.
+/// The permissions of a file, if they include any of `forbidden`.
 fn excess(path: &Path, forbidden: u32) -> Option<u32> {
     let mode = std::fs::metadata(path).ok()?.mode() & 0o7777;
     (mode & forbidden != 0).then_some(mode)

@@ -1,4 +1,4 @@
-//! What is on the network: the way there, and each profile's provider.
+//! Checks the network: the proxy, the trust store, and each profile's provider.
 
 use crate::address::Address;
 use crate::clock::roughly;
@@ -17,12 +17,12 @@ use crate::tools::profile::takes_sign_ins;
 use anyhow::Result;
 use std::time::Duration;
 
-/// Longest time for one request: a person is waiting.
+/// Time limit of one request, because a person is waiting.
 const LIMIT: Duration = Duration::from_secs(10);
 
 const NETWORK: &str = "check the network, the proxy (HTTPS_PROXY, NO_PROXY), and for a private authority `ca-file`";
 
-/// The proxy and the certificate authorities, as a request would use them.
+/// Reports the proxy and the certificate authorities that a request would use.
 pub(super) fn way(findings: &mut Findings) {
     match Proxies::read(&|name| std::env::var_os(name)) {
         Ok(Some(Proxies { variable, proxy, .. })) => {
@@ -56,7 +56,7 @@ fn authorities(findings: &mut Findings, number: usize, named: Option<&str>) {
     }
 }
 
-/// One profile's provider: that it answers, what time it thinks it is, and where a sign-in would start.
+/// Checks one profile's provider: that it answers, its clock, and where a sign-in would start.
 pub(super) fn profile(findings: &mut Findings, profile: &Profile) {
     let subject = format!("provider {}", profile.title());
     if let Err(error) = look(findings, &subject, profile) {
@@ -74,7 +74,7 @@ fn look(findings: &mut Findings, subject: &str, profile: &Profile) -> Result<()>
     http.limit(LIMIT);
     let by_hand = profile.endpoints.token.as_ref().map(ToString::to_string);
     let url = by_hand.or(profile.issuer.as_ref().map(Address::openid_configuration)).unwrap_or_default();
-    // Any answer will do, the error included with which a token endpoint answers a GET: it shows that a server is there.
+    // Any answer shows that a server is there, even the error of a token endpoint for a GET.
     let reply = match http.get(&url, None) {
         Ok(reply) => reply,
         Err(why) => {
@@ -101,7 +101,7 @@ fn look(findings: &mut Findings, subject: &str, profile: &Profile) -> Result<()>
     Ok(())
 }
 
-/// Where a sign-in would start now, by which flow, and why by that one.
+/// Where a sign-in would start now, with its flow and the reason for that flow.
 fn sign_in(client: &Client<'_>, profile: &Profile) -> Result<String> {
     let session = Store::open()?.and_then(|store| store.session(&profile.session).session().ok().flatten());
     let choice = choose(client, profile, &session.unwrap_or_else(|| Session::new(&profile.session)))?;

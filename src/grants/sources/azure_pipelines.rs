@@ -1,4 +1,4 @@
-//! Azure Pipelines: a job's own token, for one of its service connections.
+//! Azure Pipelines: a token for a job, issued for one of its service connections.
 //! <https://learn.microsoft.com/rest/api/azure/devops/distributedtask/oidctoken/create>
 
 use super::{address, http, member, variable};
@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 const HINT: &str =
     "map it into the step: `env: SYSTEM_ACCESSTOKEN: $(System.AccessToken)`; and check `service-connection`";
 
-/// Where a job asks, and by what.
+/// The address at which a job asks for a token, and the job's own token that authenticates the request.
 pub(super) struct Job {
     pub(super) address: Address,
     pub(super) token: Secret,
@@ -25,7 +25,7 @@ impl Job {
     }
 }
 
-/// Asks for a token for the service connection of this id.
+/// Requests a token for the service connection with this id.
 pub(super) fn token(profile: &Profile, connection: &str) -> Result<String, Failure> {
     let Job { address, token } = Job::find()?;
     let mut query = Serializer::new(String::new());
@@ -35,7 +35,7 @@ pub(super) fn token(profile: &Profile, connection: &str) -> Result<String, Failu
     let headers = [
         ("authorization", bearer.as_str()),
         ("content-type", "application/json"),
-        // Else it answers a token that it does not know by the page where a person signs in.
+        // Without this header, an invalid token is answered with the sign-in page.
         ("x-tfs-fedauthredirect", "Suppress"),
     ];
     member(address.as_str(), http(profile)?.post_with(&url, "", &headers), &token, "oidcToken", HINT)

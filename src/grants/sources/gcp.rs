@@ -1,4 +1,4 @@
-//! Google Cloud: the identity of a virtual machine or a pod, by the metadata server.
+//! Google Cloud: the identity token of a virtual machine or a pod, from the metadata server.
 //! <https://cloud.google.com/compute/docs/instances/verifying-instance-identity>
 
 use super::http;
@@ -9,11 +9,11 @@ use crate::oauth::http::unreachable;
 use form_urlencoded::Serializer;
 use std::time::Duration;
 
-/// Longest time to connect: where nothing answers at a link's own address, nothing will.
+/// Longest time to connect: if a link-local address does not answer quickly, it never will.
 const CONNECT: Duration = Duration::from_secs(3);
 const PATH: &str = "computeMetadata/v1/instance/service-accounts/default/identity";
 
-/// Asks for a token that is for `audience`.
+/// Requests a token for `audience`.
 pub(super) fn token(profile: &Profile, audience: &str) -> Result<String, Failure> {
     let home = metadata::named_host("GCE_METADATA_HOST")?.unwrap_or_else(|| metadata::LINK_LOCAL.to_owned());
     let mut query = Serializer::new(String::new());

@@ -1,4 +1,4 @@
-//! GitHub Actions, and what copies it: a job's own token.
+//! GitHub Actions, and systems that copy it: a job's own token.
 //! <https://docs.github.com/actions/reference/security/oidc>
 
 use super::{address, http, member, variable};
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 const HINT: &str = "give the job `permissions: id-token: write`; there is no token outside of a job, nor for a pull request from a fork";
 
-/// Where a job asks, and by what.
+/// The address at which a job asks for a token, and the job's own token that authenticates the request.
 pub(super) struct Job {
     pub(super) address: Address,
     pub(super) token: Secret,
@@ -24,7 +24,7 @@ impl Job {
     }
 }
 
-/// Asks for a token that is for `audience`.
+/// Requests a token for `audience`.
 pub(super) fn token(profile: &Profile, audience: &str) -> Result<String, Failure> {
     let Job { address, token } = Job::find()?;
     let url = for_audience(address.as_str(), audience);
@@ -33,7 +33,7 @@ pub(super) fn token(profile: &Profile, audience: &str) -> Result<String, Failure
     member(address.as_str(), http(profile)?.get_with(&url, &headers), &token, "value", HINT)
 }
 
-/// The address has a query already, perhaps with an audience.
+/// Sets the audience in an address that already has a query, perhaps with another audience.
 fn for_audience(address: &str, audience: &str) -> String {
     let (place, query) = address.split_once('?').unwrap_or((address, ""));
     let others = parse(query.as_bytes()).filter(|(name, _)| name != "audience");

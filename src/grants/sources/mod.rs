@@ -1,5 +1,5 @@
-//! Where the token comes from that says what this machine is: a CI job's, a pod's, a virtual machine's. One file each for those
-//! that have to be asked over the network.
+//! Sources of the token that proves what this machine is: a CI job's, a pod's, a virtual machine's. Each source that is
+//! asked over the network has its own file.
 
 mod azure_pipelines;
 mod gcp;
@@ -26,8 +26,8 @@ use std::time::Duration;
 const LONGEST: u64 = 64 << 10;
 /// Longest time for the request to a source.
 const LIMIT: Duration = Duration::from_secs(20);
-/// What says which CI job a process is in. The output of a program depends on the job as well, and is not known before it
-/// has run.
+/// Variables that identify the CI job. They stand for a `source-command`, whose output also depends on the job but is
+/// unknown until the program has run.
 const JOBS: [&str; 8] = [
     "BITBUCKET_STEP_UUID",
     "BUILDKITE_JOB_ID",
@@ -39,7 +39,7 @@ const JOBS: [&str; 8] = [
     "TFC_RUN_ID",
 ];
 
-/// Gets the token. Fails with exit 2 where this is not the place that the source is for, or it is not set up.
+/// Gets the source's token. Fails with exit code 2 if the source does not exist here or is not set up.
 pub fn token(source: &Source, profile: &Profile) -> Result<Secret, Failure> {
     let (text, what) = match source {
         Source::File(file) => (in_file(file)?, format!("the token file {}", file.display())),
@@ -53,7 +53,7 @@ pub fn token(source: &Source, profile: &Profile) -> Result<Secret, Failure> {
         Source::Profile(name) => return Err(Failure::usage(format!("the profile {name:?} was not asked"))),
     };
     let text = text.trim();
-    // It may come to stand in a header.
+    // The token may be sent in a header.
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         let why = if text.is_empty() { "is empty" } else { "is not a token" };
         return Err(Failure::new(Exit::Failed, format!("{what} {why}")));
@@ -61,8 +61,8 @@ pub fn token(source: &Source, profile: &Profile) -> Result<Secret, Failure> {
     Ok(Secret::from(text.to_owned()))
 }
 
-/// What tells this machine or job from others that have the same profile, as far as that is known without asking. Fails as
-/// [`token`] does.
+/// Identifies this machine or job among others with the same profile, as far as possible without sending a request.
+/// Fails as [`token`] does.
 pub fn proof(machine: &Machine) -> Result<Proof, Failure> {
     Ok(match &machine.source {
         None if matches!(machine.grant, MachineGrant::Az | MachineGrant::Azd) => delegated::proof(machine.grant),
@@ -84,7 +84,7 @@ pub fn proof(machine: &Machine) -> Result<Proof, Failure> {
     })
 }
 
-/// Of a JWT that is made anew again and again, what stays: whose it is.
+/// For a JWT, which is reissued again and again, only its issuer and subject count.
 fn of_text(text: String) -> Proof {
     let token = Secret::from(text);
     match Claims::of(&token) {
@@ -112,7 +112,7 @@ fn in_variable(name: &str) -> Result<String, Failure> {
     })
 }
 
-/// The output of a program, which no shell starts.
+/// The output of a program, run without a shell.
 fn printed(words: &[String]) -> Result<String, Failure> {
     let name = &words[0];
     let failed = |error: anyhow::Error| Failure::of(&error.context("`source-command`"));
@@ -122,37 +122,37 @@ fn printed(words: &[String]) -> Result<String, Failure> {
     if ran.ok {
         return Ok(ran.stdout);
     }
-    // Its output may be half a token; what it complained of is not.
+    // Do not repeat its output, which may be part of a token; its last error line is safe.
     let said = ran.stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
     Err(Failure::new(Exit::Failed, format!("`source-command`: {name} failed: {}", one_line(said))))
 }
 
-/// What asks a source, or a service that exchanges what it gave.
+/// A client for a source, or for a service that exchanges the source's token.
 pub(super) fn http(profile: &Profile) -> Result<Http, Failure> {
     let mut http = Http::new(profile.ca_file.as_ref()).map_err(|error| Failure::of(&error))?;
     http.until(boottime() + LIMIT);
     Ok(http)
 }
 
-/// Posts a form to an endpoint that is no server of OAuth, for a token of `profile`.
+/// Posts a form to an endpoint that is not an OAuth server's, for a token of `profile`.
 pub(super) fn post(profile: &Profile, endpoint: &Address, form: &str) -> Result<Reply, Failure> {
     debug(|| format!("POST {endpoint}"));
     http(profile)?.post(endpoint.as_str(), form, None).map_err(|why| unreachable(endpoint.as_str(), &why))
 }
 
-/// An environment variable that a CI sets for the jobs that may have a token; `hint` says how that is asked for.
+/// The value of a variable that a CI sets for jobs that may have a token. `hint` says how to get it set.
 fn variable(name: &str, hint: &str) -> Result<String, Failure> {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty());
     value.ok_or_else(|| Failure::usage(format!("the variable {name} is not set")).hint(hint))
 }
 
-/// The same for an address, which gets the token of another.
+/// Like [`variable`], for an address to which the job's token is sent.
 fn address(name: &str, hint: &str) -> Result<Address, Failure> {
     let value = variable(name, hint)?;
     Address::parse(&value).map_err(|why| Failure::usage(format!("the address in {name} {why}")))
 }
 
-/// The member of a JSON answer that holds the token. `hint` says what to check where the source refused.
+/// The member `name` of a JSON answer, which holds the token. `hint` says what to check if the source refused.
 fn member(url: &str, reply: Result<Reply, String>, secret: &Secret, name: &str, hint: &str) -> Result<String, Failure> {
     let reply = reply.map_err(|why| unreachable(url, &why))?;
     let refused = |why: &str| Failure::new(Exit::Failed, format!("{url} gave no token: {why}")).hint(hint);

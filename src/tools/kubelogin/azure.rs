@@ -35,7 +35,7 @@ pub(super) const FLAGS: Flags = &[
     ("timeout", None, false),
 ];
 
-/// The variables that kubelogin reads, as its arguments.
+/// The environment variables that kubelogin reads, as arguments.
 pub(super) const VARIABLES: &[(&str, &str)] = &[
     ("AAD_LOGIN_METHOD", "login"),
     ("AAD_SERVICE_PRINCIPAL_CLIENT_ID", "client-id"),
@@ -55,7 +55,7 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
     ("AZURE_PASSWORD", "password"),
 ];
 
-/// Variables of the Azure CLI, which keyfob's own `az` grant runs as well.
+/// Variables of the Azure CLI, which keyfob's `az` grant also runs.
 pub(super) const OWN_VARIABLES: [&str; 2] = ["AZURE_CONFIG_DIR", "AZD_CONFIG_DIR"];
 
 /// The keys of an `auth-provider` named `azure`, as arguments.
@@ -66,7 +66,7 @@ pub(super) const LEGACY: &[(&str, &str)] = &[
     ("environment", "environment"),
 ];
 
-/// Where the accounts of Azure's clouds sign in, by kubelogin's names for them.
+/// kubelogin's names of Azure's clouds, and their authorities if not the public one.
 const CLOUDS: &[(&str, Option<&str>)] = &[
     ("AzurePublicCloud", None),
     ("AzurePublic", None),
@@ -76,18 +76,18 @@ const CLOUDS: &[(&str, Option<&str>)] = &[
     ("AzureChinaCloud", Some("https://login.partner.microsoftonline.cn")),
 ];
 
-/// The ways to sign in that a machine has, and what of its environment each goes by.
+/// The login methods of machines, which kubelogin lets the environment override.
 const MACHINES: [&str; 4] = ["spn", "msi", "workloadidentity", "azurepipelines"];
 
-/// What was said, each argument once (the last counts), on its way into a profile.
+/// The arguments of a user, while they are read into a profile. If one is repeated, the last one counts.
 struct Reader<'t> {
     taken: &'t mut Taken,
     said: BTreeMap<&'static str, Word>,
-    /// The arguments that mean something to keyfob.
+    /// The arguments that keyfob has used.
     used: Vec<&'static str>,
 }
 
-/// Reads what was said into a profile.
+/// Reads arguments and variables into a profile.
 pub(super) fn read(taken: &mut Taken, words: Vec<Word>) -> Result<(), String> {
     let said = words.into_iter().map(|word| (word.flag, word)).collect();
     let mut reader = Reader { taken, said, used: Vec::new() };
@@ -110,7 +110,7 @@ pub(super) fn read(taken: &mut Taken, words: Vec<Word>) -> Result<(), String> {
 }
 
 impl Reader<'_> {
-    /// What an argument says; nothing if it is empty.
+    /// The value of an argument; `None` if it is empty.
     fn value(&mut self, flag: &'static str) -> Option<String> {
         self.used.push(flag);
         self.said.get(flag).map(|word| word.value.clone()).filter(|value| !value.is_empty())
@@ -125,7 +125,7 @@ impl Reader<'_> {
         format!("{place}: {why}")
     }
 
-    /// Has a key of the profile say what an argument says.
+    /// Sets a key of the profile to an argument's value.
     fn take(&mut self, flag: &'static str, key: &str) -> Result<(), String> {
         let Some(value) = self.value(flag) else { return Ok(()) };
         self.taken.key(key, at_home(&value)).map_err(|why| self.wrong(flag, &why))
@@ -179,8 +179,8 @@ impl Reader<'_> {
         if login != "msi" {
             self.take("tenant-id", "tenant")?;
         }
-        // Where kubelogin was told so, its environment does not count; nor does it for a person, whom it would turn into
-        // another one in any shell that has such a variable for another program.
+        // Skip this if kubelogin was told to ignore its environment. Also skip it for people: a variable that was set
+        // for another program would turn them into someone else.
         if MACHINES.contains(&login.as_str()) && !self.is_on("disable-environment-override") {
             let names = if self.is_on("use-azurerm-env-vars") { "azurerm" } else { "azure" };
             self.taken.key("environment", names)?;
@@ -188,7 +188,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// What a service principal shows. A certificate is taken before a secret, as kubelogin does.
+    /// The credentials of a service principal. As in kubelogin, a certificate takes precedence over a secret.
     fn secret(&mut self) -> Result<(), String> {
         let secret = self.value("client-secret");
         match self.value("client-certificate") {
@@ -205,7 +205,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Where the account signs in: at an address, or in a cloud by its name.
+    /// Where the account signs in: an address, or a cloud by its name.
     fn authority(&mut self) -> Result<(), String> {
         let environment = self.value("environment");
         if let Some(host) = self.value("authority-host") {

@@ -39,7 +39,8 @@ pub(super) const FLAGS: Flags = &[
     ("tls-renegotiation-freely", None, true),
 ];
 
-/// The keys of an `auth-provider` named `oidc`, as arguments. Its tokens are another client's to renew.
+/// The keys of an `auth-provider` named `oidc`, as arguments. Its tokens are left out, because keyfob cannot renew
+/// them.
 pub(super) const LEGACY: &[(&str, &str)] = &[
     ("idp-issuer-url", "oidc-issuer-url"),
     ("client-id", "oidc-client-id"),
@@ -49,14 +50,14 @@ pub(super) const LEGACY: &[(&str, &str)] = &[
     ("idp-certificate-authority-data", "certificate-authority-data"),
 ];
 
-/// Reads what was said into a profile.
+/// Reads arguments into a profile.
 pub(super) fn read(taken: &mut Taken, said: Vec<Word>) -> Result<(), String> {
     let machine = said.iter().any(|word| word.flag == "grant-type" && word.value == "client-credentials");
     for word in said {
         take(taken, &word, machine).map_err(|why| format!("{}: {why}", word.place))?;
     }
     if !(machine || taken.settings.has("flow")) {
-        // What it registers by default, and so what the provider knows.
+        // kubelogin's default redirect URI, so it is the one registered at the provider.
         for (key, value) in [("redirect-host", "localhost"), ("redirect-port", "8000")] {
             if !taken.settings.has(key) {
                 taken.key(key, value)?;
@@ -69,12 +70,12 @@ pub(super) fn read(taken: &mut Taken, said: Vec<Word>) -> Result<(), String> {
 fn take(taken: &mut Taken, word: &Word, machine: bool) -> Result<(), String> {
     let value = word.value.as_str();
     match word.flag {
-        // As of an argument that is not there.
+        // The same as leaving the argument out.
         "oidc-use-access-token" | "insecure-skip-tls-verify" if value == "false" => {}
         "oidc-issuer-url" => taken.key("issuer", value)?,
         "oidc-client-id" => taken.key("client-id", value)?,
         "oidc-client-secret" => taken.secret = (!value.is_empty()).then(|| Secret::from(value.to_owned())),
-        // What keyfob asks for when nothing is said, besides; a machine has nothing to be offline from.
+        // Scopes in addition to those that keyfob asks for by default. A machine does not need `offline_access`.
         "oidc-extra-scope" => {
             taken.more("scopes", if machine { &["openid"] } else { &["openid", "offline_access"] }, &list(value)?)?;
         }
@@ -111,10 +112,10 @@ fn take(taken: &mut Taken, word: &Word, machine: bool) -> Result<(), String> {
             }
             _ => return Err("it is no way to sign in that keyfob knows".to_owned()),
         },
-        // Of a machine nobody's browser comes back.
+        // A machine has no browser to redirect.
         "oidc-redirect-url" if !machine => taken.redirect_url(word)?,
         "oidc-redirect-url-hostname" if !machine => taken.redirect(word, value, "")?,
-        // `127.0.0.1:8000`, the first of several; or a port alone.
+        // `127.0.0.1:8000`, of which several may be listed, or only a port.
         "listen-address" | "listen-port" if !machine => {
             taken.redirect(word, "", value.split(',').next().unwrap_or_default())?;
         }

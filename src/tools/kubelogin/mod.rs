@@ -1,8 +1,8 @@
-//! Users of a kubeconfig that run kubelogin, read as profiles: int128's (`kubectl oidc-login`, by OpenID Connect) and
-//! Azure's, two programs of one name; and users of the kind that came before both, with an `auth-provider`.
+//! Reads users of a kubeconfig that run kubelogin as profiles. There are two programs of this name: int128's (`kubectl
+//! oidc-login`, for OpenID Connect) and Azure's. Also reads their predecessors, users with an `auth-provider`.
 //!
-//! An argument is taken over where it means the same to keyfob, dropped where it means nothing to it, and refused where it
-//! means something that keyfob does not do: so is everything unknown.
+//! An argument is taken over if it means the same to keyfob, and dropped if keyfob does not need it. It is refused if
+//! it means something that keyfob does not do, or if it is unknown.
 
 mod azure;
 mod int128;
@@ -18,24 +18,24 @@ use anyhow::Result;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// What became of a user's kubelogin.
+/// A user's kubelogin settings, converted.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
-    /// The profile.
+    /// The settings of the profile.
     pub(super) settings: Settings,
-    /// The client secret among the arguments.
+    /// The client secret from the arguments.
     pub(super) secret: Option<Secret>,
-    /// The certificates among the arguments, as PEM.
+    /// The certificates from the arguments, as PEM.
     pub(super) certificates: Option<String>,
-    /// What kubectl is to go on putting into the environment.
+    /// The variables that kubectl must continue to set.
     pub(super) env: Vec<Variable>,
-    /// The arguments that mean nothing to keyfob.
+    /// The arguments that keyfob does not need.
     pub(super) dropped: Vec<String>,
-    /// What is different now.
+    /// What will be different.
     pub(super) notes: Vec<String>,
 }
 
-/// The certificates in a temporary file, for the check of the provider: the file that the plan makes is not there yet.
+/// Certificates in a temporary file for the check with the provider, because the plan's own file does not exist yet.
 #[derive(Debug)]
 struct Scratch(PathBuf);
 
@@ -53,14 +53,14 @@ impl Drop for Scratch {
     }
 }
 
-/// An argument of one of the programs: the long name, the letter, and whether it stands without a value.
+/// The arguments of a program: the long name, the letter, and whether it can be given without a value.
 type Flags = &'static [(&'static str, Option<char>, bool)];
 
-/// What was said: an argument's or a variable's name, as a person knows it, and its value.
+/// An argument or variable of a user.
 struct Word {
-    /// The argument's long name.
+    /// The long name of the argument.
     flag: &'static str,
-    /// Where it was said, for an error: the value is never repeated, since it may be a secret at the wrong place.
+    /// Where it was set, for errors. The value is never shown, because it may be a misplaced secret.
     place: String,
     value: String,
 }
@@ -69,7 +69,7 @@ struct Word {
 const COMMON_ENV: [&str; 7] =
     ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "PATH"];
 
-/// Arguments of the library by which both write their logs: the name, and whether it stands alone.
+/// Arguments of the logging library that both programs use, in the same form.
 const LOGGING: Flags = &[
     ("v", Some('v'), false),
     ("vmodule", None, false),
@@ -86,7 +86,7 @@ const LOGGING: Flags = &[
     ("one-output", None, true),
 ];
 
-/// A user whose token keyfob may be able to bring.
+/// A user whose tokens keyfob may be able to provide.
 pub(super) struct Former {
     is_azure: bool,
     what: &'static str,
@@ -95,12 +95,12 @@ pub(super) struct Former {
 }
 
 impl Former {
-    /// What it has, for people, to stand after "the user X".
+    /// How the user gets its token, completing "the user X …".
     pub(super) fn what(&self) -> &'static str {
         self.what
     }
 
-    /// Reads a user's entry; `None` if it is none of kubelogin's.
+    /// Reads a user's entry; `None` if it does not run kubelogin.
     pub(super) fn of(user: &Value) -> Option<Self> {
         Exec::of(user).map_or_else(|| Self::auth_provider(&user["auth-provider"]), |exec| Self::exec(&exec))
     }
@@ -118,7 +118,7 @@ impl Former {
         Some(Self { is_azure, what: "runs kubelogin", args, env: exec.env.clone().unwrap_or_default() })
     }
 
-    /// What kubectl itself did before it ran programs.
+    /// Reads an `auth-provider`, which kubectl itself handled before it could run programs.
     fn auth_provider(entry: &Value) -> Option<Self> {
         let (is_azure, names): (bool, &[(&str, &str)]) = match entry["name"].as_str()? {
             "azure" => (true, azure::LEGACY),
@@ -127,14 +127,14 @@ impl Former {
         };
         let said = names.iter().filter_map(|(key, flag)| Some((flag, entry["config"][key].as_str()?)));
         let mut args: Vec<String> = said.map(|(flag, value)| format!("--{flag}={value}")).collect();
-        // Without a word about it, it is the old kind.
+        // Without `config-mode`, Azure's old kind of token is meant.
         if is_azure && entry["config"]["config-mode"].as_str() != Some("1") {
             args.push("--legacy".to_owned());
         }
         Some(Self { is_azure, what: "has an auth-provider", args, env: Vec::new() })
     }
 
-    /// Reads it as a profile. The error names what keyfob cannot do.
+    /// Converts it to a profile. The error names what keyfob cannot do.
     pub(super) fn read(&self) -> Result<Taken, String> {
         let mut taken = Taken::default();
         let flags = if self.is_azure { azure::FLAGS } else { int128::FLAGS };
@@ -162,12 +162,12 @@ impl Former {
     }
 }
 
-/// Takes arguments apart as Go's flags are: `--flag=VALUE`, `--flag VALUE`, `-l VALUE`, `-lVALUE`.
+/// Parses arguments as Go's flags: `--flag=VALUE`, `--flag VALUE`, `-l VALUE`, `-lVALUE`.
 fn words(args: &[String], flags: Flags) -> Result<Vec<Word>, String> {
     let mut said = Vec::new();
     let mut args = args.iter();
     while let Some(arg) = args.next() {
-        // A secret may stand behind the equals sign.
+        // Split off the value first, because it may be a secret.
         let (name, value) = arg.split_once('=').map_or((arg.as_str(), None), |(name, value)| (name, Some(value)));
         let unknown = || format!("argument {} is not known to keyfob", clean(name));
         let mut value = value.map(str::to_owned);
@@ -193,7 +193,7 @@ fn words(args: &[String], flags: Flags) -> Result<Vec<Word>, String> {
     Ok(said)
 }
 
-/// The items of a list, as Go's flags read one: one line of CSV (RFC 4180).
+/// Parses a list as Go's flags do: one line of CSV (RFC 4180).
 fn list(value: &str) -> Result<Vec<String>, String> {
     let mut items = vec![String::new()];
     let mut quoted = false;
@@ -213,7 +213,7 @@ fn list(value: &str) -> Result<Vec<String>, String> {
     Ok(items.into_iter().map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect())
 }
 
-/// A file below the home folder, where `~` stands for that.
+/// Replaces a leading `~/` by the home folder.
 fn at_home(file: &str) -> String {
     let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
     match (file.strip_prefix("~/"), home) {
@@ -223,8 +223,8 @@ fn at_home(file: &str) -> String {
 }
 
 impl Taken {
-    /// The profile, added to `config` under this name unless it is there; with `flags` over what kubelogin was told. What
-    /// was in kubelogin's arguments and belongs into files is made by the plan.
+    /// Adds the profile to `config` under this name, unless it exists, with `flags` overriding kubelogin's arguments.
+    /// The plan creates the files for a secret or certificates in kubelogin's arguments.
     pub(super) fn into_config(
         self,
         config: &mut Config,
@@ -254,7 +254,7 @@ impl Taken {
             scratch = Some(file);
             plan.secret(&path, pem.as_bytes(), "is made, with the certificate authorities")?;
         }
-        // The files that the plan makes are not there yet.
+        // Check a copy without references to files that the plan has yet to create.
         let profile = Profile::proposed(name, trial)?;
         drop(scratch);
         Ok(Chosen { profile, is_new: config.add(name, &settings, by)? })
@@ -264,7 +264,7 @@ impl Taken {
         set(&mut self.settings, key, vec![value.into()]).map_err(|failure| failure.message)
     }
 
-    /// Adds to a key that is a list.
+    /// Appends to a key that is a list.
     fn more(&mut self, key: &str, first: &[&str], items: &[String]) -> Result<(), String> {
         let mut all = self.settings.items(key).to_vec();
         if !self.settings.has(key) {
@@ -278,15 +278,15 @@ impl Taken {
         set(&mut self.settings, key, all).map_err(|failure| failure.message)
     }
 
-    /// Takes the address that a browser comes back to.
+    /// Takes over a redirect URI.
     fn redirect_url(&mut self, word: &Word) -> Result<(), String> {
         let address = word.value.strip_prefix("http://").unwrap_or_default();
         let (host, rest) = address.split_at(address.find([':', '/']).unwrap_or(address.len()));
         self.redirect(word, host, rest)
     }
 
-    /// The same by its parts, as far as they can be said to keyfob; else it is dropped, and named. Without a host it is only
-    /// where to listen, which counts less than the address itself.
+    /// Takes over the parts of a redirect URI that keyfob supports; otherwise drops and names the argument. Without a
+    /// host the argument is only a listening address, which does not override the redirect URI.
     fn redirect(&mut self, word: &Word, host: &str, rest: &str) -> Result<(), String> {
         let (port, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let port = port.rsplit(':').next().unwrap_or_default();
@@ -328,7 +328,7 @@ mod tests {
         Former::exec(exec).unwrap().read()
     }
 
-    /// Key by key: its items, joined.
+    /// Each key with its items, joined.
     fn said(taken: &Taken) -> Vec<(&'static str, String)> {
         taken.settings.all().map(|(key, items)| (key.name, items.join(" "))).collect()
     }
@@ -385,7 +385,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever stands in a kubeconfig is taken or refused, and no secret among it is said.
+        /// Whatever is in a kubeconfig is either taken over or refused, and no secret in it is shown.
         #[test]
         fn anything_is_taken_or_refused(
             program in "kubelogin|kubectl-oidc_login",
@@ -534,8 +534,8 @@ mod tests {
         }
     }
 
-    /// What `convert-kubeconfig` leaves for each way to sign in, with what each may have besides; as keys, then what is
-    /// dropped and kept.
+    /// What `convert-kubeconfig` writes for each login method, with the options that each may have: the resulting keys,
+    /// then what is dropped and kept.
     #[test]
     fn each_of_azures_ways_to_sign_in_becomes_a_profile() {
         const SERVER: &str = "6dae42f8-4368-4678-94ff-3960e28e3630";

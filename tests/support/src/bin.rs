@@ -1,4 +1,4 @@
-//! Runs the keyfob binary as a stranger's machine would: a home of its own, and no environment but what is said here.
+//! Runs the keyfob binary as on a stranger's machine: in its own home, and with no environment except what is set here.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -17,7 +17,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Variables that programs need to start at all, or that the test runner itself sets for them.
 const KEPT: [&str; 5] = ["PATH", "SystemRoot", "TEMP", "TMPDIR", "LLVM_PROFILE_FILE"];
 
-/// What a run left behind.
+/// The result of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
     /// Everything on stdout.
@@ -36,23 +36,23 @@ pub struct Keyfob {
 }
 
 impl Keyfob {
-    /// A fresh home for the program; tests pass `env!("CARGO_BIN_EXE_keyfob")`.
+    /// Makes a new home for the program; tests pass `env!("CARGO_BIN_EXE_keyfob")`.
     pub fn new(program: impl Into<PathBuf>) -> Self {
         let home = TempDir::with_prefix("keyfob-test-home-").expect("a temporary folder");
-        // The session's own folder in memory, which the system makes for whoever logs in.
+        // The runtime folder in memory, which the system makes for users who log in.
         fs::create_dir(home.path().join(".run")).expect("a folder in the home folder");
         let keyfob = Self { program: program.into(), home, variables: Vec::new() };
         keyfob.config("")
     }
 
-    /// The same with this configuration file.
+    /// The same home with this configuration file.
     #[must_use]
     pub fn config(self, toml: &str) -> Self {
         self.write_config(toml);
         self
     }
 
-    /// The same with one more variable in the environment of everything it runs.
+    /// Sets one more environment variable for everything it runs.
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.variables.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
@@ -111,17 +111,17 @@ impl Keyfob {
         command
     }
 
-    /// Runs to the end.
+    /// Runs keyfob to the end.
     pub fn run(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
         Output::of(&mut self.command(args), b"")
     }
 
-    /// Runs to the end, with something to read on stdin.
+    /// Runs keyfob to the end, with this input on stdin.
     pub fn run_with_input(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>, input: impl AsRef<[u8]>) -> Output {
         Output::of(self.command(args).stdin(Stdio::piped()), input.as_ref())
     }
 
-    /// Starts it in a terminal of its own.
+    /// Starts keyfob in its own terminal.
     #[cfg(unix)]
     pub fn in_terminal(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> crate::Terminal {
         crate::Terminal::start(self.command(args))
@@ -129,7 +129,7 @@ impl Keyfob {
 }
 
 impl Output {
-    /// Runs any command to the end; the input is written if its stdin is a pipe.
+    /// Runs any command to the end. The input is written if its stdin is a pipe.
     pub fn of(command: &mut Command, input: &[u8]) -> Self {
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = child.unwrap_or_else(|error| panic!("could not start {command:?}: {error}"));
@@ -143,7 +143,7 @@ impl Output {
         let status = wait(&mut child, deadline);
         let code = status.unwrap_or_else(|| panic!("{command:?} did not end within {PATIENCE:?}")).code();
         let text = |stream: mpsc::Receiver<Vec<u8>>| {
-            // A child that kept the stream open keeps every caller waiting: a failure, not something to wait for.
+            // A child that keeps the stream open would make every caller wait, so this is a failure.
             let bytes = stream.recv_timeout(deadline.saturating_duration_since(Instant::now()));
             let bytes = bytes.unwrap_or_else(|_| panic!("{command:?} ended, but something keeps its output open"));
             String::from_utf8(bytes).expect("output in UTF-8")
@@ -164,7 +164,7 @@ fn collect(stream: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>
     receiver
 }
 
-/// Waits for the end of a process; kills it when time is up.
+/// Waits for the end of a process, and kills it at the deadline.
 pub(crate) fn wait(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
     loop {
         if let Some(status) = child.try_wait().expect("waiting for a child") {

@@ -36,13 +36,13 @@ pub enum Scheme {
 pub struct GitOptions {
     /// https with a private authority instead of http.
     pub tls: bool,
-    /// What it asks for, in this order, and takes.
+    /// The schemes that it asks for, in this order, and accepts.
     pub schemes: Vec<Scheme>,
     /// The user name that Basic must come with.
     pub username: Option<String>,
     /// Repositories that anybody may read.
     pub public: Vec<String>,
-    /// Repositories that nobody may read, which is said as if the credentials were wrong.
+    /// Repositories that nobody may read; the answer is the same as for wrong credentials.
     pub hidden: Vec<String>,
 }
 
@@ -65,7 +65,7 @@ pub struct GitRequest {
     pub method: String,
     /// The path, without the query.
     pub path: String,
-    /// What the query says.
+    /// The query.
     pub query: String,
     /// The whole `Authorization` header, secrets included.
     pub authorization: Option<String>,
@@ -81,7 +81,7 @@ impl GitRequest {
     }
 }
 
-/// A rule by which every request is sent elsewhere.
+/// A redirect of every request to another origin.
 #[derive(Clone)]
 struct Redirect {
     origin: String,
@@ -159,7 +159,7 @@ impl GitServer {
         self.ca_file.as_deref()
     }
 
-    // What it holds.
+    // Its repositories.
 
     /// Makes a bare repository with two commits on `main`, which say `one` and `two` in the file `README`.
     pub fn repository(&self, name: &str) {
@@ -196,7 +196,7 @@ impl GitServer {
         std::fs::read_to_string(file).expect("a branch").trim().to_owned()
     }
 
-    // What it does.
+    // Its behaviour.
 
     /// From now on every request is sent to another origin with status 302; with `authorized_only`, only those that
     /// carry a good token, and the others are asked for one.
@@ -204,7 +204,7 @@ impl GitServer {
         lock(&self.shared.state).redirect = Some(Redirect { origin: origin.to_owned(), authorized_only });
     }
 
-    // What it saw.
+    // Its records.
 
     /// Every request since the last call, in order.
     pub fn take_requests(&self) -> Vec<GitRequest> {

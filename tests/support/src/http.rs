@@ -89,7 +89,7 @@ impl Answer {
     }
 }
 
-/// A flag that whoever sleeps notices at once.
+/// A flag that wakes sleeping threads when it is set.
 #[derive(Default)]
 pub(crate) struct Stop {
     stopped: Mutex<bool>,
@@ -106,7 +106,7 @@ impl Stop {
         self.changed.notify_all();
     }
 
-    /// Sleeps; false if the server stopped meanwhile.
+    /// Sleeps for `time`; returns false if the server stopped meanwhile.
     pub(crate) fn sleep(&self, time: Duration) -> bool {
         let stopped = lock(&self.stopped);
         let (stopped, _) =
@@ -115,7 +115,7 @@ impl Stop {
     }
 }
 
-/// The client's end of one connection, ready for an answer. Dropped without one, it just hangs up.
+/// The server's end of one connection, ready to send an answer. If it is dropped without one, the connection is closed.
 pub(crate) struct Connection<'a> {
     stream: &'a mut dyn Write,
     stop: &'a Stop,
@@ -158,7 +158,7 @@ impl Connection<'_> {
         }
     }
 
-    /// Sends bytes that need not be HTTP at all.
+    /// Sends any bytes, HTTP or not.
     pub(crate) fn send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)?;
         self.stream.flush()
@@ -321,7 +321,7 @@ fn read_chunks(reader: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<()> 
     }
 }
 
-/// So many bytes more.
+/// Reads `length` more bytes.
 fn read_part(reader: &mut impl BufRead, length: u64, body: &mut Vec<u8>) -> io::Result<()> {
     let before = body.len() as u64;
     if length > BODY_LIMIT || before + length > BODY_LIMIT {

@@ -1,4 +1,5 @@
-//! A server that a test describes by one function: what it answers to each request. It keeps what it was sent, to the letter.
+//! A server that a test describes by one function, which answers each request. It records what it was sent, byte for
+//! byte.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -37,7 +38,7 @@ impl Seen {
         self.form().into_iter().find(|(other, _)| other == name).map(|(_, value)| value)
     }
 
-    /// What a JWT in that field says: header and claims, unverified.
+    /// The header and claims of the JWT in that field, unverified.
     pub fn assertion(&self, name: &str) -> Option<(serde_json::Value, serde_json::Value)> {
         let token = self.field(name)?;
         Some((jwt::header(&token)?, jwt::claims(&token)?))
@@ -58,7 +59,7 @@ impl Lookalike {
         Self::serve(None, answer)
     }
 
-    /// The same by https, with a certificate for `localhost`.
+    /// Like `start`, but by https, with a certificate for `localhost`.
     pub fn start_tls(answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
         Self::serve(Some(Authority::new(Certificate::Good)), answer)
     }
@@ -81,7 +82,7 @@ impl Lookalike {
         Self { origin, seen, _server: server, authority }
     }
 
-    /// The certificate of the authority that signed its own, if it speaks https.
+    /// The certificate of the authority that signed the server's, if it speaks https.
     pub fn ca_file(&self) -> Option<PathBuf> {
         self.authority.as_ref().map(Authority::path)
     }

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::http::lock;
 
-/// What a connection is served with.
+/// A connection, and what is needed to serve it.
 struct Desk<'a> {
     reader: BufReader<TcpStream>,
     stream: TcpStream,
@@ -31,7 +31,7 @@ impl MailServer {
         Self::start(accepts, smtp)
     }
 
-    /// The same for IMAP.
+    /// Starts a server for IMAP.
     pub fn imap(accepts: impl Fn(&str, &str) -> bool + Send + Sync + 'static) -> Self {
         Self::start(accepts, imap)
     }
@@ -57,7 +57,7 @@ impl MailServer {
         self.address.port()
     }
 
-    /// What it saw since the last call, without secrets: `XOAUTH2 ada@example.com 235`, `mail`.
+    /// What it has seen since the last call, without secrets: `XOAUTH2 ada@example.com 235`, `mail`.
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut lock(&self.seen))
     }
@@ -78,7 +78,8 @@ impl Desk<'_> {
         lock(self.seen).push(what);
     }
 
-    /// Whether a client may sign in by what follows AUTH or AUTHENTICATE; `go_on` asks for a message that is not there.
+    /// Handles AUTH or AUTHENTICATE with these words, and returns whether the client may sign in. `go_on` asks for the
+    /// first message, if it is not in the words.
     fn signs_in(&mut self, words: &str, go_on: &str, statuses: [&str; 2]) -> Option<bool> {
         let (mechanism, initial) = words.split_once(' ').map_or((words, None), |(word, rest)| (word, Some(rest)));
         let mechanism = mechanism.to_ascii_uppercase();
@@ -161,7 +162,7 @@ fn shown(mechanism: &str, initial: &str) -> Option<(String, String)> {
             let rest = message.strip_prefix("user=")?.strip_suffix("\x01\x01")?;
             rest.split_once("\x01auth=Bearer ")?
         }
-        // RFC 4616: the mailbox may be named before.
+        // RFC 4616: the mailbox may come first.
         "PLAIN" => message.split_once('\0')?.1.split_once('\0')?,
         _ => return None,
     };

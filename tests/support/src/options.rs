@@ -88,28 +88,28 @@ pub enum IdToken {
     Never,
 }
 
-/// What a certificate is like.
+/// The kind of certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Certificate {
-    /// As it should be.
+    /// A valid certificate.
     Good,
-    /// For another host.
+    /// A certificate for another host.
     OtherHost,
-    /// Its time is over.
+    /// It has expired.
     Expired,
-    /// Its time has not come.
+    /// It is not valid yet.
     NotYet,
-    /// Signed by itself, while the authority has signed nothing.
+    /// Self-signed, and not signed by the authority.
     SelfSigned,
-    /// Signed by itself, as `openssl req -x509` does it: it says that it is an authority's. It is what there is to trust.
+    /// Self-signed and marked as an authority's, as by `openssl req -x509`. `ca_file` is this certificate itself.
     OwnAuthority,
-    /// The same for another host.
+    /// Like `OwnAuthority`, for another host.
     OwnAuthorityOfOther,
-    /// The same, whose time is over.
+    /// Like `OwnAuthority`, but expired.
     OwnAuthorityExpired,
 }
 
-/// What an access token looks like.
+/// The form of an access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessToken {
     /// Random characters.
@@ -118,7 +118,7 @@ pub enum AccessToken {
     Jwt,
 }
 
-/// How the granted scopes are written.
+/// The form of the granted scopes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScopeFormat {
     /// `"openid email"`, as RFC 6749 has it.
@@ -138,14 +138,14 @@ pub enum ScopeFormat {
 pub struct Options {
     /// https with a private authority instead of http.
     pub tls: bool,
-    /// With which certificate.
+    /// The kind of its certificate.
     pub certificate: Certificate,
-    /// By which name it is reached over https. `0.0.0.0` is this machine, too, and no loopback address to those who choose a
-    /// proxy. `id`, `id.lab.example` and `id.hosts.example` are names of its certificate, which a test makes known.
+    /// The name in its https address. `0.0.0.0` is this machine too, but is not a loopback address when a proxy is
+    /// chosen. `id`, `id.lab.example` and `id.hosts.example` are also in the certificate; a test makes them resolve.
     pub tls_host: &'static str,
     /// The path of the issuer, such as `/realms/lab`; empty for none.
     pub path: String,
-    /// Who may ask.
+    /// The registered clients.
     pub clients: Vec<Client>,
     /// The scopes that exist; any other is `invalid_scope`. `None` accepts all.
     pub scopes: Option<Vec<String>>,
@@ -158,13 +158,13 @@ pub struct Options {
     pub expires_in: Option<Value>,
     /// Send `verification_uri_complete` as well.
     pub complete_uri: bool,
-    /// What access tokens look like.
+    /// The form of access tokens.
     pub access_token: AccessToken,
     /// The `expires_in` of the token answer; `None` leaves it out. A token lives an hour where it makes no sense.
     pub access_lifetime: Option<Value>,
     /// When ID tokens are sent.
     pub id_token: IdToken,
-    /// Seconds an ID token lives; below zero it is born expired.
+    /// Lifetime of an ID token in seconds; if it is negative, the token is already expired.
     pub id_token_lifetime: i64,
     /// An object whose members replace those of each ID token; `null` removes one.
     pub claims: Value,
@@ -198,11 +198,11 @@ pub struct Options {
     pub authorize_in_metadata: bool,
     /// Whether the metadata lists `form_post`.
     pub form_post: bool,
-    /// An answer that is asked for by `form_post` is posted.
+    /// Whether an answer that is requested with `form_post` is posted.
     pub posts: bool,
-    /// Authorization answers name the issuer, and the metadata says so (RFC 9207).
+    /// Whether authorization answers name the issuer, and the metadata says so (RFC 9207).
     pub names_issuer: bool,
-    /// The only redirect addresses, with `*` for any port; none: every loopback address.
+    /// The only redirect URIs, with `*` for any port; empty means every loopback address.
     pub redirects: Vec<String>,
     /// How scopes are written in token answers.
     pub scope_format: ScopeFormat,
@@ -213,11 +213,11 @@ pub struct Options {
     pub refresh_in: Option<Value>,
     /// More paths for endpoints, such as `/login/device/code`; a `*` stands for one component.
     pub aliases: Vec<(String, Endpoint)>,
-    /// Seconds that its clock is ahead; what it signs is dated by it.
+    /// By how many seconds its clock is ahead. What it signs is dated by this clock.
     pub clock: i64,
     /// Every answer has a `Date` header.
     pub date: bool,
-    /// A last change to every JSON answer. For answers that are wrong as a whole there is a script.
+    /// A last change to every JSON answer. To replace a whole answer, use a script.
     pub edit: Option<Edit>,
 }
 
@@ -285,8 +285,8 @@ impl Options {
         }
     }
 
-    /// Google with a client for desktop programs, `keyfob`, and its secret, `s3cret-value`: its metadata lists `form_post`, and
-    /// the client is answered by address all the same.
+    /// Google with a client for desktop programs, `keyfob`, with the secret `s3cret-value`. Its metadata lists
+    /// `form_post`, but the client is answered in the address anyway.
     pub fn google() -> Self {
         Self {
             clients: vec![Client::basic("keyfob", "s3cret-value")],

@@ -30,7 +30,7 @@ pub struct Request {
     pub method: String,
     /// The path, without the query.
     pub path: String,
-    /// What the query says.
+    /// The parameters of the query.
     pub query: Vec<(String, String)>,
     /// All headers, as they came.
     pub headers: Vec<(String, String)>,
@@ -38,13 +38,13 @@ pub struct Request {
     pub body: Vec<u8>,
     /// The body's fields, if it is a form.
     pub form: Vec<(String, String)>,
-    /// What it was for; see [`Provider::count`].
+    /// The kind of request; see [`Provider::count`].
     pub label: String,
-    /// What it asks for has been done, though its answer may be on its way.
+    /// Whether the request has taken effect, even if its answer has not arrived yet.
     pub done: bool,
     /// The status it was answered with; `None` if it never was, or not by HTTP.
     pub status: Option<u16>,
-    /// When it had been read.
+    /// When it had been read completely.
     pub received: Instant,
     /// When its answer had been written.
     pub answered: Option<Instant>,
@@ -93,16 +93,16 @@ pub struct Provider {
     _authority: Option<Authority>,
 }
 
-/// Where requests to an endpoint are kept waiting.
+/// The point at which requests to an endpoint wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Held {
-    /// Before they are looked at.
+    /// Before they are handled.
     Request(Endpoint),
-    /// When what they ask for has been done, and the answer has not been sent.
+    /// After they have taken effect, and before the answer is sent.
     Answer(Endpoint),
 }
 
-/// While it lives, an endpoint keeps requests waiting; see [`Provider::hold`] and [`Provider::hold_answers`].
+/// Makes an endpoint's requests wait until it is dropped; see [`Provider::hold`] and [`Provider::hold_answers`].
 pub struct Hold {
     shared: Arc<Shared>,
     held: Held,
@@ -158,7 +158,7 @@ impl Provider {
         self.ca_file.as_deref()
     }
 
-    // What people and time do.
+    // Actions of people, and of time.
 
     /// A person approves a code, as the current user.
     pub fn approve(&self, user_code: &str) {
@@ -170,7 +170,7 @@ impl Provider {
         self.decide(user_code, Decision::Deny);
     }
 
-    /// The time of a code runs out.
+    /// Makes a code expire.
     pub fn expire(&self, user_code: &str) {
         self.decide(user_code, Decision::Expire);
     }
@@ -180,40 +180,40 @@ impl Provider {
         self.with(|state| state.ledger.auto = auto);
     }
 
-    /// Who approves from now on; `alice@example.com` at first.
+    /// Sets the user who approves from now on; `alice@example.com` at first.
     pub fn set_user(&self, email: &str) {
         self.with(|state| email.clone_into(&mut state.ledger.user));
     }
 
-    /// Every access token handed out so far stops working, though its holder was told otherwise.
+    /// Invalidates every access token so far, although it has not expired.
     pub fn expire_access_tokens(&self) {
         self.with(|state| state.ledger.expire_access_tokens());
     }
 
-    /// Every refresh token handed out so far is `invalid_grant` from now on.
+    /// Makes every refresh token so far `invalid_grant`.
     pub fn revoke_refresh_tokens(&self) {
         self.with(|state| state.ledger.revoke_refresh_tokens());
     }
 
-    // What it answers.
+    // Its answers.
 
     /// The next answers of an endpoint, in turn; after them it goes on as before.
     pub fn script(&self, endpoint: Endpoint, replies: impl IntoIterator<Item = Reply>) {
         self.with(|state| state.scripts.entry(endpoint).or_default().extend(replies));
     }
 
-    /// The answer of an endpoint from now on, after any script; [`Reply::Real`] puts it right again.
+    /// The answer of an endpoint from now on, after any script; [`Reply::Real`] restores normal answers.
     pub fn always(&self, endpoint: Endpoint, reply: Reply) {
         self.with(|state| state.standing.insert(endpoint, reply));
     }
 
-    /// Keeps requests to an endpoint waiting, recorded but not looked at, until the result is dropped.
+    /// Makes requests to an endpoint wait, recorded but not handled, until the result is dropped.
     #[must_use = "the endpoint is held only until this is dropped"]
     pub fn hold(&self, endpoint: Endpoint) -> Hold {
         self.held(Held::Request(endpoint))
     }
 
-    /// Does what requests to an endpoint ask for, and keeps the answers until the result is dropped.
+    /// Handles requests to an endpoint, but keeps back the answers until the result is dropped.
     #[must_use = "the answers are kept only until this is dropped"]
     pub fn hold_answers(&self, endpoint: Endpoint) -> Hold {
         self.held(Held::Answer(endpoint))
@@ -229,7 +229,7 @@ impl Provider {
         self.with(|state| state.ledger.signer.sign("JWT", claims))
     }
 
-    // What it saw.
+    // Its records.
 
     /// The user codes given out so far.
     pub fn user_codes(&self) -> Vec<String> {
@@ -261,33 +261,33 @@ impl Provider {
         self.with(|state| state.count(what))
     }
 
-    /// Every secret it ever handed out: device codes, access, refresh and ID tokens.
+    /// Every secret it has issued: device codes, access, refresh and ID tokens.
     pub fn issued(&self) -> Vec<String> {
         self.with(|state| state.ledger.issued.clone())
     }
 
-    /// Whether an API of this provider would take the access token now.
+    /// Whether an API of this provider would accept the access token now.
     pub fn accepts(&self, access_token: &str) -> bool {
         self.with(|state| state.ledger.accepts(access_token))
     }
 
-    /// The same question, for a server that takes this provider's tokens.
+    /// Like [`Provider::accepts`], as a function for a server that accepts this provider's tokens.
     pub fn judge(&self) -> impl Fn(&str) -> bool + Send + Sync + use<> {
         let shared = Arc::clone(&self.shared);
         move |access_token| shared.with(|state| state.ledger.accepts(access_token))
     }
 
-    /// Polls that came before their time, the first one of a code included.
+    /// The number of polls that came too early, including the first poll for a code.
     pub fn too_fast(&self) -> usize {
         self.with(|state| state.ledger.too_fast)
     }
 
-    /// Polls of a code that had already been answered with tokens.
+    /// The number of polls for a code that had already been answered with tokens.
     pub fn polls_after_success(&self) -> usize {
         self.with(|state| state.ledger.polls_after_success)
     }
 
-    /// Refresh tokens used again after they were replaced.
+    /// The number of refresh tokens that were used again after they had been replaced.
     pub fn refresh_reuses(&self) -> usize {
         self.with(|state| state.ledger.refresh_reuses)
     }
@@ -319,7 +319,7 @@ impl Provider {
 
 impl Drop for Provider {
     fn drop(&mut self) {
-        // Requests that are held would keep the server from stopping.
+        // Held requests would keep the server from stopping.
         self.with(|state| state.stopping = true);
     }
 }
@@ -383,7 +383,7 @@ impl Shared {
         self.reply(reply, index, endpoint, &request, connection);
     }
 
-    /// Waits until nothing is held there; false if the provider stops instead.
+    /// Waits until nothing is held at this point; false if the provider stops instead.
     fn let_go(&self, held: Held) -> bool {
         let is_held = |state: &mut State| !state.stopping && state.held.get(&held).is_some_and(|count| *count > 0);
         let state = self.changed.wait_while(lock(&self.state), is_held).unwrap_or_else(PoisonError::into_inner);
@@ -398,7 +398,7 @@ impl Shared {
         request: &Request,
         connection: &mut Connection<'_>,
     ) {
-        // The client may look at the record as soon as it has read the answer, so the record comes first.
+        // Write the record first, because the client may read it as soon as it has the answer.
         let mut send = |answer: &Answer| {
             let note = |status| {
                 self.with(|state| {
@@ -429,7 +429,7 @@ impl Shared {
             }
             Reply::Drop => {}
             Reply::Answer(answer) => send(&answer),
-            // Whoever sent nonsense does not mind that the client hung up on it.
+            // A client that gets such bytes may close the connection early.
             Reply::Wire(bytes) => drop(connection.send_raw(&bytes)),
             Reply::After(time, reply) => {
                 if self.stop.sleep(time) {
@@ -439,7 +439,7 @@ impl Shared {
         }
     }
 
-    /// The same answer with the time by the provider's clock, unless it has one.
+    /// The answer with a `Date` by the provider's clock, unless it has one.
     fn dated(&self, answer: &Answer) -> Answer {
         let answer = answer.clone();
         if !self.options.date || header(&answer.headers, "date").is_some() {
@@ -451,7 +451,7 @@ impl Shared {
         answer.header("Date", &date)
     }
 
-    /// Which endpoint a path is, and how requests to it are labelled.
+    /// The endpoint for a path, and the label for its requests.
     fn route(&self, path: &str) -> Option<(Endpoint, &'static str)> {
         let Options { path: prefix, aliases, oidc_discovery, rfc8414_discovery, .. } = &self.options;
         if *rfc8414_discovery && path.strip_prefix("/.well-known/oauth-authorization-server") == Some(prefix) {
@@ -536,7 +536,7 @@ impl Shared {
         };
         let body = json!({ "error": refusal.error, "error_description": refusal.description });
         let answer = self.json(endpoint, status, body);
-        // RFC 6749 section 5.2: who tried a scheme is told which one.
+        // RFC 6749 section 5.2: a client that used `Authorization` is told the scheme.
         if status == 401 && request.header("authorization").is_some() {
             answer.header("WWW-Authenticate", "Basic realm=\"keyfob test provider\"")
         } else {
@@ -612,7 +612,7 @@ impl Shared {
         }
     }
 
-    /// Answers an authorization request for the current user, without a page of its own: [`Auto::Deny`] refuses.
+    /// Answers an authorization request for the current user, without a page. [`Auto::Deny`] refuses.
     fn authorize(&self, request: &Request) -> Answer {
         let query = &request.query;
         let answered = self.with(|state| {
@@ -621,7 +621,7 @@ impl Shared {
         });
         let (redirect, mut fields) = match answered {
             Ok(answered) => answered,
-            // To an address that is not known nobody is sent (RFC 6749, section 4.1.2.1).
+            // Nobody is redirected to an unknown address (RFC 6749, section 4.1.2.1).
             Err(refusal) => return Answer::new(400, "text/plain", format!("{}\n", refusal.description)),
         };
         fields.extend(field(query, "state").map(|state| ("state".to_owned(), state.to_owned())));
@@ -639,7 +639,7 @@ impl Shared {
 
     fn page(&self, request: &Request) -> Answer {
         let page = |status, body| {
-            // Buttons that approve must not end up in somebody else's frame.
+            // Buttons that approve must not be shown in a frame of another site.
             let policy = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'";
             Answer::new(status, "text/html; charset=utf-8", body)
                 .header("Content-Security-Policy", policy)
@@ -692,7 +692,7 @@ impl Request {
     }
 }
 
-/// A form, and no field of it twice; RFC 6749 section 3.2 forbids it and RFC 8707 excepts `resource`.
+/// A form without repeated fields, which RFC 6749 section 3.2 forbids; RFC 8707 allows repeating `resource`.
 fn strict_form(request: &Request) -> Result<(), Refusal> {
     let form: &Form = &request.form;
     let twice = form

@@ -63,7 +63,7 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A command that sees nothing of this machine but the search path: no proxies, no one's configuration, no prompts.
+/// A command with an environment that has only the search path: no proxies, no configuration of a user, no prompts.
 fn clean_command(program: &Path, home: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("HOME", home).stdin(Stdio::null());
@@ -82,7 +82,7 @@ fn on_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(&name)).find(|file| file.is_file())
 }
 
-/// Runs a tool to its end; what it said on the way is the error.
+/// Runs a tool to its end. The error is what it wrote to stderr.
 fn run(command: &mut Command) -> Result<Vec<u8>, String> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
     if output.status.success() {

@@ -23,7 +23,7 @@ type Files = BTreeMap<String, (&'static str, Vec<u8>)>;
 #[derive(Default)]
 struct State {
     files: Files,
-    /// What answers a form, without credentials.
+    /// The answers to posted forms, for which no credentials are needed.
     answers: Files,
     forms: Vec<String>,
     lines: Vec<String>,
@@ -110,7 +110,7 @@ impl Registry {
     }
 }
 
-/// Whether a good token is shown, as Bearer, as the password of Basic, or bare.
+/// Whether a valid token is sent: as Bearer, as the password of Basic, or bare.
 fn is_good(shown: &str, accepts: &impl Fn(&str) -> bool) -> bool {
     match shown.split_once(' ') {
         Some(("Bearer", token)) => accepts(token),

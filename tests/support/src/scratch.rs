@@ -1,4 +1,4 @@
-//! A folder that is gone afterwards, even when a person presses Ctrl-C meanwhile.
+//! A temporary folder that is removed even if a person presses Ctrl-C.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use signal_hook::consts::SIGINT;
 use tempfile::TempDir;
 
-/// From the first look on, set by Ctrl-C, which then no longer ends the process.
+/// Set by Ctrl-C, which no longer ends the process once this has been read.
 static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| {
     let flag = Arc::default();
     signal_hook::flag::register(SIGINT, Arc::clone(&flag)).expect("a handler for Ctrl-C");
@@ -25,7 +25,7 @@ impl Scratch {
         TempDir::with_prefix(prefix).map(Self)
     }
 
-    /// Where it is.
+    /// The folder's path.
     pub fn path(&self) -> &Path {
         self.0.path()
     }

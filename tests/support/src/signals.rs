@@ -1,13 +1,13 @@
-//! Signals as a program finds them that a person starts, whatever the tests were started by.
+//! Gives programs the signal handling of a person's shell, whatever started the tests.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Once};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-/// Sees to it that these signals end what is started from now on, as they do by default. A process inherits what its
-/// parent ignores: SIGHUP below `nohup`, SIGINT and SIGQUIT below a script's `&`. What its parent handles it does not, so
-/// an ignored signal gets a handler here that does nothing.
+/// Makes these signals end the programs that are started from now on, as by default. A process inherits its parent's
+/// ignored signals: SIGHUP under `nohup`, SIGINT and SIGQUIT under a script's `&`. It does not inherit handlers, so an
+/// ignored signal gets a handler here that does nothing.
 pub(crate) fn end_what_is_started() {
     static DONE: Once = Once::new();
     DONE.call_once(|| {
@@ -19,7 +19,7 @@ pub(crate) fn end_what_is_started() {
     });
 }
 
-/// Whether this process ignores a signal (proc_pid_status(5)); false where the system does not say.
+/// Whether this process ignores a signal (proc_pid_status(5)); false if the system does not say.
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());

@@ -12,7 +12,8 @@ macro_rules! skip {
     }};
 }
 
-/// Takes what the machine has out of a result; where it hasn't, [skips](crate::skip) the test and says what is missing.
+/// Unwraps what a test needs from a result. If the machine lacks it, [skips](crate::skip) the test and says what is
+/// missing.
 #[macro_export]
 macro_rules! need {
     ($what:expr) => {

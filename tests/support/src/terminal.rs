@@ -21,15 +21,15 @@ use rustix::pty::ptsname;
 use crate::bin::{PATIENCE, wait};
 use crate::http::lock;
 
-/// Where a standard stream of a program in a terminal leads.
+/// The target of a standard stream of a program in a terminal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stream {
-    /// To the terminal.
+    /// The terminal.
     #[default]
     Terminal,
-    /// To nothing.
+    /// `/dev/null`.
     Null,
-    /// To a file; what it holds at the end is in [`Ended`].
+    /// A file, whose contents at the end are in [`Ended`].
     File,
 }
 
@@ -65,13 +65,13 @@ struct Screen {
     ended: bool,
 }
 
-/// A program that runs in a terminal, of 80 by 24 characters unless it is said, the leader of its own session. Dropping
-/// it kills it.
+/// A program in a terminal of its own, as the leader of its session. The size is 80 by 24 unless another is set.
+/// Dropping it kills the program.
 pub struct Terminal {
     child: Child,
     pty: Option<Arc<Pty>>,
-    /// The program's end, held open until it has exited: a program whose streams all lead elsewhere opens its
-    /// terminal later, and a terminal that nobody has open reads as one that everybody has left.
+    /// The program's end of the terminal, held open until it has exited. A program whose streams all lead elsewhere may
+    /// open the terminal later, and a terminal that no process has open reads as closed.
     held: Option<OwnedFd>,
     screen: Arc<(Mutex<Screen>, Condvar)>,
     closing: Arc<AtomicBool>,
@@ -129,7 +129,8 @@ impl Terminal {
         Self { child, pty: Some(pty), held, screen, closing, reader: Some(reader), stdout, stderr }
     }
 
-    /// Everything shown so far, as it came: lines end in `\r\n`.
+    /// Everything shown so far, unprocessed: lines end in `\r
+    /// `.
     pub fn screen(&self) -> String {
         String::from_utf8_lossy(&lock(&self.screen.0).bytes).into_owned()
     }
@@ -145,7 +146,7 @@ impl Terminal {
         screen
     }
 
-    /// Gives the terminal another size, in columns and rows; what was shown until then.
+    /// Resizes the terminal, in columns and rows. Returns what was shown until then.
     pub fn resize(&self, (columns, rows): (u16, u16)) -> String {
         let pty = self.pty.as_deref().expect("a terminal that is still open");
         let before = self.screen();
@@ -179,7 +180,7 @@ impl Terminal {
         self.child.id()
     }
 
-    /// Kills it, as the kernel would: nothing is cleaned up.
+    /// Kills the program with SIGKILL, so that it cleans nothing up.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
     }
@@ -190,7 +191,7 @@ impl Terminal {
             panic!("it did not end within {PATIENCE:?}; the screen:\n{}", self.screen());
         };
         self.held = None;
-        // What it wrote last may still be on its way to the screen.
+        // The last output may still be on its way to the screen.
         let (mutex, changed) = &*self.screen;
         drop(changed.wait_timeout_while(lock(mutex), Duration::from_secs(5), |screen| !screen.ended));
         Ended {
@@ -211,8 +212,8 @@ impl Drop for Terminal {
     }
 }
 
-/// Reads until the last process has left the terminal or it is to be closed. It has to look up now and then for the
-/// latter, since a terminal cannot be closed under a thread that waits in read.
+/// Reads until the last process has left the terminal, or until it is to be closed. For the latter it checks regularly,
+/// because a terminal cannot be closed while a thread is waiting in read.
 fn read(pty: &Pty, screen: &(Mutex<Screen>, Condvar), closing: &AtomicBool) {
     let look_up = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
     let mut buffer = [0; 4096];
@@ -229,7 +230,7 @@ fn read(pty: &Pty, screen: &(Mutex<Screen>, Condvar), closing: &AtomicBool) {
                 screen.1.notify_all();
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Linux says EIO when the other end is closed.
+            // Linux returns EIO when the other end is closed.
             Err(_) => return,
         }
     }

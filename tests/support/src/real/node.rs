@@ -67,7 +67,7 @@ impl Node {
         })
         .map_err(|why| Missing::new("npm packages", why))?;
 
-        // Inside the packages' folder, since that is where imports look for node_modules.
+        // In the packages' folder, because imports look for node_modules there.
         let texts = SCRIPTS.map(|(_, text)| text);
         let name = format!("{}/scripts-{}", packages.file_name().unwrap_or_default().display(), store::hash(&texts));
         let scripts =
@@ -79,7 +79,7 @@ impl Node {
 /// A Node program that listens, and its control server.
 struct Service {
     child: Child,
-    /// What the program printed when it was ready.
+    /// The JSON that the program printed when it was ready.
     ready: Value,
     folder: TempDir,
 }
@@ -163,7 +163,7 @@ impl Drop for Service {
     }
 }
 
-/// Writes `ca.pem`, `server.pem` and `server.key` for a server on loopback that only this authority vouches for.
+/// Writes `ca.pem`, `server.pem` and `server.key` for a server on loopback whose certificate only this authority signs.
 fn certify(folder: &Path) {
     let write = |name: &str, pem: String| fs::write(folder.join(name), pem).expect("writing a certificate");
 
@@ -194,11 +194,11 @@ fn folder() -> TempDir {
 pub enum Transport {
     /// Plain http, as is allowed on loopback.
     Http,
-    /// https with a certificate that only a private authority vouches for.
+    /// https with a certificate of a private authority.
     Https,
 }
 
-/// How many seconds what the provider hands out lives.
+/// The lifetimes of what the provider issues, in seconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Lifetimes {
     /// Access tokens.
@@ -230,11 +230,11 @@ pub struct Client {
     pub id: String,
     /// Its secret, unless it is a public client.
     pub secret: Option<String>,
-    /// How it shows the secret at the token endpoint.
+    /// How it authenticates at the token endpoint.
     pub method: String,
 }
 
-/// What the program asked of the provider.
+/// A request that a program sent to the provider.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// When it arrived, in milliseconds of the provider's own clock.
@@ -245,7 +245,7 @@ pub struct Request {
     pub path: String,
     /// The status it was answered with.
     pub status: u64,
-    /// How the client showed its secret: `basic`, `body` or `none`.
+    /// How the client authenticated: `basic`, `body` or `none`.
     pub auth: String,
     /// The client that the provider recognised.
     pub client: String,
@@ -253,9 +253,9 @@ pub struct Request {
     pub grant: String,
     /// The `error` member of the answer.
     pub error: String,
-    /// The fingerprint of the device code, asked with or handed out.
+    /// The fingerprint of the device code that was sent or issued.
     pub device_code: String,
-    /// The fingerprint of the refresh token it was asked with.
+    /// The fingerprint of the refresh token that was sent.
     pub refresh_token: String,
     /// The names of the form's fields.
     pub fields: Vec<String>,
@@ -311,7 +311,7 @@ pub struct Token {
     pub token: String,
     /// The name it has in [`Request`] and [`ApiRequest`].
     pub fingerprint: String,
-    /// Whether its time is up, whatever else became of it.
+    /// Whether its lifetime is over, whatever its state.
     pub expired: bool,
     /// `in force`, `used` (by a rotation) or `gone`.
     pub state: String,
@@ -344,7 +344,7 @@ impl OidcProvider {
         (self.1 == Transport::Https).then(|| self.0.file("ca.pem"))
     }
 
-    /// The client with this way of showing its secret: `none`, `client_secret_basic` or `client_secret_post`.
+    /// The client with this authentication method: `none`, `client_secret_basic` or `client_secret_post`.
     pub fn client(&self, method: &str) -> Client {
         let clients = self.0.control("GET", "/clients", &Value::Null);
         let found = clients.as_array().into_iter().flatten();
@@ -354,12 +354,12 @@ impl OidcProvider {
         Client { id: text("client_id").expect("an id"), secret: text("client_secret"), method: method.to_owned() }
     }
 
-    /// The flags by which keyfob finds this provider, as its public client.
+    /// The flags for keyfob to use this provider as its public client.
     pub fn flags(&self) -> Vec<String> {
         self.flags_for("kubernetes")
     }
 
-    /// The flags by which keyfob finds this provider, as the client with this id.
+    /// The flags for keyfob to use this provider as the client with this id.
     pub fn flags_for(&self, client: &str) -> Vec<String> {
         let mut flags = vec!["--issuer", self.issuer(), "--client-id", client];
         flags.extend(["openid", "email", "groups", "profile", "offline_access"].iter().flat_map(|s| ["--scope", s]));
@@ -377,8 +377,8 @@ impl OidcProvider {
         assert!(visit["words"].as_str().is_some_and(|words| words.contains("Sign-in Success")), "{visit}");
     }
 
-    /// Ada signs in at the address on this machine that a sign-in by browser begins at, and is told this at the end; the
-    /// answer is posted or stands in the address.
+    /// Ada signs in at the address on this machine at which a browser sign-in begins, and sees `words` at the end.
+    /// `posted`: the answer comes as a form rather than in the address.
     pub fn sign_in_by_browser(&self, address: &str, posted: bool, words: &str) {
         let visit = self.0.control("POST", "/visit", &json!({ "address": address }));
         let pages: &[&str] = if posted { &["login", "consent", "posted"] } else { &["login", "consent"] };
@@ -386,13 +386,13 @@ impl OidcProvider {
         assert!(visit["words"].as_str().is_some_and(|said| said.contains(words)), "{visit}");
     }
 
-    /// The same, but Ada turns back at the page that signs her in.
+    /// Like `sign_in_by_browser`, but Ada turns back at the login page.
     pub fn turn_back_in_browser(&self, address: &str, words: &str) {
         let visit = self.0.control("POST", "/visit", &json!({ "address": address, "turnBack": "login" }));
         assert!(visit["words"].as_str().is_some_and(|said| said.contains(words)), "{visit}");
     }
 
-    /// Ada goes as far as this page, `code`, `login` or `consent`, and turns back there.
+    /// Ada goes as far as this page (`code`, `login` or `consent`) and turns back.
     pub fn turn_back(&self, prompt: &Prompt, page: &str) {
         let visit = self.visit(prompt, &json!({ "turnBack": page }));
         assert!(visit["words"].as_str().is_some_and(|words| words.contains("interrupted")), "{visit}");
@@ -405,13 +405,13 @@ impl OidcProvider {
         self.0.control("POST", "/visit", &visit)
     }
 
-    /// From now on tokens live this long.
+    /// Sets the lifetimes of tokens from now on.
     pub fn set_lifetimes(&self, lifetimes: Lifetimes) {
         let Lifetimes { access, id, code } = lifetimes;
         self.0.control("POST", "/set", &json!({ "accessTtl": access, "idTtl": id, "codeTtl": code }));
     }
 
-    /// From now on every request is answered with this status and a page of HTML; 0 ends that.
+    /// Answers every request with this status and an HTML page from now on; 0 ends that.
     pub fn set_outage(&self, status: u16) {
         self.0.control("POST", "/set", &json!({ "outage": status }));
     }
@@ -426,13 +426,13 @@ impl OidcProvider {
         self.0.control("POST", "/revoke-everything", &Value::Null);
     }
 
-    /// What the program asked so far, in order; neither people's pages nor the test's own requests are among it.
+    /// The program's requests so far, in order, without those of people's pages and of the test itself.
     pub fn requests(&self) -> Vec<Request> {
         let requests = self.0.control("GET", "/requests", &Value::Null);
         requests.as_array().into_iter().flatten().map(Request::read).collect()
     }
 
-    /// How many requests of this sort there were.
+    /// The number of requests of this sort.
     pub fn count(&self, sort: fn(&Request) -> bool) -> usize {
         self.requests().iter().filter(|request| sort(request)).count()
     }
@@ -454,15 +454,15 @@ impl OidcProvider {
         self.tokens("RefreshToken").into_iter().map(|token| token.state).collect()
     }
 
-    /// Waits until the time of every access token is up, by the provider's clock.
+    /// Waits until every access token has expired by the provider's clock.
     pub fn wait_until_access_tokens_expired(&self) {
         wait_for("the access tokens to expire", || {
             self.tokens("AccessToken").iter().all(|token| token.expired).then_some(())
         });
     }
 
-    /// Whether the provider takes this refresh token, asked as its client would. What it takes, it uses up; one that
-    /// was used before costs the whole family.
+    /// Whether the provider accepts this refresh token from its client. An accepted token is used up, and an already
+    /// used one ends its whole family.
     pub fn takes_refresh_token(&self, client: &Client, token: &str) -> bool {
         let mut form = json!({ "grant_type": "refresh_token", "refresh_token": token, "client_id": client.id });
         let mut question = json!({ "path": "/token" });
@@ -481,8 +481,8 @@ impl OidcProvider {
         accepted
     }
 
-    /// What every device flow owes the provider, whatever else a test is about: no poll before five seconds after the
-    /// answer before it, since this provider names no interval, and none after the end.
+    /// Asserts what every device flow must do, whatever a test is about: no poll within five seconds of the last
+    /// answer, because this provider names no interval, and none after the end.
     pub fn assert_polls_were_proper(&self) {
         let requests = self.requests();
         for start in requests.iter().filter(|request| request.is_device_request() && request.status == 200) {
@@ -508,29 +508,29 @@ pub struct ApiRequest {
     pub status: u64,
     /// The fingerprint of the token it came with.
     pub token: String,
-    /// Whom the token stands for.
+    /// The name in the token.
     pub name: String,
-    /// The token's expiry in seconds since 1970, if it told.
+    /// The token's expiry in seconds since 1970, if it has one.
     pub expires: Option<u64>,
-    /// Why it was turned away.
+    /// Why the request was rejected.
     pub why: String,
 }
 
-/// The face of a Kubernetes API server that lets in who shows a token of its OpenID provider.
+/// The part of a Kubernetes API server that authenticates tokens of its OpenID provider.
 pub struct ApiServer(Service);
 
 impl ApiServer {
-    /// A server that takes ID tokens meant for the provider's public client, checked against the provider's keys.
+    /// A server that accepts ID tokens for the provider's public client, checked with the provider's keys.
     pub fn start(provider: &OidcProvider) -> Result<Self, Missing> {
         Self::start_with(provider, json!({}))
     }
 
-    /// A server that takes tokens of any provider without TLS, meant for this audience.
+    /// A server that accepts tokens for this audience from any provider without TLS.
     pub fn start_for(issuer: &str, audience: &str) -> Result<Self, Missing> {
         Self::start_service(json!({ "issuer": issuer, "audience": audience }))
     }
 
-    /// A server that takes access tokens as well, which it asks the provider about.
+    /// A server that also accepts access tokens, which it checks by asking the provider.
     pub fn start_introspecting(provider: &OidcProvider) -> Result<Self, Missing> {
         let client = provider.client("client_secret_basic");
         Self::start_with(provider, json!({ "introspect": { "client": client.id, "secret": client.secret } }))
@@ -578,17 +578,17 @@ impl ApiServer {
         requests.as_array().into_iter().flatten().map(read).collect()
     }
 
-    /// From now on this server turns the token away.
+    /// Makes this server reject the token from now on.
     pub fn revoke(&self, fingerprint: &str) {
         self.0.control("POST", "/revoke", &json!({ "token": fingerprint }));
     }
 }
 
-/// A real Chromium, and the person before it; each thing that she does waits until the page is so far.
+/// A real Chromium, and the person who uses it. Each action waits until the page is ready for it.
 pub struct Browser(Service);
 
 impl Browser {
-    /// Starts one that nobody has used before.
+    /// Starts a browser with a new profile.
     pub fn start() -> Result<Self, Missing> {
         let program = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(on_path);
         let program = program.ok_or_else(|| Missing::new("chromium", "not found"))?;
