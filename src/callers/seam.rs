@@ -257,7 +257,7 @@ pub enum Kind {
 /// What is known about a token that was handed out before and did not work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused<'a> {
-    /// Nothing.
+    /// Nothing is known.
     Unknown,
     /// The token with this serial was refused, so a different one is wanted.
     Token(Serial),
