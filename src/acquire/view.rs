@@ -87,7 +87,7 @@ impl<'a> View<'a> {
 }
 
 impl View<'_> {
-    /// Says, once, why nothing happens: only the process that holds the sign-in can go on with it.
+    /// Tells the person, once, that the process that drives the sign-in is stopped, and that no other can continue it.
     pub(super) fn say_stopped(&mut self, driver: u32) {
         if !self.stopped {
             self.stopped = true;

@@ -25,7 +25,7 @@ use std::fmt;
 /// The layout that this program writes. A file with a higher number is left alone. A file of layout 1, which had no
 /// `parts`, is read, and written back in this layout.
 pub const VERSION: u32 = 2;
-/// How long it is remembered that a policy refused the device flow, in seconds.
+/// How long a policy's refusal of the device code flow is remembered, in seconds.
 const DEVICE_REFUSED_FOR: u64 = 7 * 24 * 3600;
 /// The most wants that are remembered as unmet; see [`Unmet`].
 const MOST_UNMET: usize = 16;

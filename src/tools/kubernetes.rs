@@ -198,7 +198,7 @@ struct Change {
     /// The entries for people who edit the kubeconfig themselves.
     by_hand: Kubeconfig,
     program: Program,
-    /// Each user with its file, its profile, and what is done.
+    /// Each user with its file, its profile, and what setup did.
     done: Vec<(String, PathBuf, String, Done)>,
 }
 
