@@ -16,7 +16,7 @@ use std::fs;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
-use common::home::{CASES, Home, TOOLS};
+use common::home::{CASES, Case, Home, TOOLS, grown};
 use common::{callgrind, programs};
 
 /// Growth that needs no new record, as a factor.
@@ -60,13 +60,20 @@ fn counted() -> Result<Vec<(String, u64)>> {
     let hello = common::run::Run::new("./hello", [""; 0]).within(home.path());
     let mut counts = vec![("hello".to_owned(), callgrind::instructions(&hello)?)];
     for case in CASES.iter().chain(TOOLS) {
-        let count = callgrind::instructions(&home.keyfob(case))?;
-        // What does not repeat cannot be recorded.
-        let again = callgrind::instructions(&home.keyfob(case))?;
-        ensure!(again.abs_diff(count) * 200 < count, "{}: {count} instructions, then {again}", case.name);
-        counts.push((case.name.to_owned(), count));
+        counts.push((case.name.to_owned(), count(&home, case)?));
+    }
+    for grown in grown() {
+        counts.push((grown.case.name.to_owned(), count(&Home::grown(&keyfob, &grown)?, &grown.case)?));
     }
     Ok(counts)
+}
+
+fn count(home: &Home, case: &Case) -> Result<u64> {
+    let count = callgrind::instructions(&home.keyfob(case))?;
+    // What does not repeat cannot be recorded.
+    let again = callgrind::instructions(&home.keyfob(case))?;
+    ensure!(again.abs_diff(count) * 200 < count, "{}: {count} instructions, then {again}", case.name);
+    Ok(count)
 }
 
 fn compare(strict: bool) -> Result<()> {

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
+use keyfob::session::Session;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -25,7 +26,7 @@ pub enum Reads {
 }
 
 /// A way to ask keyfob, and what it reads to answer.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Case {
     /// What it is called in tables and records.
     pub name: &'static str,
@@ -126,6 +127,43 @@ const fn tool(
     Case { name, args, variables: &[("KEYFOB_CONFIG", TOOLS_CONFIG), ("TZ", "UTC0")], input, reads: &[], answer }
 }
 
+/// A case where there is much that it does not need.
+pub struct Grown {
+    /// What is asked; its name says how much there is.
+    pub case: Case,
+    /// The configuration.
+    pub config: String,
+    /// How many tokens the session holds besides the two that are asked for.
+    pub tokens: usize,
+}
+
+/// What must not cost more for everybody who has much.
+pub fn grown() -> Vec<Grown> {
+    let [kubernetes, _, git, _, token] = CASES else { panic!("the cases above") };
+    let many = |count: usize, line: &dyn Fn(usize) -> String| (0..count).map(line).collect::<String>();
+    let hosts = many(1000, &|number| format!("\"https://git{number}.example.com/team\" = \"lab\"\n"));
+    let hosts = CONFIG_TEXT.replace("[hosts]\n", &format!("[hosts]\n{hosts}"));
+    let profiles = many(1000, &|number| {
+        format!("[profile.p{number}]\nissuer = \"https://id{number}.example.com\"\nclient-id = \"kubernetes\"\n\n")
+    });
+    let request =
+        EXEC_INFO.1.replace("\"interactive\"", &format!("\"data\":\"{}\",\"interactive\"", "a".repeat(120_000)));
+    let request = [(EXEC_INFO.0, &*request.leak())];
+    let kubernetes = &Case { variables: Vec::from(request).leak(), ..*kubernetes };
+    let grown = |name, case: &Case, config: &str, tokens| Grown {
+        case: Case { name, ..*case },
+        config: config.to_owned(),
+        tokens,
+    };
+    vec![
+        grown("keyfob token, 1,000 lines of [hosts]", token, &hosts, 0),
+        grown("keyfob git get, 1,000 lines of [hosts]", git, &hosts, 0),
+        grown("keyfob token, 1,000 profiles", token, &format!("{CONFIG_TEXT}\n{profiles}"), 0),
+        grown("keyfob token, 500 tokens in the session", token, CONFIG_TEXT, 500),
+        grown("keyfob kubernetes, a request of 120 kB", kubernetes, CONFIG_TEXT, 0),
+    ]
+}
+
 /// What kubectl says to a plugin, and a number: for the same process to ask the same thing again would mean that the
 /// token it was given before did not work.
 const EXEC_INFO: (&str, &str) = (
@@ -200,26 +238,45 @@ pub struct Home {
 impl Home {
     /// A home with this keyfob; every case is asked once, and must be answered.
     pub fn new(keyfob: &Path) -> Result<Self> {
+        let mut home = Self::with(keyfob, CONFIG_TEXT, 0)?;
+        let client = "04b07795-8ddb-461a-bbee-02f9e1bf7b46";
+        let entra = session("https://login.microsoftonline.com", client, ENTRA_SCOPES, Some(ENTRA_TENANT));
+        home.sign_in("entra", &entra)?;
+        CASES.iter().chain(TOOLS).try_for_each(|case| home.try_out(case))?;
+        Ok(home)
+    }
+
+    /// One where there is more than the case needs, which is asked once, and must be answered.
+    pub fn grown(keyfob: &Path, grown: &Grown) -> Result<Self> {
+        let home = Self::with(keyfob, &grown.config, grown.tokens)?;
+        home.try_out(&grown.case)?;
+        Ok(home)
+    }
+
+    /// A home with this configuration, and this many tokens in its one session besides the two that are asked for.
+    fn with(keyfob: &Path, config: &str, tokens: usize) -> Result<Self> {
         let memory = TempDir::with_prefix_in("keyfob-bench-", "/dev/shm").ok();
         let mut home = Self { folder: TempDir::with_prefix("keyfob-bench-")?, memory, sessions: Vec::new() };
         fs::copy(keyfob, home.path().join("keyfob"))?;
         fs::set_permissions(home.path().join("keyfob"), Permissions::from_mode(0o755))?;
-        fs::write(home.path().join(CONFIG), CONFIG_TEXT)?;
+        fs::write(home.path().join(CONFIG), config)?;
         let tools = CONFIG_TEXT.replace("[hosts]\n\"https://git.example.com\" = \"lab\"\n", TOOLS_RULES);
         fs::write(home.path().join(TOOLS_CONFIG), tools)?;
         for (name, text) in REQUESTS {
             fs::write(home.path().join(name), text)?;
         }
         DirBuilder::new().mode(0o700).create(home.path().join(CACHE))?;
-        home.sign_in("lab", &lab_session())?;
-        let client = "04b07795-8ddb-461a-bbee-02f9e1bf7b46";
-        let entra = session("https://login.microsoftonline.com", client, ENTRA_SCOPES, Some(ENTRA_TENANT));
-        home.sign_in("entra", &entra)?;
-        for case in CASES.iter().chain(TOOLS) {
-            let answer = home.keyfob(case).answer()?;
-            ensure!(answer.contains(case.answer), "{}: not the cached answer: {answer}", case.name);
-        }
+        let mut lab = lab_session();
+        let others = (0..tokens).map(|number| token(&[&format!("s{number}")], None, "access", 1400));
+        lab["tokens"].as_array_mut().context("a session has tokens")?.splice(0..0, others);
+        home.sign_in("lab", &lab)?;
         Ok(home)
+    }
+
+    fn try_out(&self, case: &Case) -> Result<()> {
+        let answer = self.keyfob(case).answer()?;
+        ensure!(answer.contains(case.answer), "{}: not the cached answer: {answer}", case.name);
+        Ok(())
     }
 
     /// Where it is.
@@ -281,9 +338,11 @@ impl Home {
         Run { program: program.to_owned(), args: files.map(Into::into).collect(), ..self.keyfob(case) }
     }
 
-    fn private(&self, name: &str, content: &Value) -> Result<()> {
+    /// Writes a session as keyfob itself does.
+    fn private(&self, name: &str, session: &Value) -> Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.path().join(name))?;
-        Ok(file.write_all(content.to_string().as_bytes())?)
+        let session: Session = serde_json::from_value(session.clone())?;
+        Ok(file.write_all(&serde_json::to_vec(&session)?)?)
     }
 }
 
@@ -294,16 +353,6 @@ pub fn lab_session() -> Value {
 
 /// A session with two tokens of usual sizes, which live until the year 2100.
 fn session(authority: &str, client_id: &str, scopes: &[&str], tenant: Option<&str>) -> Value {
-    let token = |kind: &str, size: usize| {
-        json!({
-            "key": { "kind": kind, "scopes": scopes, "tenant": tenant },
-            "token": opaque(kind, size),
-            "serial": 12_297_829_382_473_034_410_u64,
-            "received_at": 1_700_000_000,
-            "expires_at": 4_102_444_800_u64,
-            "lifetime": 2_402_444_800_u64,
-        })
-    };
     json!({
         "version": 1,
         "authority": authority,
@@ -313,7 +362,7 @@ fn session(authority: &str, client_id: &str, scopes: &[&str], tenant: Option<&st
         "refresh_token": opaque("refresh", 800),
         "asked": scopes,
         "granted": scopes,
-        "tokens": [token("access", 1400), token("id", 1100)],
+        "tokens": [token(scopes, tenant, "access", 1400), token(scopes, tenant, "id", 1100)],
         "server": {
             "fetched_at": 1_700_000_000,
             "device_authorization_endpoint": format!("{authority}/device"),
@@ -322,6 +371,18 @@ fn session(authority: &str, client_id: &str, scopes: &[&str], tenant: Option<&st
             "s256": true,
             "offline_access": true,
         },
+    })
+}
+
+/// A token of so many bytes.
+fn token(scopes: &[&str], tenant: Option<&str>, kind: &str, size: usize) -> Value {
+    json!({
+        "key": { "kind": kind, "scopes": scopes, "tenant": tenant },
+        "token": opaque(kind, size),
+        "serial": 12_297_829_382_473_034_410_u64,
+        "received_at": 1_700_000_000,
+        "expires_at": 4_102_444_800_u64,
+        "lifetime": 2_402_444_800_u64,
     })
 }
 

@@ -166,10 +166,10 @@ fn just_issued(account: Option<&str>) -> Failure {
 fn forbidden(environment: &dyn Fn(&str) -> Option<OsString>) -> Option<&'static str> {
     let says = |name: &str| environment(name).and_then(|said| said.into_string().ok());
     if says("GIT_TERMINAL_PROMPT").is_some_and(|said| is_false(&said)) {
-        return Some("GIT_TERMINAL_PROMPT forbids to ask for one");
+        return Some("GIT_TERMINAL_PROMPT forbids a prompt");
     }
     let never = says("GCM_INTERACTIVE").is_some_and(|said| is_never(&said));
-    never.then_some("GCM_INTERACTIVE forbids to ask for one")
+    never.then_some("GCM_INTERACTIVE forbids a prompt")
 }
 
 /// Whether git's configuration forbids a prompt; a separate process has to read it.
@@ -177,7 +177,7 @@ fn forbidden_by_git() -> Option<&'static str> {
     let git = program::find("git")?;
     let said = program::run(&git, &["config", "--get", "credential.interactive"], &[], "", None).ok()?;
     (said.ok && is_never(said.stdout.trim()))
-        .then_some("credential.interactive in git's configuration forbids to ask for one")
+        .then_some("credential.interactive in git's configuration forbids a prompt")
 }
 
 /// Whether this value switches prompts off, for git or for Git Credential Manager. An empty value comes from a key
@@ -697,9 +697,9 @@ mod tests {
             assert_eq!((want.refused, want.no_prompt), (Refused::Unknown, None));
         });
         for (variables, why) in [
-            (&[("GIT_TERMINAL_PROMPT", "0")][..], Some("GIT_TERMINAL_PROMPT forbids to ask for one")),
-            (&[("GCM_INTERACTIVE", "Never")], Some("GCM_INTERACTIVE forbids to ask for one")),
-            (&[("GCM_INTERACTIVE", "0")], Some("GCM_INTERACTIVE forbids to ask for one")),
+            (&[("GIT_TERMINAL_PROMPT", "0")][..], Some("GIT_TERMINAL_PROMPT forbids a prompt")),
+            (&[("GCM_INTERACTIVE", "Never")], Some("GCM_INTERACTIVE forbids a prompt")),
+            (&[("GCM_INTERACTIVE", "0")], Some("GCM_INTERACTIVE forbids a prompt")),
             (&[("GIT_TERMINAL_PROMPT", "1"), ("GCM_INTERACTIVE", "auto")], None),
         ] {
             get("", variables, &|want| assert_eq!(want.no_prompt, why));

@@ -42,6 +42,8 @@ fn pieces(text: &str) -> Vec<Vec<String>> {
             '\\' if !quoted => word.get_or_insert_default().extend(letters.next()),
             '`' => words.extend(word.take()),
             ';' | ',' | ':' | '&' | '.' if ends => words.extend(word.take()),
+            // The first of two.
+            '&' if !quoted && word.is_none() => {}
             ' ' if !quoted => {
                 words.extend(word.take());
                 continue;
@@ -75,6 +77,7 @@ mod tests {
         for (text, fine) in [
             ("KEYFOB_CONFIG='/a b/c' /opt/keyfob login lab --scope 'x y'", true),
             ("keyfob -p lab token", true),
+            ("keyfob logout --all && keyfob store none", true),
             (
                 "keyfob setup git --undo 'https://*.example.com' && keyfob setup git --profile gh https://a.example",
                 true,

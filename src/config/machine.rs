@@ -141,14 +141,10 @@ impl Machine {
     /// Reads a machine's settings; `None` if a person signs in. `audience` is the audience that the provider expects of
     /// a source's token.
     pub(super) fn of(settings: &Settings, audience: Option<&str>) -> Result<Option<Self>, Wrong> {
-        let stray = |key: &str| settings.has(key);
         let Some(grant) = settings.grant else {
-            let without = |key| Wrong::Key(key, "means nothing without `grant`".to_owned());
-            return PARTS
-                .into_iter()
-                .chain(["environment"])
-                .find(|key| stray(key))
-                .map_or(Ok(None), |key| Err(without(key)));
+            let stray = settings.said().find(|(key, _)| PARTS.contains(key) || *key == "environment");
+            let without = |(key, _)| Err(Wrong::Key(key, "means nothing without `grant`".to_owned()));
+            return stray.map_or(Ok(None), without);
         };
         let source = source(settings, audience)?;
         let word = settings.items("grant").first().map_or("", String::as_str);

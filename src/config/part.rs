@@ -126,7 +126,10 @@ impl<'t> Layout<'t> {
 
 /// Splits a file into sections; `None` unless every line that may be a header plainly is one.
 fn sections(text: &str) -> Option<Vec<Section<'_>>> {
-    if text.contains("\"\"\"") || text.contains("'''") {
+    let is_tripled = |quote: u8| {
+        text.match_indices(char::from(quote)).any(|(at, _)| text.as_bytes()[at + 1..].starts_with(&[quote; 2]))
+    };
+    if is_tripled(b'"') || is_tripled(b'\'') {
         // A string of several lines may contain lines that look like headers.
         return None;
     }

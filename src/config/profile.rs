@@ -592,16 +592,14 @@ impl Said<'_> {
             "token-endpoint",
             "revocation-endpoint",
         ];
-        let targets = ["audience", "resource"].into_iter().filter(|_| !preset.multi_resource);
-        let said =
-            by_hand.into_iter().chain(targets).filter_map(|name| Some((name, self.settings.items(name).first()?)));
-        let mut parts: BTreeMap<_, _> = said.map(|(name, value)| (name.to_owned(), value.clone())).collect();
-        let of_machine = machine::PARTS.into_iter().filter_map(|name| match self.settings.items(name) {
+        let targets: &[&str] = if preset.multi_resource { &[] } else { &["audience", "resource"] };
+        let is_part = |name| by_hand.contains(&name) || targets.contains(&name) || machine::PARTS.contains(&name);
+        let said = self.settings.said().filter(|(name, _)| is_part(*name)).filter_map(|(name, items)| match items {
             [] => None,
-            [one] => Some((name.to_owned(), one.clone())),
-            several => Some((name.to_owned(), format!("{several:?}"))),
+            several @ [_, _, ..] if machine::PARTS.contains(&name) => Some((name.to_owned(), format!("{several:?}"))),
+            [one, ..] => Some((name.to_owned(), one.clone())),
         });
-        parts.extend(of_machine);
+        let mut parts: BTreeMap<_, _> = said.collect();
         let extra = self.settings.extra.iter().flatten();
         parts.extend(extra.map(|(name, value)| (format!("{EXTRA}{name}"), value.clone())));
         parts.extend(ca_file.map(|file| ("ca-file".to_owned(), file.digest())));

@@ -253,6 +253,11 @@ impl Settings {
         self.said.get(name).map_or(&[], |(items, _)| items)
     }
 
+    /// The names of the keys that were set, and their items, in the order of the names.
+    pub(super) fn said(&self) -> impl Iterator<Item = (&'static str, &[String])> {
+        self.said.iter().map(|(name, (items, _))| (*name, items.as_slice()))
+    }
+
     /// The keys that are set and their items, in the order of [`KEYS`].
     pub fn all(&self) -> impl Iterator<Item = (&'static Key, &[String])> {
         KEYS.iter().filter_map(|key| Some((key, self.said.get(key.name)?.0.as_slice())))

@@ -13,13 +13,26 @@ use crate::failure::Failure;
 use crate::log::debug;
 use anyhow::Result;
 use fs2::FileExt;
-use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, fallocate, fstat, openat, renameat, statat, unlinkat};
-use rustix::io::{Errno, fcntl_dupfd_cloexec, retry_on_intr};
+use rustix::fs::{AtFlags, Mode, OFlags, fstat, openat, renameat, statat, unlinkat};
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::process::{Resource, getrlimit};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
+
+/// Reserves disk blocks, in bytes, and leaves the file's size as it is.
+#[cfg(target_os = "linux")]
+fn allocate(file: &File, length: u64) -> rustix::io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    rustix::io::retry_on_intr(|| fallocate(file, FallocateFlags::KEEP_SIZE, 0, length))
+}
+
+/// Other systems cannot.
+#[cfg(not(target_os = "linux"))]
+fn allocate(_file: &File, _length: u64) -> rustix::io::Result<()> {
+    Err(Errno::NOTSUP)
+}
 
 /// How often an operation that must succeed is tried.
 const TRIES: usize = 3;
@@ -72,7 +85,7 @@ impl<'s> Room<'s> {
         if getrlimit(Resource::Fsize).current.is_some_and(|most| most < length) {
             return Err(Errno::FBIG.into());
         }
-        match retry_on_intr(|| fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, length)) {
+        match allocate(&self.file, length) {
             Ok(()) => return Ok(()),
             Err(Errno::NOTSUP | Errno::NOSYS | Errno::INVAL) => {}
             Err(e) => return Err(e.into()),

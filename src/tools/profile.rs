@@ -19,7 +19,7 @@ use toml_edit::TomlError;
 /// Which profile, and what it is to say if it is new.
 #[derive(Debug, clap::Args)]
 pub struct Wanted {
-    /// Profile to connect, or with --issuer or --provider a new one's name [default: the one that answers unnamed]
+    /// Profile to connect, or with --issuer or --provider a new one's name [default: KEYFOB_PROFILE, default-profile, or the only one]
     #[arg(long, short, value_name = "NAME")]
     pub profile: Option<String>,
     #[command(flatten)]

@@ -26,8 +26,8 @@ fn an_odd_exec_credential_request_gets_one_clear_line() {
     for (info, why) in [
         ("{".to_owned(), "it is not JSON (line 1, column 1)".to_owned()),
         ("yes".into(), "it is not JSON (line 1, column 1)".into()),
-        ("[]".into(), "it is not a JSON object".into()),
-        ("null".into(), "it is not a JSON object".into()),
+        ("[]".into(), "it is not an ExecCredential (line 1, column 2)".into()),
+        ("null".into(), "it is not an ExecCredential (line 1, column 4)".into()),
         (
             json!({"apiVersion": "client.authentication.k8s.io/v1alpha1"}).to_string(),
             "its apiVersion is \"client.authentication.k8s.io/v1alpha1\", not client.authentication.k8s.io/v1 or \
@@ -42,7 +42,7 @@ fn an_odd_exec_credential_request_gets_one_clear_line() {
                  hint: set `apiVersion: {v1}` in the kubeconfig's exec section"
             ),
         ),
-        ("[".repeat(100_000), "it is not JSON (line 1, column 128)".into()),
+        ("[".repeat(100_000), "it is not JSON (line 1, column 100000)".into()),
     ] {
         let mut command = scene.keyfob.command(["kubernetes"]);
         let output = Output::of(command.env("KUBERNETES_EXEC_INFO", info).env("KEYFOB_PROMPT", "never"), b"");
@@ -544,7 +544,7 @@ fn a_sign_in_that_is_needed_says_why() {
     // What git is told: not to ask for a password either.
     assert_eq!(output.stdout, "quit=1\n");
     let error = "error: run `LOGIN lab` in a terminal: could not get a token for lab: a sign-in is needed, and \
-                 GIT_TERMINAL_PROMPT forbids to ask for one\nhint: LOGIN lab\n";
+                 GIT_TERMINAL_PROMPT forbids a prompt\nhint: LOGIN lab\n";
     scene.assert_failed(&Output { stdout: String::new(), ..output }, 3, error);
 }
 

@@ -357,11 +357,11 @@ fn every_other_mistake_in_the_configuration_is_named() {
 fn a_caller_in_hosts_that_does_not_exist_is_named_with_its_line() {
     let keyfob = Keyfob::new(env!("CARGO_BIN_EXE_keyfob"));
     keyfob.write_config(
-        "[profile.lab]\n[hosts]\n'https://a.example' = 'lab'\n\
+        "[profile.lab]\nissuer = 'https://id.example'\nclient-id = 'c'\n[hosts]\n'https://a.example' = 'lab'\n\
          'https://b.example' = { profile = 'lab', callers = ['dokcer'] }\n",
     );
-    let error = "HOME/config.toml:4: `callers` cannot be \"dokcer\"; did you mean `docker`?\n";
-    let output = keyfob.run_with_input(["git", "get"], "protocol=https\nhost=a.example\n");
+    let error = "HOME/config.toml:6: `callers` cannot be \"dokcer\"; did you mean `docker`?\n";
+    let output = keyfob.run_with_input(["git", "get"], "protocol=https\nhost=b.example\n");
     assert_failed(&keyfob, &output, 2, &format!("error: {error}"));
     let doctor = silently(&keyfob, &["doctor", "--offline"]);
     let said = doctor.stdout.replace(&keyfob.home().display().to_string(), "HOME");
@@ -374,49 +374,51 @@ fn every_mistake_in_hosts_is_named() {
     for (hosts, error) in [
         (
             "'https://git.example.com' = 7",
-            "HOME/config.toml:3: `https://git.example.com` must be a profile's name or a table, not a number\n",
+            "HOME/config.toml:5: `https://git.example.com` must be a profile's name or a table, not a number\n",
         ),
         (
             "'https://:x@git.example.com' = 'lab'",
-            "HOME/config.toml:3: `hosts`: \"https://:x@git.example.com\" has a user name that is empty, or a password\n",
+            "HOME/config.toml:5: `hosts`: \"https://:x@git.example.com\" has a user name that is empty, or a password\n",
         ),
         (
             "'https://git.*.com' = 'lab'",
-            "HOME/config.toml:3: `hosts`: \"https://git.*.com\" has a `*` that is not the whole first label\n",
+            "HOME/config.toml:5: `hosts`: \"https://git.*.com\" has a `*` that is not the whole first label\n",
         ),
-        ("'https://*.com' = 'lab'", "HOME/config.toml:3: `hosts`: \"https://*.com\" has a `*` before a single label\n"),
+        ("'https://*.com' = 'lab'", "HOME/config.toml:5: `hosts`: \"https://*.com\" has a `*` before a single label\n"),
         (
             "'git.example.com' = 'lab'",
-            "HOME/config.toml:3: `hosts`: \"git.example.com\" is not an address such as https://git.example.com\n",
+            "HOME/config.toml:5: `hosts`: \"git.example.com\" is not an address such as https://git.example.com\n",
         ),
         (
             "'https://git.example.com:0' = 'lab'",
-            "HOME/config.toml:3: `hosts`: \"https://git.example.com:0\" is not an address such as \
+            "HOME/config.toml:5: `hosts`: \"https://git.example.com:0\" is not an address such as \
              https://git.example.com:8443/team\n",
         ),
         (
             "'https://git.example.com' = { auth = 'basic' }",
-            "HOME/config.toml:3: `hosts`: \"https://git.example.com\" names no `profile`\n",
+            "HOME/config.toml:5: `hosts`: \"https://git.example.com\" names no `profile`\n",
         ),
         (
             "'https://git.example.com' = { profile = 'lab', auth = 'basik' }",
-            "HOME/config.toml:3: `auth` cannot be \"basik\"; did you mean `basic`?\n",
+            "HOME/config.toml:5: `auth` cannot be \"basik\"; did you mean `basic`?\n",
         ),
         (
             "'https://git.example.com' = { profile = 'lab', username = 'a:b' }",
-            "HOME/config.toml:3: `username` is empty, or holds a colon or a control character\n",
+            "HOME/config.toml:5: `username` is empty, or holds a colon or a control character\n",
         ),
-        ("'https://git.example.com' = { profile = 'lab', callers = [] }", "HOME/config.toml:3: `callers` is empty\n"),
+        ("'https://git.example.com' = { profile = 'lab', callers = [] }", "HOME/config.toml:5: `callers` is empty\n"),
         (
             "'https://git.example.com' = 'lab'\n'https://git.example.com:443' = 'lab'",
-            "HOME/config.toml:4: `hosts`: \"https://git.example.com:443\" is there twice\n",
+            "HOME/config.toml:6: `hosts`: \"https://git.example.com:443\" is there twice\n",
         ),
         (
             "'https://git.example.com' = 'lap'",
-            "HOME/config.toml:3: `https://git.example.com`: there is no profile \"lap\"; did you mean `lab`?\n",
+            "HOME/config.toml:5: `https://git.example.com`: there is no profile \"lap\"; did you mean `lab`?\n",
         ),
     ] {
-        keyfob.write_config(&format!("[profile.lab]\n[hosts]\n{hosts}\n"));
+        keyfob.write_config(&format!(
+            "[profile.lab]\nissuer = 'https://id.example'\nclient-id = 'c'\n[hosts]\n{hosts}\n"
+        ));
         assert_failed(&keyfob, &silently(&keyfob, &["token"]), 2, &format!("error: {error}"));
     }
 }

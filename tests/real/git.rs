@@ -728,7 +728,7 @@ fn git_terminal_prompt_0_means_no_prompt_and_a_clear_message() {
                 [
                     &format!(
                         "error: run `{PROGRAM} login lab` in a terminal: could not get a token for lab: a sign-in is needed, \
-                         and GIT_TERMINAL_PROMPT forbids to ask for one"
+                         and GIT_TERMINAL_PROMPT forbids a prompt"
                     ),
                     &format!("hint: {PROGRAM} login lab"),
                     &format!("fatal: credential helper '{HELPER}' told us to quit"),
@@ -772,7 +772,7 @@ fn interactive_false_means_no_prompt() {
         command.env_remove("GIT_TERMINAL_PROMPT").env("KEYFOB_PROMPT", "always").env("TERM", "xterm").envs(variable);
         let ended = Terminal::start(command).wait();
         assert_ne!(ended.code, Some(0), "{}", ended.screen);
-        let said = format!("a sign-in is needed, and {why} forbids to ask for one");
+        let said = format!("a sign-in is needed, and {why} forbids a prompt");
         assert!(ended.screen.contains(&said), "{}", ended.screen);
         assert_eq!(setting.scene.idp.count("device"), 0);
     }

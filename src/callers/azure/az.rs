@@ -27,7 +27,7 @@ pub const CALLER: Caller = Caller {
     hosts: false,
     grammar: Grammar { flags: FLAGS, rest: Rest::Line("COMMAND", "An az command with its own flags") },
     after_help: "\
-Answered are: account get-access-token, account show, account list, version, cloud show (-o json|tsv|none, --query)
+It answers account get-access-token, account show, account list, version, cloud show (-o json|tsv|none, --query)
 Any other command that does not begin with `account` goes to the real az behind keyfob on PATH, if there is one.
 
 A link called `az`, in a folder before any other az on PATH, is what programs find.
