@@ -65,6 +65,7 @@ impl Key {
     }
 
     /// Bytes that were found under the name of a key; see [`is_itself`](Self::is_itself).
+    #[cfg(any(test, target_os = "linux"))]
     pub(super) fn called(id: &str, bytes: Zeroizing<[u8; 32]>) -> Self {
         Self { id: id.to_owned(), bytes }
     }
@@ -97,6 +98,7 @@ impl Key {
     }
 
     /// The key's 32 bytes.
+    #[cfg(target_os = "linux")]
     pub(super) fn bytes(&self) -> &[u8; 32] {
         &self.bytes
     }
