@@ -37,7 +37,7 @@ pub struct Claims {
     pub issued_at: Option<Timestamp>,
     /// `exp`, by the server's clock.
     pub expires_at: Option<Timestamp>,
-    /// The name that a person knows the account by: the first of [`NAMES`], otherwise the subject; without control
+    /// The name that a person knows the account by: the first of `NAMES`, otherwise the subject; without control
     /// characters.
     pub name: Option<String>,
 }
