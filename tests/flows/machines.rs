@@ -508,7 +508,7 @@ fn a_parents_sign_in_is_not_prompted_for_where_the_program_that_asks_may_not() {
     git.env("GIT_CONFIG_KEY_0", "credential.interactive").env("GIT_CONFIG_VALUE_0", "false");
     let output = Output::of(&mut git, b"protocol=https\nhost=git.example\n\n");
     assert_eq!(scene.idp.count("device"), 0, "{output:?}");
-    assert!(output.stderr.contains("credential.interactive in git's configuration forbids to ask"), "{output:?}");
+    assert!(output.stderr.contains("credential.interactive in git's configuration forbids a prompt"), "{output:?}");
 }
 
 /// A session that cannot be used is no reason to leave the others that come from the same sign-in.
