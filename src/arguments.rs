@@ -329,7 +329,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is parsed without clap, clap parses to the same result.
+        /// A command line that is parsed without clap gives the same result with clap.
         #[test]
         fn the_two_readers_agree(
             caller in 0..CALLERS.len(),

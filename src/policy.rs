@@ -43,7 +43,7 @@ pub struct Needs {
 /// How much is done for a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
-    /// Whatever is quickest: the cached token, a refresh, or a sign-in.
+    /// The quickest of these that works: the cached token, a refresh, a sign-in.
     Least,
     /// Ask the provider for a new token: by a refresh or a sign-in, even if a sign-in was refused a moment ago.
     Confirm,

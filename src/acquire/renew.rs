@@ -12,7 +12,7 @@ use crate::policy::Decision;
 use crate::process::Uninterrupted;
 use crate::prompt::{SAY_AFTER, Screen};
 use crate::providers::TokenKind;
-use crate::session::{Account, BackOff, DeviceRefused, Failed, Grant, Refusal, Session, TokenKey, Unconfirmed};
+use crate::session::{Account, DeviceRefused, Failed, Grant, Refusal, Retry, Session, TokenKey, Unconfirmed};
 use crate::store::{Locked, Saved, SessionFile};
 use anyhow::Result;
 use std::thread::sleep;
@@ -336,7 +336,7 @@ impl Attempt<'_> {
         let key: Option<TokenKey> = (failure.exit == Exit::Failed).then(|| self.needs.key.clone());
         // If the system has no randomness, use the middle of the range.
         let chance = getrandom::u32().map_or(0.5, |drawn| f64::from(drawn) / f64::from(u32::MAX));
-        Failed { failure, key, back_off: Some(BackOff { retry_after, chance }) }
+        Failed { failure, key, back_off: Some(Retry { retry_after, chance }) }
     }
 }
 

@@ -3,7 +3,8 @@
 use super::store;
 use crate::clock::{Timestamp, roughly};
 use crate::config::system::Share;
-use crate::config::{self, Profile, StoreKind, file_path};
+use crate::config::{self, Profile, SessionKey, StoreKind, file_path};
+use crate::failure::Failure;
 use crate::flows::expect;
 use crate::process;
 use crate::prompt::Screen;
@@ -12,6 +13,7 @@ use crate::store::{Kept, Store};
 use crate::text::{clean, shell_quoted};
 use anyhow::Result;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// `keyfob status`
@@ -155,21 +157,7 @@ fn gather(only: Option<&str>) -> Result<Status> {
         let contents = store.contents()?;
         kept = store.kept()?;
         for (file, session) in &contents.sessions {
-            let usable = profiles.iter().filter_map(|(name, p)| Some((name, p.as_ref().ok()?)));
-            let own = usable.clone().filter(|(_, p)| p.session == *file.key()).map(|(name, _)| name.clone()).collect();
-            // With `--account` a profile has other sessions besides its own.
-            let with_account = |p: &Profile| p.with_account(&session.label) == *file.key() && p.session != *file.key();
-            let others = usable.filter(|(_, p)| with_account(p)).map(|(name, _)| name.clone()).collect();
-            let mut entry = entry(session, own, others, now);
-            let own = profiles.values().filter_map(|p| p.as_ref().ok()).filter(|p| p.session == *file.key());
-            entry.next = own.clone().filter(|_| entry.pending.is_none()).find_map(|profile| next(profile, session));
-            entry.environment = own.flat_map(|p| &p.variables).map(|name| (*name).to_owned()).collect();
-            // Hide a session that has nothing but a failed first attempt.
-            let is_a_profiles = !entry.profiles.is_empty();
-            let is_shown = entry.signed_in || entry.pending.is_some() || is_a_profiles;
-            if is_shown && (only.is_none() || is_a_profiles || !entry.profiles_with_account.is_empty()) {
-                sessions.push(entry);
-            }
+            sessions.extend(shown(file.key(), session, &profiles, only, now));
         }
         // Sessions of profiles come first, sorted by name.
         let name = |entry: &Entry| (entry.profiles.is_empty(), entry.profiles.clone(), entry.account_label.clone());
@@ -209,6 +197,31 @@ fn gather(only: Option<&str>) -> Result<Status> {
         damaged,
         other_profiles,
     })
+}
+
+/// What is shown of a session; `None` for one that does not concern the profile `only`, or that holds nothing but a failed
+/// first attempt.
+fn shown(
+    key: &SessionKey,
+    session: &Session,
+    profiles: &BTreeMap<String, Result<Profile, Failure>>,
+    only: Option<&str>,
+    now: Timestamp,
+) -> Option<Entry> {
+    let usable = profiles.iter().filter_map(|(name, p)| Some((name, p.as_ref().ok()?)));
+    let own = usable.clone().filter(|(_, p)| p.session == *key);
+    // With `--account` a profile has other sessions besides its own.
+    let with_account = |p: &Profile| p.with_account(&session.label) == *key && p.session != *key;
+    let others = usable.filter(|(_, p)| with_account(p)).map(|(name, _)| name.clone()).collect();
+    let mut entry = entry(session, own.clone().map(|(name, _)| name.clone()).collect(), others, now);
+    if entry.pending.is_none() {
+        entry.next = own.clone().find_map(|(_, profile)| next(profile, session));
+    }
+    entry.environment = own.flat_map(|(_, p)| &p.variables).map(|name| (*name).to_owned()).collect();
+    let is_a_profiles = !entry.profiles.is_empty();
+    let is_shown = entry.signed_in || entry.pending.is_some() || is_a_profiles;
+    let concerns = only.is_none() || is_a_profiles || !entry.profiles_with_account.is_empty();
+    (is_shown && concerns).then_some(entry)
 }
 
 /// How the next sign-in will go and where it will appear; `None` if no person signs in.
@@ -271,62 +284,67 @@ fn address(pending: &Pending) -> &str {
     }
 }
 
+/// The lines about a session.
+fn describe(session: &Entry, lines: &mut Vec<String>) {
+    let label = session.account_label.as_deref().unwrap_or_default();
+    let others = session.profiles_with_account.iter().map(|p| format!("{p} --account {}", shell_quoted(label)));
+    let names: Vec<String> = session.profiles.iter().cloned().chain(others).collect();
+    let names = if names.is_empty() { "(no profile)".to_owned() } else { names.join(", ") };
+    let who = match &session.account {
+        _ if session.machine => "signs itself in".to_owned(),
+        Some(account) if session.signed_in => format!("signed in as {account}"),
+        _ if session.signed_in => "signed in".to_owned(),
+        _ => "not signed in".to_owned(),
+    };
+    lines.push(format!("{names}: {who}"));
+    lines.push(format!("  provider  {}", session.authority));
+    if !session.client_id.is_empty() {
+        lines.push(format!("  client    {}", session.client_id));
+    }
+    if !session.environment.is_empty() {
+        lines.push(format!("  by        {} of the environment", session.environment.join(", ")));
+    }
+    for token in &session.tokens {
+        let left =
+            token.left.map_or("until it is revoked".into(), |s| format!("for {}", roughly(Duration::from_secs(s))));
+        let scopes = Some(token.scopes.join(" ")).filter(|scopes| !scopes.is_empty());
+        let tenant = token.tenant.as_ref().map(|tenant| format!("tenant {tenant}"));
+        let of: Vec<String> = scopes.into_iter().chain(tenant).collect();
+        let of = if of.is_empty() { String::new() } else { format!(" ({})", of.join("; ")) };
+        lines.push(format!("  cached    {} token, good {left}{of}", token.kind));
+    }
+    if session.signed_in {
+        let renewal = if session.refreshable { "silent" } else { "not renewable; a sign-in when the token ends" };
+        lines.push(format!("  renewal   {renewal}"));
+    }
+    if let Some(flow) = session.began {
+        lines.push(format!("  began     {flow}"));
+    }
+    if let Some(next) = &session.next {
+        lines.push(format!("  next      a sign-in {next}"));
+    }
+    if let Some(refused) = &session.device_refused {
+        lines.push(format!("  policy    refuses sign-ins by device code, so they go by browser ({refused})"));
+    }
+    if let Some(why) = &session.ended {
+        lines.push(format!("  ended     {why}"));
+    }
+    if let Some(last) = &session.last_fetched {
+        lines.push(format!("  fetched   for {}, {} ago", last.by, roughly(Duration::from_secs(last.ago))));
+    }
+    if let Some(pending) = &session.pending {
+        let since = pending.ago.map(|s| format!(", {} ago", roughly(Duration::from_secs(s)))).unwrap_or_default();
+        let left = roughly(Duration::from_secs(pending.left));
+        let what = if pending.flow == FlowKind::Device { "its code is good" } else { "it waits for the browser" };
+        lines.push(format!("  sign-in   started for {}{since}; {what} for {left} more", pending.asked_by));
+        lines.push(format!("            at {}", pending.verification_uri));
+    }
+}
+
 fn text(status: &Status) -> String {
     let mut lines = Vec::new();
     for session in &status.sessions {
-        let label = session.account_label.as_deref().unwrap_or_default();
-        let others = session.profiles_with_account.iter().map(|p| format!("{p} --account {}", shell_quoted(label)));
-        let names: Vec<String> = session.profiles.iter().cloned().chain(others).collect();
-        let names = if names.is_empty() { "(no profile)".to_owned() } else { names.join(", ") };
-        let who = match &session.account {
-            _ if session.machine => "signs itself in".to_owned(),
-            Some(account) if session.signed_in => format!("signed in as {account}"),
-            _ if session.signed_in => "signed in".to_owned(),
-            _ => "not signed in".to_owned(),
-        };
-        lines.push(format!("{names}: {who}"));
-        lines.push(format!("  provider  {}", session.authority));
-        if !session.client_id.is_empty() {
-            lines.push(format!("  client    {}", session.client_id));
-        }
-        if !session.environment.is_empty() {
-            lines.push(format!("  by        {} of the environment", session.environment.join(", ")));
-        }
-        for token in &session.tokens {
-            let left =
-                token.left.map_or("until it is revoked".into(), |s| format!("for {}", roughly(Duration::from_secs(s))));
-            let scopes = Some(token.scopes.join(" ")).filter(|scopes| !scopes.is_empty());
-            let tenant = token.tenant.as_ref().map(|tenant| format!("tenant {tenant}"));
-            let of: Vec<String> = scopes.into_iter().chain(tenant).collect();
-            let of = if of.is_empty() { String::new() } else { format!(" ({})", of.join("; ")) };
-            lines.push(format!("  cached    {} token, good {left}{of}", token.kind));
-        }
-        if session.signed_in {
-            let renewal = if session.refreshable { "silent" } else { "not renewable; a sign-in when the token ends" };
-            lines.push(format!("  renewal   {renewal}"));
-        }
-        if let Some(flow) = session.began {
-            lines.push(format!("  began     {flow}"));
-        }
-        if let Some(next) = &session.next {
-            lines.push(format!("  next      a sign-in {next}"));
-        }
-        if let Some(refused) = &session.device_refused {
-            lines.push(format!("  policy    refuses sign-ins by device code, so they go by browser ({refused})"));
-        }
-        if let Some(why) = &session.ended {
-            lines.push(format!("  ended     {why}"));
-        }
-        if let Some(last) = &session.last_fetched {
-            lines.push(format!("  fetched   for {}, {} ago", last.by, roughly(Duration::from_secs(last.ago))));
-        }
-        if let Some(pending) = &session.pending {
-            let since = pending.ago.map(|s| format!(", {} ago", roughly(Duration::from_secs(s)))).unwrap_or_default();
-            let left = roughly(Duration::from_secs(pending.left));
-            let what = if pending.flow == FlowKind::Device { "its code is good" } else { "it waits for the browser" };
-            lines.push(format!("  sign-in   started for {}{since}; {what} for {left} more", pending.asked_by));
-            lines.push(format!("            at {}", pending.verification_uri));
-        }
+        describe(session, &mut lines);
     }
     lines.extend(status.damaged.iter().map(|damaged| damaged.problem.clone()));
     for other in &status.other_profiles {

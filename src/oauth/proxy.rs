@@ -141,7 +141,7 @@ mod tests {
                 line.split('|').map(str::trim).collect::<Vec<_>>().try_into().unwrap();
             let ours = chosen(environment, &hosts);
             let by_all = environment.to_uppercase().contains("ALL_PROXY=") && go.chars().all(|chosen| chosen == '-');
-            // Go reaches loopback without a proxy whatever is set, and so does keyfob.
+            // Go never uses a proxy for loopback, even if the variables name one; nor does keyfob.
             let local = |host: &&str| ["localhost", "127.0.0.1", "[::1]"].contains(host);
             let curls: String =
                 hosts.iter().zip(curl.chars()).map(|(host, c)| if local(host) { '-' } else { c }).collect();

@@ -285,12 +285,12 @@ pub struct Failed {
     /// The token that the failure concerns; `None` if it concerns the whole session.
     pub key: Option<TokenKey>,
     /// How to compute the time to leave the provider alone; `None` if it need not be left alone.
-    pub back_off: Option<BackOff>,
+    pub back_off: Option<Retry>,
 }
 
 /// The inputs of [`Backoff::after`].
 #[derive(Clone, Copy, Debug)]
-pub struct BackOff {
+pub struct Retry {
     /// The server's `Retry-After`, in seconds.
     pub retry_after: Option<u64>,
     /// A random number from 0 to 1, so that machines that failed together do not come back together.
@@ -463,7 +463,7 @@ impl Session {
     pub fn failed(&mut self, failed: Failed, at_ms: i64) {
         let Failed { failure: Failure { exit, message, hint }, key, back_off } = failed;
         let before = self.last_error.as_ref().map_or(0, |before| before.failures);
-        let (failures, backoff) = back_off.map_or((0, Backoff::default()), |BackOff { retry_after, chance }| {
+        let (failures, backoff) = back_off.map_or((0, Backoff::default()), |Retry { retry_after, chance }| {
             let failures = before.saturating_add(1);
             (failures, Backoff::after(failures, retry_after, chance))
         });

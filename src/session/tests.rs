@@ -56,7 +56,7 @@ fn unmet(session: &Session) -> Vec<&str> {
 }
 
 fn failed(exit: Exit, back_off: bool) -> Failed {
-    let back_off = back_off.then_some(BackOff { retry_after: Some(7), chance: 0.5 });
+    let back_off = back_off.then_some(Retry { retry_after: Some(7), chance: 0.5 });
     Failed { failure: Failure::new(exit, "no\nnetwork").hint("look"), key: None, back_off }
 }
 

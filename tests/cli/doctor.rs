@@ -550,23 +550,23 @@ fn the_profile_is_the_one_that_git_names_here() {
     let patient = Patient::well();
     patient.configure("[hosts]\n'https://git.example' = 'lab'\n");
     patient.follow("$ keyfob setup git --profile lab https://git.example");
-    patient.follow("$ git init --quiet HOME/work/repo");
-    patient.follow("$ git config --global includeIf.gitdir:HOME/work/.path HOME/work.gitconfig");
+    patient.follow("$ git init --quiet HOME/company/repo");
+    patient.follow("$ git config --global includeIf.gitdir:HOME/company/.path HOME/company.gitconfig");
     let helper = patient.spelt_out("!HOME/.bin/keyfob git --profile other --host https://git.example");
     let lines = format!("[credential \"https://git.example\"]\n\thelper =\n\thelper = {helper}\n");
-    fs::write(patient.path("work.gitconfig"), lines).unwrap();
+    fs::write(patient.path("company.gitconfig"), lines).unwrap();
     let said = |folder: &str| {
         let output = patient.shell(&format!("cd {folder} && keyfob doctor --offline")).stdout;
         let line = output.lines().find(|line| line.contains(" git https://git.example: ")).unwrap().to_owned();
         line.replace(patient.home().to_str().unwrap(), "HOME")
     };
     assert_eq!(said("HOME"), "ok     git https://git.example: git runs HOME/.bin/keyfob for the profile \"lab\"");
-    let here = "ok     git https://git.example: git runs HOME/.bin/keyfob for the profile \"other\" here, as HOME/work.gitconfig says";
-    assert_eq!(said("HOME/work/repo"), here);
+    let here = "ok     git https://git.example: git runs HOME/.bin/keyfob for the profile \"other\" here, as HOME/company.gitconfig says";
+    assert_eq!(said("HOME/company/repo"), here);
     // Without the empty line git asks the first one first, which answers.
     let lines = format!("[credential \"https://git.example\"]\n\thelper = {helper}\n");
-    fs::write(patient.path("work.gitconfig"), lines).unwrap();
-    assert_eq!(said("HOME/work/repo"), said("HOME"));
+    fs::write(patient.path("company.gitconfig"), lines).unwrap();
+    assert_eq!(said("HOME/company/repo"), said("HOME"));
 }
 
 #[test]

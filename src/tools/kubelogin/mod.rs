@@ -385,7 +385,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is in a kubeconfig is either taken over or refused, and no secret in it is shown.
+        /// Every kubeconfig is either taken over or refused, and no secret in it is shown.
         #[test]
         fn anything_is_taken_or_refused(
             program in "kubelogin|kubectl-oidc_login",

@@ -18,7 +18,7 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// Finds the prompt among whatever else was printed: a word of the form `XXXX-XXXX`, and the last address before it.
+    /// Finds the prompt in the output, which may hold other text: a word of the form `XXXX-XXXX`, and the last address before it.
     pub fn find(shown: &str) -> Option<Self> {
         let is_part = |part: &str| part.len() == 4 && part.bytes().all(|byte| byte.is_ascii_uppercase());
         let mut address = None;
