@@ -3,7 +3,7 @@
 use super::flow::{REFUSED_BY_POLICY, forbids, remember_device_refused, tell};
 use super::renew::revoke;
 use super::view::View;
-use super::{Attempt, Credential, Effort, LOCK_LIMIT, Needed, Requester};
+use super::{Acquired, Attempt, Effort, LOCK_LIMIT, Needed, Requester};
 use crate::clock::{Timestamp, boottime, now_ms, roughly};
 use crate::config::PromptMode;
 use crate::failure::{Exit, Failure, Hint};
@@ -27,7 +27,7 @@ pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// How a sign-in was completed.
 pub(super) enum SignedIn {
     /// Nobody could be asked, but this token is still valid.
-    With(Credential),
+    With(Acquired),
     /// This process finished the sign-in.
     Here,
     /// Another process finished it, or it was for another token: read the session to see what can be done now.

@@ -1,6 +1,6 @@
 //! `keyfob exec`: runs a program with tokens in its environment, for programs that can get one in no other way.
 
-use crate::acquire::{Requester, Want, acquire};
+use crate::acquire::{Requester, TokenWant, acquire};
 use crate::config::{Profile, Selection};
 use crate::failure::{Exit, Failure};
 use crate::providers::TokenKind;
@@ -67,7 +67,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
 fn token(profile: &str) -> Result<Secret> {
     let profile = Profile::select(&Selection { profile: Some(profile.to_owned()), ..Selection::default() })?;
     let kind = profile.token_kind.unwrap_or(TokenKind::Access);
-    Ok(acquire(&Want::of(&profile, kind, Requester::Program("keyfob exec")))?.token)
+    Ok(acquire(&TokenWant::of(&profile, kind, Requester::Program("keyfob exec")))?.token)
 }
 
 #[cfg(test)]
