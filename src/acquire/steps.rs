@@ -88,9 +88,13 @@ impl Attempt<'_> {
         loop {
             let lock = file.try_sign_in_lock()?;
             let session = file.session()?.unwrap_or_else(|| Session::new(&self.want.profile.session));
-            let pending = session.pending.filter(|p| p.lives(Timestamp::now()) && self.leads_to_ours(p));
+            let pending = session.pending.clone().filter(|p| p.lives(Timestamp::now()) && self.leads_to_ours(p));
             if let Some(waiting) = pending.and_then(waiting) {
                 return Ok(waiting);
+            }
+            if lock.is_none() && session.pending.as_ref().is_some_and(|pending| self.may_replace(pending)) {
+                self.replace_by_code(file, &session, None)?;
+                continue;
             }
             if lock.is_some() {
                 let made = Client::new(self.want.profile, session.server.as_ref(), http::LIMIT);
