@@ -39,7 +39,7 @@ use crate::prompt::{Screen, parent, while_waiting};
 use crate::providers::TokenKind;
 use crate::secret::Secret;
 use crate::session::{ClaimsDigest, Serial, Session, Token, TokenKey};
-use crate::store::{SessionFile, Store};
+use crate::store::{LOST_LIMIT, SessionFile, Store};
 use anyhow::{Context, Result};
 use renew::Renewed;
 use std::sync::OnceLock;
@@ -54,6 +54,7 @@ const EARLY_LIMIT: Duration = Duration::from_secs(4);
 pub const HOLD: Duration = http::LIMIT.saturating_mul(2);
 /// Give up waiting for a lock after this long, because no process holds it longer.
 pub const LOCK_LIMIT: Duration = HOLD.saturating_add(Duration::from_secs(10));
+const _: () = assert!(LOST_LIMIT.as_secs() >= LOCK_LIMIT.as_secs(), "a lost lock is waited for as long as any");
 
 /// What a caller asks for: which token, and how to get it.
 #[derive(Debug)]
