@@ -19,9 +19,9 @@ const NOT_FOUND: u8 = 127;
 /// `keyfob exec`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The tokens are in the program's environment, and so in that of what it starts; they are nowhere on its command line. It gets \
-them once: a program that runs longer than a token lives needs another way. The exit code is the program's own; 126 and 127 \
-as in a shell where it cannot be run.
+The tokens are in the program's environment, and so in that of what it starts; they are not on its command line. It gets \
+them once: a program that runs longer than a token lives needs another way. The exit code is the program's own, or 126 or \
+127, as in a shell, if it cannot be run.
 
 Examples:
   keyfob exec --env NPM_TOKEN=lab -- npm publish

@@ -17,10 +17,11 @@ use std::time::Duration;
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[command(after_help = "\
-A session that is still good is only confirmed: the provider is asked for a new token, nobody for a code.
+A session that is still good is only confirmed: the provider is asked for a new token, and you are asked for nothing.
 
---start prints address and code and returns; --poll asks once how it stands: exit 0 when it is done, 3 while the code is \
-to be entered, 4 when it was refused or has expired. A --poll that comes too early asks nobody.
+--start prints the address and the code, and returns. --poll asks the provider once whether you have signed in, and exits \
+with 0 when you have, with 3 while it waits for you, with 4 when the sign-in was refused or has expired. A --poll before \
+the interval has passed sends no request.
 
 Examples:
   keyfob login lab
@@ -35,7 +36,7 @@ Examples:
 pub struct Arguments {
     /// Profile to sign in to [default: `KEYFOB_PROFILE`, default-profile, or the only one]
     profile: Option<String>,
-    /// The same
+    /// The same as PROFILE
     #[arg(long = "profile", short = 'p', value_name = "NAME", conflicts_with = "profile")]
     named: Option<String>,
     /// Sign in even if the session is good
@@ -44,7 +45,7 @@ pub struct Arguments {
     /// Start a sign-in, print what to show, and return
     #[arg(long, conflicts_with = "poll")]
     start: bool,
-    /// Ask once how the sign-in stands
+    /// Ask once whether the sign-in is done
     #[arg(long, conflicts_with = "force")]
     poll: bool,
     /// Wait no longer than this; the code stays good
