@@ -394,6 +394,7 @@ impl Reader {
         self.error(name.span().start, &format!("unknown key `{word}`; {meant}"))
     }
 
+    /// The settings of one `[profile.NAME]`.
     fn profile(&self, value: &Spanned<DeValue<'_>>) -> Result<Settings, String> {
         let mut settings = Settings::default();
         for (name, value) in self.table("profile", value)? {

@@ -9,7 +9,6 @@
 //! A request comes from outside, so it is parsed strictly: if it is not plainly a scheme, a host and a port, it matches
 //! nothing, however similar it looks. A path that is not plain matters only if a pattern for the host has a path: then
 //! the request matches nothing.
-//! matches nothing either, and elsewhere nobody asks for it.
 
 use crate::address::is_loopback;
 use crate::failure::Failure;
