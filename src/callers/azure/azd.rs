@@ -221,7 +221,7 @@ mod tests {
             (
                 "auth token -o yaml",
                 2,
-                "ERROR: argument --output: keyfob's azd answers json and none, not \"yaml\". For what keyfob does not know \
+                "ERROR: argument --output: keyfob's azd answers json and none, not \"yaml\". For what keyfob does not know, \
                  the real azd is needed.\n",
             ),
             ("auth token --claims x", 1, "ERROR: --claims has to be a JSON object in base64\n"),
