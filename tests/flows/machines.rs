@@ -205,6 +205,31 @@ fn a_key_that_cannot_be_used_gets_the_command_that_makes_one() {
     }
 }
 
+/// On a machine that jobs share, the client's id is no secret: what it authenticates with decides whose token it is.
+#[test]
+fn a_token_belongs_to_the_secret_or_key_that_brought_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (own, other) = (Arc::new(need!(Keys::rsa())), need!(Keys::rsa()));
+    let [own_key, other_key] = [&*own, &other].map(|keys| fs::read_to_string(keys.path("key.pem")).unwrap());
+    for (key, right, wrong) in
+        [("client-secret-file", "right", "wrong"), ("client-key-file", own_key.as_str(), other_key.as_str())]
+    {
+        let own = Arc::clone(&own);
+        let server = Lookalike::start(move |seen| {
+            let by_secret = seen.header("authorization") == Some("Basic cm9ib3Q6cmlnaHQ=");
+            let is_right = by_secret || seen.field("client_assertion").is_some_and(|assertion| own.signed(&assertion));
+            if is_right { json(200, &answer("t0ken")) } else { json(401, &json!({ "error": "invalid_client" })) }
+        });
+        let place = file(folder.path(), key, right);
+        let keyfob = machine(&server, &format!("grant = 'client-credentials'\n{key} = '{place}'\n"));
+        let after = |content: &str| {
+            fs::write(&place, content).unwrap();
+            (run(&keyfob).code, server.seen().len())
+        };
+        assert_eq!([right, wrong, right].map(after), [(Some(0), 1), (Some(1), 2), (Some(0), 3)]);
+    }
+}
+
 /// A file is read anew for each request; who it is decides whose token it is, not which of its tokens.
 #[test]
 fn a_federated_token_of_a_file_stands_for_the_client() {
