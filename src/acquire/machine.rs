@@ -2,7 +2,7 @@
 //! proof may be another profile's token, which is acquired before this session's lock is taken.
 
 use super::renew::Renewed;
-use super::{Attempt, Credential, Want, acquire};
+use super::{Acquired, Attempt, TokenWant, acquire};
 use crate::clock::now_ms;
 use crate::config::{self, Machine, MachineGrant, Profile};
 use crate::failure::{Exit, Failure};
@@ -72,13 +72,13 @@ impl Attempt<'_> {
 
     fn ask_parent(&self, machine: &Machine, parent: &Profile, no_prompt: Option<&'static str>) -> Result<Proven> {
         let kind = parent.token_kind.unwrap_or(machine.proof_kind());
-        let want = Want {
+        let want = TokenWant {
             no_prompt,
             timeout: self.want.timeout.map(|_| self.time_left()),
             forbids: self.want.forbids,
             qr: self.want.qr,
             purpose: self.want.purpose.clone(),
-            ..Want::of(parent, kind, self.want.requester)
+            ..TokenWant::of(parent, kind, self.want.requester)
         };
         Ok(Proven::of_profile(acquire(&want)?.token, kind))
     }
@@ -110,7 +110,7 @@ impl Attempt<'_> {
     }
 
     /// Like [`Attempt::ask_as_machine`], but keeps nothing: `config.toml` says `store = "none"`, so each call asks.
-    pub(super) fn ask_and_forget(&self) -> Result<Credential> {
+    pub(super) fn ask_and_forget(&self) -> Result<Acquired> {
         let (Some(machine), Some(proof)) = (&self.want.profile.machine, &self.needs.proof) else {
             return Err(nothing_is_kept().into());
         };
