@@ -167,7 +167,11 @@ pub fn define(grammar: &Grammar, command: Command) -> Command {
         Rest::Profile => {
             let parser = NonEmptyStringValueParser::new();
             command.arg(
-                Arg::new(REST).value_name("PROFILE").help("The same").conflicts_with("profile").value_parser(parser),
+                Arg::new(REST)
+                    .value_name("PROFILE")
+                    .help("Profile to use, as by --profile")
+                    .conflicts_with("profile")
+                    .value_parser(parser),
             )
         }
         Rest::Word(name, help) => command.arg(Arg::new(REST).value_name(name).help(help).required(true)),

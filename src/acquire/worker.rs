@@ -12,7 +12,7 @@
 //! - The worker never prompts, and reports its result only in the session's file.
 //! - If the worker would end with the caller's container or CI job, the caller waits for it.
 
-use super::{Attempt, Requester, Want};
+use super::{Attempt, Requester, TokenWant};
 use crate::clock::boottime;
 use crate::config::{Profile, Recipe};
 use crate::log::{self, debug};
@@ -121,10 +121,10 @@ fn renew() -> Result<()> {
     std::io::stdin().read_to_end(&mut job)?;
     let Job { profile, kind, claims, by } = serde_json::from_slice(&job)?;
     let profile = Profile::of(profile)?;
-    let want = Want {
+    let want = TokenWant {
         no_prompt: Some("a worker has no terminal"),
         claims: claims.as_deref(),
-        ..Want::of(&profile, kind, Requester::Program("keyfob"))
+        ..TokenWant::of(&profile, kind, Requester::Program("keyfob"))
     };
     let store = Store::open()?.context("the cache folder has gone")?;
     let file = store.session(&profile.session);

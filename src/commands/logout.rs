@@ -18,7 +18,7 @@ use anyhow::Result;
 /// `keyfob logout`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The session is deleted here in any case. What the provider would not revoke is said on stderr.
+The session is deleted here in any case. What the provider did not revoke is named on stderr.
 
 Examples:
   keyfob logout lab
@@ -27,7 +27,7 @@ pub struct Arguments {
     /// Profile to sign out of [default: `KEYFOB_PROFILE`, default-profile, or the only one]
     #[arg(conflicts_with = "all")]
     profile: Option<String>,
-    /// The same
+    /// The same as PROFILE
     #[arg(long = "profile", short = 'p', value_name = "NAME", conflicts_with_all = ["profile", "all"])]
     named: Option<String>,
     /// Sign out of every session there is

@@ -26,7 +26,7 @@ Examples:
 pub struct Arguments {
     /// Show this profile alone
     profile: Option<String>,
-    /// The same
+    /// The same as PROFILE
     #[arg(long = "profile", short = 'p', value_name = "NAME", conflicts_with = "profile")]
     named: Option<String>,
     /// Print one JSON object, for programs

@@ -27,11 +27,10 @@ pub const CALLER: Caller = Caller {
     hosts: false,
     grammar: Grammar { flags: FLAGS, rest: Rest::Line("COMMAND", "An az command with its own flags") },
     after_help: "\
-It answers account get-access-token, account show, account list, version, cloud show (-o json|tsv|none, --query)
-Any other command that does not begin with `account` goes to the real az behind keyfob on PATH, if there is one.
+It answers account get-access-token, account show, account list, version and cloud show (-o json|tsv|none, --query). Any other command that does not begin with `account` goes to the real az behind keyfob on PATH, if there is one.
 
-A link called `az`, in a folder before any other az on PATH, is what programs find.
-`keyfob setup az` makes it; by hand:
+Programs find it by a link called `az`, in a folder that comes before any other az on PATH.
+`keyfob setup az` makes the link; by hand:
   ln -s \"$(command -v keyfob)\" ~/.local/bin/az
 
 Examples:

@@ -20,11 +20,10 @@ pub const CALLER: Caller = Caller {
     hosts: false,
     grammar: Grammar { flags: FLAGS, rest: Rest::Line("COMMAND", "An azd command with its own flags") },
     after_help: "\
-Answered is: auth token (--output json|none, --scope, --tenant-id, --claims)
-Any other command goes to the real azd behind keyfob on PATH, if there is one.
+It answers auth token (--output json|none, --scope, --tenant-id, --claims). Any other command goes to the real azd behind keyfob on PATH, if there is one.
 
-A link called `azd`, in a folder before any other azd on PATH, is what programs find.
-`keyfob setup az` makes it; by hand:
+Programs find it by a link called `azd`, in a folder that comes before any other azd on PATH.
+`keyfob setup az` makes the link; by hand:
   ln -s \"$(command -v keyfob)\" ~/.local/bin/azd
 
 Examples:
