@@ -1,6 +1,6 @@
 //! A profile: its settings as checked values, with the provider's row filled in.
 
-use super::environment::under_environment;
+use super::environment::{under_environment, variable};
 use super::hosts::HostPattern;
 use super::identity::{CaFile, SessionKey};
 use super::keys::Key;
@@ -449,7 +449,8 @@ impl Said<'_> {
     /// The failure of a key that is needed and not set, with what to write where.
     fn missing(&self, key: &str, why: &str) -> Failure {
         let whose = self.name.map_or_else(|| "this profile".to_owned(), |n| format!("profile {n:?}"));
-        Failure::usage(format!("{whose} has no `{key}`{why}")).hint(match self.name {
+        let variable = variable(self.settings, key).map(|name| format!("set {name}, or ")).unwrap_or_default();
+        let remedy = match self.name {
             Some(_) if self.settings.is_by_flags() => format!("pass --{key}"),
             Some(n) => {
                 let flag = if self::key(key).flag.is_some() { format!(", or pass --{key}") } else { String::new() };
@@ -457,7 +458,8 @@ impl Said<'_> {
                 format!("add `{key} = \"…\"` below [profile.{n}] in {file}{flag}")
             }
             None => format!("pass --{key}"),
-        })
+        };
+        Failure::usage(format!("{whose} has no `{key}`{why}")).hint(variable + &remedy)
     }
 
     /// The provider's row.

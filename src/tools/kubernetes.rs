@@ -109,22 +109,28 @@ fn take_over(arguments: &Arguments, files: Files, mut config: Config) -> Result<
     }
     let mut plan = Plan::default();
     let mut users = Vec::new();
-    let cannot = |user: &str, why: &str| format!("the user {user:?} cannot be taken over: {why}");
+    let flags = &arguments.wanted.flags.0;
     let mut refused = None;
     for (user, former) in formers.into_iter().filter(|(user, _)| wanted.is_empty() || wanted.contains(user)) {
-        match former.read() {
+        let name = arguments.wanted.profile.clone().unwrap_or_else(|| plain(&user));
+        let taken = former.read().map_err(|why| Failure::usage(why).into());
+        match taken.and_then(|taken| taken.check(&name, flags).map(|()| taken)) {
             Ok(taken) => users.push((user, taken)),
-            Err(why) if wanted.is_empty() => {
-                plan.notes.push(cannot(&user, &why));
-                refused.get_or_insert_with(|| cannot(&user, &why));
+            Err(error) => {
+                let why = Failure::of(&error);
+                let what = format!("the user {user:?} cannot be taken over: {}", why.message);
+                let remedy = why.hint.as_ref().map(|hint| format!("; {}", hint.text())).unwrap_or_default();
+                plan.notes.push(format!("{what}{remedy}"));
+                refused.get_or_insert(Failure { message: what, ..why });
             }
-            Err(why) => return Err(Failure::usage(cannot(&user, &why)).into()),
         }
+    }
+    if let Some(failure) = refused.take_if(|_| !wanted.is_empty() || users.is_empty()) {
+        return Err(failure.into());
     }
     let names: Vec<&str> = users.iter().map(|(user, _)| user.as_str()).collect();
     let [_, others @ ..] = names.as_slice() else {
-        let none = || "no user of the kubeconfig runs kubelogin".to_owned();
-        return Err(Failure::usage(refused.unwrap_or_else(none)).into());
+        return Err(Failure::usage("no user of the kubeconfig runs kubelogin").into());
     };
     if arguments.wanted.profile.is_some() && !others.is_empty() {
         let what = format!("--profile names one profile, and there are the users {}", names.join(", "));
@@ -142,8 +148,8 @@ fn take_over(arguments: &Arguments, files: Files, mut config: Config) -> Result<
         plan.notes.extend(taken.notes.iter().map(|note| format!("of the user {user:?}: {note}")));
         let name = arguments.wanted.profile.clone().unwrap_or_else(|| unused(&plain(&user), &mut used));
         let env = taken.env.clone();
-        let flags = (&arguments.wanted.flags.0, change.files.clusters(&user));
-        let chosen = taken.into_config(&mut config, &name, flags, BY, &mut plan)?;
+        let clusters = change.files.clusters(&user);
+        let chosen = taken.into_config(&mut config, &name, (flags, clusters), BY, &mut plan)?;
         change.user(&user, &chosen.profile, &env)?;
         let files = change.files.all.iter().map(|file| file.path.clone()).collect();
         all.push(asked(chosen, Attempt { files, user }));

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -202,6 +202,31 @@ fn a_key_that_cannot_be_used_gets_the_command_that_makes_one() {
         let error = format!("error: could not get a token for ci: {error}\n");
         assert_eq!(failure(&output), (Some(2), error.as_str()));
         assert_eq!(server.seen(), []);
+    }
+}
+
+/// On a machine that jobs share, the client's id is no secret: what it authenticates with decides whose token it is.
+#[test]
+fn a_token_belongs_to_the_secret_or_key_that_brought_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (own, other) = (Arc::new(need!(Keys::rsa())), need!(Keys::rsa()));
+    let [own_key, other_key] = [&*own, &other].map(|keys| fs::read_to_string(keys.path("key.pem")).unwrap());
+    for (key, right, wrong) in
+        [("client-secret-file", "right", "wrong"), ("client-key-file", own_key.as_str(), other_key.as_str())]
+    {
+        let own = Arc::clone(&own);
+        let server = Lookalike::start(move |seen| {
+            let by_secret = seen.header("authorization") == Some("Basic cm9ib3Q6cmlnaHQ=");
+            let is_right = by_secret || seen.field("client_assertion").is_some_and(|assertion| own.signed(&assertion));
+            if is_right { json(200, &answer("t0ken")) } else { json(401, &json!({ "error": "invalid_client" })) }
+        });
+        let place = file(folder.path(), key, right);
+        let keyfob = machine(&server, &format!("grant = 'client-credentials'\n{key} = '{place}'\n"));
+        let after = |content: &str| {
+            fs::write(&place, content).unwrap();
+            (run(&keyfob).code, server.seen().len())
+        };
+        assert_eq!([right, wrong, right].map(after), [(Some(0), 1), (Some(1), 2), (Some(0), 3)]);
     }
 }
 
@@ -1066,14 +1091,14 @@ fn azures_variables_say_who_the_machine_is_where_the_profile_asks_for_that() {
 #[test]
 fn every_recipe_brings_a_token() {
     const PAGE: &str = include_str!("../../docs/machines.md");
-    let recipes: Vec<(&str, &str)> = PAGE
-        .split("\n### ")
-        .skip(1)
-        .map(|part| {
-            let block = part.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
-            (part.lines().next().unwrap(), block)
-        })
-        .collect();
+    if Command::new("jq").arg("--version").output().is_err() {
+        skip!("jq, which a recipe runs, is not installed");
+    }
+    let recipes = PAGE.split("\n### ").skip(1).flat_map(|part| {
+        let blocks = part.split("```toml\n").skip(1).map(|block| block.split("```").next().unwrap());
+        blocks.map(|block| (part.lines().next().unwrap(), block))
+    });
+    let recipes: Vec<(&str, &str)> = recipes.collect();
     let idp = Provider::start(Options::default());
     idp.auto(Auto::Approve);
     let job = jwt::unsigned(&json!({ "iss": "https://ci.example", "sub": "job", "exp": now() + 3000 }));
@@ -1081,9 +1106,13 @@ fn every_recipe_brings_a_token() {
     let server = Lookalike::start(move |_| json(200, &body));
     let job = server_job(&server);
     let folder = tempfile::tempdir().unwrap();
-    let az = folder.path().join("az");
-    fs::write(&az, format!("#!/bin/sh\necho '{{\"accessToken\": \"{job}\"}}'\n")).unwrap();
-    fs::set_permissions(&az, fs::Permissions::from_mode(0o755)).unwrap();
+    let svids = json!([{ "spiffe_id": "spiffe://lab.example/job", "svid": job }]);
+    let spire = json!([{ "svids": svids }, { "bundles": { "spiffe://lab.example": "e30=" } }]);
+    for (name, printed) in [("az", json!({ "accessToken": job })), ("spire-agent", spire)] {
+        let program = folder.path().join(name);
+        fs::write(&program, format!("#!/bin/sh\necho '{printed}'\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
     let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
     let [pod, broker] =
         [("pod", "pods-token"), ("broker", "s3cret")].map(|(name, text)| file(folder.path(), name, text));
@@ -1110,7 +1139,7 @@ fn every_recipe_brings_a_token() {
     }
     let exchanged = idp.requests().pop().unwrap();
     assert_eq!(exchanged.field("audience"), Some("cluster-1"));
-    assert_eq!(recipes.len(), 7);
+    assert_eq!(recipes.len(), 8);
 }
 
 /// The token that a server hands out for everything.
