@@ -176,6 +176,7 @@ fn certificates(file: &CaFile) -> Result<Vec<CertificateDer<'static>>, Failure> 
     }
 }
 
+/// Reads a response to its end. The error says why there is none, or why an error's body could not be read.
 fn reply(result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Reply, String> {
     let response = result.map_err(|e| described(&e))?;
     let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
