@@ -186,6 +186,7 @@ fn is_profile_key(key: &Key) -> bool {
     KEYS.iter().any(|k| k.name == key.name)
 }
 
+/// clap's definition of a key's flag; `None` if the key has none.
 fn argument(key: &'static Key) -> Option<Arg> {
     let mut arg = Arg::new(key.name).long(key.flag?).value_name(key.value).help(key.help);
     if let Some(short) = key.short {

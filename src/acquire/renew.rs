@@ -50,6 +50,8 @@ impl Attempt<'_> {
         })
     }
 
+    /// Takes the session's lock and renews: in a worker, or in this process if a worker cannot be started or has ended
+    /// without a result.
     fn renew_under_lock(&self, file: &SessionFile<'_>) -> Result<Renewed> {
         let mut worker = None;
         loop {

@@ -56,6 +56,7 @@ pub fn step(want: &TokenWant<'_>) -> Result<Step> {
     with_file(want, Attempt::step)
 }
 
+/// Opens the session's file for a step. A machine needs no steps: its token is the answer.
 fn with_file<'w>(
     want: &'w TokenWant<'w>,
     work: impl FnOnce(&Attempt<'w>, &SessionFile<'_>) -> Result<Step>,
@@ -74,6 +75,7 @@ fn with_file<'w>(
 }
 
 impl Attempt<'_> {
+    /// [`start`], with the session's file.
     fn first_step(&self, file: &SessionFile<'_>) -> Result<Step> {
         if self.want.effort != Effort::SignIn
             && let Some(credential) = self.without_a_person(file)?
@@ -112,6 +114,7 @@ impl Attempt<'_> {
         }
     }
 
+    /// [`step`], with the session's file.
     fn step(&self, file: &SessionFile<'_>) -> Result<Step> {
         let lock = file.try_sign_in_lock()?;
         let session = file.session()?.unwrap_or_else(|| Session::new(&self.want.profile.session));

@@ -60,6 +60,7 @@ impl Worker {
         Self::spawn(&job, locked).inspect_err(|error| debug(|| format!("renewing in this process: {error:#}"))).ok()
     }
 
+    /// Starts the process, with the session's lock as its stdout and the job on its stdin.
     fn spawn(job: &Job, locked: &Locked<'_>) -> Result<Self> {
         // Not by its path, because an upgrade may have replaced the program there.
         let program = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
@@ -116,6 +117,7 @@ pub fn run() -> u8 {
     }
 }
 
+/// Reads the job from stdin, takes over the lock from stdout, and renews. Fails if stdout is not the session's lock.
 fn renew() -> Result<()> {
     let mut job = Vec::new();
     std::io::stdin().read_to_end(&mut job)?;

@@ -31,7 +31,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME=PROFILE", required = true, value_parser = variable)]
     env: Vec<(String, String)>,
     /// Program and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 

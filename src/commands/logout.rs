@@ -176,6 +176,8 @@ fn revoke(session: &Session, profile: Result<&Profile, &str>) -> Result<(), Stri
     )
 }
 
+/// Revokes the session's refresh tokens, then the access tokens that are still valid (RFC 7009). The error is the first
+/// problem.
 fn revoke_at(profile: &Profile, session: &Session) -> Result<(), String> {
     let until = boottime() + HOLD;
     if profile.machine.as_ref().is_some_and(|machine| !machine.grant.asks_a_server()) {

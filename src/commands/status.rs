@@ -230,6 +230,7 @@ fn next(profile: &Profile, session: &Session) -> Option<String> {
     Some(format!("{}, since {}; it appears {}", choice.flow, choice.because, Screen::place(profile.prompt)))
 }
 
+/// What is shown of a session; never a secret.
 fn entry(session: &Session, profiles: Vec<String>, profiles_with_account: Vec<String>, now: Timestamp) -> Entry {
     let tokens = session.tokens.iter().filter(|t| t.lives(now, 1)).map(|t| TokenEntry {
         kind: t.key.kind.to_string(),
@@ -341,6 +342,7 @@ fn describe(session: &Entry, lines: &mut Vec<String>) {
     }
 }
 
+/// The output for people.
 fn text(status: &Status) -> String {
     let mut lines = Vec::new();
     for session in &status.sessions {

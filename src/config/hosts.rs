@@ -331,11 +331,12 @@ pub fn check_callers(rules: &[HostRule], known: &[&str]) -> Result<(), Failure> 
     Ok(())
 }
 
-/// The index of the first rule whose pattern an earlier rule already has.
-pub(super) fn repeated(rules: &[HostRule]) -> Option<usize> {
+/// The index of the first rule whose pattern an earlier rule already has, after that of the earlier one.
+pub(super) fn repeated(rules: &[HostRule]) -> Option<[usize; 2]> {
     let mut order: Vec<usize> = (0..rules.len()).collect();
     order.sort_by_key(|at| &rules[*at].pattern);
-    order.windows(2).filter(|pair| rules[pair[0]].pattern == rules[pair[1]].pattern).map(|pair| pair[1]).min()
+    let pairs = order.windows(2).map(|pair| [pair[0], pair[1]]);
+    pairs.filter(|[one, other]| rules[*one].pattern == rules[*other].pattern).min_by_key(|[_, other]| *other)
 }
 
 fn address(scheme: Scheme, host: &str, port: u16, path: &[String]) -> String {
@@ -634,7 +635,7 @@ mod tests {
             (&[b, a, "https://A.example:443/", "https://b.example/x/"], Some(2)),
             (&[b, a, b, a, b], Some(2)),
         ] {
-            assert_eq!(repeated(&rules(patterns)), at, "{patterns:?}");
+            assert_eq!(repeated(&rules(patterns)).map(|[_, at]| at), at, "{patterns:?}");
         }
     }
 

@@ -441,10 +441,12 @@ struct Said<'a> {
 }
 
 impl Said<'_> {
+    /// The failure of a key that is set wrongly, with its place.
     fn wrong(&self, key: &str, what: &str) -> Failure {
         Failure::usage(format!("{}: `{key}` {what}", self.settings.place(key)))
     }
 
+    /// The failure of a key that is needed and not set, with what to write where.
     fn missing(&self, key: &str, why: &str) -> Failure {
         let whose = self.name.map_or_else(|| "this profile".to_owned(), |n| format!("profile {n:?}"));
         let variable = variable(self.settings, key).map(|name| format!("set {name}, or ")).unwrap_or_default();
@@ -460,6 +462,7 @@ impl Said<'_> {
         Failure::usage(format!("{whose} has no `{key}`{why}")).hint(variable + &remedy)
     }
 
+    /// The provider's row.
     fn preset(&self) -> Result<&'static Preset, Failure> {
         let preset = self.settings.row();
         for (key, takes) in [("authority", preset.authority.is_some()), ("tenant", preset.tenant.is_some())] {
@@ -470,6 +473,7 @@ impl Said<'_> {
         Ok(preset)
     }
 
+    /// Where the profile signs in: authority, issuer and endpoints, from the settings or the provider's row.
     fn server(&self, preset: &'static Preset) -> Result<Server, Failure> {
         let settings = self.settings;
         let tenant = settings.tenant.as_deref().or(preset.tenant).unwrap_or_default();
@@ -522,6 +526,8 @@ impl Said<'_> {
         Ok(Server { issuer, issuer_template, endpoints, account_source, authority })
     }
 
+    /// The client id, from the settings or the provider's row; empty for grants that need none. Fails if a secret is
+    /// missing or set twice.
     fn client(&self, preset: &Preset) -> Result<String, Failure> {
         let (inline, file) = (self.settings.client_secret.is_some(), self.settings.client_secret_file.is_some());
         let client_id = self.settings.client_id.clone().or_else(|| preset.client_id.map(str::to_owned));
@@ -539,6 +545,7 @@ impl Said<'_> {
         Ok(client_id)
     }
 
+    /// The key or certificate by which the client proves itself, if it has one.
     fn client_key(&self) -> Result<Option<ClientKey>, Failure> {
         let settings = self.settings;
         let certificates = settings.client_certificate_file.clone();
@@ -549,6 +556,7 @@ impl Said<'_> {
         Ok(Some(ClientKey { file, id: settings.client_key_id.clone(), certificates }))
     }
 
+    /// The machine's grant; `None` if a person signs in.
     fn machine(&self, preset: &Preset, authority: &str) -> Result<Option<Machine>, Failure> {
         let audiences = preset.assertion_audiences;
         let audience = audiences.iter().find(|(home, _)| *home == authority).or(audiences.first());

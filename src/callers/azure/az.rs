@@ -81,7 +81,7 @@ fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
             (io.pass_on)("az", io.arguments.rest());
         }
         let text =
-            format!("ERROR: {}. For what keyfob does not know the real Azure CLI is needed.\n", one_line(mistake));
+            format!("ERROR: {}. For what keyfob does not know, the real Azure CLI is needed.\n", one_line(mistake));
         return io.complain(&text, 2);
     }
     let output = match Output::new(line.one("output"), line.one("query")) {
@@ -404,7 +404,7 @@ mod tests {
             (
                 "version --nonsense",
                 2,
-                "ERROR: unrecognized arguments: --nonsense. For what keyfob does not know the real Azure CLI is needed.\n",
+                "ERROR: unrecognized arguments: --nonsense. For what keyfob does not know, the real Azure CLI is needed.\n",
             ),
             (
                 "version -o table",

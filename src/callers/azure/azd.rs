@@ -56,7 +56,7 @@ fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
         Some(other) => Some(format!("argument --output: keyfob's azd answers json and none, not {other:?}")),
     });
     if let Some(mistake) = mistake {
-        let text = format!("ERROR: {}. For what keyfob does not know the real azd is needed.\n", one_line(&mistake));
+        let text = format!("ERROR: {}. For what keyfob does not know, the real azd is needed.\n", one_line(&mistake));
         return io.complain(&text, 2);
     }
     let json = line.one("output") == Some("json");
@@ -216,12 +216,12 @@ mod tests {
             (
                 "auth token --nonsense",
                 2,
-                "ERROR: unrecognized arguments: --nonsense. For what keyfob does not know the real azd is needed.\n",
+                "ERROR: unrecognized arguments: --nonsense. For what keyfob does not know, the real azd is needed.\n",
             ),
             (
                 "auth token -o yaml",
                 2,
-                "ERROR: argument --output: keyfob's azd answers json and none, not \"yaml\". For what keyfob does not know \
+                "ERROR: argument --output: keyfob's azd answers json and none, not \"yaml\". For what keyfob does not know, \
                  the real azd is needed.\n",
             ),
             ("auth token --claims x", 1, "ERROR: --claims has to be a JSON object in base64\n"),
