@@ -664,10 +664,11 @@ fn filled(template: &str, authority: &str, tenant: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn resolved(values: &[(&str, &str)]) -> Result<Profile, Failure> {
+    /// The profile of these flags.
+    pub(crate) fn resolved(values: &[(&str, &str)]) -> Result<Profile, Failure> {
         let mut settings = Settings::default();
         for (name, value) in values {
             let key = key(name);

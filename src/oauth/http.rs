@@ -53,6 +53,16 @@ pub struct Reply {
     pub cut: Option<String>,
 }
 
+impl Reply {
+    /// This reply, or why its body did not arrive, for a request that can be repeated without harm.
+    pub fn whole(self) -> Result<Self, String> {
+        match self.cut {
+            Some(why) => Err(why),
+            None => Ok(self),
+        }
+    }
+}
+
 /// Sends requests. Make one only when it is needed, because it reads the trust store.
 pub struct Http {
     agent: Agent,
