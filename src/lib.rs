@@ -23,7 +23,7 @@
 //!          ├ change/      plan, apply, backup: how `setup` changes files that are not keyfob's
 //!          ├ config/      config.toml, environment, flags → Profile
 //!          └ providers/   a table of presets, one row per identity provider
-//!             └ failure · access · secret · clock · zone · backoff · address · text · log · process · program      what everything stands on
+//!             └ failure · access · secret · clock · zone · backoff · address · text · log · process · program · later      what everything stands on
 //! ```
 //!
 //! A module uses only modules below it in this picture, and in the last row also those beside it. The words are the
@@ -50,6 +50,7 @@ pub mod config;
 pub mod failure;
 pub mod flows;
 pub mod grants;
+pub mod later;
 pub mod log;
 pub mod oauth;
 pub mod policy;
