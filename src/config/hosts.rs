@@ -18,6 +18,7 @@ use crate::providers::HostAuth;
 use crate::text::meant;
 use std::borrow::Cow;
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// The caller that a rule is for if it has no `callers`.
@@ -334,9 +335,8 @@ pub fn check_callers(rules: &[HostRule], known: &[&str]) -> Result<(), Failure> 
 
 /// The index of the first rule whose pattern an earlier rule already has.
 pub(super) fn repeated(rules: &[HostRule]) -> Option<usize> {
-    let mut order: Vec<usize> = (0..rules.len()).collect();
-    order.sort_by_key(|at| &rules[*at].pattern);
-    order.windows(2).filter(|pair| rules[pair[0]].pattern == rules[pair[1]].pattern).map(|pair| pair[1]).min()
+    let mut seen = BTreeSet::new();
+    rules.iter().position(|rule| !seen.insert(&rule.pattern))
 }
 
 fn address(scheme: Scheme, host: &str, port: u16, path: &[String]) -> String {
