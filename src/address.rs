@@ -18,6 +18,7 @@ impl Address {
         Self::check(text).map(|()| Self(text.to_owned()))
     }
 
+    /// The checks of [`Address::parse`]: absolute, https (or http on loopback), ASCII, without a user name or a fragment.
     fn check(text: &str) -> Result<(), &'static str> {
         if text.contains('#') {
             return Err("has a fragment (`#…`)");

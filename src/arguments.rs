@@ -167,7 +167,11 @@ pub fn define(grammar: &Grammar, command: Command) -> Command {
         Rest::Profile => {
             let parser = NonEmptyStringValueParser::new();
             command.arg(
-                Arg::new(REST).value_name("PROFILE").help("The same").conflicts_with("profile").value_parser(parser),
+                Arg::new(REST)
+                    .value_name("PROFILE")
+                    .help("Profile to use, as by --profile")
+                    .conflicts_with("profile")
+                    .value_parser(parser),
             )
         }
         Rest::Word(name, help) => command.arg(Arg::new(REST).value_name(name).help(help).required(true)),
@@ -182,6 +186,7 @@ fn is_profile_key(key: &Key) -> bool {
     KEYS.iter().any(|k| k.name == key.name)
 }
 
+/// clap's definition of a key's flag; `None` if the key has none.
 fn argument(key: &'static Key) -> Option<Arg> {
     let mut arg = Arg::new(key.name).long(key.flag?).value_name(key.value).help(key.help);
     if let Some(short) = key.short {

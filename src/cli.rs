@@ -98,7 +98,7 @@ Examples:
   keyfob token lab                        print its access token
   keyfob doctor                           look for what is wrong, and what to do about it
 
-Profiles are read from keyfob/config.toml in your configuration folder; every key is also a flag.
+Profiles are read from keyfob/config.toml in your configuration folder; most of their keys are flags as well.
 
 Exit codes: 0 answered, 1 failed, 2 usage or configuration, 3 sign-in needed and nobody to show it to, \
 4 sign-in refused or expired, 5 identity provider out of reach.";
@@ -135,7 +135,7 @@ pub fn command() -> Command {
     });
     Command::new("keyfob")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("OAuth tokens for kubectl, git and scripts: one sign-in, one cache, no browser needed here")
+        .about("OAuth tokens for kubectl, git, docker, the Azure SDKs and scripts: one sign-in, one cache")
         .after_help(AFTER_HELP)
         .arg(
             Arg::new("profile")

@@ -31,7 +31,7 @@ pub struct Needs {
     /// Whether a cached token will do, or the provider must be asked.
     pub effort: Effort,
     /// A token that was handed out before and did not work; the answer must be a different one.
-    pub refused: Option<Refused>,
+    pub refused: Option<RefusedToken>,
     /// The claims challenge that the token must answer.
     pub claims: Option<ClaimsDigest>,
     /// A session that began by device code must not be used.
@@ -61,7 +61,7 @@ impl Effort {
 
 /// A token that was handed out before, and did not work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum RefusedToken {
     /// The caller says that it did not work.
     Surely(Serial),
     /// It seems that it did not work. If no other token can be had right now, this one will do.
@@ -179,7 +179,7 @@ pub fn policy<'s>(session: &'s Session, needs: &Needs, started: &Started, now: N
             return if waits { Decision::Fresh(token) } else { Decision::Due(token) };
         }
     }
-    let doubtful = token.filter(|_| matches!(needs.refused, Some(Refused::Perhaps(_))) && needs.claims.is_none());
+    let doubtful = token.filter(|_| matches!(needs.refused, Some(RefusedToken::Perhaps(_))) && needs.claims.is_none());
     let fallback = usable.or(doubtful.filter(|_| effort == Effort::Least)).filter(|token| token.lives(now.at, 1));
     let unmet = session.unmet.iter().find(|unmet| unmet.key == needs.key && Some(unmet.serial) != started.unmet);
     if let Some(unmet) = unmet {
@@ -213,7 +213,7 @@ impl Needs {
     /// Whether a token may be handed out to this caller at all, regardless of its remaining life.
     fn takes(&self, token: &Token, is_new: bool) -> bool {
         let refused = match self.refused {
-            Some(Refused::Surely(serial) | Refused::Perhaps(serial)) => token.serial == serial,
+            Some(RefusedToken::Surely(serial) | RefusedToken::Perhaps(serial)) => token.serial == serial,
             None => false,
         };
         // A challenge names what the old token lacked, even if that token was issued for the same challenge before.
@@ -450,17 +450,17 @@ mod tests {
         let needs = |refused| Needs { refused: Some(refused), ..needs() };
         let (this, another) = (serial("0"), serial("1"));
         for (refused, renewable, word) in [
-            (Refused::Surely(another), true, "fresh"),
-            (Refused::Surely(this), true, "renew"),
-            (Refused::Surely(this), false, "sign in"),
-            (Refused::Perhaps(this), true, "renew+"),
-            (Refused::Perhaps(this), false, "fresh"),
+            (RefusedToken::Surely(another), true, "fresh"),
+            (RefusedToken::Surely(this), true, "renew"),
+            (RefusedToken::Surely(this), false, "sign in"),
+            (RefusedToken::Perhaps(this), true, "renew+"),
+            (RefusedToken::Perhaps(this), false, "fresh"),
         ] {
             assert_eq!(decided(&session(vec![token(3600)], renewable), &needs(refused)), word, "{refused:?}");
         }
         // A token that perhaps did not work is a last resort, as long as it is valid and the caller accepts a cached
         // one.
-        let perhaps = |effort| Needs { effort, ..needs(Refused::Perhaps(this)) };
+        let perhaps = |effort| Needs { effort, ..needs(RefusedToken::Perhaps(this)) };
         assert_eq!(decided(&session(vec![token(0)], false), &perhaps(Effort::Least)), "sign in");
         assert_eq!(decided(&session(vec![token(3600)], false), &perhaps(Effort::Confirm)), "sign in");
     }

@@ -8,7 +8,7 @@ use crate::config::Flow;
 use crate::failure::{Failure, Hint};
 use crate::flows::{self, Choice, Has, Turns, choose};
 use crate::oauth::answer::OauthError;
-use crate::oauth::{Client, NotStarted};
+use crate::oauth::{Client, NotStarted, http};
 use crate::providers::Redirect;
 use crate::session::{DeviceRefused, FlowKind, Metadata, Pending, PendingFlow, Session};
 use crate::store::SessionFile;
@@ -16,6 +16,9 @@ use anyhow::Result;
 
 /// The reason shown when a sign-in continues in the browser.
 pub(super) const REFUSED_BY_POLICY: &str = "a policy of the provider refuses sign-ins by device code";
+
+/// The failure of a provider that starts no sign-in.
+const NOT_STARTED: &str = "the provider refused to start a sign-in";
 
 /// The result of starting a sign-in.
 enum Beginning {
@@ -70,7 +73,7 @@ impl Attempt<'_> {
             Ok(begun) => Ok(Beginning::Begun(Box::new(begun))),
             Err(NotStarted::Forbidden(error)) => {
                 remember_device_refused(file, &error)?;
-                Ok(Beginning::Forbidden(client.refused(&error, "the provider refused to start a sign-in")))
+                Ok(Beginning::Forbidden(client.refused(&error, NOT_STARTED)))
             }
             Err(NotStarted::Failed(failure)) => self.noted(file, Err(failure.into())),
         }
@@ -87,6 +90,28 @@ impl Attempt<'_> {
             Beginning::Begun(begun) => Ok(*begun),
             Beginning::Forbidden(failure) => self.noted(file, Err(failure.into())),
         }
+    }
+
+    /// Begins a sign-in by device code in place of the pending one, and saves it. The process that drove the other finds
+    /// it in the file and continues it, or waits for it.
+    pub(super) fn replace_by_code(
+        &self,
+        file: &SessionFile<'_>,
+        session: &Session,
+        terminal: Option<&str>,
+    ) -> Result<Pending> {
+        // A failure here is not recorded in the session: the other sign-in goes on.
+        let (client, found) =
+            self.while_asking(|| Client::new(self.want.profile, session.server.as_ref(), http::LIMIT))?;
+        let begun = self.while_asking(|| flows::begin(FlowKind::Device, &client, session, &self.ask()));
+        let (mut pending, turns) = begun.map_err(|why| match why {
+            NotStarted::Forbidden(error) => client.refused(&error, NOT_STARTED),
+            NotStarted::Failed(failure) => failure,
+        })?;
+        turns.note_next(&mut pending);
+        pending.terminal = terminal.map(str::to_owned);
+        write_down(file, found.as_ref(), &pending)?;
+        Ok(pending)
     }
 
     /// Whether a sign-in whose device code was refused by a policy may continue in the browser: only if neither the

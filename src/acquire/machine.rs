@@ -2,23 +2,35 @@
 //! proof may be another profile's token, which is acquired before this session's lock is taken.
 
 use super::renew::Renewed;
-use super::{Attempt, Credential, Want, acquire};
+use super::{Acquired, Attempt, TokenWant, acquire};
 use crate::clock::now_ms;
 use crate::config::{self, Machine, MachineGrant, Profile};
 use crate::failure::{Exit, Failure};
 use crate::grants::machine::{Proven, ask, proven};
 use crate::grants::{Renewal, acr, no_id_token, sources};
-use crate::oauth::http;
+use crate::oauth::{self, http};
 use crate::process::Uninterrupted;
 use crate::providers::TokenKind;
 use crate::session::{Grant, Proof, Session};
 use crate::store::{Locked, Saved, Store};
 use anyhow::{Context, Result};
 
-/// Identifies what the profile's tokens are made from; `None` if a person signs in. Sends no request.
+/// Identifies what the profile's tokens are made from: the source's token, and the client's credential. `None` if a
+/// person signs in. Sends no request.
 pub(super) fn proof(profile: &Profile) -> Result<Option<Proof>> {
     let Some(machine) = &profile.machine else { return Ok(None) };
-    let Some(parent) = parent(machine)? else { return Ok(Some(sources::proof(machine)?)) };
+    let source = match parent(machine)? {
+        Some(parent) => proof_of_parent(&parent)?,
+        None => sources::proof(machine)?,
+    };
+    let credential = oauth::credential(profile)?;
+    Ok(Some(match credential {
+        Some(credential) => Proof::of([source.as_str(), credential.expose()]),
+        None => source,
+    }))
+}
+
+fn proof_of_parent(parent: &Profile) -> Result<Proof> {
     let session = match Store::open()? {
         Some(store) => store.session(&parent.session).session()?,
         None => None,
@@ -27,7 +39,7 @@ pub(super) fn proof(profile: &Profile) -> Result<Option<Proof>> {
     let account = session.as_ref().and_then(|session| session.account.as_ref()?.subject.clone());
     let own = session.and_then(|session| session.proof).map(|proof| proof.as_str().to_owned());
     let parts = [begun, account, own].map(Option::unwrap_or_default);
-    Ok(Some(Proof::of(parts.iter().map(String::as_str))))
+    Ok(Proof::of(parts.iter().map(String::as_str)))
 }
 
 /// The profile whose token is this machine's proof, if there is one.
@@ -60,13 +72,13 @@ impl Attempt<'_> {
 
     fn ask_parent(&self, machine: &Machine, parent: &Profile, no_prompt: Option<&'static str>) -> Result<Proven> {
         let kind = parent.token_kind.unwrap_or(machine.proof_kind());
-        let want = Want {
+        let want = TokenWant {
             no_prompt,
             timeout: self.want.timeout.map(|_| self.time_left()),
             forbids: self.want.forbids,
             qr: self.want.qr,
             purpose: self.want.purpose.clone(),
-            ..Want::of(parent, kind, self.want.requester)
+            ..TokenWant::of(parent, kind, self.want.requester)
         };
         Ok(Proven::of_profile(acquire(&want)?.token, kind))
     }
@@ -98,7 +110,7 @@ impl Attempt<'_> {
     }
 
     /// Like [`Attempt::ask_as_machine`], but keeps nothing: `config.toml` says `store = "none"`, so each call asks.
-    pub(super) fn ask_and_forget(&self) -> Result<Credential> {
+    pub(super) fn ask_and_forget(&self) -> Result<Acquired> {
         let (Some(machine), Some(proof)) = (&self.want.profile.machine, &self.needs.proof) else {
             return Err(nothing_is_kept().into());
         };

@@ -23,7 +23,7 @@ mod steps;
 mod view;
 pub mod worker;
 
-pub use crate::policy::{Effort, Refused};
+pub use crate::policy::{Effort, RefusedToken};
 pub use steps::{Step, Waiting, start, step};
 pub use view::foreign_host;
 
@@ -39,7 +39,7 @@ use crate::prompt::{Screen, parent, while_waiting};
 use crate::providers::TokenKind;
 use crate::secret::Secret;
 use crate::session::{ClaimsDigest, Serial, Session, Token, TokenKey};
-use crate::store::{SessionFile, Store};
+use crate::store::{LOST_LIMIT, SessionFile, Store};
 use anyhow::{Context, Result};
 use renew::Renewed;
 use std::sync::OnceLock;
@@ -54,10 +54,11 @@ const EARLY_LIMIT: Duration = Duration::from_secs(4);
 pub const HOLD: Duration = http::LIMIT.saturating_mul(2);
 /// Give up waiting for a lock after this long, because no process holds it longer.
 pub const LOCK_LIMIT: Duration = HOLD.saturating_add(Duration::from_secs(10));
+const _: () = assert!(LOST_LIMIT.as_secs() >= LOCK_LIMIT.as_secs(), "a lost lock is waited for as long as any");
 
 /// What a caller asks for: which token, and how to get it.
 #[derive(Debug)]
-pub struct Want<'p> {
+pub struct TokenWant<'p> {
     /// The profile to get a token of.
     pub profile: &'p Profile,
     /// Whether the access token or the ID token is wanted.
@@ -77,7 +78,7 @@ pub struct Want<'p> {
     /// Show the sign-in's address as a QR code too, if it fits the screen.
     pub qr: bool,
     /// A token that was handed out before and did not work; the answer must be a different one.
-    pub refused: Option<Refused>,
+    pub refused: Option<RefusedToken>,
     /// A claims challenge: claims that the resource wants and the cached token lacks (JSON for the `claims` parameter,
     /// OpenID Connect Core, section 5.5). Only a new token answers it.
     pub claims: Option<&'p str>,
@@ -85,7 +86,7 @@ pub struct Want<'p> {
     pub timeout: Option<Duration>,
 }
 
-impl<'p> Want<'p> {
+impl<'p> TokenWant<'p> {
     /// A want with the defaults that suit most callers: any good token, no purpose, no timeout.
     pub fn of(profile: &'p Profile, kind: TokenKind, requester: Requester) -> Self {
         let effort = Effort::Least;
@@ -125,7 +126,7 @@ pub enum Requester {
 
 /// A token, and what callers need to know about it.
 #[derive(Clone, Debug)]
-pub struct Credential {
+pub struct Acquired {
     /// The token.
     pub token: Secret,
     /// Identifies the token where the token itself must not be shown.
@@ -142,7 +143,7 @@ pub struct Credential {
     pub tenant: Option<String>,
 }
 
-impl Credential {
+impl Acquired {
     fn of(session: &Session, token: &Token) -> Self {
         Self {
             token: token.token.clone(),
@@ -158,7 +159,7 @@ impl Credential {
 
 /// Gets a token, from the cache if possible, otherwise by a renewal or a sign-in. Fails with exit code 3 if a person
 /// must sign in and cannot be asked, 4 if they refused, 5 if the provider cannot be reached.
-pub fn acquire(want: &Want<'_>) -> Result<Credential> {
+pub fn acquire(want: &TokenWant<'_>) -> Result<Acquired> {
     let mut attempt = Attempt::new(want)?;
     let mut living = None;
     // Step 1, which answers nearly every call.
@@ -168,7 +169,7 @@ pub fn acquire(want: &Want<'_>) -> Result<Credential> {
         attempt.started = Started::of(&session, &attempt.needs.key);
         if let Decision::Fresh(token) | Decision::BackOff { fallback: Some(token), .. } = attempt.decide(&session) {
             debug(|| format!("the cache holds a token of {}", want.profile.title()));
-            return Ok(Credential::of(&session, token));
+            return Ok(Acquired::of(&session, token));
         }
         living = attempt.living(&session);
     }
@@ -185,7 +186,7 @@ pub fn acquire(want: &Want<'_>) -> Result<Credential> {
 
 /// Returns the cached token that can be handed out now, if any. Sends no request, waits for nothing and changes
 /// nothing.
-pub fn cached(want: &Want<'_>) -> Result<Option<Credential>> {
+pub fn cached(want: &TokenWant<'_>) -> Result<Option<Acquired>> {
     let attempt = Attempt::new(want)?;
     let session = match Store::open()? {
         Some(store) => store.session(&want.profile.session).session_for(&attempt.needs.key)?,
@@ -195,7 +196,7 @@ pub fn cached(want: &Want<'_>) -> Result<Option<Credential>> {
 }
 
 /// The key under which a session stores the token that is wanted.
-pub fn token_key(want: &Want<'_>) -> TokenKey {
+pub fn token_key(want: &TokenWant<'_>) -> TokenKey {
     let Profile { preset, endpoints, scopes, audience, resource, .. } = want.profile;
     // One session can serve several tenants; the tenant's token endpoint tells their tokens apart.
     let tenant = preset.tenant.and(endpoints.token.as_ref()).map(ToString::to_string);
@@ -205,14 +206,14 @@ pub fn token_key(want: &Want<'_>) -> TokenKey {
 
 /// One call of [`acquire`], on its way through the steps.
 struct Attempt<'w> {
-    want: &'w Want<'w>,
+    want: &'w TokenWant<'w>,
     needs: Needs,
     started: Started,
     /// When the caller stops waiting, as time since boot ([`boottime`]).
     until: Duration,
     /// Who asks, as reported by the process that started this worker.
     by: Option<String>,
-    /// The result of [`Want::forbids`], once it has been called.
+    /// The result of [`TokenWant::forbids`], once it has been called.
     forbidden: OnceLock<Option<&'static str>>,
 }
 
@@ -223,12 +224,12 @@ struct Needed {
     /// Only this caller's token needs the sign-in; the session as a whole is good.
     for_this: bool,
     /// The answer for a caller that cannot prompt.
-    fallback: Option<Credential>,
+    fallback: Option<Acquired>,
 }
 
 impl<'w> Attempt<'w> {
     /// Fails if the machine lacks the proof that its profile names.
-    fn new(want: &'w Want<'w>) -> Result<Self> {
+    fn new(want: &'w TokenWant<'w>) -> Result<Self> {
         let needs = Needs {
             key: token_key(want),
             min_life: want.min_life,
@@ -273,7 +274,7 @@ impl<'w> Attempt<'w> {
         Screen::find(self.want.profile.prompt).filter(|_| self.forbidden().is_none())
     }
 
-    /// Why [`Want::forbids`] rules out a prompt; `None` if it allows one.
+    /// Why [`TokenWant::forbids`] rules out a prompt; `None` if it allows one.
     fn forbidden(&self) -> Option<&'static str> {
         *self.forbidden.get_or_init(self.want.forbids)
     }
@@ -314,7 +315,7 @@ impl<'w> Attempt<'w> {
     }
 
     /// Steps 2 to 7: everything after the cache.
-    fn work(&self, file: &SessionFile<'_>) -> Result<Credential> {
+    fn work(&self, file: &SessionFile<'_>) -> Result<Acquired> {
         let mut has_signed_in = false;
         loop {
             let needed = match self.renew(file)? {

@@ -1,7 +1,7 @@
 //! Steps 2 to 4: take the session's lock, and do under it what can be done without a person.
 
 use super::worker::{Worker, ends_with_us};
-use super::{Attempt, Credential, EARLY_LIMIT, HOLD, LOCK_LIMIT, Needed};
+use super::{Acquired, Attempt, EARLY_LIMIT, HOLD, LOCK_LIMIT, Needed};
 use crate::clock::{Timestamp, boottime, now_ms};
 use crate::failure::{Exit, Failure};
 use crate::grants::refresh::refresh;
@@ -24,7 +24,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// The outcome of an attempt to renew.
 pub(super) enum Renewed {
     /// A token to hand out.
-    Answer(Credential),
+    Answer(Acquired),
     /// Only a sign-in helps.
     SignIn(Needed),
     /// The session has changed; read it again, because more can be done now.
@@ -34,7 +34,7 @@ pub(super) enum Renewed {
 /// The session's lock, or a token that appeared in the file while this process waited for the lock.
 enum Locking<'f> {
     Locked(Locked<'f>),
-    Answer(Credential),
+    Answer(Acquired),
 }
 
 impl Attempt<'_> {
@@ -50,6 +50,8 @@ impl Attempt<'_> {
         })
     }
 
+    /// Takes the session's lock and renews: in a worker, or in this process if a worker cannot be started or has ended
+    /// without a result.
     fn renew_under_lock(&self, file: &SessionFile<'_>) -> Result<Renewed> {
         let mut worker = None;
         loop {
@@ -85,14 +87,14 @@ impl Attempt<'_> {
     pub(super) fn outcome(&self, session: &Session) -> Result<Renewed> {
         let decision = self.decide(session);
         if let Decision::SignIn { fallback, because, for_this } = decision {
-            let fallback = fallback.map(|token| Credential::of(session, token));
+            let fallback = fallback.map(|token| Acquired::of(session, token));
             return Ok(Renewed::SignIn(Needed { because: because.map(str::to_owned), for_this, fallback }));
         }
         Ok(answer(session, &decision)?.map_or(Renewed::LookAgain, Renewed::Answer))
     }
 
     /// A token that can be handed out now, even if its remaining life is less than the caller wants.
-    pub(super) fn living(&self, session: &Session) -> Option<Credential> {
+    pub(super) fn living(&self, session: &Session) -> Option<Acquired> {
         let token = match self.decide(session) {
             Decision::Fresh(token) | Decision::Due(token) => Some(token),
             Decision::Renew { fallback }
@@ -100,7 +102,7 @@ impl Attempt<'_> {
             | Decision::Confirm { fallback }
             | Decision::SignIn { fallback, .. } => fallback,
         };
-        token.map(|token| Credential::of(session, token))
+        token.map(|token| Acquired::of(session, token))
     }
 
     /// Takes the session's lock, unless the answer appears in the file first. `worker` is the process that may hold the
@@ -341,10 +343,10 @@ impl Attempt<'_> {
 }
 
 /// The answer, if the decision needs no more work. Fails with the recorded error if the provider is to be left alone.
-fn answer(session: &Session, decision: &Decision<'_>) -> Result<Option<Credential>> {
+fn answer(session: &Session, decision: &Decision<'_>) -> Result<Option<Acquired>> {
     match decision {
         Decision::Fresh(token) | Decision::Due(token) | Decision::BackOff { fallback: Some(token), .. } => {
-            Ok(Some(Credential::of(session, token)))
+            Ok(Some(Acquired::of(session, token)))
         }
         Decision::BackOff { error, left_ms: 0, .. } => Err(error.failure().into()),
         Decision::BackOff { error, left_ms, .. } => Err(error.backing_off(*left_ms).into()),

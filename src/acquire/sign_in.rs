@@ -3,9 +3,9 @@
 use super::flow::{REFUSED_BY_POLICY, forbids, remember_device_refused, tell};
 use super::renew::revoke;
 use super::view::View;
-use super::{Attempt, Credential, Effort, LOCK_LIMIT, Needed, Requester};
+use super::{Acquired, Attempt, Effort, LOCK_LIMIT, Needed, Requester};
 use crate::clock::{Timestamp, boottime, now_ms, roughly};
-use crate::config::PromptMode;
+use crate::config::{Flow, PromptMode};
 use crate::failure::{Exit, Failure, Hint};
 use crate::flows::{End, Turn, Turns};
 use crate::grants::{Ask, no_id_token, read};
@@ -27,7 +27,7 @@ pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// How a sign-in was completed.
 pub(super) enum SignedIn {
     /// Nobody could be asked, but this token is still valid.
-    With(Credential),
+    With(Acquired),
     /// This process finished the sign-in.
     Here,
     /// Another process finished it, or it was for another token: read the session to see what can be done now.
@@ -50,6 +50,7 @@ impl Attempt<'_> {
         };
         let mut view = View::new(self, screen, needed.because);
         let mut quiet = Duration::ZERO;
+        let mut by_code = self.want.requester == Requester::Person && self.want.profile.flow == Flow::Device;
         loop {
             // Read the file after trying the lock, so that it holds whatever the last holder wrote.
             let lock = file.try_sign_in_lock()?;
@@ -68,6 +69,10 @@ impl Attempt<'_> {
                 return self.drive(file, &lock, session, &mut view);
             }
             if let Some(pending) = &session.pending {
+                if std::mem::take(&mut by_code) && self.may_replace(pending) {
+                    view.show(&self.replace_by_code(file, &session, view.screen.terminal())?, false);
+                    continue;
+                }
                 view.joined = true;
                 view.show(pending, true);
                 if let Some(driver) = pending.driver.filter(|pid| process::is_stopped(*pid)) {
@@ -139,7 +144,8 @@ impl Attempt<'_> {
     }
 
     /// Polls and counts down on the screen until the sign-in has ended. The returned guard keeps signals from
-    /// interrupting this process until the end is saved. Returns `None` if another process has taken over the sign-in.
+    /// interrupting this process until the end is saved. Returns `None` if another process has taken over the sign-in
+    /// or replaced it.
     fn wait_for_end(
         &self,
         file: &SessionFile<'_>,
@@ -150,7 +156,8 @@ impl Attempt<'_> {
         view: &mut View<'_>,
     ) -> Result<Option<(End, Uninterrupted)>> {
         loop {
-            if !lock.is_ours() {
+            let is_replaced = |session: Session| session.pending.is_none_or(|now| !now.is(pending));
+            if !lock.is_ours() || file.session().ok().flatten().is_some_and(is_replaced) {
                 return Ok(None);
             }
             let interval = pending.device().map(|device| device.interval);
@@ -181,10 +188,20 @@ impl Attempt<'_> {
 
     /// Whether a pending sign-in, whichever process began it, will provide the token that is wanted here.
     pub(super) fn leads_to_ours(&self, pending: &Pending) -> bool {
-        // With most providers a refresh gets the other tokens. With a multi-resource provider a sign-in is for one
-        // resource at one tenant's endpoint.
-        let brings = !self.want.profile.preset.multi_resource || self.is_ours(pending);
-        brings && !(self.needs.by_browser && pending.kind() == FlowKind::Device)
+        self.brings_ours(pending) && !(self.needs.by_browser && pending.kind() == FlowKind::Device)
+    }
+
+    /// Whether a sign-in by device code may take the place of a pending one that another process drives: only if that
+    /// one waits for a browser, which may be out of the person's reach, and the new one provides its token too.
+    pub(super) fn may_replace(&self, pending: &Pending) -> bool {
+        pending.kind() == FlowKind::Browser && pending.lives(Timestamp::now()) && self.brings_ours(pending)
+    }
+
+    /// Whether a pending sign-in and one for the token that is wanted here provide each other's tokens. With most
+    /// providers a refresh does that. With a multi-resource provider a sign-in is for one resource at one tenant's
+    /// endpoint.
+    fn brings_ours(&self, pending: &Pending) -> bool {
+        !self.want.profile.preset.multi_resource || self.is_ours(pending)
     }
 
     /// Whether the pending sign-in's token has the same key as the token that is wanted here.

@@ -8,7 +8,7 @@ use super::flow::write_down;
 use super::machine::nothing_is_kept;
 use super::renew::Renewed;
 use super::sign_in::{LOOK, keep_pending};
-use super::{Attempt, Credential, Effort, LOCK_LIMIT, Want, acquire};
+use super::{Acquired, Attempt, Effort, LOCK_LIMIT, TokenWant, acquire};
 use crate::clock::{Timestamp, boottime};
 use crate::failure::{Exit, Failure};
 use crate::flows::{Turn, Turns};
@@ -24,7 +24,7 @@ use std::time::Duration;
 /// The state of a sign-in.
 pub enum Step {
     /// There is a token.
-    Done(Credential),
+    Done(Acquired),
     /// A person has yet to enter the code.
     Waiting(Box<Waiting>),
     /// The sign-in was refused.
@@ -46,18 +46,19 @@ pub struct Waiting {
 
 /// Starts a sign-in, or joins a pending one, without waiting for its end. Returns [`Step::Done`] if the session is
 /// already good, unless the want's effort is [`Effort::SignIn`].
-pub fn start(want: &Want<'_>) -> Result<Step> {
+pub fn start(want: &TokenWant<'_>) -> Result<Step> {
     with_file(want, Attempt::first_step)
 }
 
 /// Asks the provider once whether the person has finished, if the polling interval has passed. Fails with exit code 3
 /// if no sign-in was started.
-pub fn step(want: &Want<'_>) -> Result<Step> {
+pub fn step(want: &TokenWant<'_>) -> Result<Step> {
     with_file(want, Attempt::step)
 }
 
+/// Opens the session's file for a step. A machine needs no steps: its token is the answer.
 fn with_file<'w>(
-    want: &'w Want<'w>,
+    want: &'w TokenWant<'w>,
     work: impl FnOnce(&Attempt<'w>, &SessionFile<'_>) -> Result<Step>,
 ) -> Result<Step> {
     if want.profile.machine.is_some() {
@@ -74,6 +75,7 @@ fn with_file<'w>(
 }
 
 impl Attempt<'_> {
+    /// [`start`], with the session's file.
     fn first_step(&self, file: &SessionFile<'_>) -> Result<Step> {
         if self.want.effort != Effort::SignIn
             && let Some(credential) = self.without_a_person(file)?
@@ -88,9 +90,13 @@ impl Attempt<'_> {
         loop {
             let lock = file.try_sign_in_lock()?;
             let session = file.session()?.unwrap_or_else(|| Session::new(&self.want.profile.session));
-            let pending = session.pending.filter(|p| p.lives(Timestamp::now()) && self.leads_to_ours(p));
+            let pending = session.pending.clone().filter(|p| p.lives(Timestamp::now()) && self.leads_to_ours(p));
             if let Some(waiting) = pending.and_then(waiting) {
                 return Ok(waiting);
+            }
+            if lock.is_none() && session.pending.as_ref().is_some_and(|pending| self.may_replace(pending)) {
+                self.replace_by_code(file, &session, None)?;
+                continue;
             }
             if lock.is_some() {
                 let made = Client::new(self.want.profile, session.server.as_ref(), http::LIMIT);
@@ -108,6 +114,7 @@ impl Attempt<'_> {
         }
     }
 
+    /// [`step`], with the session's file.
     fn step(&self, file: &SessionFile<'_>) -> Result<Step> {
         let lock = file.try_sign_in_lock()?;
         let session = file.session()?.unwrap_or_else(|| Session::new(&self.want.profile.session));
@@ -154,7 +161,7 @@ impl Attempt<'_> {
     }
 
     /// Gets a token from the session without a sign-in; `None` if only a sign-in helps.
-    fn without_a_person(&self, file: &SessionFile<'_>) -> Result<Option<Credential>> {
+    fn without_a_person(&self, file: &SessionFile<'_>) -> Result<Option<Acquired>> {
         loop {
             match self.renew(file)? {
                 Renewed::Answer(credential) => return Ok(Some(credential)),

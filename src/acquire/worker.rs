@@ -12,7 +12,7 @@
 //! - The worker never prompts, and reports its result only in the session's file.
 //! - If the worker would end with the caller's container or CI job, the caller waits for it.
 
-use super::{Attempt, Requester, Want};
+use super::{Attempt, Requester, TokenWant};
 use crate::clock::boottime;
 use crate::config::{Profile, Recipe};
 use crate::log::{self, debug};
@@ -60,6 +60,7 @@ impl Worker {
         Self::spawn(&job, locked).inspect_err(|error| debug(|| format!("renewing in this process: {error:#}"))).ok()
     }
 
+    /// Starts the process, with the session's lock as its stdout and the job on its stdin.
     fn spawn(job: &Job, locked: &Locked<'_>) -> Result<Self> {
         // Not by its path, because an upgrade may have replaced the program there.
         let program = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
@@ -116,15 +117,16 @@ pub fn run() -> u8 {
     }
 }
 
+/// Reads the job from stdin, takes over the lock from stdout, and renews. Fails if stdout is not the session's lock.
 fn renew() -> Result<()> {
     let mut job = Vec::new();
     std::io::stdin().read_to_end(&mut job)?;
     let Job { profile, kind, claims, by } = serde_json::from_slice(&job)?;
     let profile = Profile::of(profile)?;
-    let want = Want {
+    let want = TokenWant {
         no_prompt: Some("a worker has no terminal"),
         claims: claims.as_deref(),
-        ..Want::of(&profile, kind, Requester::Program("keyfob"))
+        ..TokenWant::of(&profile, kind, Requester::Program("keyfob"))
     };
     let store = Store::open()?.context("the cache folder has gone")?;
     let file = store.session(&profile.session);

@@ -2,7 +2,7 @@
 
 use super::host_callers;
 use super::seam::{Credential, Described, Failed, Kind, Outcome, Refused, Want, What, Whose, is_new};
-use crate::acquire::{self, Credential as Acquired, Requester, acquire};
+use crate::acquire::{self, Acquired, Requester, acquire};
 use crate::arguments::Arguments;
 use crate::clock::Timestamp;
 use crate::config::hosts::{check_callers, find, of_caller, of_host};
@@ -152,7 +152,7 @@ impl Found {
     fn token(
         self,
         want: Want<'_>,
-        get: impl Fn(&acquire::Want<'_>) -> Result<Option<Acquired>>,
+        get: impl Fn(&acquire::TokenWant<'_>) -> Result<Option<Acquired>>,
     ) -> Result<Option<Credential>> {
         let Self { mut profile, rule, az } = self;
         if !want.scopes.is_empty() || want.tenant.is_some() {
@@ -169,15 +169,15 @@ impl Found {
             Refused::Unknown | Refused::Token(_) => None,
         };
         let before = handed_out.as_ref().and_then(HandedOut::before);
-        let usual = acquire::Want::of(&profile, kind, want.requester);
-        let credential = get(&acquire::Want {
+        let usual = acquire::TokenWant::of(&profile, kind, want.requester);
+        let credential = get(&acquire::TokenWant {
             min_life: want.min_life.unwrap_or(usual.min_life),
             purpose: want.purpose,
             no_prompt: want.no_prompt,
             forbids: want.forbids,
             refused: match want.refused {
-                Refused::Token(serial) => Some(acquire::Refused::Surely(serial)),
-                Refused::Unknown | Refused::IfAskedBefore(_) => before.map(acquire::Refused::Perhaps),
+                Refused::Token(serial) => Some(acquire::RefusedToken::Surely(serial)),
+                Refused::Unknown | Refused::IfAskedBefore(_) => before.map(acquire::RefusedToken::Perhaps),
             },
             claims: want.claims,
             timeout: want.timeout,
@@ -210,7 +210,7 @@ impl Found {
     fn forget(&self) -> Result<()> {
         let Some(store) = Store::open()? else { return Ok(()) };
         let file = store.session(&self.profile.session);
-        let wanted = acquire::Want::of(&self.profile, usual_kind(&self.profile), Requester::Person);
+        let wanted = acquire::TokenWant::of(&self.profile, usual_kind(&self.profile), Requester::Person);
         let key = acquire::token_key(&wanted);
         if file.session()?.is_some_and(|session| session.token(&key).is_some()) {
             file.update(ERASE_TIMEOUT, |session| session.tokens.retain(|token| token.key != key))?;

@@ -37,12 +37,12 @@ const FLAGS: &[Key] = &[
     Key {
         name: "assumed-role",
         flag: Some("role"),
-        ..text("", "ARN", "Role whose keys are wanted, for the profile's ID token")
+        ..text("", "ARN", "Role to get keys of, with the profile's ID token")
     },
     Key {
         name: "sts-region",
         flag: Some("region"),
-        ..text("", "REGION", "Region that is asked for them [default: us-east-1]")
+        ..text("", "REGION", "Region whose endpoint is asked for them [default: us-east-1]")
     },
 ];
 

@@ -31,9 +31,9 @@ The libraries run this with GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1, where t
   \"credential_source\": {\"executable\": {\"command\": \"/home/ada/.local/bin/keyfob google --profile gcp\"}}
 The profile names the pool, word for word as the configuration does:
   [profile.gcp]
-  issuer    = \"https://id.example.com\"
+  issuer = \"https://id.example.com\"
   client-id = \"gcp\"
-  audience  = \"//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/lab\"",
+  audience = \"//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/lab\"",
     run,
 };
 

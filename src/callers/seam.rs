@@ -127,7 +127,7 @@ pub fn json_line(value: &impl Serialize) -> String {
 /// Answers a caller's [`Want`].
 pub type Ask<'a> = dyn Fn(Want<'_>) -> Outcome + 'a;
 
-/// What a caller asks for. When the profile has been found, it becomes a [`Want`](crate::acquire::Want) of `acquire`.
+/// What a caller asks for. When the profile has been found, it becomes a [`TokenWant`](crate::acquire::TokenWant).
 #[derive(Clone, Debug)]
 pub struct Want<'a> {
     /// How to find the profile that answers.

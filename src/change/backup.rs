@@ -78,7 +78,7 @@ impl Setup {
     }
 
     /// A file's bytes before this setup; `None` if it did not exist or its copy is missing.
-    pub fn former(&self, file: &Path) -> Option<Zeroizing<Vec<u8>>> {
+    pub fn before(&self, file: &Path) -> Option<Zeroizing<Vec<u8>>> {
         copied(&self.copies.iter().find(|(path, _)| path == file)?.1)
     }
 }

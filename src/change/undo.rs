@@ -54,10 +54,10 @@ impl Undo {
         let kept = self.records.file(path).filter(|_| self.undone.iter().any(|setup| setup.changed(path)));
         let intact = kept.is_some_and(|kept| kept.left.as_ref() == Some(&digest(&now)));
         let alone = !self.others().any(|other| other.changed(path));
-        let former = kept.and_then(|kept| copied(kept.copy.as_ref()?));
-        match (kept.filter(|_| alone), former) {
-            (Some(_), Some(former)) if intact => {
-                plan.write(path, Some(&now), &former, Shown::Words("is again what it was, byte for byte"));
+        let backup = kept.and_then(|kept| copied(kept.copy.as_ref()?));
+        match (kept.filter(|_| alone), backup) {
+            (Some(_), Some(backup)) if intact => {
+                plan.write(path, Some(&now), &backup, Shown::Words("is again what it was, byte for byte"));
                 return Ok(());
             }
             (Some(kept), _) if intact && kept.new => {

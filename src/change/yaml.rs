@@ -385,6 +385,7 @@ impl<'t> Reader<'t> {
         }
     }
 
+    /// Reads the node that begins with `event`. Fails if it is nested too deeply, or refers to itself.
     fn node(&mut self, event: Event<'t>, at: &Span) -> Result<Node, Wrong> {
         let mut span = at.byte_range().unwrap_or_default();
         let line = at.start.line();

@@ -23,8 +23,8 @@ Examples:
   keyfob completions elvish >> ~/.config/elvish/rc.elv
   keyfob completions powershell >> $PROFILE
 
-The scripts run `keyfob completions -- WORDS…`, which completes the last word: a candidate and what it is on each line, \
-with a tab between; the line `<file>` alone asks for the names of files.")]
+The scripts run `keyfob completions -- WORDS…`, which completes the last word. It prints one candidate a line, then a tab \
+and its description; the line `<file>` alone asks the shell for the names of files.")]
 pub struct Arguments {
     /// Print the script for this shell
     #[arg(required_unless_present = "words")]

@@ -17,7 +17,7 @@ use anyhow::Result;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A warning or an error is followed by what to do about it: a command after `$`, words after `->`.
-Exits with 1 if there is an error, else with 0.
+The exit code is 1 if there is an error, else 0.
 
 Examples:
   keyfob doctor
@@ -27,7 +27,7 @@ Examples:
 pub struct Arguments {
     /// Look at this profile alone, and at what asks for it
     profile: Option<String>,
-    /// The same
+    /// The same as PROFILE
     #[arg(long = "profile", short = 'p', value_name = "NAME", conflicts_with = "profile")]
     named: Option<String>,
     /// Ask no provider

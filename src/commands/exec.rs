@@ -1,6 +1,6 @@
 //! `keyfob exec`: runs a program with tokens in its environment, for programs that can get one in no other way.
 
-use crate::acquire::{Requester, Want, acquire};
+use crate::acquire::{Requester, TokenWant, acquire};
 use crate::config::{Profile, Selection};
 use crate::failure::{Exit, Failure};
 use crate::providers::TokenKind;
@@ -19,9 +19,9 @@ const NOT_FOUND: u8 = 127;
 /// `keyfob exec`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The tokens are in the program's environment, and so in that of what it starts; they are nowhere on its command line. It gets \
-them once: a program that runs longer than a token lives needs another way. The exit code is the program's own; 126 and 127 \
-as in a shell where it cannot be run.
+The tokens are in the program's environment, and so in that of what it starts; they are not on its command line. It gets \
+them once: a program that runs longer than a token lives needs another way. The exit code is the program's own, or 126 or \
+127, as in a shell, if it cannot be run.
 
 Examples:
   keyfob exec --env NPM_TOKEN=lab -- npm publish
@@ -31,7 +31,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME=PROFILE", required = true, value_parser = variable)]
     env: Vec<(String, String)>,
     /// Program and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
@@ -67,7 +67,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
 fn token(profile: &str) -> Result<Secret> {
     let profile = Profile::select(&Selection { profile: Some(profile.to_owned()), ..Selection::default() })?;
     let kind = profile.token_kind.unwrap_or(TokenKind::Access);
-    Ok(acquire(&Want::of(&profile, kind, Requester::Program("keyfob exec")))?.token)
+    Ok(acquire(&TokenWant::of(&profile, kind, Requester::Program("keyfob exec")))?.token)
 }
 
 #[cfg(test)]

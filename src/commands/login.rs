@@ -1,7 +1,7 @@
 //! `keyfob login`: signs in, or makes the provider confirm the session. Also in steps, for programs that do the waiting
 //! themselves.
 
-use crate::acquire::{Credential, Effort, Requester, Step, Waiting, Want, acquire, foreign_host, start, step};
+use crate::acquire::{Acquired, Effort, Requester, Step, TokenWant, Waiting, acquire, foreign_host, start, step};
 use crate::arguments::ProfileFlags;
 use crate::clock::{Timestamp, roughly};
 use crate::config::{Profile, Selection};
@@ -17,10 +17,11 @@ use std::time::Duration;
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[command(after_help = "\
-A session that is still good is only confirmed: the provider is asked for a new token, nobody for a code.
+A session that is still good is only confirmed: the provider is asked for a new token, and you are asked for nothing.
 
---start prints address and code and returns; --poll asks once how it stands: exit 0 when it is done, 3 while the code is \
-to be entered, 4 when it was refused or has expired. A --poll that comes too early asks nobody.
+--start prints the address and the code, and returns. --poll asks the provider once whether you have signed in, and exits \
+with 0 when you have, with 3 while it waits for you, with 4 when the sign-in was refused or has expired. A --poll before \
+the interval has passed sends no request.
 
 Examples:
   keyfob login lab
@@ -35,7 +36,7 @@ Examples:
 pub struct Arguments {
     /// Profile to sign in to [default: `KEYFOB_PROFILE`, default-profile, or the only one]
     profile: Option<String>,
-    /// The same
+    /// The same as PROFILE
     #[arg(long = "profile", short = 'p', value_name = "NAME", conflicts_with = "profile")]
     named: Option<String>,
     /// Sign in even if the session is good
@@ -44,7 +45,7 @@ pub struct Arguments {
     /// Start a sign-in, print what to show, and return
     #[arg(long, conflicts_with = "poll")]
     start: bool,
-    /// Ask once how the sign-in stands
+    /// Ask once whether the sign-in is done
     #[arg(long, conflicts_with = "force")]
     poll: bool,
     /// Wait no longer than this; the code stays good
@@ -68,12 +69,12 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     let selection =
         Selection { profile: arguments.profile.clone().or(arguments.named.clone()), flags: arguments.flags.0.clone() };
     let profile = Profile::select(&selection)?;
-    let want = Want {
+    let want = TokenWant {
         min_life: 0,
         effort: if arguments.force { Effort::SignIn } else { Effort::Confirm },
         qr: arguments.qr,
         timeout: arguments.timeout.map(Duration::from_secs),
-        ..Want::of(&profile, profile.token_kind.unwrap_or(TokenKind::Access), Requester::Person)
+        ..TokenWant::of(&profile, profile.token_kind.unwrap_or(TokenKind::Access), Requester::Person)
     };
     if arguments.events {
         return events(&want);
@@ -107,13 +108,13 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
 }
 
 /// Signs in, and prints every change of the sign-in's state. Returns the exit code.
-fn events(want: &Want<'_>) -> Result<u8> {
+fn events(want: &TokenWant<'_>) -> Result<u8> {
     let profile = want.profile;
     let print = |json: &Json<'_>| super::print(&(serde_json::to_string(json)? + "\n"));
     let mut next = start(want);
     let mut shown = None;
     // After the start, only confirm, because `SignIn` would want another sign-in when this one is done.
-    let later = Want { effort: Effort::Confirm, ..Want::of(profile, want.kind, want.requester) };
+    let later = TokenWant { effort: Effort::Confirm, ..TokenWant::of(profile, want.kind, want.requester) };
     loop {
         let now = match next {
             Ok(now) => now,
@@ -148,11 +149,11 @@ fn events(want: &Want<'_>) -> Result<u8> {
 /// Signs in to a profile as a person, and prints the account.
 pub(super) fn sign_in(profile: &Profile) -> Result<()> {
     let kind = profile.token_kind.unwrap_or(TokenKind::Access);
-    let want = Want { min_life: 0, effort: Effort::Confirm, ..Want::of(profile, kind, Requester::Person) };
+    let want = TokenWant { min_life: 0, effort: Effort::Confirm, ..TokenWant::of(profile, kind, Requester::Person) };
     super::say(&done(profile, &acquire(&want)?))
 }
 
-fn done(profile: &Profile, credential: &Credential) -> String {
+fn done(profile: &Profile, credential: &Acquired) -> String {
     let who = credential.account.as_deref().map(|a| format!(" as {a}")).unwrap_or_default();
     let until = credential.expires_at.and_then(Timestamp::rfc3339);
     let until = until.map(|t| format!("; the token is good until {t}")).unwrap_or_default();
@@ -225,7 +226,7 @@ impl<'a> Json<'a> {
     fn of(step: &'a Step, of: &'a Profile) -> Self {
         let profile = of.title();
         match step {
-            Step::Done(Credential { account, expires_at, .. }) => {
+            Step::Done(Acquired { account, expires_at, .. }) => {
                 let expires_at = expires_at.and_then(Timestamp::rfc3339);
                 Self::Done { profile, account: account.as_deref(), expires_at }
             }

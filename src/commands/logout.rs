@@ -18,7 +18,7 @@ use anyhow::Result;
 /// `keyfob logout`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The session is deleted here in any case. What the provider would not revoke is said on stderr.
+The session is deleted here in any case. What the provider did not revoke is named on stderr.
 
 Examples:
   keyfob logout lab
@@ -27,7 +27,7 @@ pub struct Arguments {
     /// Profile to sign out of [default: `KEYFOB_PROFILE`, default-profile, or the only one]
     #[arg(conflicts_with = "all")]
     profile: Option<String>,
-    /// The same
+    /// The same as PROFILE
     #[arg(long = "profile", short = 'p', value_name = "NAME", conflicts_with_all = ["profile", "all"])]
     named: Option<String>,
     /// Sign out of every session there is
@@ -176,6 +176,8 @@ fn revoke(session: &Session, profile: Result<&Profile, &str>) -> Result<(), Stri
     )
 }
 
+/// Revokes the session's refresh tokens, then the access tokens that are still valid (RFC 7009). The error is the first
+/// problem.
 fn revoke_at(profile: &Profile, session: &Session) -> Result<(), String> {
     let until = boottime() + HOLD;
     if profile.machine.as_ref().is_some_and(|machine| !machine.grant.asks_a_server()) {

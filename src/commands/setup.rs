@@ -3,7 +3,7 @@
 //! Every tool makes a plan. The plan is shown before anything is changed. On a terminal the person must agree;
 //! elsewhere `--yes` is needed. The undo removes what setup wrote, and nothing else.
 
-use crate::acquire::{Requester, Want, acquire};
+use crate::acquire::{Requester, TokenWant, acquire};
 use crate::change::apply;
 use crate::clock::Timestamp;
 use crate::commands::{login, logout, print, say};
@@ -161,7 +161,7 @@ fn writable(job: &Job) -> Result<()> {
 fn try_it(asked: &Asked, consent: &Consent) -> Result<()> {
     let profile = &asked.chosen.profile;
     if profile.machine.is_some()
-        && let Err(error) = acquire(&Want::of(profile, asked.kind, Requester::Person))
+        && let Err(error) = acquire(&TokenWant::of(profile, asked.kind, Requester::Person))
     {
         // The machine may have what it needs only elsewhere: in a job or a pod.
         let before = if asked.what.is_empty() { String::new() } else { format!("{}. ", asked.what) };
@@ -185,8 +185,8 @@ fn try_it(asked: &Asked, consent: &Consent) -> Result<()> {
 
 /// Whether keyfob can get a token without a sign-in.
 fn has_token(asked: &Asked) -> Result<bool> {
-    let usual = Want::of(&asked.chosen.profile, asked.kind, Requester::Person);
-    match acquire(&Want { no_prompt: Some("setup only tries whether there is a token"), ..usual }) {
+    let usual = TokenWant::of(&asked.chosen.profile, asked.kind, Requester::Person);
+    match acquire(&TokenWant { no_prompt: Some("setup only tries whether there is a token"), ..usual }) {
         Ok(_) => Ok(true),
         Err(error) => {
             let failure = Failure::of(&error);

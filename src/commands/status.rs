@@ -27,7 +27,7 @@ Examples:
 pub struct Arguments {
     /// Show this profile alone
     profile: Option<String>,
-    /// The same
+    /// The same as PROFILE
     #[arg(long = "profile", short = 'p', value_name = "NAME", conflicts_with = "profile")]
     named: Option<String>,
     /// Print one JSON object, for programs
@@ -231,6 +231,7 @@ fn next(profile: &Profile, session: &Session) -> Option<String> {
     Some(format!("{}, since {}; it appears {}", choice.flow, choice.because, Screen::place(profile.prompt)))
 }
 
+/// What is shown of a session; never a secret.
 fn entry(session: &Session, profiles: Vec<String>, profiles_with_account: Vec<String>, now: Timestamp) -> Entry {
     let tokens = session.tokens.iter().filter(|t| t.lives(now, 1)).map(|t| TokenEntry {
         kind: t.key.kind.to_string(),
@@ -342,6 +343,7 @@ fn describe(session: &Entry, lines: &mut Vec<String>) {
     }
 }
 
+/// The output for people.
 fn text(status: &Status) -> String {
     let mut lines = Vec::new();
     for session in &status.sessions {

@@ -13,24 +13,26 @@ use std::io::IsTerminal;
 /// `keyfob store`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-file    in files for you alone, in clear, as ssh keeps keys
-kernel  in files that are sealed by a key in the kernel's keyring (Linux): a copy of the files, in a backup or on a
-        stolen disk, is of no use. A restart of the machine empties the keyring; then `key-command` in config.toml
-        brings the key back, or you sign in again.
-none    not at all: each call of a machine's profile asks its provider, and nobody can sign in
+Kinds:
+  file    in files that only you can read, not encrypted, as ssh keeps keys
+  kernel  in files that are sealed with a key in the kernel's keyring (Linux)
+  none    not at all: a machine's profile asks its provider at every call, and a person cannot sign in
 
-Every session is moved, and its tokens are renewed when they are asked for next.
+A copy of sealed files, in a backup or on a stolen disk, is of no use. A restart of the machine empties the keyring; then \
+`key-command` in config.toml brings the key back, or you sign in again.
+
+A change of kind moves every session. Its tokens are renewed at their next use.
 
 Examples:
   keyfob store                            how sessions are kept
   keyfob store kernel                     seal them
   keyfob store --export-key | secret-tool store --label=keyfob keyfob key
-                                          keep the key where it outlives a restart")]
+                                          keep the key where a restart does not lose it")]
 pub struct Arguments {
     /// How to keep sessions from now on: file, kernel or none
     #[arg(value_parser = PossibleValuesParser::new(StoreKind::WORDS), hide_possible_values = true)]
     kind: Option<String>,
-    /// Print the key of the sealed sessions, for a program that keeps it
+    /// Print the key of sealed sessions, to keep it elsewhere
     #[arg(long, conflicts_with = "kind")]
     export_key: bool,
 }

@@ -95,6 +95,13 @@ pub(super) fn under_environment(settings: Settings) -> Result<(Settings, Vec<&'s
     Ok((taken.settings, taken.names))
 }
 
+/// The variable that would set a key that is missing, if `environment` is set.
+pub(super) fn variable(settings: &Settings, key: &str) -> Option<&'static str> {
+    let own = if settings.environment? == Names::Azure { AZURE } else { AZURE_RM };
+    let known = [own, POD, PIPELINE].into_iter().flatten().find(|(known, _)| key.starts_with(known))?;
+    known.1.last().copied()
+}
+
 struct Taken {
     settings: Settings,
     names: Vec<&'static str>,

@@ -259,9 +259,11 @@ impl Reader {
                 "hosts" => {
                     let lines = self.table("hosts", value)?;
                     file.hosts = lines.iter().map(|(name, value)| self.host(name, value)).collect::<Result<_, _>>()?;
-                    if let Some((pattern, _)) = repeated(&file.hosts).and_then(|at| lines.iter().nth(at)) {
-                        let what = format!("`hosts`: {:?} is there twice", pattern.get_ref());
-                        return Err(self.error(pattern.span().start, &what));
+                    let patterns = || lines.iter().map(|(pattern, _)| pattern);
+                    let named = |at: [usize; 2]| Some((patterns().nth(at[0])?, patterns().nth(at[1])?));
+                    if let Some((one, other)) = repeated(&file.hosts).and_then(named) {
+                        let what = format!("`hosts`: {:?} is the same address as {:?}", other.get_ref(), one.get_ref());
+                        return Err(self.error(other.span().start, &what));
                     }
                 }
                 "az" => file.az = self.az(value)?,
@@ -392,6 +394,7 @@ impl Reader {
         self.error(name.span().start, &format!("unknown key `{word}`; {meant}"))
     }
 
+    /// The settings of one `[profile.NAME]`.
     fn profile(&self, value: &Spanned<DeValue<'_>>) -> Result<Settings, String> {
         let mut settings = Settings::default();
         for (name, value) in self.table("profile", value)? {
@@ -567,7 +570,7 @@ mod tests {
             ("[az]\nprofile = 'p'\n", "config.toml:1: `az.profile`: there is no profile \"p\"; there are none"),
             (
                 "[profile.gh]\n[hosts]\n'https://a.example' = 'gh'\n'https://A.example:443/' = 'gh'\n",
-                "config.toml:3: `hosts`: \"https://a.example\" is there twice",
+                "config.toml:3: `hosts`: \"https://a.example\" is the same address as \"https://A.example:443/\"",
             ),
         ] {
             assert_eq!(mistake(text), error);

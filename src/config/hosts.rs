@@ -9,7 +9,6 @@
 //! A request comes from outside, so it is parsed strictly: if it is not plainly a scheme, a host and a port, it matches
 //! nothing, however similar it looks. A path that is not plain matters only if a pattern for the host has a path: then
 //! the request matches nothing.
-//! matches nothing either, and elsewhere nobody asks for it.
 
 use crate::address::is_loopback;
 use crate::failure::Failure;
@@ -18,7 +17,7 @@ use crate::providers::HostAuth;
 use crate::text::meant;
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// The caller that a rule is for if it has no `callers`.
@@ -333,10 +332,10 @@ pub fn check_callers(rules: &[HostRule], known: &[&str]) -> Result<(), Failure> 
     Ok(())
 }
 
-/// The index of the first rule whose pattern an earlier rule already has.
-pub(super) fn repeated(rules: &[HostRule]) -> Option<usize> {
-    let mut seen = BTreeSet::new();
-    rules.iter().position(|rule| !seen.insert(&rule.pattern))
+/// The index of the first rule whose pattern an earlier rule already has, after that of the earlier one.
+pub(super) fn repeated(rules: &[HostRule]) -> Option<[usize; 2]> {
+    let mut seen = BTreeMap::new();
+    rules.iter().enumerate().find_map(|(at, rule)| Some([seen.insert(&rule.pattern, at)?, at]))
 }
 
 fn address(scheme: Scheme, host: &str, port: u16, path: &[String]) -> String {
@@ -635,7 +634,7 @@ mod tests {
             (&[b, a, "https://A.example:443/", "https://b.example/x/"], Some(2)),
             (&[b, a, b, a, b], Some(2)),
         ] {
-            assert_eq!(repeated(&rules(patterns)), at, "{patterns:?}");
+            assert_eq!(repeated(&rules(patterns)).map(|[_, at]| at), at, "{patterns:?}");
         }
     }
 
@@ -830,9 +829,68 @@ mod tests {
             ("http://ada@LOCALHOST:80", "http://ada@localhost"),
             ("SMTP://Mail.example:587", "smtp://mail.example"),
             ("imaps://mail.example:1993", "imaps://mail.example:1993"),
+            ("imap://127.0.0.1:143", "imap://127.0.0.1"),
+            ("https://my-git_1.example", "https://my-git_1.example"),
             ("https://ada%40corp.example@a.example/My Project", "https://ada%40corp.example@a.example/My%20Project"),
         ] {
             assert_eq!(HostPattern::parse(pattern).unwrap().canonical(), canonical);
+        }
+        let given = HostPattern::parse("https://*.a.example/b").unwrap().for_user("ada");
+        assert_eq!(given.canonical(), "https://ada@*.a.example/b");
+        assert_eq!((given.username(), given.is_wildcard(), given.has_path()), (Some("ada"), true, true));
+        let plain = HostPattern::parse("https://a.example").unwrap();
+        assert_eq!((plain.username(), plain.is_wildcard(), plain.has_path()), (None, false, false));
+    }
+
+    #[test]
+    fn a_rule_of_the_user_replaces_those_of_the_system_that_it_covers() {
+        let listed = |own: HostRule, other: HostRule| {
+            let rules = [own, other];
+            of_caller(&rules, GIT).map(|rule| rule.profile.clone()).collect::<Vec<_>>().join(" ")
+        };
+        let system = |pattern| HostRule { system: true, ..rule(pattern, "system") };
+        for (own, pattern, left) in [
+            ("https://git.example", "https://git.example", "own"),
+            ("https://git.example", "https://git.example/team", "own"),
+            ("https://git.example/team", "https://git.example", "own system"),
+            ("https://git.example", "https://ada@git.example", "own"),
+            ("https://ada@git.example", "https://ada@git.example", "own"),
+            ("https://ada@git.example", "https://eve@git.example", "own system"),
+            ("https://ada@git.example", "https://git.example", "own system"),
+            ("https://*.git.example", "https://*.git.example", "own"),
+            ("https://*.git.example", "https://a.git.example", "own"),
+            ("https://*.git.example", "https://a.b.git.example", "own system"),
+            ("https://*.git.example", "https://git.example", "own system"),
+            ("https://git.example", "https://*.git.example", "own system"),
+            ("https://git.example", "https://other.example", "own system"),
+            ("https://git.example:8443", "https://git.example", "own system"),
+            ("http://localhost:443", "https://localhost", "own system"),
+        ] {
+            assert_eq!(listed(rule(own, "own"), system(pattern)), left, "{own} {pattern}");
+        }
+        let (a, below) = ("https://a.example", "https://a.example/x");
+        assert_eq!(listed(rule_for(&["docker"], a, "docker"), system(a)), "system", "it is for another caller");
+        assert_eq!(listed(rule(a, "own"), rule(below, "more")), "own more", "both are the user's");
+        assert_eq!(listed(system(a), system(below)), "system system");
+    }
+
+    #[test]
+    fn an_address_of_another_program_is_on_a_patterns_host_whatever_its_path() {
+        for (pattern, url, is) in [
+            ("https://git.example/team", "https://ada@git.example/other", true),
+            ("https://git.example", "https://git.example:443", true),
+            ("https://git.example", "https://a.git.example", false),
+            ("https://git.example", "https://other.example", false),
+            ("https://git.example", "https://git.example:8443", false),
+            ("https://localhost:80", "http://localhost", false),
+            ("https://git.example", "git.example", false),
+            ("https://*.git.example", "https://*.git.example/", true),
+            ("https://*.git.example", "https://a.b.git.example", true),
+            ("https://*.git.example", "https://git.example", true),
+            ("https://*.git.example", "https://agit.example", false),
+            ("https://*.git.example", "https://other.example", false),
+        ] {
+            assert_eq!(HostPattern::parse(pattern).unwrap().overlaps(url), is, "{pattern} {url}");
         }
     }
 }

@@ -172,9 +172,20 @@ impl Machine {
             return Err(Wrong::Key("role", what.to_owned()));
         }
         let shown = ["client-secret", "client-secret-file", "client-key-file", "client-certificate-file"];
-        if grant == MachineGrant::ClientCredentials && source.is_none() && !shown.iter().any(|key| settings.has(key)) {
-            let also = ", and neither `client-key-file` nor `source`: nothing shows what this machine is";
-            return Err(Wrong::Missing("client-secret-file", also.to_owned()));
+        match (shown.into_iter().find(|key| settings.has(key)), &source) {
+            (Some(key), _) if !grant.asks_a_server() => {
+                return Err(Wrong::Key(key, format!("means nothing to `grant = \"{word}\"`")));
+            }
+            // RFC 6749, section 2.3: one method of authentication in a request.
+            (Some(key), Some(_)) if grant == MachineGrant::ClientCredentials => {
+                let why = format!("and `{key}` exclude each other: either one shows what this machine is");
+                return Err(Wrong::Key("source", why));
+            }
+            (None, None) if grant == MachineGrant::ClientCredentials => {
+                let also = ", and neither `client-key-file` nor `source`: nothing shows what this machine is";
+                return Err(Wrong::Missing("client-secret-file", also.to_owned()));
+            }
+            _ => {}
         }
         Ok(Some(Self {
             grant,
@@ -341,6 +352,42 @@ mod tests {
         ] {
             let said = said(says);
             assert!(said.starts_with(expected), "{said}");
+        }
+    }
+
+    /// Whichever way the client would authenticate: a request shows it in one way, and some grants do not show it at all.
+    #[test]
+    fn a_credential_that_is_not_sent_is_refused() {
+        for key in ["client-secret", "client-secret-file", "client-key-file", "client-certificate-file"] {
+            let at_server = "issuer = 'https://id.example'\nclient-id = 'c'\nsource = 'env'\nsource-env = 'T'\n";
+            let with = |says: &str, grant: &str| said(&format!("{says}grant = '{grant}'\n{key} = '/k'"));
+            assert_eq!(
+                with(at_server, "client-credentials"),
+                format!("c.toml:4: `source` and `{key}` exclude each other: either one shows what this machine is")
+            );
+            for grant in ["token-exchange", "jwt-bearer"] {
+                assert_eq!(with(at_server, grant), "Some(Env(\"T\"))");
+            }
+            let source = "source = 'env'\nsource-env = 'T'\n";
+            for (says, grant) in [("", "managed-identity"), ("", "az"), ("", "azd"), (source, "none")] {
+                let line = says.lines().count() + 3;
+                let expected = format!("c.toml:{line}: `{key}` means nothing to `grant = \"{grant}\"`");
+                assert_eq!(with(says, grant), expected);
+            }
+        }
+        for grant in ["managed-identity", "az", "azd"] {
+            for source in super::SOURCES {
+                let keys = match *source {
+                    "file" => "source-file = '/t'",
+                    "env" => "source-env = 'T'",
+                    "command" => "source-command = ['t']",
+                    "azure-pipelines" => "service-connection = 's'",
+                    "profile" => "source-profile = 'parent'",
+                    _ => "source-audience = 'a'",
+                };
+                let expected = format!("c.toml:3: `source` means nothing to `grant = \"{grant}\"`");
+                assert_eq!(said(&format!("grant = '{grant}'\nsource = '{source}'\n{keys}")), expected);
+            }
         }
     }
 

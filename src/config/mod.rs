@@ -23,6 +23,8 @@ pub use identity::{CaFile, SessionKey};
 pub use keys::{Key, Shape, text, word};
 pub use machine::{Machine, MachineGrant, Source};
 pub use part::Asked;
+#[cfg(test)]
+pub(crate) use profile::tests::resolved;
 pub use profile::{ClientKey, Endpoints, Profile, Recipe};
 pub use settings::{AuthMethod, Flow, KEYS, Origin, PromptMode, Settings};
 

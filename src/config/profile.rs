@@ -1,6 +1,6 @@
 //! A profile: its settings as checked values, with the provider's row filled in.
 
-use super::environment::under_environment;
+use super::environment::{under_environment, variable};
 use super::hosts::HostPattern;
 use super::identity::{CaFile, SessionKey};
 use super::keys::Key;
@@ -442,13 +442,16 @@ struct Said<'a> {
 }
 
 impl Said<'_> {
+    /// The failure of a key that is set wrongly, with its place.
     fn wrong(&self, key: &str, what: &str) -> Failure {
         Failure::usage(format!("{}: `{key}` {what}", self.settings.place(key)))
     }
 
+    /// The failure of a key that is needed and not set, with what to write where.
     fn missing(&self, key: &str, why: &str) -> Failure {
         let whose = self.name.map_or_else(|| "this profile".to_owned(), |n| format!("profile {n:?}"));
-        Failure::usage(format!("{whose} has no `{key}`{why}")).hint(match self.name {
+        let variable = variable(self.settings, key).map(|name| format!("set {name}, or ")).unwrap_or_default();
+        let remedy = match self.name {
             Some(_) if self.settings.is_by_flags() => format!("pass --{key}"),
             Some(n) => {
                 let flag = if self::key(key).flag.is_some() { format!(", or pass --{key}") } else { String::new() };
@@ -456,9 +459,11 @@ impl Said<'_> {
                 format!("add `{key} = \"…\"` below [profile.{n}] in {file}{flag}")
             }
             None => format!("pass --{key}"),
-        })
+        };
+        Failure::usage(format!("{whose} has no `{key}`{why}")).hint(variable + &remedy)
     }
 
+    /// The provider's row.
     fn preset(&self) -> Result<&'static Preset, Failure> {
         let preset = self.settings.row();
         for (key, takes) in [("authority", preset.authority.is_some()), ("tenant", preset.tenant.is_some())] {
@@ -469,6 +474,7 @@ impl Said<'_> {
         Ok(preset)
     }
 
+    /// Where the profile signs in: authority, issuer and endpoints, from the settings or the provider's row.
     fn server(&self, preset: &'static Preset) -> Result<Server, Failure> {
         let settings = self.settings;
         let tenant = settings.tenant.as_deref().or(preset.tenant).unwrap_or_default();
@@ -521,6 +527,8 @@ impl Said<'_> {
         Ok(Server { issuer, issuer_template, endpoints, account_source, authority })
     }
 
+    /// The client id, from the settings or the provider's row; empty for grants that need none. Fails if a secret is
+    /// missing or set twice.
     fn client(&self, preset: &Preset) -> Result<String, Failure> {
         let (inline, file) = (self.settings.client_secret.is_some(), self.settings.client_secret_file.is_some());
         let client_id = self.settings.client_id.clone().or_else(|| preset.client_id.map(str::to_owned));
@@ -538,6 +546,7 @@ impl Said<'_> {
         Ok(client_id)
     }
 
+    /// The key or certificate by which the client proves itself, if it has one.
     fn client_key(&self) -> Result<Option<ClientKey>, Failure> {
         let settings = self.settings;
         let certificates = settings.client_certificate_file.clone();
@@ -548,6 +557,7 @@ impl Said<'_> {
         Ok(Some(ClientKey { file, id: settings.client_key_id.clone(), certificates }))
     }
 
+    /// The machine's grant; `None` if a person signs in.
     fn machine(&self, preset: &Preset, authority: &str) -> Result<Option<Machine>, Failure> {
         let audiences = preset.assertion_audiences;
         let audience = audiences.iter().find(|(home, _)| *home == authority).or(audiences.first());
@@ -649,10 +659,11 @@ fn filled(template: &str, authority: &str, tenant: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn resolved(values: &[(&str, &str)]) -> Result<Profile, Failure> {
+    /// The profile of these flags.
+    pub(crate) fn resolved(values: &[(&str, &str)]) -> Result<Profile, Failure> {
         let mut settings = Settings::default();
         for (name, value) in values {
             let key = key(name);

@@ -37,7 +37,7 @@ pub struct Share {
     /// The names of its profiles that are in force.
     pub profiles: Vec<String>,
     /// The names of its profiles that the user's file replaces.
-    replaced: Vec<String>,
+    pub replaced: Vec<String>,
     /// Its other keys that are in force.
     keys: Vec<&'static str>,
 }

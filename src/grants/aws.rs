@@ -42,7 +42,7 @@ fn read(ask: &Ask<'_>, reply: &Reply, role: &str, proven: &Proven) -> Renewal {
     if reply.status == 200 {
         let keys = ["AccessKeyId", "SecretAccessKey", "SessionToken"].map(value);
         let end = value("Expiration").and_then(|text| text.parse::<jiff::Timestamp>().ok());
-        let ([Some(id), Some(secret), Some(session)], Some(end), None) = (keys, end, &reply.cut) else {
+        let ([Some(id), Some(secret), Some(session)], Some(end)) = (keys, end) else {
             let what = "AWS answered with something else than keys";
             return Renewal::Trouble(Failure::new(Exit::Unreachable, what), None);
         };

@@ -145,7 +145,7 @@ fn asked(ask: &Ask<'_>) -> Result<Renewal, Failure> {
             Some(form) => http.post_with(&url, form, &headers),
             None => http.get_with(&url, &headers),
         };
-        reply.map_err(|why| unreachable(&host.endpoint, &why).hint(NOT_HERE))
+        reply.and_then(Reply::whole).map_err(|why| unreachable(&host.endpoint, &why).hint(NOT_HERE))
     };
     let at = Timestamp::now();
     let reply = match host.kind {

@@ -116,7 +116,8 @@ fn fixed(signature: &[u8], size: usize) -> Option<Vec<u8>> {
     Some(both)
 }
 
-fn contents(file: &Path, what: &str) -> Result<Buffer, Failure> {
+/// Reads a file of a client. `what` says in an error what it is.
+pub(super) fn contents(file: &Path, what: &str) -> Result<Buffer, Failure> {
     let mut bytes = Buffer::default();
     let read = std::fs::File::open(file).and_then(|file| file.take(LARGEST).read_to_end(&mut bytes));
     let wrong = |error| Failure::usage(format!("could not read the {what} {}: {error}", file.display()));

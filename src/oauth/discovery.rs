@@ -25,7 +25,7 @@ pub fn discover(http: &Http, issuer: &Address, place: Option<&Address>) -> Resul
     let mut reasons = Vec::new();
     let well_known = || vec![issuer.openid_configuration(), issuer.authorization_server_metadata()];
     for url in place.map_or_else(well_known, |place| vec![place.to_string()]) {
-        match (at(http, issuer, url), found.take()) {
+        match (fetch(http, issuer, url), found.take()) {
             (Ok(Ok(metadata)), None) if metadata.device_authorization_endpoint.is_none() => found = Some(metadata),
             (Ok(Ok(metadata)), first) => {
                 let better = metadata.device_authorization_endpoint.is_some();
@@ -43,7 +43,7 @@ pub fn discover(http: &Http, issuer: &Address, place: Option<&Address>) -> Resul
 }
 
 /// Fetches one address: the metadata, or the reason why there is none. Fails if no other address should be tried.
-fn at(http: &Http, issuer: &Address, url: String) -> Result<Result<Metadata, String>, Failure> {
+fn fetch(http: &Http, issuer: &Address, url: String) -> Result<Result<Metadata, String>, Failure> {
     let (url, reply) = follow(http, url)?;
     Ok(Err(match Answer::of(&reply) {
         Answer::Object(object) => match read(&object, issuer, Timestamp::now()) {

@@ -53,6 +53,16 @@ pub struct Reply {
     pub cut: Option<String>,
 }
 
+impl Reply {
+    /// This reply, or why its body did not arrive, for a request that can be repeated without harm.
+    pub fn whole(self) -> Result<Self, String> {
+        match self.cut {
+            Some(why) => Err(why),
+            None => Ok(self),
+        }
+    }
+}
+
 /// Sends requests. Make one only when it is needed, because it reads the trust store.
 pub struct Http {
     agent: Agent,
@@ -166,6 +176,7 @@ fn certificates(file: &CaFile) -> Result<Vec<CertificateDer<'static>>, Failure> 
     }
 }
 
+/// Reads a response to its end. The error says why there is none, or why an error's body could not be read.
 fn reply(result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Reply, String> {
     let response = result.map_err(|e| described(&e))?;
     let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());

@@ -63,6 +63,14 @@ pub struct Client<'p> {
     sent: Cell<Option<Timestamp>>,
 }
 
+/// What the profile's client authenticates with, as text: its secret or the contents of its key file. `None` for a public
+/// client.
+pub fn credential(profile: &Profile) -> Result<Option<Secret>> {
+    let Some(key) = &profile.client_key else { return profile.client_secret() };
+    let bytes = assertion::contents(&key.file, "client key")?;
+    Ok(Some(Secret::from(String::from_utf8_lossy(&bytes).into_owned())))
+}
+
 impl<'p> Client<'p> {
     /// Finds the endpoints: from the profile, from the provider's row, or by discovery, whose requests together take at
     /// most `limit`. `known` is the metadata from an earlier discovery. The second value is newly discovered metadata,

@@ -84,6 +84,93 @@ fn a_flow_has_words_for_a_person() {
     assert_eq!([FlowKind::Device, FlowKind::Browser].map(|flow| flow.to_string()), ["by device code", "by browser"]);
 }
 
+fn pending(flow: &Value) -> Pending {
+    let pending = json!({
+        "scopes": ["a"], "key": key("a"), "started_at": NOW, "expires_at": NOW.0 + 900, "asked_by": "git", "flow": flow
+    });
+    from_value(pending).unwrap()
+}
+
+fn by_device(device_code: &str) -> Pending {
+    let verification_uri = "https://id.example.com/device";
+    pending(&json!({
+        "kind": "device", "device_code": device_code, "user_code": "AB-CD", "verification_uri": verification_uri,
+        "interval": 5
+    }))
+}
+
+fn by_browser(address: &str) -> Pending {
+    pending(&json!({ "kind": "browser", "address": address }))
+}
+
+#[test]
+fn a_pending_sign_in_lives_until_its_code_expires_unless_the_clock_was_set_back() {
+    for (now, lives) in [(-61, false), (-60, true), (0, true), (899, true), (900, false), (901, false)] {
+        assert_eq!(by_device("d1").lives(Timestamp(NOW.0 + now)), lives, "{now}");
+    }
+}
+
+#[test]
+fn a_pending_sign_in_is_known_by_what_nobody_else_has() {
+    let (device, browser) = (by_device("d1"), by_browser("http://127.0.0.1:1/x"));
+    assert!(device.is(&by_device("d1")) && !device.is(&by_device("d2")));
+    assert!(browser.is(&by_browser("http://127.0.0.1:1/x")) && !browser.is(&by_browser("http://127.0.0.1:1/y")));
+    assert!(!device.is(&browser) && !browser.is(&device));
+}
+
+#[test]
+fn only_a_device_sign_in_has_a_device_code() {
+    let (mut device, mut browser) = (by_device("d1"), by_browser("http://127.0.0.1:1/x"));
+    assert_eq!(device.device().map(|it| it.user_code.as_str()), Some("AB-CD"));
+    device.device_mut().unwrap().interval = 10;
+    assert_eq!(device.device().unwrap().interval, 10);
+    assert!(browser.device().is_none() && browser.device_mut().is_none());
+    assert_eq!([device.kind(), browser.kind()], [FlowKind::Device, FlowKind::Browser]);
+}
+
+#[test]
+fn a_token_lives_for_as_long_as_it_is_valid_by_a_clock_that_can_be_trusted() {
+    let token = token("t", key("a"), 300);
+    for (now, seconds, lives) in [
+        (0, 300, true),
+        (0, 301, false),
+        (299, 1, true),
+        (299, 2, false),
+        (300, 0, false),
+        // The clock was set back by a minute, and by a second more.
+        (-60, 0, true),
+        (-61, 0, false),
+    ] {
+        assert_eq!(token.lives(Timestamp(NOW.0 + now), seconds), lives, "{now} {seconds}");
+    }
+    assert!(Token { expires_at: None, ..token }.lives(Timestamp(i64::MAX), u64::MAX));
+}
+
+#[test]
+fn a_key_holds_its_scopes_sorted_and_once() {
+    let scopes = ["b", "a", "b"].map(str::to_owned);
+    let other = TokenKey { tenant: Some("t".into()), ..key("x") }.with_scopes(&scopes);
+    assert_eq!((other.scopes.concat(), other.tenant.as_deref()), ("ab".into(), Some("t")));
+}
+
+#[test]
+fn a_serial_is_sixteen_digits_and_drawn_by_chance() {
+    let text = "00000000000000ff";
+    let serial = Serial::parse(text).unwrap();
+    assert_eq!((serial.to_string().as_str(), serial.share_of(16), serial.share_of(0)), (text, 15, 0));
+    for wrong in ["", "ff", "00000000000000FF", "+0000000000000ff", "00000000000000ff0", "00000000000000fg"] {
+        assert_eq!(Serial::parse(wrong), None, "{wrong}");
+    }
+    assert_ne!(Serial::draw(), Serial::draw());
+}
+
+#[test]
+fn a_proof_tells_its_parts_apart() {
+    let text = |parts: &[&str]| Proof::of(parts.iter().copied()).as_str().to_owned();
+    assert_eq!(text(&["ab", "c"]), "8ebef3ffc2725aa286199dfeb83d72f3");
+    assert_ne!(text(&["ab", "c"]), text(&["a", "bc"]));
+}
+
 #[test]
 fn a_sign_in_takes_the_place_of_what_was_there() {
     let old = || {

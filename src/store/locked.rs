@@ -18,8 +18,8 @@ use std::time::Duration;
 /// The most bytes that a provider's answer adds to a session: an answer has at most 1 MiB, and lists of short words
 /// grow when they are stored.
 const ANSWER: usize = 2 << 20;
-/// How long to wait for a lock that was lost; no process holds it longer.
-const LOST: Duration = Duration::from_secs(100);
+/// How long to wait for a lock that was lost. Longer than any process holds it, because an answer would be lost with it.
+pub const LOST_LIMIT: Duration = Duration::from_secs(100);
 
 /// Whether a grant was saved.
 #[derive(Debug)]
@@ -144,7 +144,7 @@ impl<'f> Locked<'f> {
         }
         if !ours {
             debug(|| "the lock was lost; taking it again".to_owned());
-            self.lock = self.file.lock_again(LOST)?;
+            self.lock = self.file.lock_again(LOST_LIMIT)?;
             again(|| self.finish())?;
         }
         Ok(match again(|| self.file.read())? {

@@ -22,7 +22,7 @@ mod sealing;
 
 pub use handed_out::HandedOut;
 pub use lock::Lock;
-pub use locked::{Locked, Saved};
+pub use locked::{LOST_LIMIT, Locked, Saved};
 pub use room::Room;
 pub use sealing::{Kept, exported, unlock};
 

@@ -184,7 +184,7 @@ pub fn unlock() -> Result<String> {
     let command = Installation::load()?.key_command;
     let Some((program, arguments)) = command.split_first() else {
         return Err(Failure::usage("config.toml has no `key-command`")
-            .hint("it says what prints the key, as in docs/store.md; without it, sign in again")
+            .hint("it is the program that prints the key, as docs/store.md shows; without one, run `keyfob login`")
             .into());
     };
     process::hear_of_children();

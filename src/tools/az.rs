@@ -128,14 +128,25 @@ fn connecting(folder: &Path, wanted: &Wanted) -> Result<(Plan, Option<Chosen>)> 
     config.into_plan(&mut plan);
     plan.steps.extend(made.map(|_| Step::Folder(folder.to_owned())));
     let own = own_program()?;
-    for name in NAMES {
-        let path = folder.join(name);
+    plan.steps.extend(links(folder, &own)?);
+    plan.notes.extend(on_path(folder, std::env::var_os("PATH").unwrap_or_default().as_os_str()));
+    let own = shell_quoted(&own.to_string_lossy());
+    let lines = NAMES.map(|name| format!("ln -s {own} {}\n", shell_quoted(&folder.join(name).to_string_lossy())));
+    plan.lines.push(("in a shell".to_owned(), lines.concat()));
+    Ok((plan, chosen))
+}
+
+/// The steps that make the links to `own`, this program, that the folder lacks. Fails if it has something else of that
+/// name.
+fn links(folder: &Path, own: &Path) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    for path in NAMES.map(|name| folder.join(name)) {
         match std::fs::read_link(&path) {
             Ok(target)
                 if target == own
-                    || canonicalize(&target).is_ok_and(|target| canonicalize(&own).is_ok_and(|own| own == target)) => {}
+                    || canonicalize(&target).is_ok_and(|target| canonicalize(own).is_ok_and(|own| own == target)) => {}
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                plan.steps.push(Step::Link { path, target: own.clone() });
+                steps.push(Step::Link { path, target: own.to_owned() });
             }
             _ => {
                 let what = format!("{} is there already, and is not keyfob", path.display());
@@ -143,11 +154,7 @@ fn connecting(folder: &Path, wanted: &Wanted) -> Result<(Plan, Option<Chosen>)> 
             }
         }
     }
-    plan.notes.extend(on_path(folder, std::env::var_os("PATH").unwrap_or_default().as_os_str()));
-    let own = shell_quoted(&own.to_string_lossy());
-    let links = NAMES.map(|name| format!("ln -s {own} {}\n", shell_quoted(&folder.join(name).to_string_lossy())));
-    plan.lines.push(("in a shell".to_owned(), links.concat()));
-    Ok((plan, chosen))
+    Ok(steps)
 }
 
 /// The plan of an undo, and the profiles that it removes.

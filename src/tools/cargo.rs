@@ -76,6 +76,7 @@ fn registry<'d>(document: &'d mut DocumentMut, host: &HostPattern) -> Option<&'d
     all.iter_mut().find(|(_, item)| is_of(item, host))?.1.as_table_like_mut()
 }
 
+/// Sets the provider of the registry, which is added if the entry names it. Fails if cargo knows no such registry.
 fn with(text: &str, entry: &Entry<'_>) -> Result<String> {
     let provider = || value(toml_edit::Array::from_iter([entry.own]));
     let mut unnamed = false;

@@ -104,6 +104,7 @@ impl Added {
     }
 }
 
+/// The plan that gives git this profile's token for these hosts.
 fn connecting(mut config: Config, hosts: &[HostPattern], profile: &str) -> Result<Plan> {
     let mut plan = Plan::default();
     let file = global_file()?;
@@ -111,20 +112,7 @@ fn connecting(mut config: Config, hosts: &[HostPattern], profile: &str) -> Resul
     let mut done = Vec::new();
     for host in hosts {
         let url = host.canonical();
-        let mut added = Added::default();
-        match config.rule(host, "git", profile)? {
-            Some(rule) if !rule.is_for("git") => {
-                return Err(Failure::usage(format!("{url} is in [hosts] already, but not for git"))
-                    .hint("add \"git\" to its `callers`")
-                    .into());
-            }
-            Some(HostRule { profile: other, .. }) if other != profile => {
-                return Err(Failure::usage(format!("{url} has the token of profile {other:?} already"))
-                    .hint(format!("first: keyfob setup git --undo {}", shell_quoted(&url)))
-                    .into());
-            }
-            there => added.line = there.is_none(),
-        }
+        let mut added = Added { line: is_unmapped(&config, host, profile)?, ..Added::default() };
         config.say(added.line, |text| edit::with_host(text, host, profile))?;
         let key = format!("credential.{url}.helper");
         let there = values(&key)?;
@@ -162,6 +150,24 @@ fn connecting(mut config: Config, hosts: &[HostPattern], profile: &str) -> Resul
     plan.lines.push((file.display().to_string(), lines));
     plan.notes.dedup();
     Ok(plan)
+}
+
+/// Whether no rule of `[hosts]` gives git this profile's token for the host. Fails if a rule gives it another's.
+fn is_unmapped(config: &Config, host: &HostPattern, profile: &str) -> Result<bool> {
+    let url = || host.canonical();
+    match config.rule(host, "git", profile)? {
+        Some(rule) if !rule.is_for("git") => {
+            Err(Failure::usage(format!("{} is in [hosts] already, but not for git", url()))
+                .hint("add \"git\" to its `callers`")
+                .into())
+        }
+        Some(HostRule { profile: other, .. }) if other != profile => {
+            Err(Failure::usage(format!("{} has the token of profile {other:?} already", url()))
+                .hint(format!("first: keyfob setup git --undo {}", shell_quoted(&url())))
+                .into())
+        }
+        rule => Ok(rule.is_none()),
+    }
 }
 
 /// A note about a related host that has no rule yet.

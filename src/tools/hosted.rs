@@ -108,6 +108,7 @@ impl Hosted {
         Ok(Job { asked, ..Job::new(title, plan) })
     }
 
+    /// The plan that has the tool ask keyfob for these hosts. Fails if the tool has another helper for one of them.
     fn connecting(
         &self,
         mut config: Config,
@@ -227,6 +228,7 @@ impl Hosted {
         Ok(Job { done, released, ..Job::new(format!("Disconnect {} from keyfob for {urls}", self.title), plan) })
     }
 
+    /// The plan of an undo, and the profiles that it removes.
     fn undoing(&self, hosts: &[HostPattern]) -> Result<(Plan, Vec<Profile>)> {
         let mut plan = Plan::default();
         let mut config = Config::load()?;

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 /// `keyfob setup kubernetes`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Only the lines of this user and this context are changed; the undo puts the former bytes back.
+Only the lines of this user and this context are changed; the undo puts the file's earlier bytes back.
 
 Examples:
   keyfob setup kubernetes --profile lab --context lab
@@ -110,22 +110,28 @@ fn take_over(arguments: &Arguments, files: Files, mut config: Config) -> Result<
     }
     let mut plan = Plan::default();
     let mut users = Vec::new();
-    let cannot = |user: &str, why: &str| format!("the user {user:?} cannot be taken over: {why}");
+    let flags = &arguments.wanted.flags.0;
     let mut refused = None;
     for (user, former) in formers.into_iter().filter(|(user, _)| wanted.is_empty() || wanted.contains(user)) {
-        match former.read() {
+        let name = arguments.wanted.profile.clone().unwrap_or_else(|| plain(&user));
+        let taken = former.read().map_err(|why| Failure::usage(why).into());
+        match taken.and_then(|taken| taken.check(&name, flags).map(|()| taken)) {
             Ok(taken) => users.push((user, taken)),
-            Err(why) if wanted.is_empty() => {
-                plan.notes.push(cannot(&user, &why));
-                refused.get_or_insert_with(|| cannot(&user, &why));
+            Err(error) => {
+                let why = Failure::of(&error);
+                let what = format!("the user {user:?} cannot be taken over: {}", why.message);
+                let remedy = why.hint.as_ref().map(|hint| format!("; {}", hint.text())).unwrap_or_default();
+                plan.notes.push(format!("{what}{remedy}"));
+                refused.get_or_insert(Failure { message: what, ..why });
             }
-            Err(why) => return Err(Failure::usage(cannot(&user, &why)).into()),
         }
+    }
+    if let Some(failure) = refused.take_if(|_| !wanted.is_empty() || users.is_empty()) {
+        return Err(failure.into());
     }
     let names: Vec<&str> = users.iter().map(|(user, _)| user.as_str()).collect();
     let [_, others @ ..] = names.as_slice() else {
-        let none = || "no user of the kubeconfig runs kubelogin".to_owned();
-        return Err(Failure::usage(refused.unwrap_or_else(none)).into());
+        return Err(Failure::usage("no user of the kubeconfig runs kubelogin").into());
     };
     if arguments.wanted.profile.is_some() && !others.is_empty() {
         let what = format!("--profile names one profile, and there are the users {}", names.join(", "));
@@ -143,8 +149,8 @@ fn take_over(arguments: &Arguments, files: Files, mut config: Config) -> Result<
         plan.notes.extend(taken.notes.iter().map(|note| format!("of the user {user:?}: {note}")));
         let name = arguments.wanted.profile.clone().unwrap_or_else(|| unused(&plain(&user), &mut used));
         let env = taken.env.clone();
-        let flags = (&arguments.wanted.flags.0, change.files.clusters(&user));
-        let chosen = taken.into_config(&mut config, &name, flags, BY, &mut plan)?;
+        let clusters = change.files.clusters(&user);
+        let chosen = taken.into_config(&mut config, &name, (flags, clusters), BY, &mut plan)?;
         change.user(&user, &chosen.profile, &env)?;
         let files = change.files.all.iter().map(|file| file.path.clone()).collect();
         all.push(asked(chosen, Attempt { files, user }));
@@ -187,7 +193,7 @@ struct DoneContext {
     /// Whether the context existed before.
     existed: bool,
     /// The user that it had before.
-    former: Option<String>,
+    user_before: Option<String>,
 }
 
 /// A change to kubeconfigs.
@@ -213,11 +219,11 @@ impl Change {
     /// Makes a user run keyfob for a profile, with these variables.
     fn user(&mut self, name: &str, profile: &Profile, env: &[Variable]) -> Result<()> {
         let user = self.files.entry(Kind::User, name);
-        let former = user.and_then(|user| Exec::of(user.value));
+        let before = user.and_then(|user| Exec::of(user.value));
         let others = user.map(|user| other_credentials(user.value)).unwrap_or_default();
         let env: Vec<Variable> = env.iter().cloned().chain(own_files()).collect();
         let command = self.program.path.to_string_lossy().into_owned();
-        let told = former.as_ref().is_some_and(|former| former.provide_cluster_info);
+        let told = before.as_ref().is_some_and(|before| before.provide_cluster_info);
         let exec = Exec {
             env: Some(env).filter(|env| !env.is_empty()),
             provide_cluster_info: told || !profile.clusters.is_empty(),
@@ -225,11 +231,11 @@ impl Change {
         };
         let entry = json!({"name": name, "user": {"exec": exec}});
         self.by_hand.edit(|yaml| yaml.push("/users", &entry))?;
-        if others.is_empty() && former.as_ref().is_some_and(|former| former.does_what(&exec)) {
+        if others.is_empty() && before.as_ref().is_some_and(|before| before.does_what(&exec)) {
             return Ok(());
         }
-        if let Some(former) = former.filter(|former| !former.is_keyfob()) {
-            let program = shell_quoted(&former.command);
+        if let Some(before) = before.filter(|before| !before.is_keyfob()) {
+            let program = shell_quoted(&before.command);
             self.notes.push(format!("the user {name:?} runs {program} now; keyfob takes its place"));
         }
         for what in sorted::set(others.iter().map(|(_, what)| *what)) {
@@ -269,16 +275,16 @@ impl Change {
             entry["context"]["cluster"] = Value::from(cluster);
         }
         self.by_hand.edit(|yaml| yaml.push("/contexts", &entry))?;
-        let (number, former) = match (context, cluster) {
+        let (number, before) = match (context, cluster) {
             (Some(context), _) if context.value["user"] == user => return Ok(()),
             (Some(context), _) => (context.file, context.value["user"].as_str()),
             (None, Some(cluster)) if names(Kind::Cluster).contains(&cluster) => (self.files.target, None),
             (None, Some(cluster)) => return Err(unknown("cluster", cluster, &names(Kind::Cluster)).into()),
             (None, None) => return Err(unknown("context", name, &names(Kind::Context)).into()),
         };
-        let former = former.filter(|former| !former.is_empty()).map(str::to_owned);
-        if let Some(former) = &former {
-            self.notes.push(format!("the context {name:?} has the user {former:?} now, which stays as it is"));
+        let before = before.filter(|before| !before.is_empty()).map(str::to_owned);
+        if let Some(before) = &before {
+            self.notes.push(format!("the context {name:?} has the user {before:?} now, which stays as it is"));
         }
         let path = context.map(|context| context.path("user"));
         let file = &mut self.files.all[number];
@@ -287,7 +293,12 @@ impl Change {
             None => yaml.push("/contexts", &entry),
         })?;
         self.shown[number].push(format!("+ context {name}: user {user}"));
-        let done = DoneContext { file: file.path.clone(), name: name.to_owned(), existed: path.is_some(), former };
+        let done = DoneContext {
+            file: file.path.clone(),
+            name: name.to_owned(),
+            existed: path.is_some(),
+            user_before: before,
+        };
         if self.done.is_empty() {
             let place = self.files.entry(Kind::User, user).map_or(number, |user| user.file);
             let (place, existed) = (self.files.all[place].path.clone(), true);
@@ -408,14 +419,14 @@ fn take_out(undo: &Undo, path: &Path, plan: &mut Plan) -> Result<()> {
     let mut file = Kubeconfig::read(path)?;
     let mut shown = Vec::new();
     for setup in &undo.undone {
-        let former = setup.former(path).and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
-        let former = former.map(|text| Kubeconfig::of(path, &text, None)).transpose()?;
+        let before = setup.before(path).and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
+        let before = before.map(|text| Kubeconfig::of(path, &text, None)).transpose()?;
         let done = Done::deserialize(&setup.did)?;
         for context in done.contexts.iter().filter(|context| context.file == path) {
-            take_out_context(&mut file, setup, context, former.as_ref(), &mut shown)?;
+            take_out_context(&mut file, setup, context, before.as_ref(), &mut shown)?;
         }
         if setup.place == path {
-            take_out_user(&mut file, setup, done.existed, former.as_ref(), &mut shown)?;
+            take_out_user(&mut file, setup, done.existed, before.as_ref(), &mut shown)?;
         }
     }
     let text = if undo.made(path) && file.is_bare() { String::new() } else { file.text() };
@@ -423,35 +434,37 @@ fn take_out(undo: &Undo, path: &Path, plan: &mut Plan) -> Result<()> {
     Ok(())
 }
 
+/// Takes a context out, or gives it back the user that it had. `before` is the file before the setup.
 fn take_out_context(
     file: &mut Kubeconfig,
     setup: &Setup,
     done: &DoneContext,
-    former: Option<&Kubeconfig>,
+    before: Option<&Kubeconfig>,
     shown: &mut Vec<String>,
 ) -> Result<()> {
-    let DoneContext { name, existed, former: user, .. } = done;
+    let DoneContext { name, existed, user_before, .. } = done;
     let Some(context) = file.entry(Kind::Context, name).filter(|there| there.value["user"] == *setup.name) else {
         return Ok(());
     };
     if !existed {
         shown.push(format!("- context {name}"));
-        return remove(file, &context.whole(), Kind::Context, former);
+        return remove(file, &context.whole(), Kind::Context, before);
     }
     let path = context.path("user");
     shown.push(format!("- context {name}: user {}", setup.name));
-    shown.extend(user.iter().map(|user| format!("+ context {name}: user {user}")));
-    Ok(file.edit(|yaml| match user {
+    shown.extend(user_before.iter().map(|user| format!("+ context {name}: user {user}")));
+    Ok(file.edit(|yaml| match user_before {
         Some(user) => yaml.set(&path, &Value::from(user.as_str())),
         None => yaml.remove(&path),
     })?)
 }
 
+/// Takes a user out, or gives it back what it had in `before`, the file before the setup.
 fn take_out_user(
     file: &mut Kubeconfig,
     setup: &Setup,
     existed: bool,
-    former: Option<&Kubeconfig>,
+    before: Option<&Kubeconfig>,
     shown: &mut Vec<String>,
 ) -> Result<()> {
     let name = setup.name.as_str();
@@ -460,13 +473,13 @@ fn take_out_user(
     let Some(exec) = exec else { return Ok(()) };
     if !existed {
         shown.push(format!("- user {name}"));
-        return remove(file, &user.whole(), Kind::User, former);
+        return remove(file, &user.whole(), Kind::User, before);
     }
     shown.push(format!("- user {name}: {}", exec.line()));
     let keys = CREDENTIALS.iter().flat_map(|(keys, _)| keys.iter()).chain([&"exec"]);
     let mut back: Vec<(String, Value)> = Vec::new();
     for key in keys {
-        let had = former.and_then(|former| former.entry(Kind::User, name)?.value.get(*key).cloned());
+        let had = before.and_then(|before| before.entry(Kind::User, name)?.value.get(*key).cloned());
         if let Some(had) = had.filter(|_| *key == "exec" || user.value.get(*key).is_none()) {
             shown.push(format!("+ user {name}: {key} as before"));
             back.push((user.path(key), had));
@@ -481,11 +494,11 @@ fn take_out_user(
 }
 
 /// Removes an entry, and its list if that is then empty and did not exist before.
-fn remove(file: &mut Kubeconfig, path: &str, kind: Kind, former: Option<&Kubeconfig>) -> Result<()> {
+fn remove(file: &mut Kubeconfig, path: &str, kind: Kind, before: Option<&Kubeconfig>) -> Result<()> {
     let (list, _) = kind.keys();
     file.edit(|yaml| yaml.remove(path))?;
     let is_empty = file.top(list).and_then(Value::as_array).is_some_and(Vec::is_empty);
-    if is_empty && former.is_some_and(|former| former.top(list).is_none()) {
+    if is_empty && before.is_some_and(|before| before.top(list).is_none()) {
         file.edit(|yaml| yaml.remove(&format!("/{list}")))?;
     }
     Ok(())
@@ -546,6 +559,7 @@ struct Problem {
     remedy: Hint,
 }
 
+/// Everything that is wrong with a user that runs keyfob.
 fn problems(files: &Files, user: &Entry<'_>, exec: &Exec, config: &File) -> Vec<Problem> {
     let program = &exec.command;
     if let Some(own) = exec.own_config() {

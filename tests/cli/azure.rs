@@ -253,11 +253,11 @@ fn what_is_not_answered_names_what_is() {
     for (line, text) in [
         (
             "az account show --nonsense",
-            "ERROR: unrecognized arguments: --nonsense. For what keyfob does not know the real Azure CLI is needed.\n",
+            "ERROR: unrecognized arguments: --nonsense. For what keyfob does not know, the real Azure CLI is needed.\n",
         ),
         (
             "az account show -o",
-            "ERROR: argument -o: expected one argument. For what keyfob does not know the real Azure CLI is needed.\n",
+            "ERROR: argument -o: expected one argument. For what keyfob does not know, the real Azure CLI is needed.\n",
         ),
         (
             "az account show -o table",
@@ -270,11 +270,11 @@ fn what_is_not_answered_names_what_is() {
         ),
         (
             "azd auth token --environment x",
-            "ERROR: unrecognized arguments: --environment. For what keyfob does not know the real azd is needed.\n",
+            "ERROR: unrecognized arguments: --environment. For what keyfob does not know, the real azd is needed.\n",
         ),
         (
             "azd auth token -o table",
-            "ERROR: argument --output: keyfob's azd answers json and none, not \"table\". For what keyfob does not know the real azd is needed.\n",
+            "ERROR: argument --output: keyfob's azd answers json and none, not \"table\". For what keyfob does not know, the real azd is needed.\n",
         ),
     ] {
         let (code, stderr) = failed(&azure, line);

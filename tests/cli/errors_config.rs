@@ -409,7 +409,7 @@ fn every_mistake_in_hosts_is_named() {
         ("'https://git.example.com' = { profile = 'lab', callers = [] }", "HOME/config.toml:5: `callers` is empty\n"),
         (
             "'https://git.example.com' = 'lab'\n'https://git.example.com:443' = 'lab'",
-            "HOME/config.toml:6: `hosts`: \"https://git.example.com:443\" is there twice\n",
+            "HOME/config.toml:6: `hosts`: \"https://git.example.com:443\" is the same address as \"https://git.example.com\"\n",
         ),
         (
             "'https://git.example.com' = 'lap'",

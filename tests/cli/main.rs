@@ -17,6 +17,7 @@ mod errors_setup;
 mod git_property;
 mod git_protocol;
 mod kubernetes;
+mod login;
 mod man;
 mod prompt;
 mod readme;

@@ -145,6 +145,7 @@ fn a_machine_with_the_systems_file_alone_is_set_up() {
                  user's file replaces)\n";
     let doctor = machine.run(&["doctor", "--offline"]).stdout;
     assert!(doctor.contains(&format!("ok     configuration: {share}")), "{doctor}");
+    assert!(!doctor.contains("warn   configuration"), "{doctor}");
     // Of two rules for one host, only the one that decides is looked at.
     assert_eq!(doctor.matches("git https://go.example:").count(), 1, "{doctor}");
     let status = machine.run(&["status"]).stdout;
@@ -152,6 +153,18 @@ fn a_machine_with_the_systems_file_alone_is_set_up() {
         status.contains(&format!("Configuration: HOME/.config/keyfob/config.toml\n               {share}")),
         "{status}"
     );
+}
+
+#[test]
+fn doctor_warns_of_a_profile_that_takes_the_hosts_of_the_systems_profile_of_its_name() {
+    need_mounts!();
+    let machine = Machine::with(&format!("{SYSTEM}'https://lab.example' = 'lab'\n"), Some(OWN));
+    assert_eq!(machine.whose("lab.example", ""), "lab");
+    let doctor = machine.run(&["doctor", "--offline"]).stdout;
+    let warning = "warn   configuration: /etc/xdg/keyfob/config.toml maps https://lab.example to its profile lab, which \
+                   HOME/.config/keyfob/config.toml replaces: its token goes there instead\n       \
+                   -> give your profile another name, unless its token is meant for them\n";
+    assert!(doctor.contains(warning), "{doctor}");
 }
 
 #[test]

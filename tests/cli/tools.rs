@@ -173,7 +173,7 @@ fn exec_puts_the_token_into_the_environment_and_nowhere_else() {
     let scene = scene();
     let token = scene.token();
     let script = "printf '%s\\n' \"$A_TOKEN\" \"$B\"; tr '\\0' ' ' < /proc/$$/cmdline; exit 7";
-    let words = ["exec", "--env", "A_TOKEN=lab", "--env=B=lab", "--", "sh", "-c", script];
+    let words = ["exec", "--env", "A_TOKEN=lab", "--env=B=lab", "sh", "-c", script];
     let output = ask(&scene, &words, "");
     assert_eq!((output.code, output.stderr.as_str()), (Some(7), ""));
     assert!(output.stdout.starts_with(&format!("{token}\n{token}\nsh -c ")), "{output:?}");

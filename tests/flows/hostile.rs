@@ -12,8 +12,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::common::{Caller, PROGRAM, Scene, now, token, wait_until};
-use keyfob_test_support::Output;
-use keyfob_test_support::provider::{Auto, Certificate, Endpoint, Options, Provider, Reply};
+use keyfob_test_support::lookalike::Lookalike;
+use keyfob_test_support::provider::{Answer, Auto, Body, Certificate, Endpoint, Options, Provider, Reply};
+use keyfob_test_support::{Keyfob, Output};
 use serde_json::{Value, json};
 
 /// The most that keyfob may hold, in bytes, stacks and all; it is half of it at the worst.
@@ -534,6 +535,31 @@ fn a_servers_own_certificate_is_trusted_where_the_profile_names_it() {
     token(&ask(idp.ca_file().unwrap()));
 }
 
+/// Where a machine asks first: the profile, the variable with the address, and how that begins.
+const MACHINES: [(&str, &str, &str); 4] = [
+    (
+        "grant = 'managed-identity'\nscopes = ['https://vault.azure.net/.default']\n",
+        "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+        "http://",
+    ),
+    ("grant = 'none'\nsource = 'github'\nsource-audience = 'a'\n", "ACTIONS_ID_TOKEN_REQUEST_URL", "http://"),
+    ("grant = 'none'\nsource = 'azure-pipelines'\nservice-connection = 's'\n", "SYSTEM_OIDCREQUESTURI", "http://"),
+    ("grant = 'none'\nsource = 'gcp'\nsource-audience = 'a'\n", "GCE_METADATA_HOST", ""),
+];
+
+#[track_caller]
+fn assert_given_up(says: &str, variable: &str, address: &str) {
+    let keyfob = Keyfob::new(PROGRAM)
+        .config(&format!("[profile.ci]\n{says}"))
+        .env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "r")
+        .env("SYSTEM_ACCESSTOKEN", "s")
+        .env(variable, address);
+    let output = Output::of(keyfob.command(["token"]).env("KEYFOB_PROMPT", "never"), b"");
+    let line = output.stderr.lines().next().unwrap_or_default();
+    assert!(line.contains(address) && line.contains("it did not answer in time"), "{says} {output:?}");
+    assert_eq!((output.code, output.stdout.as_str()), (Some(5), ""), "{says} {output:?}");
+}
+
 /// Each takes the half minute that one request may take, all at once.
 #[test]
 fn answers_that_come_too_slowly_end_in_half_a_minute() {
@@ -561,6 +587,21 @@ fn answers_that_come_too_slowly_end_in_half_a_minute() {
             );
             assert_eq!((output.code, scene.idp.count("revoke"), scene.names().len()), (Some(0), 1, 0));
         });
+        // What a machine asks for its proof: it answers a byte a second, or takes a connection and says nothing.
+        for (says, variable, path) in MACHINES {
+            scope.spawn(move || {
+                let body = Body::Trickled(vec![b' '; 100], Duration::from_secs(1));
+                let slow = Lookalike::start(move |_| {
+                    let headers = vec![("Metadata-Flavor".to_owned(), "Google".to_owned())];
+                    Answer { status: 200, headers, body: body.clone() }
+                });
+                assert_given_up(says, variable, &slow.origin().replace("http://", path));
+            });
+            scope.spawn(move || {
+                let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+                assert_given_up(says, variable, &format!("{path}{}", silent.local_addr().unwrap()));
+            });
+        }
         // It takes a connection, and says no word of TLS.
         scope.spawn(|| {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();

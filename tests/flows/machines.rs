@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -202,6 +202,165 @@ fn a_key_that_cannot_be_used_gets_the_command_that_makes_one() {
         let error = format!("error: could not get a token for ci: {error}\n");
         assert_eq!(failure(&output), (Some(2), error.as_str()));
         assert_eq!(server.seen(), []);
+    }
+}
+
+/// On a machine that jobs share, the client's id is no secret: what it authenticates with decides whose token it is.
+#[test]
+fn a_token_belongs_to_the_secret_or_key_that_brought_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (own, other) = (Arc::new(need!(Keys::rsa())), need!(Keys::rsa()));
+    let [own_key, other_key] = [&*own, &other].map(|keys| fs::read_to_string(keys.path("key.pem")).unwrap());
+    for (key, right, wrong) in
+        [("client-secret-file", "right", "wrong"), ("client-key-file", own_key.as_str(), other_key.as_str())]
+    {
+        let own = Arc::clone(&own);
+        let server = Lookalike::start(move |seen| {
+            let by_secret = seen.header("authorization") == Some("Basic cm9ib3Q6cmlnaHQ=");
+            let is_right = by_secret || seen.field("client_assertion").is_some_and(|assertion| own.signed(&assertion));
+            if is_right { json(200, &answer("t0ken")) } else { json(401, &json!({ "error": "invalid_client" })) }
+        });
+        let place = file(folder.path(), key, right);
+        let keyfob = machine(&server, &format!("grant = 'client-credentials'\n{key} = '{place}'\n"));
+        let after = |content: &str| {
+            fs::write(&place, content).unwrap();
+            (run(&keyfob).code, server.seen().len())
+        };
+        assert_eq!([right, wrong, right].map(after), [(Some(0), 1), (Some(1), 2), (Some(0), 3)]);
+    }
+}
+
+/// Each source with its own keys. The token of each is `from-` and its name.
+const SOURCES: [(&str, &str); 7] = [
+    ("file", "source-file = 'PLACE'"),
+    ("env", "source-env = 'JOB_TOKEN'"),
+    ("command", "source-command = ['echo', 'from-command']"),
+    ("github", "source-audience = 'a'"),
+    ("azure-pipelines", "service-connection = 's'"),
+    ("gcp", "source-audience = 'a'"),
+    ("profile", "source-profile = 'parent'"),
+];
+
+/// A credential of the client: what the profile says, what is sent in the header and in the form, and the key, with the
+/// header of the assertions that it signs.
+struct Credential<'k> {
+    says: String,
+    header: Option<&'static str>,
+    secret: Option<&'static str>,
+    key: Option<(&'k Keys, serde_json::Value)>,
+}
+
+/// Everything by which a client can authenticate.
+fn credentials<'k>(rsa: &'k Keys, ec: &'k Keys) -> [Credential<'k>; 5] {
+    let [key, certificate] = ["key.pem", "cert.pem"].map(|name| fs::read_to_string(rsa.path(name)).unwrap());
+    let both = file(rsa.folder.path(), "both.pem", &(key + &certificate));
+    let by_secret = |more: &str, header, secret| {
+        let says = format!("client-secret = 's3 cret'\n{more}");
+        Credential { says, header, secret, key: None }
+    };
+    let by_key = |keys, name: &str, file: &str, signed| {
+        let says = format!("{name} = '{file}'\n");
+        Credential { says, header: None, secret: None, key: Some((keys, signed)) }
+    };
+    let [rsa_key, ec_key] = [rsa, ec].map(|keys| keys.path("key.pem").display().to_string());
+    let thumbprint = rsa.certificate().0;
+    [
+        by_secret("", Some("Basic cm9ib3Q6czMrY3JldA=="), None),
+        by_secret("token-endpoint-auth-method = 'client_secret_post'\n", None, Some("s3 cret")),
+        by_key(rsa, "client-key-file", &rsa_key, json!({ "alg": "RS256", "typ": "JWT" })),
+        by_key(ec, "client-key-file", &ec_key, json!({ "alg": "ES256", "typ": "JWT" })),
+        by_key(rsa, "client-certificate-file", &both, json!({ "alg": "PS256", "typ": "JWT", "x5t#S256": thumbprint })),
+    ]
+}
+
+/// The form of a request to `/token`, to the letter, by this grant, with this source's token and this credential.
+#[track_caller]
+fn assert_sent(seen: &Seen, origin: &str, grant: &str, source: Option<&str>, credential: Option<&Credential<'_>>) {
+    const ASSERTION: (&str, &str) = ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
+    let proof = source.map(|source| format!("from-{source}"));
+    let mut form = vec![("client_id", "robot")];
+    form.extend(credential.and_then(|credential| Some(("client_secret", credential.secret?))));
+    match (grant, &proof) {
+        ("client-credentials", None) => form.push(("grant_type", "client_credentials")),
+        ("client-credentials", Some(proof)) => {
+            form.extend([("grant_type", "client_credentials"), ASSERTION, ("client_assertion", proof)]);
+        }
+        ("jwt-bearer", Some(proof)) => {
+            form.extend([("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", proof)]);
+        }
+        (_, proof) => {
+            form.push(("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"));
+            form.push(("subject_token", proof.as_deref().unwrap()));
+            let of_profile = source == Some("profile");
+            form.push(("subject_token_type", if of_profile { ACCESS_TOKEN } else { JWT }));
+        }
+    }
+    let assertion = seen.field("client_assertion").unwrap_or_default();
+    if let Some((keys, header)) = credential.and_then(|credential| credential.key.as_ref()) {
+        let claims = json!({ "iss": "robot", "sub": "robot", "aud": format!("{origin}/token") });
+        assert_eq!(checked_claims(seen), (header.clone(), claims));
+        assert!(keys.signed(&assertion));
+        form.extend([ASSERTION, ("client_assertion", &assertion)]);
+    }
+    assert_form(seen, &form);
+    let header = credential.and_then(|credential| credential.header);
+    assert_eq!((seen.method.as_str(), seen.header("authorization")), ("POST", header));
+}
+
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+
+/// Every grant with every source, and with everything by which the client can authenticate.
+#[test]
+fn each_grant_takes_each_source_and_each_credential_of_the_client() {
+    let (rsa, ec) = (need!(Keys::rsa()), need!(Keys::ec()));
+    let place = file(rsa.folder.path(), "token", "from-file");
+    let server = Lookalike::start(|seen| match seen.target.as_str() {
+        "/token" => json(200, &answer("t0ken")),
+        target if target.starts_with("/computeMetadata/") => {
+            keyfob_test_support::provider::Answer::new(200, "text/html", "from-gcp").header("Metadata-Flavor", "Google")
+        }
+        _ => json(200, &json!({ "value": "from-github", "oidcToken": "from-azure-pipelines" })),
+    });
+    let origin = server.origin();
+    // The requests that a profile makes for the token.
+    let asked = |says: &str, expected: &str| {
+        let parent = "[profile.parent]\ngrant = 'none'\nsource = 'env'\nsource-env = 'PARENT'\n";
+        let variables = [
+            ("JOB_TOKEN", "from-env".to_owned()),
+            ("PARENT", "from-profile".to_owned()),
+            ("KEYFOB_PROFILE", "ci".to_owned()),
+            ("ACTIONS_ID_TOKEN_REQUEST_URL", format!("{origin}/job")),
+            ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "r".to_owned()),
+            ("SYSTEM_OIDCREQUESTURI", format!("{origin}/job")),
+            ("SYSTEM_ACCESSTOKEN", "s".to_owned()),
+            ("GCE_METADATA_HOST", origin.trim_start_matches("http://").to_owned()),
+        ];
+        let keyfob = machine(&server, &format!("{says}{parent}").replace("PLACE", &place));
+        let keyfob = variables.iter().fold(keyfob, |keyfob, (name, value)| keyfob.env(name, value));
+        let before = server.seen().len();
+        assert_eq!(token(&run(&keyfob)), expected, "{says}");
+        server.seen().split_off(before)
+    };
+    let by_server = |source| usize::from(["github", "azure-pipelines", "gcp"].contains(&source));
+    let credentials = credentials(&rsa, &ec);
+    let each = || credentials.iter().map(Some);
+    for credential in each().flatten() {
+        let seen = asked(&format!("grant = 'client-credentials'\n{}", credential.says), "t0ken");
+        assert_eq!(seen.len(), 1);
+        assert_sent(&seen[0], origin, "client-credentials", None, Some(credential));
+    }
+    for (source, keys) in SOURCES {
+        let says = |grant: &str| format!("grant = '{grant}'\nsource = '{source}'\n{keys}\n");
+        assert_eq!(asked(&says("none"), &format!("from-{source}")).len(), by_server(source));
+        let alone = [("client-credentials", None), ("token-exchange", None), ("jwt-bearer", None)];
+        let by_both = ["token-exchange", "jwt-bearer"].into_iter().flat_map(|grant| each().map(move |by| (grant, by)));
+        for (grant, credential) in alone.into_iter().chain(by_both) {
+            let credential_says = credential.map_or("", |credential| &credential.says);
+            let seen = asked(&(says(grant) + credential_says), "t0ken");
+            assert_eq!(seen.len(), 1 + by_server(source));
+            assert_sent(&seen[seen.len() - 1], origin, grant, Some(source), credential);
+        }
     }
 }
 
@@ -1066,14 +1225,14 @@ fn azures_variables_say_who_the_machine_is_where_the_profile_asks_for_that() {
 #[test]
 fn every_recipe_brings_a_token() {
     const PAGE: &str = include_str!("../../docs/machines.md");
-    let recipes: Vec<(&str, &str)> = PAGE
-        .split("\n### ")
-        .skip(1)
-        .map(|part| {
-            let block = part.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
-            (part.lines().next().unwrap(), block)
-        })
-        .collect();
+    if Command::new("jq").arg("--version").output().is_err() {
+        skip!("jq, which a recipe runs, is not installed");
+    }
+    let recipes = PAGE.split("\n### ").skip(1).flat_map(|part| {
+        let blocks = part.split("```toml\n").skip(1).map(|block| block.split("```").next().unwrap());
+        blocks.map(|block| (part.lines().next().unwrap(), block))
+    });
+    let recipes: Vec<(&str, &str)> = recipes.collect();
     let idp = Provider::start(Options::default());
     idp.auto(Auto::Approve);
     let job = jwt::unsigned(&json!({ "iss": "https://ci.example", "sub": "job", "exp": now() + 3000 }));
@@ -1081,9 +1240,13 @@ fn every_recipe_brings_a_token() {
     let server = Lookalike::start(move |_| json(200, &body));
     let job = server_job(&server);
     let folder = tempfile::tempdir().unwrap();
-    let az = folder.path().join("az");
-    fs::write(&az, format!("#!/bin/sh\necho '{{\"accessToken\": \"{job}\"}}'\n")).unwrap();
-    fs::set_permissions(&az, fs::Permissions::from_mode(0o755)).unwrap();
+    let svids = json!([{ "spiffe_id": "spiffe://lab.example/job", "svid": job }]);
+    let spire = json!([{ "svids": svids }, { "bundles": { "spiffe://lab.example": "e30=" } }]);
+    for (name, printed) in [("az", json!({ "accessToken": job })), ("spire-agent", spire)] {
+        let program = folder.path().join(name);
+        fs::write(&program, format!("#!/bin/sh\necho '{printed}'\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
     let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
     let [pod, broker] =
         [("pod", "pods-token"), ("broker", "s3cret")].map(|(name, text)| file(folder.path(), name, text));
@@ -1110,7 +1273,7 @@ fn every_recipe_brings_a_token() {
     }
     let exchanged = idp.requests().pop().unwrap();
     assert_eq!(exchanged.field("audience"), Some("cluster-1"));
-    assert_eq!(recipes.len(), 7);
+    assert_eq!(recipes.len(), 8);
 }
 
 /// The token that a server hands out for everything.

@@ -1,20 +1,22 @@
 //! `keyfob setup kubernetes --from-kubelogin`: kubeconfigs as the two kubelogins document them, switched over by one
 //! command and back.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::common::kube::Home;
-use crate::common::{now, undated};
+use crate::common::machine::{Keys, file};
+use crate::common::{PROGRAM, now, undated};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyfob_test_support::entra::AKS_CLIENT;
-use keyfob_test_support::lookalike::{Lookalike, json};
+use keyfob_test_support::lookalike::{self, Lookalike};
 use keyfob_test_support::provider::{Auto, Client, Options, Provider};
 use keyfob_test_support::real::{ApiServer, Lifetimes, OidcProvider, Running, Transport};
 use keyfob_test_support::{Output, need};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A user as int128's kubelogin documents it, after `users:`.
 const INT128: &str = "\
@@ -31,7 +33,7 @@ const INT128: &str = "\
       - --oidc-client-id=YOUR_CLIENT_ID
 ";
 
-/// A user of AKS as Azure's `kubelogin convert-kubeconfig` writes it.
+/// A user of AKS as `az aks get-credentials` writes it.
 const AZURE: &str = "\
 - name: clusterUser_group_aks
   user:
@@ -258,94 +260,189 @@ fn several_users_are_taken_over_at_once_or_one_by_name() {
     assert_eq!((refused.code, refused.stderr.as_str()), (Some(2), "error: no user of the kubeconfig runs kubelogin\n"));
 }
 
-/// Each of the ways in which Azure's kubelogin signs a machine in, as `convert-kubeconfig` writes it: after its take-over the
-/// real kubectl shows the token that this way brings.
+/// What Azure's `kubelogin convert-kubeconfig` made of a file from `az aks get-credentials`: one user for each of its ways
+/// to sign in, and one with an `auth-provider` as before its conversion.
+const CONVERTED: &str = include_str!("kubelogin.yaml");
+
+/// A cluster of AKS, what signs people and machines in to it, and a home with the kubeconfig [`CONVERTED`].
+struct Aks {
+    home: Home,
+    idp: Provider,
+    /// Entra for machines, the metadata service, and the pipeline's token endpoint.
+    machines: Lookalike,
+    kubeconfig: String,
+    key: Keys,
+    _api: ApiServer,
+}
+
+impl Aks {
+    fn start() -> Result<Self, String> {
+        let idp = Provider::start(Options { oidc_discovery: true, ..Options::entra() });
+        idp.auto(Auto::Approve);
+        let api = ApiServer::start_for(idp.issuer(), AKS_SERVER).map_err(|missing| missing.to_string())?;
+        let claims =
+            json!({ "iss": idp.issuer(), "aud": AKS_SERVER, "sub": "robot", "iat": now(), "exp": now() + 3600 });
+        let token = idp.sign(&claims);
+        let answer = json!({ "access_token": token, "token_type": "Bearer", "expires_in": "3600", "oidcToken": "job" });
+        let machines = Lookalike::start(move |_| lookalike::json(200, &answer));
+        let key = Keys::rsa()?;
+        let pem = key.path("both.pem");
+        fs::write(&pem, ["key.pem", "cert.pem"].map(|name| fs::read_to_string(key.path(name)).unwrap()).concat())
+            .unwrap();
+        file(key.folder.path(), "azureProfile.json", "another account");
+        let federated = file(key.folder.path(), "token", "pods-token");
+        let kubeconfig = CONVERTED
+            .replace("https://aks.example", api.server())
+            .replace("Q0E=", &STANDARD.encode(api.ca_pem()))
+            .replace("/etc/azure/client.pem", pem.to_str().unwrap())
+            .replace("/etc/azure/token", &federated)
+            .replace("/etc/azure/cli", key.folder.path().to_str().unwrap());
+        let home = Home::new(Some(&kubeconfig)).map_err(|missing| missing.to_string())?;
+        home.other(Path::new("true"));
+        for (tool, member) in [("az", "accessToken"), ("azd", "token")] {
+            let program = home.path(".run/bin").join(tool);
+            let calls = home.path(".run/calls");
+            let script = format!(
+                "#!/bin/sh\necho \"{tool} $*${{AZURE_CONFIG_DIR+ in $AZURE_CONFIG_DIR}}\" >> {}\necho '{{\"{member}\": \"{token}\"}}'\n",
+                calls.display()
+            );
+            fs::write(&program, script).unwrap();
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        Ok(Self { home, idp, machines, kubeconfig, key, _api: api })
+    }
+
+    /// Runs a program, with these variables and the address of the metadata service.
+    fn run(&self, program: &str, words: &[&str], variables: &[(&str, &str)]) -> Output {
+        let mut command = self.home.other(Path::new(program));
+        command.args(words).env("AZURE_POD_IDENTITY_AUTHORITY_HOST", self.machines.origin());
+        Output::of(command.envs(variables.iter().copied()), b"")
+    }
+
+    /// Takes users over; what it printed.
+    #[track_caller]
+    fn take_over(&self, authority: &str, words: &[&str], variables: &[(&str, &str)]) -> String {
+        let setup = ["setup", "kubernetes", "--yes", "--from-kubelogin", "--authority", authority];
+        let done = self.run(PROGRAM, &[&setup, words].concat(), variables);
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
+        assert!(!done.stdout.contains("hunter2"), "{done:?}");
+        done.stdout
+    }
+
+    #[track_caller]
+    fn assert_kubectl_is_answered(&self, context: &str, variables: &[(&str, &str)]) {
+        let pods = self.run("kubectl", &["--context", context, "get", "pods", "--output=name"], variables);
+        assert_eq!((pods.code, pods.stdout.as_str()), (Some(0), "pod/web-0\npod/web-1\n"), "{context} {pods:?}");
+    }
+
+    /// What machines asked for: method, target, and the form without assertions, each of which is checked.
+    fn asked(&self) -> Vec<String> {
+        let described = self.machines.seen().into_iter().map(|seen| {
+            let fields = seen.form().into_iter().filter(|(name, _)| !name.starts_with("client_assertion_"));
+            let fields = fields.map(|(name, value)| match name.as_str() {
+                "client_assertion" if value.contains('.') => format!(" {name}={}", self.key.signed(&value)),
+                _ => format!(" {name}={value}"),
+            });
+            format!("{} {}{}", seen.method, seen.target, fields.collect::<String>())
+        });
+        described.collect()
+    }
+}
+
 #[test]
-fn the_real_kubectl_goes_on_after_each_of_azures_ways_without_a_person() {
-    // Its keys sign what the cluster takes, whichever way it came.
-    let idp = Provider::start(Options::default());
-    let api = need!(ApiServer::start_for(idp.issuer(), AKS_SERVER));
-    let claims = serde_json::json!({
-        "iss": idp.issuer(), "aud": AKS_SERVER, "sub": "robot", "iat": now(), "exp": now() + 3600,
-    });
-    let token = idp.sign(&claims);
-    let answer =
-        serde_json::json!({ "access_token": token, "token_type": "Bearer", "expires_in": "3600", "oidcToken": "job" });
-    let entra = Lookalike::start(move |_| json(200, &answer));
-    let home = need!(Home::new(None));
-    let bin = home.path(".run/bin");
-    home.other(Path::new("true"));
-    for tool in ["az", "azd"] {
-        let program = bin.join(tool);
-        let member = if tool == "az" { "accessToken" } else { "token" };
-        fs::write(&program, format!("#!/bin/sh\necho '{{\"{member}\": \"{token}\"}}'\n")).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+fn the_real_kubectl_goes_on_after_each_of_azures_ways_to_sign_in() {
+    const METADATA: &str = "GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=";
+    const ID: &str = "00000000-0000-0000-0000-00000000000";
+    let aks = need!(Aks::start());
+    let users = ["auth-provider", "devicecode", "interactive", "old"];
+    let names = users.map(|name| format!("clusterUser_lab_{name}"));
+    let words: Vec<&str> = names.iter().flat_map(|name| ["--user", name]).collect();
+    aks.take_over(aks.idp.issuer(), &words, &[]);
+    for (context, name) in users.iter().zip(&names) {
+        let login = Output::of(aks.home.command(&["login", name]).env("KEYFOB_PROMPT", "always"), b"");
+        assert_eq!(login.code, Some(0), "{login:?}");
+        aks.assert_kubectl_is_answered(context, &[]);
     }
-    let file = home.path("federated");
-    fs::write(&file, "pods-token").unwrap();
-    let variables = [
-        ("AZURE_FEDERATED_TOKEN_FILE", file.to_str().unwrap().to_owned()),
-        ("AZURE_CLIENT_ID", "from-the-environment".to_owned()),
-        ("AZURE_TENANT_ID", "t".to_owned()),
-        ("AZURE_AUTHORITY_HOST", format!("{}/", entra.origin())),
-        ("AZURE_POD_IDENTITY_AUTHORITY_HOST", entra.origin().to_owned()),
-        ("SYSTEM_ACCESSTOKEN", "s".to_owned()),
-        ("SYSTEM_OIDCREQUESTURI", format!("{}/pipeline", entra.origin())),
-    ];
-    for (user, args, shown) in [
+
+    let done = aks.take_over(aks.machines.origin(), &[], &[]);
+    for (name, why) in [
+        ("azurepipelines", "has no `client-id`; set AZURE_CLIENT_ID, or pass --client-id\n"),
+        ("older", "argument --legacy: keyfob has no tokens of the old kind, for `spn:`\n"),
+        ("pop", "argument --pop-enabled: keyfob has no tokens with proof of possession\n"),
+        ("ropc", "argument --login: a password is for its owner to type at the provider\n"),
         (
-            "spn",
-            "--client-id, c, --tenant-id, t, --authority-host, ENTRA/, --client-secret, hunter2-long-secret",
-            "client_secret=hunter2-long-secret",
+            "spn-environment",
+            "has no `client-secret-file`, and neither `client-key-file` nor `source`: nothing shows what this machine is; \
+             set AZURE_CLIENT_SECRET, or pass --client-secret-file\n",
         ),
-        ("workloadidentity", "--authority-host, ENTRA/", "client_assertion=pods-token"),
-        (
-            "azurepipelines",
-            "--tenant-id, t, --authority-host, ENTRA/, --azure-pipelines-service-connection-id, s-1",
-            "client_assertion=job",
-        ),
-        ("msi", "--v, '0'", ""),
-        ("azurecli", "--tenant-id, t", ""),
-        ("azurecli", "--cache-dir, /home/ada/.kube/cache/kubelogin/", ""),
-        ("azd", "--tenant-id, t", ""),
+        ("spn-pfx", "argument --client-certificate: it is not PEM; this makes PEM of it: openssl pkcs12 -nodes"),
+        ("workloadidentity", "has no `client-id`; set AZURE_CLIENT_ID, or pass --client-id\n"),
     ] {
-        let args = args.replace("ENTRA", entra.origin());
-        let text = format!(
-            "current-context: c\ncontexts:\n- {{name: c, context: {{cluster: c, user: '{user}'}}}}\nclusters:\n- {{name: c, \
-             cluster: {{server: '{}', certificate-authority-data: {}}}}}\nusers:\n- name: '{user}'\n  user:\n    exec: {{apiVersion: \
-             client.authentication.k8s.io/v1beta1, command: kubelogin, args: [get-token, --login, {user}, --server-id, \
-             {AKS_SERVER}, {args}], env: null, installHint: \"\\nkubelogin is not installed which is required to connect to AAD \
-             enabled cluster.\\n\", provideClusterInfo: false}}\n",
-            api.server(),
-            STANDARD.encode(api.ca_pem())
-        );
-        let _ = fs::create_dir(home.path(".kube"));
-        fs::write(home.kubeconfig(), &text).unwrap();
-        let within = |program: &Path, words: &[&str]| {
-            let mut command = home.other(program);
-            Output::of(command.args(words).envs(variables.iter().map(|(name, value)| (name, value))), b"")
-        };
-        let program = Path::new(crate::common::PROGRAM);
-        let before = entra.seen().len();
-        let done = within(program, &["setup", "kubernetes", "--yes", "--from-kubelogin"]);
-        assert!(done.code == Some(0) && !done.stdout.contains("hunter2"), "{user} {done:?}");
-        assert!(done.stdout.contains("kubectl asks keyfob, and is answered"), "{user} {done:?}");
-        let now = fs::read_to_string(home.kubeconfig()).unwrap();
-        assert!(!now.contains("kubelogin") && !now.contains("hunter2"), "{now}");
-        let pods = within(Path::new("kubectl"), &["get", "pods", "--output=name"]);
-        assert_eq!((pods.code, pods.stdout.as_str()), (Some(0), "pod/web-0\npod/web-1\n"), "{user} {pods:?}");
-        let asked = entra.seen().len() - before;
-        let last = entra.seen().pop().map(|seen| seen.body).unwrap_or_default();
-        // In the pipeline its own token is asked for first; then everything came from the cache.
-        let expected = match user {
-            "azurecli" | "azd" => 0,
-            "azurepipelines" => 2,
-            _ => 1,
-        };
-        assert!(asked == expected && last.contains(shown), "{user} {asked} {last}");
-        within(program, &["setup", "kubernetes", "--yes", "--undo"]);
-        assert_eq!(fs::read_to_string(home.kubeconfig()).unwrap(), text);
+        let skipped = format!("Note: the user \"clusterUser_lab_{name}\" cannot be taken over: ");
+        let line = done.lines().find(|line| line.starts_with(&skipped)).unwrap_or_else(|| panic!("{name} {done}"));
+        assert!(format!("{line}\n").contains(why), "{line}");
     }
+    for context in [
+        "azd",
+        "azurecli",
+        "azurecli-folder",
+        "msi",
+        "msi-client",
+        "spn-certificate",
+        "spn-secret",
+        "workloadidentity-file",
+    ] {
+        aks.assert_kubectl_is_answered(context, &[]);
+    }
+    let token = "POST /contoso.com/oauth2/v2.0/token";
+    let scope = format!("grant_type=client_credentials scope={AKS_SERVER}/.default");
+    let machines = [
+        format!("{METADATA}{AKS_SERVER}"),
+        format!("{METADATA}{AKS_SERVER}&client_id={ID}2"),
+        format!("{token} client_id={ID}6 {scope} client_assertion=true"),
+        format!("{token} client_id={ID}1 client_secret=hunter2-long-secret {scope}"),
+        format!("{token} client_id={ID}3 {scope} client_assertion=pods-token"),
+    ];
+    assert_eq!(aks.asked(), machines);
+    let calls = fs::read_to_string(aks.home.path(".run/calls")).unwrap();
+    let azd = format!("azd auth token --output json --no-prompt --scope {AKS_SERVER}/.default --tenant-id contoso.com");
+    let az = format!("az account get-access-token --output json --resource {AKS_SERVER}");
+    let another = format!("{az} --tenant contoso.com in {}", aks.key.folder.path().display());
+    let calls: BTreeSet<_> = calls.lines().collect();
+    // The third by setup itself: kubectl alone sets the variable for the folder of another account.
+    assert_eq!(calls, BTreeSet::from([&*azd, &az, &format!("{az} --tenant contoso.com"), &another]));
+
+    // Where the job, the pod or the shell says who the machine is.
+    let home = aks.machines.origin().to_owned() + "/";
+    let pod = file(aks.key.folder.path(), "projected", "another-pods-token");
+    let pipeline = home.clone() + "pipeline";
+    let variables = [
+        ("AZURE_CLIENT_ID", "00000000-0000-0000-0000-000000000005"),
+        ("AZURE_CLIENT_SECRET", "hunter2-variable"),
+        ("AZURE_TENANT_ID", "fabrikam.com"),
+        ("AZURE_FEDERATED_TOKEN_FILE", &pod),
+        ("AZURE_AUTHORITY_HOST", &home),
+        ("SYSTEM_ACCESSTOKEN", "s"),
+        ("SYSTEM_OIDCREQUESTURI", &pipeline),
+    ];
+    let done = aks.take_over(aks.machines.origin(), &[], &variables);
+    assert_eq!(done.matches("cannot be taken over").count(), 4, "{done}");
+    for context in ["azurepipelines", "spn-environment", "workloadidentity"] {
+        aks.assert_kubectl_is_answered(context, &variables);
+    }
+    let token = format!("POST /fabrikam.com/oauth2/v2.0/token client_id={ID}5");
+    let machines = [
+        format!("POST /pipeline?api-version=7.1&serviceConnectionId={ID}4"),
+        format!("{token} {scope} client_assertion=job"),
+        format!("{token} client_secret=hunter2-variable {scope}"),
+        format!("{token} {scope} client_assertion=another-pods-token"),
+    ];
+    assert_eq!(aks.asked()[5..], machines);
+
+    for _ in 0..3 {
+        aks.home.setup(&["--undo"]);
+    }
+    assert_eq!(fs::read_to_string(aks.home.kubeconfig()).unwrap(), aks.kubeconfig);
 }
 
 /// Names from the field, the same user in two files, and what came before kubelogin.

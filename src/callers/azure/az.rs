@@ -27,11 +27,10 @@ pub const CALLER: Caller = Caller {
     hosts: false,
     grammar: Grammar { flags: FLAGS, rest: Rest::Line("COMMAND", "An az command with its own flags") },
     after_help: "\
-It answers account get-access-token, account show, account list, version, cloud show (-o json|tsv|none, --query)
-Any other command that does not begin with `account` goes to the real az behind keyfob on PATH, if there is one.
+It answers account get-access-token, account show, account list, version and cloud show (-o json|tsv|none, --query). Any other command that does not begin with `account` goes to the real az behind keyfob on PATH, if there is one.
 
-A link called `az`, in a folder before any other az on PATH, is what programs find.
-`keyfob setup az` makes it; by hand:
+Programs find it by a link called `az`, in a folder that comes before any other az on PATH.
+`keyfob setup az` makes the link; by hand:
   ln -s \"$(command -v keyfob)\" ~/.local/bin/az
 
 Examples:
@@ -82,7 +81,7 @@ fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
             (io.pass_on)("az", io.arguments.rest());
         }
         let text =
-            format!("ERROR: {}. For what keyfob does not know the real Azure CLI is needed.\n", one_line(mistake));
+            format!("ERROR: {}. For what keyfob does not know, the real Azure CLI is needed.\n", one_line(mistake));
         return io.complain(&text, 2);
     }
     let output = match Output::new(line.one("output"), line.one("query")) {
@@ -405,7 +404,7 @@ mod tests {
             (
                 "version --nonsense",
                 2,
-                "ERROR: unrecognized arguments: --nonsense. For what keyfob does not know the real Azure CLI is needed.\n",
+                "ERROR: unrecognized arguments: --nonsense. For what keyfob does not know, the real Azure CLI is needed.\n",
             ),
             (
                 "version -o table",

@@ -20,11 +20,10 @@ pub const CALLER: Caller = Caller {
     hosts: false,
     grammar: Grammar { flags: FLAGS, rest: Rest::Line("COMMAND", "An azd command with its own flags") },
     after_help: "\
-Answered is: auth token (--output json|none, --scope, --tenant-id, --claims)
-Any other command goes to the real azd behind keyfob on PATH, if there is one.
+It answers auth token (--output json|none, --scope, --tenant-id, --claims). Any other command goes to the real azd behind keyfob on PATH, if there is one.
 
-A link called `azd`, in a folder before any other azd on PATH, is what programs find.
-`keyfob setup az` makes it; by hand:
+Programs find it by a link called `azd`, in a folder that comes before any other azd on PATH.
+`keyfob setup az` makes the link; by hand:
   ln -s \"$(command -v keyfob)\" ~/.local/bin/azd
 
 Examples:
@@ -57,7 +56,7 @@ fn run(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
         Some(other) => Some(format!("argument --output: keyfob's azd answers json and none, not {other:?}")),
     });
     if let Some(mistake) = mistake {
-        let text = format!("ERROR: {}. For what keyfob does not know the real azd is needed.\n", one_line(&mistake));
+        let text = format!("ERROR: {}. For what keyfob does not know, the real azd is needed.\n", one_line(&mistake));
         return io.complain(&text, 2);
     }
     let json = line.one("output") == Some("json");
@@ -217,12 +216,12 @@ mod tests {
             (
                 "auth token --nonsense",
                 2,
-                "ERROR: unrecognized arguments: --nonsense. For what keyfob does not know the real azd is needed.\n",
+                "ERROR: unrecognized arguments: --nonsense. For what keyfob does not know, the real azd is needed.\n",
             ),
             (
                 "auth token -o yaml",
                 2,
-                "ERROR: argument --output: keyfob's azd answers json and none, not \"yaml\". For what keyfob does not know \
+                "ERROR: argument --output: keyfob's azd answers json and none, not \"yaml\". For what keyfob does not know, \
                  the real azd is needed.\n",
             ),
             ("auth token --claims x", 1, "ERROR: --claims has to be a JSON object in base64\n"),

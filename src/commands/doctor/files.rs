@@ -14,6 +14,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
+/// What findings about the configuration files are about.
+const CONFIGURATION: &str = "configuration";
 /// All permissions of group and others.
 const OPEN: u32 = 0o077;
 
@@ -48,7 +50,6 @@ pub(super) fn configuration(findings: &mut Findings, only: Option<&str>) -> Resu
 
 /// The contents of `config.toml`, if it can be read.
 fn file(findings: &mut Findings) -> Result<Option<File>> {
-    const SUBJECT: &str = "configuration";
     let path = config::file_path().ok_or_else(|| {
         Failure::usage("there is no home directory to find config.toml in").hint("set HOME or KEYFOB_CONFIG")
     })?;
@@ -56,18 +57,18 @@ fn file(findings: &mut Findings) -> Result<Option<File>> {
     let system = match config::system::load() {
         Ok(system) => system,
         Err(error) => {
-            findings.failure(SUBJECT, &error, "correct that");
+            findings.failure(CONFIGURATION, &error, "correct that");
             return Ok(None);
         }
     };
     if !path.exists() && system.is_none() {
         if std::env::var_os("KEYFOB_CONFIG").is_some() {
             let message = format!("KEYFOB_CONFIG names {place}, which does not exist");
-            findings.error(SUBJECT, message, Hint::Command("unset KEYFOB_CONFIG".into()));
+            findings.error(CONFIGURATION, message, Hint::Command("unset KEYFOB_CONFIG".into()));
             return Ok(None);
         }
         let message = format!("{place} does not exist; every caller has to say everything by flags");
-        findings.warn(SUBJECT, message, "keyfob setup --profile NAME --issuer URL --client-id ID");
+        findings.warn(CONFIGURATION, message, "keyfob setup --profile NAME --issuer URL --client-id ID");
         return Ok(Some(File::default()));
     }
     let file = match config::load().and_then(|file| {
@@ -76,29 +77,46 @@ fn file(findings: &mut Findings) -> Result<Option<File>> {
     }) {
         Ok(file) => file,
         Err(error) => {
-            findings.failure(SUBJECT, &error, "correct that");
+            findings.failure(CONFIGURATION, &error, "correct that");
             return Ok(None);
         }
     };
-    let share = file.system.clone().unwrap_or_default();
+    profiles_and_hosts(findings, &path, &file);
+    Ok(Some(file))
+}
+
+/// Reports how many profiles the user's file has, what comes from the system's file, and who can read their secrets.
+fn profiles_and_hosts(findings: &mut Findings, path: &Path, file: &File) {
+    let (place, share) = (path.display(), file.system.clone().unwrap_or_default());
     let (shared, own): (Vec<_>, Vec<_>) = file.profiles.iter().partition(|(name, _)| share.profiles.contains(name));
     let holds_secret = |said: &[(_, &Result<Settings, _>)]| {
         said.iter().filter_map(|(_, settings)| settings.as_ref().ok()).any(|settings| settings.has("client-secret"))
     };
-    if let Some(mode) = excess(&path, OPEN).filter(|_| holds_secret(&own)) {
+    if let Some(mode) = excess(path, OPEN).filter(|_| holds_secret(&own)) {
         let message = format!("other users can get at the client secret in {place} (mode {mode:04o})");
-        findings.error(SUBJECT, message, close(&path, "go="));
+        findings.error(CONFIGURATION, message, close(path, "go="));
     } else {
-        findings.ok(SUBJECT, format!("{} in {place}", count(own.len(), "profile")));
+        findings.ok(CONFIGURATION, format!("{} in {place}", count(own.len(), "profile")));
     }
     if holds_secret(&shared) {
         let message = format!("every user can read the client secret in {}", config::system::PATH);
-        findings.warn(SUBJECT, message, "register a public client, which has none");
+        findings.warn(CONFIGURATION, message, "register a public client, which has none");
     }
     if file.system.is_some() {
-        findings.ok(SUBJECT, share.described());
+        findings.ok(CONFIGURATION, share.described());
     }
-    Ok(Some(file))
+    for name in &share.replaced {
+        let rules = file.hosts.iter().filter(|rule| rule.system && rule.profile == *name);
+        let hosts: Vec<_> = rules.map(|rule| rule.pattern.canonical()).collect();
+        if !hosts.is_empty() {
+            let message = format!(
+                "{} maps {} to its profile {name}, which {place} replaces: its token goes there instead",
+                config::system::PATH,
+                hosts.join(", ")
+            );
+            findings.warn(CONFIGURATION, message, "give your profile another name, unless its token is meant for them");
+        }
+    }
 }
 
 fn secret_file(findings: &mut Findings, subject: &str, profile: &Profile) {

@@ -40,6 +40,7 @@ pub(super) fn way(findings: &mut Findings) {
     authorities(findings, rustls_native_certs::load_native_certs().certs.len(), named);
 }
 
+/// Reports how many certificate authorities were found. `named` is the variable that names them, if one is set.
 fn authorities(findings: &mut Findings, number: usize, named: Option<&str>) {
     const SUBJECT: &str = "trust store";
     match (number, named) {
@@ -59,12 +60,13 @@ fn authorities(findings: &mut Findings, number: usize, named: Option<&str>) {
 /// Checks one profile's provider: that it answers, its clock, and where a sign-in would start.
 pub(super) fn profile(findings: &mut Findings, profile: &Profile) {
     let subject = format!("provider {}", profile.title());
-    if let Err(error) = look(findings, &subject, profile) {
+    if let Err(error) = check(findings, &subject, profile) {
         findings.failure(&subject, &error, NETWORK);
     }
 }
 
-fn look(findings: &mut Findings, subject: &str, profile: &Profile) -> Result<()> {
+/// Adds what was found of the provider. Fails if its endpoints or this machine's proof cannot be used.
+fn check(findings: &mut Findings, subject: &str, profile: &Profile) -> Result<()> {
     if let Some(machine) = profile.machine.as_ref().filter(|machine| !machine.grant.asks_a_server()) {
         proof(machine)?;
         findings.ok(subject, "this machine has what its tokens are made from");

@@ -5,7 +5,7 @@ use super::http;
 use crate::config::Profile;
 use crate::failure::{Exit, Failure};
 use crate::grants::metadata;
-use crate::oauth::http::unreachable;
+use crate::oauth::http::{Reply, unreachable};
 use form_urlencoded::Serializer;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub(super) fn token(profile: &Profile, audience: &str) -> Result<String, Failure
     let url = format!("{place}?{}", query.finish());
     let mut http = http(profile)?;
     http.connect_within(CONNECT);
-    let reply = http.get_with(&url, &[("metadata-flavor", "Google")]);
+    let reply = http.get_with(&url, &[("metadata-flavor", "Google")]).and_then(Reply::whole);
     let reply =
         reply.map_err(|why| unreachable(&place, &why).hint("`source = \"gcp\"` is for machines of Google Cloud"))?;
     let body = String::from_utf8_lossy(&reply.body).into_owned();

@@ -137,7 +137,8 @@ pub(super) fn http(profile: &Profile) -> Result<Http, Failure> {
 /// Posts a form to an endpoint that is not an OAuth server's, for a token of `profile`.
 pub(super) fn post(profile: &Profile, endpoint: &Address, form: &str) -> Result<Reply, Failure> {
     debug(|| format!("POST {endpoint}"));
-    http(profile)?.post(endpoint.as_str(), form, None).map_err(|why| unreachable(endpoint.as_str(), &why))
+    let reply = http(profile)?.post(endpoint.as_str(), form, None).and_then(Reply::whole);
+    reply.map_err(|why| unreachable(endpoint.as_str(), &why))
 }
 
 /// The value of a variable that a CI sets for jobs that may have a token. `hint` says how to get it set.
@@ -154,7 +155,7 @@ fn address(name: &str, hint: &str) -> Result<Address, Failure> {
 
 /// The member `name` of a JSON answer, which holds the token. `hint` says what to check if the source refused.
 fn member(url: &str, reply: Result<Reply, String>, secret: &Secret, name: &str, hint: &str) -> Result<String, Failure> {
-    let reply = reply.map_err(|why| unreachable(url, &why))?;
+    let reply = reply.and_then(Reply::whole).map_err(|why| unreachable(url, &why))?;
     let refused = |why: &str| Failure::new(Exit::Failed, format!("{url} gave no token: {why}")).hint(hint);
     match Answer::hiding(&reply, std::slice::from_ref(secret)) {
         Answer::Object(members) => members.text(name).ok_or_else(|| refused(&format!("its answer has no `{name}`"))),

@@ -223,6 +223,33 @@ fn at_home(file: &str) -> String {
 }
 
 impl Taken {
+    /// The settings of the profile, with `flags` over kubelogin's arguments.
+    fn settings(&self, flags: &Settings, clusters: Vec<String>) -> Result<Settings> {
+        let mut settings = anywhere(&self.settings.clone().overlaid(flags.clone()))?;
+        if !clusters.is_empty() {
+            set(&mut settings, "clusters", clusters)?;
+        }
+        Ok(settings)
+    }
+
+    /// The profile of these settings, checked without references to files that the plan has yet to create.
+    fn proposed(&self, name: &str, mut settings: Settings) -> Result<Profile> {
+        if let Some(secret) = self.secret.as_ref().filter(|_| !settings.has("client-secret-file")) {
+            set(&mut settings, "client-secret", vec![secret.expose().to_owned()])?;
+        }
+        let mut scratch = None;
+        if let Some(pem) = self.certificates.as_ref().filter(|_| !settings.has("ca-file")) {
+            let file = scratch.insert(Scratch::with(pem)?);
+            set(&mut settings, "ca-file", vec![file.0.to_string_lossy().into_owned()])?;
+        }
+        Ok(Profile::proposed(name, settings)?)
+    }
+
+    /// Fails unless this makes a profile.
+    pub(super) fn check(&self, name: &str, flags: &Settings) -> Result<()> {
+        self.proposed(name, self.settings(flags, Vec::new())?).map(drop)
+    }
+
     /// Adds the profile to `config` under this name, unless it exists, with `flags` overriding kubelogin's arguments.
     /// The plan creates the files for a secret or certificates in kubelogin's arguments.
     pub(super) fn into_config(
@@ -233,30 +260,18 @@ impl Taken {
         by: &str,
         plan: &mut Plan,
     ) -> Result<Chosen> {
-        let Self { settings, secret, certificates, .. } = self;
-        let mut settings = anywhere(&settings.overlaid(flags.clone()))?;
-        if !clusters.is_empty() {
-            set(&mut settings, "clusters", clusters)?;
-        }
-        let mut trial = settings.clone();
-        let mut scratch = None;
-        if let Some(secret) = secret.filter(|_| !settings.has("client-secret-file")) {
+        let mut settings = self.settings(flags, clusters)?;
+        let profile = self.proposed(name, settings.clone())?;
+        if let Some(secret) = self.secret.filter(|_| !settings.has("client-secret-file")) {
             let path = config.secret_file(name);
             set(&mut settings, "client-secret-file", vec![path.to_string_lossy().into_owned()])?;
-            set(&mut trial, "client-secret", vec![secret.expose().to_owned()])?;
             plan.secret(&path, secret.expose().as_bytes(), "is made, with the client secret")?;
         }
-        if let Some(pem) = certificates.filter(|_| !settings.has("ca-file")) {
+        if let Some(pem) = self.certificates.filter(|_| !settings.has("ca-file")) {
             let path = config.ca_file(name);
             set(&mut settings, "ca-file", vec![path.to_string_lossy().into_owned()])?;
-            let file = Scratch::with(&pem)?;
-            set(&mut trial, "ca-file", vec![file.0.to_string_lossy().into_owned()])?;
-            scratch = Some(file);
             plan.secret(&path, pem.as_bytes(), "is made, with the certificate authorities")?;
         }
-        // Check a copy without references to files that the plan has yet to create.
-        let profile = Profile::proposed(name, trial)?;
-        drop(scratch);
         Ok(Chosen { profile, is_new: config.add(name, &settings, by)? })
     }
 
@@ -534,8 +549,7 @@ mod tests {
         }
     }
 
-    /// What `convert-kubeconfig` writes for each login method, with the options that each may have: the resulting keys,
-    /// then what is dropped and kept.
+    /// Each login method, with the options that it may have: the resulting keys, then what is kept.
     #[test]
     fn each_of_azures_ways_to_sign_in_becomes_a_profile() {
         const SERVER: &str = "6dae42f8-4368-4678-94ff-3960e28e3630";
