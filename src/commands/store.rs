@@ -21,7 +21,8 @@ Kinds:
 A copy of sealed files, in a backup or on a stolen disk, is of no use. A restart of the machine empties the keyring; then \
 `key-command` in config.toml brings the key back, or you sign in again.
 
-A change of kind moves every session. Its tokens are renewed at their next use.
+A change between file and kernel moves every session, whose tokens are renewed at their next use. `none` is refused while \
+there are sessions.
 
 Examples:
   keyfob store                            how sessions are kept

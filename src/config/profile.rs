@@ -11,19 +11,21 @@ use crate::address::Address;
 use crate::failure::Failure;
 use crate::providers::{PRESETS, Preset, Redirect, TokenKind};
 use crate::secret::Secret;
+use crate::sorted;
 use crate::text::shell_quoted;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// The default of [`Profile::refusal_memory`], in seconds: longer than a command keeps retrying, and short enough for a
 /// person to wait.
 const REFUSAL_MEMORY: u64 = 30;
 
 /// Longest client secret, in bytes.
-const LONGEST_SECRET: u64 = 64 << 10;
+const LONGEST_SECRET: usize = 64 << 10;
 /// Longest client secret in a file that a flag names, in bytes.
 const LONGEST_FLAG_SECRET: usize = 512;
 
@@ -279,12 +281,17 @@ impl Profile {
         }
         let Some(path) = self.client_secret_file() else { return Ok(None) };
         let wrong = |why: &str| Failure::usage(format!("the client secret file {} {why}", path.display()));
-        let mut text = String::new();
+        // Large enough from the start, because growing would leave copies of the secret behind.
+        let mut text = Zeroizing::new(String::with_capacity(LONGEST_SECRET + 1));
         std::fs::File::open(path)
-            .and_then(|f| f.take(LONGEST_SECRET).read_to_string(&mut text))
+            .and_then(|f| f.take(LONGEST_SECRET as u64 + 1).read_to_string(&mut text))
             .map_err(|e| Failure::usage(e.to_string()))
             .with_context(|| format!("could not read the client secret {}", path.display()))?;
-        text.truncate(text.trim_end_matches(['\r', '\n']).len());
+        if text.len() > LONGEST_SECRET {
+            return Err(wrong("is larger than 64 KiB").into());
+        }
+        let end = text.trim_end_matches(['\r', '\n']).len();
+        text.truncate(end);
         if text.is_empty() {
             return Err(wrong("is empty").into());
         }
@@ -300,7 +307,7 @@ impl Profile {
                 return Err(wrong(why).hint("name it by `client-secret-file` in config.toml if it is one").into());
             }
         }
-        Ok(Some(Secret::from(text)))
+        Ok(Some(Secret::from(std::mem::take(&mut *text))))
     }
 
     /// The name that a person knows this profile by: its name, otherwise its issuer.
@@ -609,7 +616,7 @@ impl Said<'_> {
             several @ [_, _, ..] if machine::PARTS.contains(&name) => Some((name.to_owned(), format!("{several:?}"))),
             [one, ..] => Some((name.to_owned(), one.clone())),
         });
-        let mut parts: BTreeMap<_, _> = said.collect();
+        let mut parts = sorted::map(said);
         let extra = self.settings.extra.iter().flatten();
         parts.extend(extra.map(|(name, value)| (format!("{EXTRA}{name}"), value.clone())));
         parts.extend(ca_file.map(|file| ("ca-file".to_owned(), file.digest())));
@@ -658,10 +665,11 @@ fn filled(template: &str, authority: &str, tenant: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn resolved(values: &[(&str, &str)]) -> Result<Profile, Failure> {
+    /// The profile of these flags.
+    pub(crate) fn resolved(values: &[(&str, &str)]) -> Result<Profile, Failure> {
         let mut settings = Settings::default();
         for (name, value) in values {
             let key = key(name);

@@ -81,23 +81,28 @@ impl Has {
 
 /// The flow that the next sign-in will probably take, without asking the provider.
 pub fn expect(profile: &Profile, session: &Session) -> Result<Choice, Failure> {
-    choose_of(|| Has::usual(profile), profile, session)
+    choose_of(|| Has::usual(profile), profile, session, &environment)
 }
 
 /// Chooses the flow of a sign-in: from the profile, otherwise from `KEYFOB_FLOW`, otherwise the browser if a policy has
 /// refused the device code flow in this session, otherwise by `automatic`. Fails if `KEYFOB_FLOW` is invalid.
 pub fn choose(client: &Client<'_>, profile: &Profile, session: &Session) -> Result<Choice, Failure> {
-    choose_of(|| Has::of(client, profile), profile, session)
+    choose_of(|| Has::of(client, profile), profile, session, &environment)
 }
 
-fn choose_of(has: impl FnOnce() -> Has, profile: &Profile, session: &Session) -> Result<Choice, Failure> {
+fn choose_of(
+    has: impl FnOnce() -> Has,
+    profile: &Profile,
+    session: &Session,
+    set: &dyn Fn(&str) -> Option<String>,
+) -> Result<Choice, Failure> {
     let said = |flow, because: String| Ok(Choice { flow, because, said: true });
     match profile.flow {
         Flow::Browser => return said(FlowKind::Browser, "the profile says so".into()),
         Flow::Device => return said(FlowKind::Device, "the profile says so".into()),
         Flow::Auto => {}
     }
-    match environment(VARIABLE).as_deref() {
+    match set(VARIABLE).as_deref() {
         Some("browser") => return said(FlowKind::Browser, format!("{VARIABLE} says so")),
         Some("device") => return said(FlowKind::Device, format!("{VARIABLE} says so")),
         None | Some("auto") => {}
@@ -110,7 +115,7 @@ fn choose_of(has: impl FnOnce() -> Has, profile: &Profile, session: &Session) ->
         let because = "the provider's policy has refused a device code".into();
         return Ok(Choice { flow: FlowKind::Browser, because, said: false });
     }
-    let (flow, because) = automatic(has, Place::find(), &environment);
+    let (flow, because) = automatic(has, Place::find(), set);
     Ok(Choice { flow, because: because.into(), said: false })
 }
 
@@ -143,6 +148,8 @@ pub(super) fn automatic(has: Has, place: Place, set: &dyn Fn(&str) -> Option<Str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::resolved;
+    use crate::session::DeviceRefused;
 
     const BOTH: Has = Has { device: true, browser: true, device_first: false };
     const LINUX: Place = Place { wsl: false, container: false, macos: false, opener: true };
@@ -212,5 +219,44 @@ mod tests {
         ] {
             assert_eq!(chosen(has, LINUX, environment), flow, "{has:?} {environment:?}");
         }
+    }
+
+    #[test]
+    fn a_provider_usually_has_the_flows_of_its_row() {
+        let usual = |provider, authority| {
+            let profile = [("provider", provider), ("client-id", "c"), ("authority", authority)];
+            let Has { device, browser, device_first } = Has::usual(&resolved(&profile).unwrap());
+            (device, browser, device_first)
+        };
+        assert_eq!(usual("gitlab", "https://git.example"), (true, true, false));
+        assert_eq!(usual("gitea", "https://git.example"), (false, true, false));
+        assert_eq!(usual("github-enterprise", "https://git.example"), (true, true, true));
+    }
+
+    #[test]
+    fn the_profile_comes_before_the_variable_and_that_before_a_policys_refusal() {
+        let chosen = |flow: &str, variable: Option<&str>, refused: bool, browser: bool| {
+            let profile = resolved(&[("provider", "gitlab"), ("client-id", "c"), ("flow", flow)]).unwrap();
+            let refused = refused.then(|| DeviceRefused { at: Timestamp::now(), because: "policy".into() });
+            let session = Session { device_refused: refused, ..Session::new(&profile.session) };
+            // By itself, a CI job uses device codes.
+            let set = |name: &str| variable.filter(|_| name == VARIABLE).or((name == "CI").then_some("true"));
+            let set = |name: &str| set(name).map(str::to_owned);
+            choose_of(|| Has { browser, ..BOTH }, &profile, &session, &set).map(|choice| (choice.flow, choice.said))
+        };
+        for (flow, variable, refused, has_browser, choice) in [
+            ("browser", Some("device"), false, true, (FlowKind::Browser, true)),
+            ("device", Some("browser"), true, true, (FlowKind::Device, true)),
+            ("auto", Some("browser"), false, true, (FlowKind::Browser, true)),
+            ("auto", Some("device"), true, true, (FlowKind::Device, true)),
+            ("auto", Some("auto"), true, true, (FlowKind::Browser, false)),
+            ("auto", None, true, true, (FlowKind::Browser, false)),
+            ("auto", None, true, false, (FlowKind::Device, false)),
+            ("auto", None, false, true, (FlowKind::Device, false)),
+        ] {
+            assert_eq!(chosen(flow, variable, refused, has_browser), Ok(choice), "{flow} {variable:?} {refused}");
+        }
+        let failure = chosen("auto", Some("phone"), false, true).unwrap_err();
+        assert_eq!(failure.message, "KEYFOB_FLOW cannot be \"phone\"; use auto, browser or device");
     }
 }

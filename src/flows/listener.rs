@@ -516,6 +516,136 @@ mod tests {
     }
 
     #[test]
+    fn a_head_ends_at_its_empty_line_wherever_the_last_search_ended() {
+        let text = b"GET / HTTP/1.1\r\n\r\nbody";
+        for from in [0, 1, 15, 16, 17] {
+            assert_eq!(head_end(text, from), Some(18), "{from}");
+        }
+        assert_eq!(head_end(&text[..17], 0), None);
+    }
+
+    #[test]
+    fn a_request_is_read_once_it_is_complete_or_refused_with_a_status() {
+        let read = |text: &str| {
+            let request = Request::read(text.replace('\n', "\r\n").as_bytes())?;
+            let fields = |request: &Request| {
+                let fields = request.fields.iter().map(|(name, value)| format!(" {name}={value}"));
+                format!("{} {}{}", request.method, request.path, fields.collect::<String>())
+            };
+            Ok(request.as_ref().map(fields))
+        };
+        let form = "Content-Type: application/x-www-form-urlencoded";
+        let whole = |text: &str| Ok(Some(text.to_owned()));
+        for (text, result) in [
+            ("GET /cb?code=a%20b&x=+ HTTP/1.1\nHost: a\n\n".to_owned(), whole("GET /cb code=a b x= ")),
+            ("GET /cb HTTP/1.1\nHost: a\n".into(), Ok(None)),
+            (format!("POST /cb HTTP/1.1\n{form}\nContent-Length: 6\n\ncode=a&x=y"), whole("POST /cb code=a")),
+            (
+                format!("POST /cb HTTP/1.1\n{form}; charset=utf-8\ncontent-length: 6\n\ncode=a"),
+                whole("POST /cb code=a"),
+            ),
+            (format!("POST /cb HTTP/1.1\n{form}\nContent-Length: 7\n\ncode=a"), Ok(None)),
+            (format!("POST /cb?code=a HTTP/1.1\n{form}\n\n"), whole("POST /cb")),
+            ("POST /cb HTTP/1.1\nContent-Type: text/plain\nContent-Length: 6\n\ncode=a".into(), whole("POST /cb")),
+            (format!("PUT /cb HTTP/1.1\n{form}\nContent-Length: 6\n\ncode=a"), whole("PUT /cb")),
+            ("GET / HTTP/1.1\nContent-Length: 65536\n\n".into(), Ok(None)),
+            ("GET / HTTP/1.1\nContent-Length: 65537\n\n".into(), Err(413)),
+            ("GET / HTTP/1.1\nContent-Length: 99999999999999999999\n\n".into(), Err(413)),
+            ("GET / HTTP/1.1\nContent-Length:\n\n".into(), Err(400)),
+            ("GET / HTTP/1.1\nContent-Length: +1\n\n".into(), Err(400)),
+            ("GET / HTTP/1.1\nContent-Length: 1\nContent-Length: 1\n\nx".into(), Err(400)),
+            ("GET / HTTP/1.1\nTransfer-Encoding: chunked\n\n".into(), Err(411)),
+            ("GET / HTTP/1.1\nHost: a\nHost: b\n\n".into(), Err(400)),
+            ("GET http://a/ HTTP/1.1\n\n".into(), Err(400)),
+            ("nonsense\n\n".into(), Err(400)),
+        ] {
+            assert_eq!(read(&text), result, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_request_leads_to_the_provider_or_answers_or_is_told_why_it_does_not() {
+        let issuer = "https://id.example.com";
+        let plain = || Expected { path: "/cb".into(), ..expected(false) };
+        let judged = |line: &str, host: &str, expected: &Expected| {
+            let (method, target) = line.split_once(' ').unwrap();
+            let target = target.replace("STATE", STATE);
+            let (path, form) = target.split_once('?').unwrap_or((&target, ""));
+            let text = if method == "POST" {
+                let kind = "Content-Type: application/x-www-form-urlencoded";
+                format!(
+                    "POST {path} HTTP/1.1\r\nHost: {host}\r\n{kind}\r\nContent-Length: {}\r\n\r\n{form}",
+                    form.len()
+                )
+            } else {
+                format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")
+            };
+            judge(&Request::read(text.as_bytes()).unwrap().unwrap(), expected, 8400)
+        };
+        let code = || Verdict::Answered(Answer::Code(Secret::from("c".to_owned())));
+        let foreign = |why: &str| Verdict::Answered(Answer::Foreign(why.into()));
+        let other = || Verdict::Say(400, "This does not belong to the sign-in that is waited for.");
+        let none = || Verdict::Say(400, "This is no answer to a sign-in.");
+        let nameless = "it does not say which issuer it is from (`iss`)";
+        let posted = || Expected { posted: true, ..plain() };
+        let named = || Expected { names_issuer: true, issuer: Some(issuer.into()), ..plain() };
+        let known = || Expected { issuer: Some(issuer.into()), ..plain() };
+        for (line, expected, verdict) in [
+            ("GET /short", plain(), Verdict::Lead),
+            ("HEAD /short", plain(), NOT_FOUND),
+            ("GET /", plain(), NOT_FOUND),
+            ("GET /cb", plain(), NOT_FOUND),
+            ("GET /cb?x=STATE", plain(), NOT_FOUND),
+            ("GET /other?code=c&state=STATE", plain(), NOT_FOUND),
+            ("HEAD /cb?code=c&state=STATE", plain(), NOT_FOUND),
+            ("GET /cb?code=c&state=STATE", plain(), code()),
+            ("POST /cb?code=c&state=STATE", plain(), code()),
+            ("POST /cb?code=c&state=STATE", posted(), code()),
+            (
+                "GET /cb?error=denied%1b&state=STATE&error_description=No%0a%1bway",
+                posted(),
+                Verdict::Answered(Answer::Error("denied".into(), "No way".into())),
+            ),
+            (
+                "GET /cb?error=e&code=c&state=STATE",
+                plain(),
+                Verdict::Answered(Answer::Error("e".into(), String::new())),
+            ),
+            ("GET /cb?code=c&state=x", plain(), other()),
+            ("GET /cb?code=c", plain(), other()),
+            ("GET /cb?error=e", plain(), other()),
+            ("GET /cb?code=c&state=STATE&state=STATE", plain(), other()),
+            ("GET /cb?state=STATE", plain(), none()),
+            ("GET /cb?code=&state=STATE", plain(), none()),
+            ("GET /cb?code=c&code=c&state=STATE", plain(), none()),
+            ("GET /cb?code=a%20b&state=STATE", plain(), none()),
+            ("GET /cb?code=a%07b&state=STATE", plain(), none()),
+            ("GET /cb?code=c&state=STATE&iss=https://id.example.com", named(), code()),
+            ("GET /cb?code=c&state=STATE", named(), foreign(nameless)),
+            ("GET /cb?code=c&state=STATE", known(), code()),
+            ("GET /cb?code=c&state=STATE&iss=a&iss=a", known(), foreign(nameless)),
+            ("GET /cb?code=c&state=STATE&iss=a", plain(), code()),
+            (
+                "GET /cb?code=c&state=STATE&iss=a",
+                known(),
+                foreign("it is from the issuer \"a\", not \"https://id.example.com\""),
+            ),
+        ] {
+            assert_eq!(judged(line, "localhost:8400", &expected), verdict, "{line}");
+        }
+        let Verdict::Say(400, words) = judged("GET /cb?code=c&state=STATE", "[::1]:8400", &posted()) else { panic!() };
+        assert!(words.starts_with("A code does not belong in an address."));
+        let foreign_name = Verdict::Say(400, "This address is not known here.");
+        assert_eq!(judged("GET /short", "evil.example:8400", &plain()), foreign_name);
+    }
+
+    #[test]
+    fn a_page_shows_its_words_and_no_markup_in_them() {
+        let page = page("Signed in", "as <b>ada</b> & co");
+        assert!(page.contains("<h1>Signed in</h1>\n<p>as &lt;b&gt;ada&lt;/b&gt; &amp; co</p>"), "{page}");
+    }
+
+    #[test]
     fn a_port_is_free_on_both_loopback_addresses_or_another_one_is_taken() {
         let (sockets, port) = bind(0, true).unwrap();
         assert!(!sockets.is_empty() && sockets.iter().all(|socket| socket.local_addr().unwrap().port() == port));

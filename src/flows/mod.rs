@@ -126,3 +126,58 @@ impl Turns {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Timestamp, boottime, now_ms};
+    use crate::config::resolved;
+    use crate::oauth::http::LIMIT;
+    use serde_json::{from_value, json};
+
+    #[test]
+    fn the_scopes_of_the_last_sign_in_are_asked_for_again_if_a_refresh_can_narrow_them() {
+        let asked = |provider: &str, renewable: Option<bool>| {
+            let profile = resolved(&[("provider", provider), ("client-id", "c"), ("scopes", "b")]).unwrap();
+            let begun = renewable.map(|it| from_value(json!({ "at": 1, "flow": "device", "renewable": it })).unwrap());
+            let last = ["b", "a"].map(str::to_owned).to_vec();
+            let session = Session { asked: last, begun, ..Session::new(&profile.session) };
+            let (client, _) = Client::new(&profile, None, LIMIT).unwrap();
+            let key = from_value(json!({ "kind": "access", "scopes": [] })).unwrap();
+            let (scopes, key) =
+                scopes(&client, &session, &Ask { profile: &profile, key, claims: None, by: String::new() });
+            (scopes.join(" "), key.scopes.join(" "))
+        };
+        let (both, own) = (("b a".to_owned(), "a b".to_owned()), ("b".to_owned(), "b".to_owned()));
+        assert_eq!(asked("github", Some(true)), both);
+        assert_eq!(asked("github", None), both);
+        assert_eq!(asked("github", Some(false)), own);
+        let entra = asked("entra", Some(true)).0;
+        assert_eq!(entra, "b openid profile offline_access", "one session has tokens for every resource");
+    }
+
+    #[test]
+    fn a_device_sign_in_is_continued_at_the_time_that_was_recorded_or_after_its_interval() {
+        for (recorded, wait) in [(None, 6_000), (Some(20_000), 20_000), (Some(-1), 0), (Some(300_001), 300_000)] {
+            let (wall, boot) = (now_ms(), boottime());
+            let mut pending: Pending = from_value(json!({
+                "scopes": [], "key": { "kind": "access", "scopes": [] }, "started_at": wall / 1000,
+                "expires_at": Timestamp(wall / 1000).plus(900), "asked_by": "git",
+                "flow": {
+                    "kind": "device", "device_code": "d", "user_code": "AB-CD", "interval": 5,
+                    "verification_uri": "https://id.example/device", "next_poll_ms": recorded.map(|ms: i64| wall + ms),
+                },
+            }))
+            .unwrap();
+            let turns = Turns::resume(&pending).unwrap();
+            turns.note_next(&mut pending);
+            let spent = boottime().saturating_sub(boot) + Duration::from_millis(1);
+            // The clocks went on in between, by `spent` at most; the session's file knows whole seconds.
+            let after = |time: Duration, ms, slack: Duration| time.abs_diff(boot + Duration::from_millis(ms)) <= slack;
+            assert!(after(turns.next(), wait, spent), "{recorded:?}");
+            assert!(after(turns.deadline(), 900_000, spent + Duration::from_secs(1)), "{recorded:?}");
+            let noted = Duration::from_millis(pending.device().unwrap().next_poll_ms.unwrap().abs_diff(wall));
+            assert!(noted.abs_diff(Duration::from_millis(wait)) <= 2 * spent, "{recorded:?}");
+        }
+    }
+}

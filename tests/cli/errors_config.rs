@@ -212,10 +212,13 @@ fn a_client_secret_that_cannot_be_read_stops_before_anything_is_asked() {
     let error = "error: could not get a token for lab: could not read the client secret HOME/secret: No such file or \
                  directory (os error 2)\n";
     scene.assert_failed(&scene.prompting(["token"]), 2, error);
-    for empty in ["", "\n", "\r\n"] {
-        fs::write(&file, empty).unwrap();
-        let error = "error: could not get a token for lab: the client secret file HOME/secret is empty\n";
-        scene.assert_failed(&scene.prompting(["token"]), 2, error);
+    let large = "x".repeat(65_537);
+    for (content, why) in
+        [("", "is empty"), ("\n", "is empty"), ("\r\n", "is empty"), (large.as_str(), "is larger than 64 KiB")]
+    {
+        fs::write(&file, content).unwrap();
+        let error = format!("error: could not get a token for lab: the client secret file HOME/secret {why}\n");
+        scene.assert_failed(&scene.prompting(["token"]), 2, &error);
     }
     assert_eq!((scene.idp.count("device"), scene.idp.count("token")), (0, 0));
 }

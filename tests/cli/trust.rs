@@ -1,13 +1,15 @@
 //! Who may say what: whose configuration is read, and what a caller's flags cannot do that the configuration can.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Stdio;
 
 use std::sync::Arc;
 
-use crate::common::LAB;
 use crate::common::errors::Scene;
+use crate::common::{Fresh, LAB, wait_until};
 use keyfob_test_support::provider::{Edit, Endpoint, Options, Provider};
 use keyfob_test_support::{Output, skip};
 use serde_json::{Value, json};
@@ -197,4 +199,20 @@ fn a_flag_does_not_send_the_code_of_a_known_provider_elsewhere() {
     );
     assert!(output.stderr.starts_with(&error), "{output:?}");
     assert_eq!(other.requests().len(), 0);
+}
+
+/// A program that handles core dumps gets them whatever their size limit is, but not of a process that the kernel may not
+/// dump. Such a process can be told by its files in /proc, which are root's.
+#[test]
+fn no_program_that_handles_core_dumps_gets_the_memory() {
+    let mut command = Fresh::new().command(&["kubernetes", "--exec-info", "-"]);
+    command.current_dir("/").stdin(Stdio::piped());
+    if rustix::process::geteuid().is_root() {
+        command.uid(54_321);
+    }
+    let mut child = command.spawn().unwrap();
+    let owner = || fs::metadata(format!("/proc/{}/status", child.id())).unwrap().uid();
+    wait_until("a process that the kernel may not dump", || owner() == 0);
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

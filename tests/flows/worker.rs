@@ -9,7 +9,7 @@ use serde_json::json;
 use std::fs;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 fn rotating() -> Scene {
     Scene::signed_in(Options { rotation: true, ..Options::default() })
@@ -161,7 +161,8 @@ fn a_worker_without_the_sessions_lock_does_nothing() {
     let job = json!({
         "profile": {"name": "lab", "flags": [], "asked": []}, "kind": "access", "claims": null, "by": "a test",
     });
-    let output = Output::of(&mut scene.command("never", ["--renew-session"]), job.to_string().as_bytes());
+    let mut worker = scene.command("never", ["--renew-session"]);
+    let output = Output::of(worker.stdin(Stdio::piped()), job.to_string().as_bytes());
     assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (Some(1), "", ""));
     assert_eq!(scene.idp.count("token:refresh_token"), 0);
     assert_eq!(fs::read(scene.file()).unwrap(), before);

@@ -134,6 +134,7 @@ impl Output {
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = child.unwrap_or_else(|error| panic!("could not start {command:?}: {error}"));
         let stdin = child.stdin.take();
+        assert!(stdin.is_some() || input.is_empty(), "the input of {command:?} does not reach it: pipe its stdin");
         let (stdout, stderr) = (collect(child.stdout.take()), collect(child.stderr.take()));
         if let Some(mut stdin) = stdin {
             // A program may end without having read everything.
