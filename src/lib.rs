@@ -23,7 +23,7 @@
 //!          ├ change/      plan, apply, backup: how `setup` changes files that are not keyfob's
 //!          ├ config/      config.toml, environment, flags → Profile
 //!          └ providers/   a table of presets, one row per identity provider
-//!             └ failure · access · secret · clock · zone · backoff · address · text · log · process · program      what everything stands on
+//!             └ failure · access · secret · clock · zone · backoff · address · text · log · process · program · later · sorted      what everything stands on
 //! ```
 //!
 //! A module uses only modules below it in this picture, and in the last row also those beside it. The words are the
@@ -50,6 +50,7 @@ pub mod config;
 pub mod failure;
 pub mod flows;
 pub mod grants;
+pub mod later;
 pub mod log;
 pub mod oauth;
 pub mod policy;
@@ -59,6 +60,7 @@ pub mod prompt;
 pub mod providers;
 pub mod secret;
 pub mod session;
+pub mod sorted;
 pub mod store;
 pub mod text;
 pub mod tools;

@@ -5,6 +5,7 @@
 //! started. It is not run again by a keyfob that it runs.
 
 use crate::failure::{Exit, Failure};
+use crate::later::{Later, in_a_thread};
 use crate::process;
 use anyhow::{Context, Result};
 use rustix::fs::{Access, access};
@@ -15,8 +16,6 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread::Builder;
 use std::time::Duration;
 
 /// Time limit of a program.
@@ -137,8 +136,8 @@ fn attend(mut child: Child, limit: Duration, input: &str) -> Result<Option<Ran>>
         let _ = stdin.write_all(input.as_bytes());
     }
     let ended = in_a_thread(move || child.wait().is_ok_and(|status| status.success()))?;
-    let Ok(ok) = ended.recv_timeout(limit) else { return Ok(None) };
-    let text = |from: &Receiver<String>| from.recv_timeout(REST).unwrap_or_default();
+    let Some(ok) = ended.wait(limit) else { return Ok(None) };
+    let text = |from: &Later<String>| from.wait(REST).unwrap_or_default();
     Ok(Some(Ran { ok, stdout: text(&stdout), stderr: text(&stderr) }))
 }
 
@@ -162,14 +161,6 @@ fn text(pipe: Option<impl Read>) -> String {
         let _ = pipe.take(LARGEST).read_to_end(&mut bytes);
     }
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// Does work in a thread, and sends the result to the caller.
-fn in_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<Receiver<T>> {
-    let (sender, result) = channel();
-    let work = move || drop(sender.send(work()));
-    Builder::new().spawn(work).context("no thread could be started")?;
-    Ok(result)
 }
 
 #[cfg(test)]

@@ -161,7 +161,8 @@ impl Acquired {
 /// Gets a token, from the cache if possible, otherwise by a renewal or a sign-in. Fails with exit code 3 if a person
 /// must sign in and cannot be asked, 4 if they refused, 5 if the provider cannot be reached.
 pub fn acquire(want: &TokenWant<'_>) -> Result<Acquired> {
-    let mut attempt = Attempt::new(want)?;
+    let what = || format!("could not get a token for {}", want.profile.title());
+    let mut attempt = Attempt::new(want).with_context(what)?;
     let mut living = None;
     // Step 1, which answers nearly every call.
     if let Some(store) = Store::open()?.map(|store| store.replacing_locked(want.begins_anew()))
@@ -176,13 +177,13 @@ pub fn acquire(want: &TokenWant<'_>) -> Result<Acquired> {
     }
     attempt.start_waiting();
     if let Err(error) = attempt.prepare(living.is_some()) {
-        return living.ok_or(error).with_context(|| format!("could not get a token for {}", want.profile.title()));
+        return living.ok_or(error).with_context(what);
     }
     let credential = match Store::open_or_make()?.map(|store| store.replacing_locked(want.begins_anew())) {
         Some(store) => attempt.work(&store.session(&want.profile.session)),
         None => attempt.ask_and_forget(),
     };
-    credential.with_context(|| format!("could not get a token for {}", want.profile.title()))
+    credential.with_context(what)
 }
 
 /// Returns the cached token that can be handed out now, if any. Sends no request, waits for nothing and changes

@@ -14,9 +14,9 @@ use super::{Ask, Caller, Io, Outcome, Requester, Want, What, Whose, json_line};
 use crate::arguments::{Grammar, Rest};
 use crate::config::Target;
 use crate::failure::Failure;
+use crate::sorted;
 use crate::text::one_line;
 use serde::Serialize;
-use std::collections::BTreeMap;
 
 /// `keyfob docker`
 pub const CALLER: Caller = Caller {
@@ -102,7 +102,7 @@ fn list(io: &mut Io<'_>, ask: &Ask<'_>) -> u8 {
     match ask(Want { what: What::Cached, ..want }) {
         Outcome::Hosts(hosts) => {
             let named = hosts.iter().filter_map(|host| Some((host.pattern.as_ref()?.canonical(), &host.username)));
-            io.answer(json_line(&named.collect::<BTreeMap<_, _>>()))
+            io.answer(json_line(&sorted::map(named)))
         }
         other => say(io, &sentence(&other.failure())),
     }

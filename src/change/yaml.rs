@@ -7,6 +7,7 @@
 //! Paths are JSON pointers (RFC 6901) such as `/users/0/user/exec`.
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput, StructureStyle};
+use serde_json::json;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -178,7 +179,7 @@ impl Yaml {
             return Err(self.unchangeable(path));
         }
         let alone = || match key {
-            Some(key) => Value::Object(Map::from_iter([(key.to_owned(), value.clone())])),
+            Some(key) => json!({ key: value }),
             None => Value::Array(vec![value.clone()]),
         };
         let (at, new) = match (node.entries(), node.style()) {

@@ -9,6 +9,7 @@ use crate::flows::expect;
 use crate::process;
 use crate::prompt::Screen;
 use crate::session::{FlowKind, Pending, PendingFlow, Session};
+use crate::sorted;
 use crate::store::{Kept, Store};
 use crate::text::{clean, shell_quoted};
 use anyhow::Result;
@@ -148,8 +149,8 @@ fn gather(only: Option<&str>) -> Result<Status> {
     let file = config::load()?;
     only.map(|name| file.named(name)).transpose()?;
     let (said, share) = (file.installation.store, file.system.clone());
-    let mut profiles = Profile::all_of(file);
-    profiles.retain(|name, _| only.is_none_or(|only| name == only));
+    let profiles =
+        sorted::map(Profile::all_of(file).into_iter().filter(|(name, _)| only.is_none_or(|only| name == only)));
     let mut sessions = Vec::new();
     let mut damaged = Vec::new();
     let mut kept = Kept::Clear;

@@ -17,6 +17,7 @@ use crate::providers::HostAuth;
 use crate::text::meant;
 use std::borrow::Cow;
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// The caller that a rule is for if it has no `callers`.
@@ -333,10 +334,8 @@ pub fn check_callers(rules: &[HostRule], known: &[&str]) -> Result<(), Failure> 
 
 /// The index of the first rule whose pattern an earlier rule already has, after that of the earlier one.
 pub(super) fn repeated(rules: &[HostRule]) -> Option<[usize; 2]> {
-    let mut order: Vec<usize> = (0..rules.len()).collect();
-    order.sort_by_key(|at| &rules[*at].pattern);
-    let pairs = order.windows(2).map(|pair| [pair[0], pair[1]]);
-    pairs.filter(|[one, other]| rules[*one].pattern == rules[*other].pattern).min_by_key(|[_, other]| *other)
+    let mut seen = BTreeMap::new();
+    rules.iter().enumerate().find_map(|(at, rule)| Some([seen.insert(&rule.pattern, at)?, at]))
 }
 
 fn address(scheme: Scheme, host: &str, port: u16, path: &[String]) -> String {

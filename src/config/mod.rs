@@ -29,6 +29,7 @@ pub use profile::{ClientKey, Endpoints, Profile, Recipe};
 pub use settings::{AuthMethod, Flow, KEYS, Origin, PromptMode, Settings};
 
 use crate::failure::Failure;
+use crate::sorted;
 use crate::text::meant;
 use anyhow::Result;
 use std::collections::BTreeMap;
@@ -156,14 +157,11 @@ impl Profile {
 
     /// Every profile of `file` by name, or what is wrong with it.
     pub fn all_of(file: file::File) -> BTreeMap<String, Result<Self, Failure>> {
-        let names = file.profiles.keys();
-        let mut circles: BTreeMap<String, Failure> =
-            names.filter_map(|name| Some((name.clone(), file.circle(name)?))).collect();
-        let profiles = file.profiles.into_iter().map(|(name, said)| {
-            let said = said.and_then(|said| circles.remove(&name).map_or(Ok(said), Err));
+        let circles: Vec<_> = file.profiles.keys().map(|name| file.circle(name)).collect();
+        sorted::map(file.profiles.into_iter().zip(circles).map(|((name, said), circle)| {
+            let said = said.and_then(|said| circle.map_or(Ok(said), Err));
             (name.clone(), said.and_then(|said| Self::proposed(&name, said)))
-        });
-        profiles.collect()
+        }))
     }
 }
 

@@ -9,6 +9,7 @@
 use super::file::{File, Reader, Texts};
 use super::hosts::Target;
 use super::system;
+use crate::sorted;
 use std::path::Path;
 
 /// What an answer needs of the configuration.
@@ -52,30 +53,30 @@ pub(super) fn part(texts: &Texts, asked: Asked<'_>) -> Option<File> {
         file = file.over(system.first(asked)?);
     }
     let names = || layouts.iter().flat_map(Layout::profiles).map(|(name, _)| name);
-    let mut needed: Vec<&str> = match asked {
-        Asked::Profile(Some(name)) | Asked::Az(Some(name)) => vec![name],
+    let mut needed = match asked {
+        Asked::Profile(Some(name)) | Asked::Az(Some(name)) => sorted::set([name]),
         Asked::Profile(None) => {
             let default = file.default_profile.as_deref();
             let name = default.or_else(|| names().next())?;
             if default.is_none() && names().any(|another| another != name) {
                 return None;
             }
-            vec![name]
+            sorted::set([name])
         }
-        Asked::Az(None) => vec![file.az.profile.as_deref()?],
-        Asked::Host(_) => file.hosts.iter().map(|rule| rule.profile.as_str()).collect(),
+        Asked::Az(None) => sorted::set([file.az.profile.as_deref()?]),
+        Asked::Host(_) => sorted::set(file.hosts.iter().map(|rule| rule.profile.as_str())),
     };
-    needed.sort_unstable();
-    needed.dedup();
     let count = needed.len();
     let mut lines = Vec::new();
     for layout in &layouts {
         let mut second = Lines::default();
-        for (_, section) in layout.profiles().filter(|(name, _)| needed.binary_search(name).is_ok()) {
+        for (_, section) in layout.profiles().filter(|(name, _)| needed.contains(name)) {
             second.add(section.text, section.line);
         }
         // The user's profile replaces the system's of the same name.
-        needed.retain(|needed| layout.profiles().all(|(name, _)| name != *needed));
+        for (name, _) in layout.profiles() {
+            needed.remove(name);
+        }
         lines.push((layout.path, second));
     }
     for (path, lines) in lines {

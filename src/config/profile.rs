@@ -11,6 +11,7 @@ use crate::address::Address;
 use crate::failure::Failure;
 use crate::providers::{PRESETS, Preset, Redirect, TokenKind};
 use crate::secret::Secret;
+use crate::sorted;
 use crate::text::shell_quoted;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -615,7 +616,7 @@ impl Said<'_> {
             several @ [_, _, ..] if machine::PARTS.contains(&name) => Some((name.to_owned(), format!("{several:?}"))),
             [one, ..] => Some((name.to_owned(), one.clone())),
         });
-        let mut parts: BTreeMap<_, _> = said.collect();
+        let mut parts = sorted::map(said);
         let extra = self.settings.extra.iter().flatten();
         parts.extend(extra.map(|(name, value)| (format!("{EXTRA}{name}"), value.clone())));
         parts.extend(ca_file.map(|file| ("ca-file".to_owned(), file.digest())));

@@ -12,7 +12,6 @@ use crate::text::{meant, shell_quoted};
 use serde::de::DeserializeOwned;
 use serde::de::value::StrDeserializer;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -73,6 +72,22 @@ impl fmt::Display for Origin {
     }
 }
 
+/// A key as it was set, to be written again.
+#[derive(Clone)]
+struct Entry {
+    name: &'static str,
+    items: Vec<String>,
+    origin: Origin,
+}
+
+/// Adds a key, or replaces it. There are few, so that a search costs less than a map.
+fn put(all: &mut Vec<Entry>, entry: Entry) {
+    match all.iter_mut().find(|known| known.name == entry.name) {
+        Some(known) => *known = entry,
+        None => all.push(entry),
+    }
+}
+
 /// Declares [`Settings`] and [`KEYS`] from one table. Each row has a field, its type, its key, and the function that
 /// parses the field from the key's items.
 macro_rules! settings {
@@ -80,8 +95,8 @@ macro_rules! settings {
         /// The values of a profile's keys; `None` for keys that were not set.
         #[derive(Clone, Default)]
         pub struct Settings {
-            /// The items of each key as they were set, to be written again, and where they were set.
-            said: BTreeMap<&'static str, (Vec<String>, Origin)>,
+            /// The keys that were set, each once.
+            said: Vec<Entry>,
             $(pub(super) $field: Option<$type>,)*
         }
 
@@ -99,7 +114,7 @@ macro_rules! settings {
 
             /// Removes the key of this name.
             pub(super) fn forget(&mut self, name: &str) {
-                self.said.remove(name);
+                self.said.retain(|said| said.name != name);
                 $(if name == const { $key }.name {
                     self.$field = None;
                 })*
@@ -108,7 +123,7 @@ macro_rules! settings {
             /// Overrides these settings with `over`.
             #[must_use]
             pub fn overlaid(mut self, over: Self) -> Self {
-                self.said.extend(over.said);
+                over.said.into_iter().for_each(|entry| put(&mut self.said, entry));
                 Self { said: self.said, $($field: over.$field.or(self.$field),)* }
             }
         }
@@ -216,7 +231,7 @@ settings! {
 /// Shows only which keys are set, because a value may be a client secret.
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.said.keys()).finish()
+        f.debug_set().entries(self.said.iter().map(|said| said.name)).finish()
     }
 }
 
@@ -232,7 +247,7 @@ impl Settings {
             return Err(wrong("is empty".to_owned()));
         }
         self.read(key, &items).map_err(wrong)?;
-        self.said.insert(key.name, (items, origin));
+        put(&mut self.said, Entry { name: key.name, items, origin });
         Ok(())
     }
 
@@ -243,24 +258,28 @@ impl Settings {
         self.provider.or(azures).unwrap_or(&OPENID)
     }
 
+    fn get(&self, name: &str) -> Option<&Entry> {
+        self.said.iter().find(|said| said.name == name)
+    }
+
     /// Whether the key of this name is set.
     pub fn has(&self, name: &str) -> bool {
-        self.said.contains_key(name)
+        self.get(name).is_some()
     }
 
     /// The items of the key of this name, as passed to [`Settings::set`]; empty if it is not set.
     pub fn items(&self, name: &str) -> &[String] {
-        self.said.get(name).map_or(&[], |(items, _)| items)
+        self.get(name).map_or(&[], |said| &said.items)
     }
 
-    /// The names of the keys that were set, and their items, in the order of the names.
+    /// The names of the keys that were set, and their items.
     pub(super) fn said(&self) -> impl Iterator<Item = (&'static str, &[String])> {
-        self.said.iter().map(|(name, (items, _))| (*name, items.as_slice()))
+        self.said.iter().map(|said| (said.name, said.items.as_slice()))
     }
 
     /// The keys that are set and their items, in the order of [`KEYS`].
     pub fn all(&self) -> impl Iterator<Item = (&'static Key, &[String])> {
-        KEYS.iter().filter_map(|key| Some((key, self.said.get(key.name)?.0.as_slice())))
+        KEYS.iter().filter_map(|key| Some((key, self.get(key.name)?.items.as_slice())))
     }
 
     /// The settings in a form that another process can read with [`Settings::from_words`].
@@ -280,12 +299,12 @@ impl Settings {
 
     /// The configuration file that sets any of these keys.
     pub(super) fn file(&self) -> Option<&str> {
-        self.said.values().find_map(|(_, origin)| if let Origin::Line(file, _) = origin { Some(&**file) } else { None })
+        self.said.iter().find_map(|said| if let Origin::Line(file, _) = &said.origin { Some(&**file) } else { None })
     }
 
     /// Whether there are settings and all were set by flags, as for a profile that is not in a file yet.
     pub(super) fn is_by_flags(&self) -> bool {
-        !self.is_empty() && self.said.values().all(|(_, origin)| matches!(origin, Origin::Flag(_)))
+        !self.is_empty() && self.said.iter().all(|said| matches!(said.origin, Origin::Flag(_)))
     }
 
     /// Whether nothing is set.
@@ -300,7 +319,7 @@ impl Settings {
 
     /// Where the key of this name was set, for an error message; the key's name if it is not set.
     pub fn place(&self, name: &str) -> String {
-        self.said.get(name).map_or_else(|| format!("`{name}`"), |(_, origin)| origin.to_string())
+        self.get(name).map_or_else(|| format!("`{name}`"), |said| said.origin.to_string())
     }
 
     /// These settings as flags for a shell, to append to a command that is to use the same profile.
@@ -473,7 +492,7 @@ mod tests {
     fn settings_become_flags_again_but_for_what_must_not_stand_there() {
         let settings = said(&[("client-secret", &["hunter2"]), ("client-id", &["a b"]), ("scopes", &["x", "y"])]);
         assert_eq!(settings.as_flags(), " --client-id 'a b' --scope x --scope y");
-        assert_eq!(format!("{settings:?}"), r#"{"client-id", "client-secret", "scopes"}"#);
+        assert_eq!(format!("{settings:?}"), r#"{"client-secret", "client-id", "scopes"}"#);
     }
 
     #[test]

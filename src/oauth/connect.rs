@@ -1,11 +1,10 @@
 //! Connects to the first of a host's addresses that answers. An address that does not answer costs a quarter of a
 //! second, not the whole timeout (RFC 8305, "Happy Eyeballs").
 
-use super::lookup::no_thread;
+use crate::later::in_a_thread;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::thread::Builder;
 use std::time::{Duration, Instant};
 use ureq::Error;
 use ureq::unversioned::transport::{
@@ -66,7 +65,7 @@ fn first(addresses: &[SocketAddr], limit: Duration) -> io::Result<TcpStream> {
         if let Some(address) = waiting.next() {
             let sender = sender.clone();
             let attempt = move || drop(sender.send(TcpStream::connect_timeout(&address, left)));
-            Builder::new().spawn(attempt).map_err(|error| no_thread(&error))?;
+            in_a_thread(attempt)?;
             running += 1;
             pause = left.min(ATTEMPT_DELAY);
         } else if running == 0 {

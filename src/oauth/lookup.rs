@@ -1,21 +1,14 @@
 //! Looks up a host's addresses. The system may take any amount of time, so a separate thread asks it, and the caller
 //! waits only until the request's timeout.
 
+use crate::later::in_a_thread;
 use http::Uri;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::mpsc::sync_channel;
-use std::thread::Builder;
 use ureq::Error;
 use ureq::config::Config;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 use ureq::unversioned::transport::time::Duration;
-
-/// The error of not being able to start a thread.
-pub(super) fn no_thread(error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("no thread could be started: {error}"))
-}
 
 /// Like ureq's resolver, but does not panic if no thread can be started, and never looks up `localhost`.
 #[derive(Debug)]
@@ -31,13 +24,9 @@ impl Resolver for Lookup {
             return Ok(found);
         }
         let (uri, config) = (uri.clone(), config.clone());
-        let (sender, found) = sync_channel(1);
-        let look = move || {
-            let unlimited = NextTimeout { after: Duration::NotHappening, ..timeout };
-            let _ = sender.send(DefaultResolver::default().resolve(&uri, &config, unlimited));
-        };
-        Builder::new().spawn(look).map_err(|error| no_thread(&error))?;
-        found.recv_timeout(*timeout.after).unwrap_or(Err(Error::Timeout(timeout.reason)))
+        let unlimited = NextTimeout { after: Duration::NotHappening, ..timeout };
+        let found = in_a_thread(move || DefaultResolver::default().resolve(&uri, &config, unlimited))?;
+        found.wait(*timeout.after).unwrap_or(Err(Error::Timeout(timeout.reason)))
     }
 }
 

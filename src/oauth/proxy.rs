@@ -40,7 +40,7 @@ impl Proxies {
         };
         let whole = |proxy: &Proxy| !proxy.host().is_empty() && proxy.uri().authority().is_some_and(has_whole_port);
         let proxy = value.to_str().and_then(|address| Proxy::new(address).ok()).filter(whole);
-        let except = EXCEPTIONS.into_iter().find_map(set).map(|hosts| hosts.to_string_lossy().to_lowercase());
+        let except = EXCEPTIONS.into_iter().find_map(set).map(|hosts| hosts.to_string_lossy().to_ascii_lowercase());
         match proxy {
             Some(proxy) => Ok(Some(Self { variable, proxy, except: except.unwrap_or_default() })),
             None => Err(Failure::usage(format!("{variable} is set, but is not the address of a proxy"))
@@ -50,7 +50,7 @@ impl Proxies {
 
     /// The proxy for a request; `None` if it is reached directly.
     pub fn of(&self, uri: &Uri) -> Option<&Proxy> {
-        let host = uri.host().filter(|_| uri.scheme_str() == Some("https"))?.to_lowercase();
+        let host = uri.host().filter(|_| uri.scheme_str() == Some("https"))?.to_ascii_lowercase();
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let ip: Option<IpAddr> = host.parse().ok();
         if host == "localhost" || ip.is_some_and(|ip| ip.is_loopback()) {

@@ -29,7 +29,8 @@ use rustix::termios::{LocalModes, isatty, tcgetattr, tcgetpgrp, tcgetsid, tcgetw
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
 use std::time::Duration;
 
 /// Say what is waited for after this long.
@@ -293,19 +294,25 @@ fn in_unicode() -> bool {
 
 /// Does `work`, and after [`SAY_AFTER`] shows what it waits for, if there is a screen that can be erased again.
 pub fn while_waiting<T>(what: &str, screen: impl FnOnce() -> Option<Screen> + Send, work: impl FnOnce() -> T) -> T {
-    std::thread::scope(|scope| {
-        let (working, done) = channel::<()>();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
         // If no thread can be started, nothing is shown.
-        let _ = std::thread::Builder::new().spawn_scoped(scope, move || {
-            if done.recv_timeout(SAY_AFTER) == Err(RecvTimeoutError::Timeout)
+        let shown = thread::Builder::new().spawn_scoped(scope, || {
+            thread::park_timeout(SAY_AFTER);
+            if !done.load(Relaxed)
                 && let Some(mut screen) = screen()
             {
                 screen.status(what);
-                let _ = done.recv();
+                while !done.load(Relaxed) {
+                    thread::park();
+                }
             }
         });
         let result = work();
-        drop(working);
+        done.store(true, Relaxed);
+        if let Ok(shown) = shown {
+            shown.thread().unpark();
+        }
         result
     })
 }

@@ -13,11 +13,11 @@ use crate::config::{self, File, Profile, Selection, edit};
 use crate::failure::{Exit, Failure, Hint};
 use crate::program::{self, Ran};
 use crate::providers::TokenKind;
+use crate::sorted;
 use crate::text::{clean, shell_quoted};
 use anyhow::{Context, Result};
 use clap::{Args, FromArgMatches};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::fs::canonicalize;
 use std::path::{Path, PathBuf};
 
@@ -172,7 +172,7 @@ fn undoing(folder: &Path, profile: Option<&str>) -> Result<(Plan, Vec<Profile>)>
     } else {
         kept.iter().find_map(|added| added.profile.clone())
     };
-    let mut profiles: BTreeSet<String> = undo.undone.iter().filter_map(|setup| setup.profile.clone()).collect();
+    let mut profiles = sorted::set(undo.undone.iter().filter_map(|setup| setup.profile.clone()));
     profiles.extend(ours.clone());
     match (there, elsewhere, ours) {
         (Some(there), Some(elsewhere), _) => {

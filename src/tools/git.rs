@@ -12,12 +12,12 @@ use crate::config::{File, HostPattern, HostRule, Profile, edit};
 use crate::failure::{Exit, Failure, Hint};
 use crate::program::{self, Ran};
 use crate::providers::{PRESETS, TokenKind};
+use crate::sorted;
 use crate::text::{clean, shell_quoted};
 use anyhow::{Context, Result};
 use clap::{Args, FromArgMatches};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// `keyfob setup git`
@@ -191,7 +191,7 @@ fn undoing(hosts: &[HostPattern]) -> Result<(Plan, Vec<Profile>)> {
     let mut config = Config::load()?;
     let urls: Vec<String> = hosts.iter().map(HostPattern::canonical).collect();
     let undo = Undo::of(|setup| setup.tool == NAME && urls.contains(&setup.name))?;
-    let mut profiles: BTreeSet<String> = undo.undone.iter().filter_map(|setup| setup.profile.clone()).collect();
+    let mut profiles = sorted::set(undo.undone.iter().filter_map(|setup| setup.profile.clone()));
     let mut changed = Vec::new();
     for (host, url) in hosts.iter().zip(&urls) {
         let mut done: Vec<(PathBuf, Added)> = Vec::new();
@@ -211,8 +211,7 @@ fn undoing(hosts: &[HostPattern]) -> Result<(Plan, Vec<Profile>)> {
     }
     let released = config.release(profiles.iter().map(String::as_str), BY, &undo, &mut plan)?;
     config.take_back(&undo, &mut plan)?;
-    let files: BTreeSet<&PathBuf> = changed.iter().map(|(file, ..)| file).collect();
-    for file in files {
+    for file in sorted::set(changed.iter().map(|(file, ..)| file)) {
         undo.file(file, &mut plan, |plan| {
             let mut here = changed.iter().filter(|(place, ..)| place == file);
             here.try_for_each(|(file, url, added)| unset(file, url, *added, plan))

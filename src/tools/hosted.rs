@@ -13,12 +13,12 @@ use crate::config::{File, HostPattern, HostRule, Profile, edit};
 use crate::failure::{Exit, Failure, Hint};
 use crate::program::{self, on_path};
 use crate::providers::TokenKind;
+use crate::sorted;
 use crate::text::{clean, shell_quoted};
 use anyhow::{Context, Result};
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use rustix::fs::{Access, access};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A tool that is connected host by host.
@@ -234,7 +234,7 @@ impl Hosted {
         let mut config = Config::load()?;
         let urls: Vec<String> = hosts.iter().map(HostPattern::canonical).collect();
         let undo = Undo::of(|setup| setup.tool == self.name && urls.contains(&setup.name))?;
-        let mut profiles: BTreeSet<String> = undo.undone.iter().filter_map(|setup| setup.profile.clone()).collect();
+        let mut profiles = sorted::set(undo.undone.iter().filter_map(|setup| setup.profile.clone()));
         let (mut entries, mut links) = (Vec::new(), Vec::new());
         for (host, url) in hosts.iter().zip(&urls) {
             let known =

@@ -4,6 +4,7 @@
 use crate::change::yaml::{Wrong, Yaml};
 use crate::config::{Target, file_path};
 use crate::failure::{Exit, Failure};
+use crate::sorted;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -262,7 +263,7 @@ impl Files {
             let cluster = self.entry(Kind::Cluster, context.value["cluster"].as_str()?)?;
             Some(Target::of_url(cluster.value["server"].as_str()?)?.origin())
         });
-        servers.collect::<BTreeSet<_>>().into_iter().collect()
+        sorted::set(servers).into_iter().collect()
     }
 
     /// Every user; of two with the same name, the first.

@@ -13,6 +13,7 @@ use crate::change::undo::Undo;
 use crate::config::{File, Profile};
 use crate::failure::{Failure, Hint};
 use crate::program;
+use crate::sorted;
 use crate::text::{clean, nearest, shell_quoted};
 use anyhow::Result;
 use clap::{Args, FromArgMatches};
@@ -237,7 +238,7 @@ impl Change {
             let program = shell_quoted(&before.command);
             self.notes.push(format!("the user {name:?} runs {program} now; keyfob takes its place"));
         }
-        for what in others.iter().map(|(_, what)| *what).collect::<BTreeSet<_>>() {
+        for what in sorted::set(others.iter().map(|(_, what)| *what)) {
             self.notes.push(format!("the user {name:?} has {what}; it is taken out"));
         }
         let (number, existed) = (user.map_or(self.files.target, |user| user.file), user.is_some());
@@ -394,7 +395,7 @@ fn disconnect(arguments: &Arguments) -> Result<Job> {
         names => format!("Disconnect kubectl's users {} from keyfob", names.join(", ")),
     };
     let mut config = Config::load()?;
-    let changed: BTreeSet<&PathBuf> = undo.undone.iter().flat_map(|setup| &setup.files).collect();
+    let changed = sorted::set(undo.undone.iter().flat_map(|setup| &setup.files));
     let allowed: Vec<Allowed> = Done::allowed(&undo.undone).collect();
     let others: Vec<Allowed> = Done::allowed(undo.others()).collect();
     for file in changed.into_iter().filter(|file| *file != config.path()) {
@@ -406,7 +407,7 @@ fn disconnect(arguments: &Arguments) -> Result<Job> {
     if let Some(allowed) = allowed.first() {
         allowed.remove_link(&others, &mut plan);
     }
-    let profiles: BTreeSet<&str> = undo.undone.iter().filter_map(|setup| setup.profile.as_deref()).collect();
+    let profiles = sorted::set(undo.undone.iter().filter_map(|setup| setup.profile.as_deref()));
     let released = config.release(profiles, BY, &undo, &mut plan)?;
     config.take_back(&undo, &mut plan)?;
     undo.finish(&mut plan);
@@ -581,7 +582,7 @@ fn problems(files: &Files, user: &Entry<'_>, exec: &Exec, config: &File) -> Vec<
         return vec![error(format!("runs {program}, which does not exist"))];
     }
     let mut found: Vec<Problem> = Vec::new();
-    for what in other_credentials(user.value).into_iter().map(|(_, what)| what).collect::<BTreeSet<_>>() {
+    for what in sorted::set(other_credentials(user.value).into_iter().map(|(_, what)| what)) {
         found.push(error(format!("has {what}")));
     }
     if let Ok(Some(kuberc)) = Kuberc::find()

@@ -9,6 +9,7 @@ use crate::config::{self, File, Flow, HostPattern, HostRule, KEYS, Origin, Profi
 use crate::failure::{Exit, Failure};
 use crate::oauth::{Client, NotStarted};
 use crate::providers::TokenKind;
+use crate::sorted;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -342,7 +343,7 @@ impl Config {
             place: files.first().unwrap_or(&self.path).clone(),
             at: plan.at,
             profile: profile.map(str::to_owned),
-            sections: ["hosts", "az"].into_iter().filter(|table| is_new(table)).map(str::to_owned).collect(),
+            sections: sorted::set(["hosts", "az"].into_iter().filter(|table| is_new(table)).map(str::to_owned)),
             // The connection relies on config.toml even if this setup does not change it.
             files: std::iter::once(self.path.clone()).chain(files).collect(),
             did: Value::Null,

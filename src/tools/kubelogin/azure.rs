@@ -3,6 +3,7 @@
 
 use super::{Flags, Taken, Word, at_home};
 use crate::secret::Secret;
+use crate::sorted;
 use crate::text::shell_quoted;
 use std::collections::BTreeMap;
 
@@ -89,7 +90,7 @@ struct Reader<'t> {
 
 /// Reads arguments and variables into a profile.
 pub(super) fn read(taken: &mut Taken, words: Vec<Word>) -> Result<(), String> {
-    let said = words.into_iter().map(|word| (word.flag, word)).collect();
+    let said = sorted::map(words.into_iter().map(|word| (word.flag, word)));
     let mut reader = Reader { taken, said, used: Vec::new() };
     if reader.is_on("legacy") {
         return Err(reader.wrong("legacy", "keyfob has no tokens of the old kind, for `spn:`"));
