@@ -11,7 +11,8 @@
 //! 4. Release the lock: no lock that other callers need is held while a person types.
 //! 5. If there is nowhere to show a sign-in, fail with the command to run.
 //! 6. Sign in: one process holds the sign-in lock and drives the flow. The pending sign-in is in the session's file, so
-//!    the other processes wait for it, and one of them continues it if the driving process dies.
+//!    the other processes wait for it, and one of them continues it if the driving process dies. A person who asks for
+//!    a code replaces a sign-in that waits for the browser.
 //!    A machine's profile has no steps 5 and 6: step 3 obtains the machine's proof (`machine`).
 //! 7. Remember a refused or expired sign-in for a short while, so that callers that retry at once do not prompt again.
 
