@@ -1,4 +1,5 @@
-//! Chooses the flow of a sign-in, and switches to the browser if a policy refuses the device code flow.
+//! Chooses the flow of a sign-in. Switches to the browser if a policy refuses the device code flow, and to a code if a
+//! person asks for one while another process waits for the browser.
 
 use super::sign_in::keep_pending;
 use super::view::View;

@@ -25,7 +25,7 @@ pub(super) fn proof(profile: &Profile) -> Result<Option<Proof>> {
     };
     let credential = oauth::credential(profile)?;
     Ok(Some(match credential {
-        Some(credential) => Proof::of([source.as_str(), credential.expose()]),
+        Some(credential) => Proof::of([source.as_str(), &credential]),
         None => source,
     }))
 }

@@ -11,7 +11,8 @@
 //! 4. Release the lock: no lock that other callers need is held while a person types.
 //! 5. If there is nowhere to show a sign-in, fail with the command to run.
 //! 6. Sign in: one process holds the sign-in lock and drives the flow. The pending sign-in is in the session's file, so
-//!    the other processes wait for it, and one of them continues it if the driving process dies.
+//!    the other processes wait for it, and one of them continues it if the driving process dies. A person who asks for
+//!    a code replaces a sign-in that waits for the browser.
 //!    A machine's profile has no steps 5 and 6: step 3 obtains the machine's proof (`machine`).
 //! 7. Remember a refused or expired sign-in for a short while, so that callers that retry at once do not prompt again.
 
@@ -160,7 +161,8 @@ impl Acquired {
 /// Gets a token, from the cache if possible, otherwise by a renewal or a sign-in. Fails with exit code 3 if a person
 /// must sign in and cannot be asked, 4 if they refused, 5 if the provider cannot be reached.
 pub fn acquire(want: &TokenWant<'_>) -> Result<Acquired> {
-    let mut attempt = Attempt::new(want)?;
+    let what = || format!("could not get a token for {}", want.profile.title());
+    let mut attempt = Attempt::new(want).with_context(what)?;
     let mut living = None;
     // Step 1, which answers nearly every call.
     if let Some(store) = Store::open()?.map(|store| store.replacing_locked(want.begins_anew()))
@@ -175,13 +177,13 @@ pub fn acquire(want: &TokenWant<'_>) -> Result<Acquired> {
     }
     attempt.start_waiting();
     if let Err(error) = attempt.prepare(living.is_some()) {
-        return living.ok_or(error).with_context(|| format!("could not get a token for {}", want.profile.title()));
+        return living.ok_or(error).with_context(what);
     }
     let credential = match Store::open_or_make()?.map(|store| store.replacing_locked(want.begins_anew())) {
         Some(store) => attempt.work(&store.session(&want.profile.session)),
         None => attempt.ask_and_forget(),
     };
-    credential.with_context(|| format!("could not get a token for {}", want.profile.title()))
+    credential.with_context(what)
 }
 
 /// Returns the cached token that can be handed out now, if any. Sends no request, waits for nothing and changes

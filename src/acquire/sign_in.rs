@@ -73,11 +73,7 @@ impl Attempt<'_> {
                     view.show(&self.replace_by_code(file, &session, view.screen.terminal())?, false);
                     continue;
                 }
-                view.joined = true;
-                view.show(pending, true);
-                if let Some(driver) = pending.driver.filter(|pid| process::is_stopped(*pid)) {
-                    view.say_stopped(driver);
-                }
+                self.show_joined(pending, &mut view);
             }
             if self.time_left().is_zero() {
                 return Err(self.out_of_time(session.pending.as_ref()));
@@ -90,6 +86,19 @@ impl Attempt<'_> {
                 return Err(file.sign_in_lock_is_held(quiet).into());
             }
             sleep(LOOK);
+        }
+    }
+
+    /// Shows the sign-in of another process, which this one waits for, and what keeps that process from ending it.
+    fn show_joined(&self, pending: &Pending, view: &mut View<'_>) {
+        view.joined = true;
+        if self.needs.by_browser && pending.kind() == FlowKind::Device {
+            view.say_by_code(pending);
+        } else {
+            view.show(pending, true);
+        }
+        if let Some(driver) = pending.driver.filter(|pid| process::is_stopped(*pid)) {
+            view.say_stopped(driver);
         }
     }
 

@@ -87,6 +87,19 @@ impl<'a> View<'a> {
 }
 
 impl View<'_> {
+    /// Tells the person, once, that a sign-in by code has to end before this one can begin in the browser.
+    pub(super) fn say_by_code(&mut self, pending: &Pending) {
+        if self.seen.as_ref().is_some_and(|seen| seen.is(pending)) {
+            return;
+        }
+        self.seen = Some(pending.clone());
+        let who = pending.driver.map_or_else(|| "another process".to_owned(), |driver| format!("process {driver}"));
+        self.screen.notice(&[
+            format!("{who} waits for a sign-in by code; this one begins in the browser when that has ended"),
+            format!("waiting for {who}"),
+        ]);
+    }
+
     /// Tells the person, once, that the process that drives the sign-in is stopped, and that no other can continue it.
     pub(super) fn say_stopped(&mut self, driver: u32) {
         if !self.stopped {

@@ -309,3 +309,86 @@ fn erase(
     }
     Ok(outcome)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::kubernetes;
+    use super::*;
+    use std::ffi::OsString;
+    use std::path::Path;
+
+    const CONFIG: &str = "\
+[profile.lab]
+issuer = 'https://id.example'
+client-id = 'c'
+audience = 'k8s'
+clusters = ['https://k8s.example:6443']
+[profile.azure]
+provider = 'entra'
+client-id = 'c'
+tenant = 't'
+[profile.acr]
+grant = 'acr'
+registry = 'lab.azurecr.io'
+source = 'profile'
+source-profile = 'azure'
+[profile.vm]
+provider = 'entra'
+tenant = 't'
+grant = 'managed-identity'
+[profile.vm-of-its-own]
+provider = 'entra'
+tenant = 't'
+grant = 'managed-identity'
+client-id = 'vm'
+";
+
+    fn found(profile: &str) -> Found {
+        let file = config::read(Path::new("c.toml"), CONFIG, None).unwrap();
+        Found::by_rule(file, HostRule::given(profile, HostPattern::parse("https://a.example").unwrap())).unwrap()
+    }
+
+    #[test]
+    fn only_a_cluster_that_the_profile_names_gets_its_token() {
+        let checked = |profile: &str, flags: &[&str], cluster: Option<&str>| {
+            let words: Vec<OsString> = flags.iter().map(OsString::from).collect();
+            let arguments = Arguments::read(&kubernetes::CALLER.grammar, &words).unwrap();
+            let cluster = cluster.map(|url| Target::of_url(url).unwrap());
+            check_cluster(&found(profile).profile, &arguments, cluster.as_ref()).map_err(|failure| failure.message)
+        };
+        let (named, other) = (Some("https://k8s.example:6443/x"), Some("https://other.example"));
+        assert_eq!(checked("lab", &["--profile", "lab"], named), Ok(()));
+        assert_eq!(checked("azure", &["--client-id", "d"], other), Ok(()), "it has no `clusters`");
+        for (flags, cluster, why) in [
+            (&[][..], other, "https://other.example is not among the `clusters` of profile \"lab\""),
+            (&[], None, "profile \"lab\" has `clusters`, and the request does not say which one asks"),
+            (&["--client-id", "d"], named, "profile \"lab\" has `clusters`, and takes no flag but --profile"),
+        ] {
+            assert_eq!(checked("lab", flags, cluster), Err(why.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_token_of_one_registry_is_for_no_other_host() {
+        let at = |profile, host| {
+            let target = Target::parse("https", host, None, None).unwrap();
+            found(profile).at(&target).map(|_| ()).map_err(|error| Failure::of(&error).message)
+        };
+        assert_eq!(at("acr", "lab.azurecr.io"), Ok(()));
+        assert_eq!(at("lab", "other.azurecr.io"), Ok(()));
+        let why = "the profile \"acr\" is for the registry lab.azurecr.io alone";
+        assert_eq!(at("acr", "other.azurecr.io"), Err(why.to_owned()));
+    }
+
+    #[test]
+    fn a_profile_is_described_and_a_machine_is_an_account() {
+        let lab = found("lab").described();
+        assert_eq!((lab.authority.as_str(), lab.machine, lab.tenant), ("https://id.example", false, None));
+        assert_eq!(lab.audience.as_deref(), Some("k8s"));
+        for (profile, name) in [("vm", "systemAssignedIdentity"), ("vm-of-its-own", "vm")] {
+            let machine = found(profile).account().unwrap();
+            assert_eq!((machine.account.as_deref(), machine.tenant.as_deref()), (Some(name), Some("t")));
+            assert!(machine.machine);
+        }
+    }
+}

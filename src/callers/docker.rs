@@ -191,6 +191,8 @@ mod tests {
         };
         assert_eq!(said("erase", "ghcr.io", &ask), (0, String::new(), String::new()));
         assert_eq!(said("erase", "ghcr.io", &|_| Outcome::NotMine), (0, String::new(), String::new()));
+        let locked = |_: Want<'_>| Outcome::Failed(Failure::new(Exit::Failed, "the session is locked"));
+        assert_eq!(said("erase", "ghcr.io", &locked), (1, "keyfob: the session is locked\n".to_owned(), String::new()));
         let never = |want: Want<'_>| panic!("{want:?}");
         assert_eq!(said("erase", "", &never), (0, String::new(), String::new()));
         let store = "{\"ServerURL\":\"ghcr.io\",\"Username\":\"ada\",\"Secret\":\"hunter2\"}";

@@ -423,6 +423,7 @@ mod tests {
         let serial = Serial::parse("00000000deadbeef").unwrap();
         assert_eq!(request.shown, Some(Shown { serial, scheme: HostAuth::Basic }));
         assert_eq!(request.schemes, ["basic", "bearer"]);
+        assert!(parsed("protocol=https\nhost=a.example\nlater[]=x\nlater[]=y\n").is_some(), "a list of a later git");
 
         let old = parsed("protocol=http\nhost=127.0.0.1:8080\nusername=ada\npassword=t\n\nhost=ignored\n").unwrap();
         assert_eq!(old.target, Target::parse("http", "127.0.0.1:8080", None, Some("ada")).unwrap());
@@ -470,7 +471,8 @@ mod tests {
         {
             assert!(parsed(&format!("protocol=https\nhost=a.example\n{line}\n")).is_some(), "{line}");
         }
-        assert!(Request::parse(b"protocol=https\nhost=a.example\npath=b\xfcro\nusername=J\xfcrg\n").is_ok());
+        let odd = Request::parse(b"protocol=https\nhost=a.example\npath=b\xfcro\nusername=J\xfcrg\n").unwrap();
+        assert_eq!(odd.target.username(), Some("J\u{fffd}rg"));
         assert!(parsed("protocol=https\nhost=a.example\npath=a\u{85}b\n").is_none());
     }
 
@@ -494,6 +496,10 @@ mod tests {
         ] {
             let request = parsed(&format!("url={url}\n{parts}{erase}"));
             assert_eq!(request.expect(url).failed, Some(failed_token("abc", HostAuth::Basic)));
+        }
+        for user in ["ada:x", "", "%61da", "ada@x", "a\\da"] {
+            let url = format!("url=https://{user}@github.com/team/repo.git");
+            assert_eq!(parsed(&format!("{url}\nprotocol=https\nhost=github.com\n{erase}")), None, "{url}");
         }
         let get = "path=team/repo.git\nprotocol=https\nhost=github.com\nusername=ada\n";
         for (url, fits) in [
@@ -683,7 +689,7 @@ mod tests {
                 judge(want);
                 Outcome::NotMine
             };
-            let given = Given { environment, stdin: stdin.as_bytes(), terminal: false };
+            let given = Given { environment, stdin: stdin.as_bytes(), ..Given::default() };
             let words = ["get", "--profile=lab", "--host=https://git.lab:8443"];
             assert_eq!(run(&CALLER, &words, given, &ask), (0, String::new(), String::new()));
             assert!(asked.get());

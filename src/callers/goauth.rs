@@ -156,6 +156,18 @@ mod tests {
     }
 
     #[test]
+    fn what_go_never_says_is_refused() {
+        let never = |want: Want<'_>| panic!("{want:?}");
+        for (words, word) in [(&["-x"][..], "-x"), (&["https://a.example", "b"], "https://a.example")] {
+            let stderr = format!(
+                "error: Go hands over one address, and not \"{word}\"\n\
+                 hint: [hosts] in config.toml says whose token each host gets\n"
+            );
+            assert_eq!(said(words, "", &never), (2, String::new(), stderr));
+        }
+    }
+
+    #[test]
     fn a_failure_is_two_lines_and_an_exit_code() {
         let ask = |_: Want<'_>| Outcome::Failed(Failure::new(Exit::Refused, "no"));
         let said = said(&["https://a.example/m"], "HTTP/1.1 401 x\n\n", &ask);

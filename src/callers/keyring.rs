@@ -171,6 +171,7 @@ mod tests {
             &["--list-backends"],
             &["get"],
             &["get", INDEX, "ada", "eve"],
+            &["get", INDEX, "--disable"],
             &["get", "--mode", "other", INDEX],
             &["get", "https://ada@pypi.example/simple/"],
             &["get", "a service"],

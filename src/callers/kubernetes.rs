@@ -248,7 +248,7 @@ mod tests {
             (Some(line), &["--profile=lab", "--exec-info=-"], false),
         ] {
             let variables: Vec<_> = environment.iter().map(|value| (REQUEST, value.as_str())).collect();
-            let given = Given { environment: &variables, stdin: line.as_bytes(), terminal: false };
+            let given = Given { environment: &variables, stdin: line.as_bytes(), ..Given::default() };
             let ask = |want: Want<'_>| {
                 let same = ["profile", "lab", environment.map_or("", |value| value)];
                 let expected = if keeps { Refused::IfAskedBefore(&same) } else { Refused::Unknown };

@@ -381,6 +381,7 @@ pub struct Described {
 pub(super) mod tests {
     use super::*;
     use crate::callers::Caller;
+    use std::cell::Cell;
 
     /// A token that expires on 22 November 2026 at 22:00 UTC.
     pub(crate) fn credential(token: &str) -> Credential {
@@ -407,6 +408,8 @@ pub(super) mod tests {
         pub(crate) environment: &'a [(&'a str, &'a str)],
         pub(crate) stdin: &'a [u8],
         pub(crate) terminal: bool,
+        /// Set once the caller runs the real program.
+        pub(crate) passed_on: Option<&'a Cell<bool>>,
     }
 
     /// The exit code with which a test's `pass_on` shows that it was called.
@@ -426,7 +429,10 @@ pub(super) mod tests {
                 stdout_is_terminal: &|| given.terminal,
                 stdout: &mut stdout,
                 stderr: &mut stderr,
-                pass_on: &|_, _| PASSED_ON,
+                pass_on: &|_, _| {
+                    given.passed_on.inspect(|passed_on| passed_on.set(true));
+                    PASSED_ON
+                },
             },
             ask,
         );
@@ -515,6 +521,43 @@ pub(super) mod tests {
             (1 << 20) + 512,
             "more is not read than shows that it is too much"
         );
+    }
+
+    /// A standard input that delivers these pieces and errors.
+    struct Broken<'a>(&'a [Result<&'a [u8], ErrorKind>]);
+
+    impl Read for Broken<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let (next, rest) = self.0.split_first().expect("nobody reads on after an error");
+            self.0 = rest;
+            (*next)?.read(buffer)
+        }
+    }
+
+    #[test]
+    fn reading_goes_on_after_an_interruption_and_after_no_other_error() {
+        let read = |stdin: &[Result<&[u8], ErrorKind>]| {
+            let mut io = Io {
+                arguments: &Arguments::default(),
+                environment: &|_| None,
+                stdin: &mut Broken(stdin),
+                stdout_is_terminal: &|| false,
+                pass_on: &|_, _| PASSED_ON,
+                stdout: &mut io::sink(),
+                stderr: &mut io::sink(),
+            };
+            io.request_to_empty_line().map(|bytes| bytes.to_vec()).map_err(|error| error.kind())
+        };
+        assert_eq!(read(&[Err(ErrorKind::Interrupted), Ok(b"a=b\n\n")]), Ok(b"a=b\n\n".to_vec()));
+        assert_eq!(read(&[Ok(b"a=b\n"), Err(ErrorKind::Other)]), Err(ErrorKind::Other));
+    }
+
+    #[test]
+    fn a_prompt_for_a_host_names_it_and_the_program() {
+        let target = Target::parse("https", "ghcr.io", Some("team"), None).unwrap();
+        let want = Want::for_host(&target, "docker", "podman");
+        assert_eq!(want.purpose.as_deref(), Some("https://ghcr.io"));
+        assert!(matches!(want.whose, Whose::Host { caller: "docker", given: None, .. }), "{want:?}");
     }
 
     #[test]

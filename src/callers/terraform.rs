@@ -102,6 +102,8 @@ mod tests {
             let (code, stdout, stderr) = said(words, &never);
             assert!(code == 2 && stdout.is_empty() && stderr.starts_with("error: "), "{words:?}");
         }
+        let stored = "error: keyfob keeps no tokens of others\nhint: sign in with `keyfob login`\n";
+        assert_eq!(said(&["store", "tf.example"], &never).2, stored);
     }
 
     #[test]

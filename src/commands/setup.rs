@@ -115,7 +115,11 @@ pub fn set_up(arguments: &Arguments) -> Result<u8> {
     }
     let Some(name) = wanted.profile.as_deref().filter(|_| consent.undo || !wanted.flags.0.is_empty()) else {
         return Err(Failure::usage("which tool, or which profile?")
-            .hint("keyfob setup --help lists the tools; or --profile NAME with --issuer or --provider")
+            .hint(if consent.undo {
+                "`keyfob setup --help` lists the tools; --profile NAME takes a profile back"
+            } else {
+                "`keyfob setup --help` lists the tools; --profile NAME with --issuer or --provider makes a profile"
+            })
             .into());
     };
     carry_out(&if consent.undo { remove(name)? } else { make(wanted)? }, consent)?;

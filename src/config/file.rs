@@ -178,6 +178,10 @@ fn unreadable(path: &Path, why: &std::io::Error) -> anyhow::Error {
     } else if path == Path::new(system::PATH) {
         let folder = path.parent().unwrap_or(path).to_string_lossy();
         failure.run(format!("sudo chmod -R a+rX {}", shell_quoted(&folder))).into()
+    } else if why.kind() == std::io::ErrorKind::PermissionDenied
+        && std::fs::metadata(path).is_ok_and(|file| file.uid() == rustix::process::geteuid().as_raw())
+    {
+        failure.run(format!("chmod u+r {}", shell_quoted(&path.to_string_lossy()))).into()
     } else {
         failure.into()
     }

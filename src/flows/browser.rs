@@ -119,6 +119,7 @@ impl Turns {
         self.listener.tell(well, words);
     }
 
+    /// Exchanges the code for tokens, and checks that they are for this sign-in.
     fn exchange(&self, client: &Client<'_>, code: &Secret) -> End {
         let object = match client.exchange(code, &self.redirect, &self.verifier) {
             Ok(answer::Answer::Object(object)) => object,

@@ -149,7 +149,9 @@ pub(super) fn automatic(has: Has, place: Place, set: &dyn Fn(&str) -> Option<Str
 mod tests {
     use super::*;
     use crate::config::resolved;
-    use crate::session::DeviceRefused;
+    use crate::oauth::http::LIMIT;
+    use crate::session::{DeviceRefused, Metadata};
+    use serde_json::{from_value, json};
 
     const BOTH: Has = Has { device: true, browser: true, device_first: false };
     const LINUX: Place = Place { wsl: false, container: false, macos: false, opener: true };
@@ -231,6 +233,21 @@ mod tests {
         assert_eq!(usual("gitlab", "https://git.example"), (true, true, false));
         assert_eq!(usual("gitea", "https://git.example"), (false, true, false));
         assert_eq!(usual("github-enterprise", "https://git.example"), (true, true, true));
+    }
+
+    #[test]
+    fn a_client_has_the_flows_whose_endpoints_its_server_publishes() {
+        let has = |endpoint: &str| {
+            let profile = resolved(&[("issuer", "https://id.example"), ("client-id", "c")]).unwrap();
+            let known: Metadata = from_value(json!({
+                "fetched_at": Timestamp::now(), "auth_method": "client_secret_basic", "s256": true, "offline_access": true,
+                "token_endpoint": "https://id.example/token", endpoint: "https://id.example/begin",
+            }))
+            .unwrap();
+            Has::of(&Client::new(&profile, Some(&known), LIMIT).unwrap().0, &profile)
+        };
+        assert_eq!(has("device_authorization_endpoint"), Has { browser: false, ..BOTH });
+        assert_eq!(has("authorization_endpoint"), Has { device: false, ..BOTH });
     }
 
     #[test]

@@ -149,6 +149,7 @@ mod tests {
         assert_eq!(opened(&format!("/none:{text}:browser:./browser:{plain}")), [format!("{plain} {all}")]);
         let hostile = format!("{plain} %s;touch$(id)");
         assert_eq!(opened(&hostile), [format!("{plain} {all};touch$(id)")], "no shell reads it");
+        assert!(opened("sh")[0].ends_with(&format!("/sh {all}")), "a program is looked for on PATH");
         assert_eq!(opened(&text), [""; 0], "and without a display nothing else is tried");
     }
 

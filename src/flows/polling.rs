@@ -287,6 +287,15 @@ mod tests {
     }
 
     #[test]
+    fn an_end_by_the_providers_error_says_which() {
+        let error = || OauthError { code: "no".into(), ..OauthError::default() };
+        for end in [End::Refused(error()), End::Spent(error()), End::Failed(error())] {
+            assert_eq!(end.error(), Some(&error()));
+        }
+        assert_eq!(End::Expired.error(), None);
+    }
+
+    #[test]
     fn an_approval_ends_it_with_the_tokens() {
         let object = Members::read(br#"{"access_token":"t"}"#).unwrap();
         let Some(End::Approved(answer)) = Polling::new(5, s(900), s(0)).receive(Ok(Answer::Object(object)), s(6))

@@ -63,12 +63,14 @@ pub struct Client<'p> {
     sent: Cell<Option<Timestamp>>,
 }
 
-/// What the profile's client authenticates with, as text: its secret or the contents of its key file. `None` for a public
-/// client.
-pub fn credential(profile: &Profile) -> Result<Option<Secret>> {
-    let Some(key) = &profile.client_key else { return profile.client_secret() };
-    let bytes = assertion::contents(&key.file, "client key")?;
-    Ok(Some(Secret::from(String::from_utf8_lossy(&bytes).into_owned())))
+/// A digest of what the profile's client authenticates with: its secret, or the contents of its key file. `None` for a
+/// public client. It is kept with a token, so it must not lead back to a credential that outlives the token.
+pub fn credential(profile: &Profile) -> Result<Option<String>> {
+    let digest = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(digest(&SHA256, bytes));
+    Ok(match &profile.client_key {
+        Some(key) => Some(digest(&assertion::contents(&key.file, "client key")?)),
+        None => profile.client_secret()?.map(|secret| digest(secret.expose().as_bytes())),
+    })
 }
 
 impl<'p> Client<'p> {

@@ -2,6 +2,7 @@
 
 use crate::access::ours_alone;
 use crate::failure::{Exit, Failure};
+use crate::text::shell_quoted;
 use anyhow::{Context, Result};
 use rustix::fs::{
     Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, chmod, fchmod, fstat, fsync, mkdir, openat, stat,
@@ -29,7 +30,15 @@ pub(super) fn open(path: &Path, what: &str) -> Result<Option<OwnedFd>> {
             let why = format!("could not use the {what} {}: it is a file or a link, not a folder", path.display());
             return Err(Failure::new(Exit::Failed, why).hint("remove it, or set KEYFOB_CACHE_DIR").into());
         }
-        Err(e) => return Err(unusable(e, &format!("could not open the {what} {}", path.display()))),
+        Err(e) => {
+            let why = format!("could not open the {what} {}", path.display());
+            let is_ours = stat(path).is_ok_and(|stat| stat.st_uid == geteuid().as_raw());
+            if e == Errno::ACCESS && is_ours {
+                let command = format!("chmod u+rwx {}", shell_quoted(&path.to_string_lossy()));
+                return Err(Failure::new(Exit::Failed, format!("{why}: {e}")).run(command).into());
+            }
+            return Err(unusable(e, &why));
+        }
     };
     ours_alone(&fstat(&folder)?, path, ELSEWHERE)?;
     Ok(Some(folder))

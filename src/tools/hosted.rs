@@ -1,4 +1,4 @@
-//! What all tools have in common that are connected host by host: a rule in `[hosts]`, one file of the tool's own, and
+//! The tools that are connected host by host have this in common: a rule in `[hosts]`, one file of the tool's own, and
 //! for some a link by which the tool finds keyfob. A tool is a [`Hosted`] with functions that change its file.
 
 use super::findings::Findings;

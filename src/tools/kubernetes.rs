@@ -44,7 +44,7 @@ struct Arguments {
     /// User of the kubeconfig [default: the profile's name]; repeat for more with --from-kubelogin
     #[arg(long, value_name = "NAME")]
     user: Vec<String>,
-    /// Context that is to have this user
+    /// Context to give this user
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
     /// Cluster of the context, if that is new

@@ -4,10 +4,11 @@
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
+use std::process::Command;
 use std::thread;
 
 use crate::common::errors::{Scene, can_mount, stable, with_mount};
-use crate::common::{SOON, now, token};
+use crate::common::{Fresh, PROGRAM, SOON, now, token};
 use keyfob_test_support::provider::{Auto, Endpoint, Options, Reply};
 use keyfob_test_support::{Output, skip};
 use serde_json::json;
@@ -456,6 +457,35 @@ fn a_folder_that_cannot_be_written_costs_nothing_and_still_answers_from_the_cach
     scene.assert_failed(&output, 1, error);
     assert_eq!(scene.idp.count("token:refresh_token"), 0, "nothing is asked for that could not be kept");
     scene.token();
+}
+
+/// As its owner, who may be root, but has to keep to the permissions.
+fn as_the_owner(fresh: &Fresh) -> Command {
+    let mut command = fresh.other("setpriv");
+    command.args(["--bounding-set=-dac_override,-dac_read_search", PROGRAM, "token", "lab"]);
+    if is_root() { command } else { fresh.command(&["token", "lab"]) }
+}
+
+#[test]
+fn a_cache_folder_or_configuration_that_its_owner_may_not_open_is_opened_by_the_hint() {
+    let fresh = Fresh::new();
+    fresh.write(".config/keyfob/config.toml", "[profile.lab]\nissuer = 'https://id.example.com'\nclient-id = 'c'\n");
+    let folder = fresh.path(".cache/keyfob");
+    fs::create_dir_all(&folder).unwrap();
+    for (path, what, command, code, open) in [
+        (folder, "open the cache folder", "chmod u+rwx", 1, 0o700),
+        (fresh.path(".config/keyfob/config.toml"), "read configuration", "chmod u+r", 2, 0o600),
+    ] {
+        set_mode(&path, 0);
+        let output = Output::of(&mut as_the_owner(&fresh), b"");
+        let place = path.display();
+        assert_eq!(
+            output.stderr,
+            format!("error: could not {what} {place}: Permission denied (os error 13)\nhint: {command} {place}\n")
+        );
+        assert_eq!((output.code, output.stdout.as_str()), (Some(code), ""));
+        set_mode(&path, open);
+    }
 }
 
 // What the system does not give.

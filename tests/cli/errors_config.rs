@@ -468,7 +468,12 @@ fn every_other_mistake_on_the_command_line_is_named() {
         (
             &["setup", "--yes"],
             "error: which tool, or which profile?\n\
-             hint: keyfob setup --help lists the tools; or --profile NAME with --issuer or --provider\n",
+             hint: `keyfob setup --help` lists the tools; --profile NAME with --issuer or --provider makes a profile\n",
+        ),
+        (
+            &["setup", "--undo"],
+            "error: which tool, or which profile?\n\
+             hint: `keyfob setup --help` lists the tools; --profile NAME takes a profile back\n",
         ),
     ] {
         assert_failed(&keyfob, &silently(&keyfob, args), 2, error);

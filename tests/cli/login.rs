@@ -1,7 +1,7 @@
 //! A person who wants to sign in by code while another process waits for the browser.
 
-use crate::common::browser::request;
-use crate::common::{Caller, Scene, token};
+use crate::common::browser::{browse, request};
+use crate::common::{Caller, Scene, token, wait_until};
 use keyfob_test_support::provider::Options;
 use serde_json::Value;
 
@@ -40,4 +40,19 @@ fn a_sign_in_in_steps_replaces_the_one_that_waits_for_the_browser() {
     scene.idp.approve(code);
     assert!(scene.idp.accepts(&token(&caller.finish())));
     assert_eq!(scene.silently(["login", "--poll"]).code, Some(0));
+}
+
+#[test]
+fn who_wants_the_browser_is_shown_no_code_of_another_process() {
+    let scene = Scene::new(Options::default());
+    let caller = scene.start(["token"]);
+    let code = caller.code();
+    let person = scene.start(["login", "--flow", "browser"]);
+    let said = format!("keyfob: process {} waits for a sign-in by code; ", caller.pid());
+    wait_until("a word about the other sign-in", || person.stderr().contains(&said));
+    assert!(!person.stderr().contains(&code), "{}", person.stderr());
+    caller.kill();
+    browse(&person.address());
+    assert_eq!(person.finish().code, Some(0));
+    assert_eq!(scene.session()["begun"]["flow"], "browser");
 }

@@ -392,7 +392,9 @@ fn a_federated_token_of_a_file_stands_for_the_client() {
     fs::write(&place, pod("pod-a", 4)).unwrap();
     assert_eq!(token(&run(&keyfob)), "t0ken");
     assert_eq!(server.seen().len(), 3);
-    let error = format!("error: could not read the token file {place}: No such file or directory (os error 2)\n");
+    let error = format!(
+        "error: could not get a token for ci: could not read the token file {place}: No such file or directory (os error 2)\n"
+    );
     fs::remove_file(&place).unwrap();
     assert_eq!(failure(&run(&keyfob)), (Some(2), error.as_str()));
 }
@@ -422,7 +424,7 @@ fn a_token_of_a_variable_is_exchanged() {
     let mut without = keyfob.command(["token"]);
     without.env_remove("JOB_TOKEN");
     let output = Output::of(&mut without, b"");
-    let error = "error: the variable JOB_TOKEN holds no token\nhint: the CI job has to ask for it; see docs/machines.md, \
+    let error = "error: could not get a token for ci: the variable JOB_TOKEN holds no token\nhint: the CI job has to ask for it; see docs/machines.md, \
                  or the CI's own documentation of OpenID Connect\n";
     assert_eq!(failure(&output), (Some(2), error));
 }
@@ -513,7 +515,7 @@ fn github_actions_is_asked_as_it_wants() {
     let mut outside = keyfob.command(["token"]);
     outside.env_remove("ACTIONS_ID_TOKEN_REQUEST_TOKEN");
     let output = Output::of(&mut outside, b"");
-    let error = "error: the variable ACTIONS_ID_TOKEN_REQUEST_TOKEN is not set\nhint: give the job `permissions: id-token: \
+    let error = "error: could not get a token for ci: the variable ACTIONS_ID_TOKEN_REQUEST_TOKEN is not set\nhint: give the job `permissions: id-token: \
                  write`; there is no token outside of a job, nor for a pull request from a fork\n";
     assert_eq!(failure(&output), (Some(2), error));
 }

@@ -265,6 +265,7 @@ mod tests {
     use super::*;
     use crate::callers::seam::tests::{Given, credential, run};
     use crate::callers::{Credential, Kind, Whose};
+    use std::cell::Cell;
     use std::time::Duration;
 
     const CLOUD: &str = "https://login.microsoftonline.us";
@@ -352,6 +353,12 @@ mod tests {
                  \"user\":{{\"name\":\"ada\",\"type\":\"user\"}}}}"
             )
         };
+        let missing = "ERROR: The subscription of 'other' doesn't exist in cloud 'AzureUSGovernment'.\n\
+                       With keyfob: set `subscription` below [az] in config.toml\n";
+        let other = said("account show --subscription other", &ask(Some("sub")));
+        assert_eq!(other, (1, String::new(), missing.to_owned()));
+        let own = answered("account show --subscription SUB", &ask(Some("sub")));
+        assert_eq!(own, answered("account show", &ask(Some("sub"))));
         let tenant = shown("t1", "N/A(tenant level account)");
         assert_eq!(
             answered("account show", &ask(None)),
@@ -417,6 +424,27 @@ mod tests {
         let unknown = said("account get-access-token --resource-type x", &|_| Outcome::Profile(described()));
         assert_eq!((unknown.0, &*unknown.1), (1, ""));
         assert!(unknown.2.starts_with("ERROR: --resource-type has to be one of "), "{}", unknown.2);
+    }
+
+    /// The real az may know another account.
+    #[test]
+    fn the_real_az_answers_what_keyfob_does_not_except_about_the_account() {
+        for (words, passed_on, own) in [
+            ("login", true, "With keyfob: keyfob login\n"),
+            ("logout", true, "With keyfob: keyfob logout\n"),
+            ("vm list", true, "for 'vm list' the real Azure CLI is needed.\n"),
+            ("account set -s x", false, "With keyfob: set `subscription` below [az] in config.toml\n"),
+            ("account", false, "for 'account' the real Azure CLI is needed.\n"),
+            ("version --nonsense", true, "the real Azure CLI is needed.\n"),
+            ("account show --nonsense", false, "the real Azure CLI is needed.\n"),
+        ] {
+            let passed = Cell::new(false);
+            let given = Given { passed_on: Some(&passed), ..Given::default() };
+            let words: Vec<&str> = words.split(' ').collect();
+            let (code, stdout, stderr) = run(&CALLER, &words, given, &|want| panic!("{want:?}"));
+            assert_eq!((code, stdout.as_str(), passed.get()), (2, "", passed_on), "{words:?}");
+            assert!(stderr.ends_with(own), "{stderr}");
+        }
     }
 
     #[test]

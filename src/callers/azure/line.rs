@@ -134,6 +134,7 @@ mod tests {
             (&["--output", "--quiet"], "argument --output: expected one argument"),
             (&["--quiet=yes"], "unrecognized arguments: --quiet=yes"),
             (&["--quiet", "word"], "unrecognized arguments: word"),
+            (&["--output=json", "word"], "unrecognized arguments: word"),
             (&["-"], "unrecognized arguments: -"),
         ] {
             assert_eq!(read(words).mistake.as_deref(), Some(mistake), "{words:?}");
