@@ -6,8 +6,9 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use keyfob_test_support::provider::{Auto, Endpoint, Options, Provider};
@@ -49,9 +50,7 @@ pub(crate) fn measure(place: &Place, table: &mut Table) -> Result<()> {
         ("same bundle", None, vec![("SSL_CERT_FILE", bundle.clone())], 0.16),
         ("`ca-file`, `--cacert`", idp.ca_file(), vec![], 0.25),
     ] {
-        // Signing in needs the authority in any case.
-        let installed = signed_in(place, &idp, "")?;
-        installed.write_config(&profile(&idp, ca_file));
+        let installed = signed_in(place, &idp, &profile(&idp, ca_file), &bundle)?;
         let (file, ended) = ended(&installed)?;
         let session: Value = serde_json::from_str(&ended)?;
         let form = [
@@ -117,13 +116,13 @@ pub(crate) fn measure(place: &Place, table: &mut Table) -> Result<()> {
         let what = what.replace("wall", "processor time");
         table.figure(&what, factor, "×", &format!("{keyfob} µs against {curl} µs"), Budget::None);
     }
-    from_far_away(place, table, &idp)
+    from_far_away(place, table, &idp, &bundle)
 }
 
 /// How many round trips a refresh waits for, when each takes 50 ms.
-fn from_far_away(place: &Place, table: &mut Table, idp: &Provider) -> Result<()> {
+fn from_far_away(place: &Place, table: &mut Table, idp: &Provider, bundle: &Path) -> Result<()> {
     let token_endpoint = format!("token-endpoint = '{}'\n", far_away(&idp.url(Endpoint::Token))?);
-    let installed = signed_in(place, idp, &token_endpoint)?;
+    let installed = signed_in(place, idp, &(profile(idp, idp.ca_file()) + &token_endpoint), bundle)?;
     let (file, ended) = ended(&installed)?;
     let keyfob = Run::new(&place.keyfob, ["token"]).within(installed.home());
     let keyfob = keyfob.env("KEYFOB_CONFIG", installed.config_file()).env("KEYFOB_PROMPT", "never");
@@ -157,21 +156,30 @@ fn far_away(url: &str) -> Result<String> {
 }
 
 fn pass_on(mut from: TcpStream, mut to: TcpStream) {
-    let mut bytes = [0; 1 << 14];
+    let (sender, on_its_way) = channel::<(Instant, Vec<u8>)>();
+    thread::spawn(move || {
+        for (arrives, bytes) in on_its_way {
+            thread::sleep(arrives.saturating_duration_since(Instant::now()));
+            if to.write_all(&bytes).is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Write);
+    });
+    let mut bytes = vec![0; 1 << 16];
     while let Ok(count @ 1..) = from.read(&mut bytes) {
-        thread::sleep(ROUND_TRIP / 2);
-        if to.write_all(&bytes[..count]).is_err() {
+        if sender.send((Instant::now() + ROUND_TRIP / 2, bytes[..count].to_vec())).is_err() {
             break;
         }
     }
-    let _ = to.shutdown(Shutdown::Write);
 }
 
-/// A keyfob with a session at this provider; its profile has more lines.
-fn signed_in(place: &Place, idp: &Provider, more: &str) -> Result<Keyfob> {
+/// A keyfob with this configuration and a session at this provider, whose authority is in the bundle.
+fn signed_in(place: &Place, idp: &Provider, config: &str, bundle: &Path) -> Result<Keyfob> {
     idp.auto(Auto::Approve);
-    let keyfob = Keyfob::new(&place.keyfob).config(&(profile(idp, idp.ca_file()) + more));
-    let output = Output::of(keyfob.command(["login"]).env("KEYFOB_PROMPT", "always"), b"");
+    let keyfob = Keyfob::new(&place.keyfob).config(config);
+    let mut login = keyfob.command(["login"]);
+    let output = Output::of(login.env("KEYFOB_PROMPT", "always").env("SSL_CERT_FILE", bundle), b"");
     ensure!(output.code == Some(0), "could not sign in: {}", output.stderr);
     Ok(keyfob)
 }
