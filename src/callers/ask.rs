@@ -314,6 +314,8 @@ fn erase(
 mod tests {
     use super::super::kubernetes;
     use super::*;
+    use crate::secret::Secret;
+    use crate::session::Serial;
     use std::ffi::OsString;
     use std::path::Path;
 
@@ -378,6 +380,48 @@ client-id = 'vm'
         assert_eq!(at("lab", "other.azurecr.io"), Ok(()));
         let why = "the profile \"acr\" is for the registry lab.azurecr.io alone";
         assert_eq!(at("acr", "other.azurecr.io"), Err(why.to_owned()));
+    }
+
+    #[test]
+    fn what_a_caller_wants_is_asked_of_the_profile() {
+        let (arguments, serial) = (Arguments::default(), Serial::parse("00000000deadbeef").unwrap());
+        let usual = || Want::token(Whose::Selected(&arguments), Requester::Program("git"));
+        let want = Want {
+            kind: Kind::Id,
+            min_life: Some(900),
+            purpose: Some("https://a.example".into()),
+            no_prompt: Some("no"),
+            forbids: || Some("never"),
+            refused: Refused::Token(serial),
+            claims: Some("{}"),
+            timeout: Some(Duration::from_secs(8)),
+            ..usual()
+        };
+        let get = |want: &acquire::TokenWant<'_>| {
+            assert_eq!((want.kind, want.min_life, want.requester), (TokenKind::Id, 900, Requester::Program("git")));
+            assert_eq!(want.purpose.as_deref(), Some("https://a.example"));
+            assert_eq!((want.no_prompt, (want.forbids)()), (Some("no"), Some("never")));
+            assert_eq!(want.refused, Some(acquire::RefusedToken::Surely(serial)));
+            assert_eq!((want.claims, want.timeout), (Some("{}"), Some(Duration::from_secs(8))));
+            let (token, received_at) = (Secret::from("t".to_owned()), Timestamp(1));
+            let (kind, expires_at, account) = (TokenKind::Id, Some(Timestamp(2)), Some("ada".to_owned()));
+            Ok(Some(Acquired { token, serial, kind, received_at, expires_at, account, tenant: None }))
+        };
+        let credential = found("azure").token(want, get).unwrap().unwrap();
+        assert_eq!((credential.token.expose(), credential.profile.as_str()), ("t", "azure"));
+        assert_eq!(credential.tenant.as_deref(), Some("t"), "the profile's, if the answer names none");
+        assert_eq!(credential.pattern.map(|pattern| pattern.canonical()).as_deref(), Some("https://a.example"));
+
+        for (scope, tenant) in [(None, None), (Some("https://db.example/.default"), None), (None, Some("t2"))] {
+            let want = Want { scopes: scope.map(str::to_owned).into_iter().collect(), tenant, ..usual() };
+            let get = |want: &acquire::TokenWant<'_>| {
+                let scopes = &want.profile.scopes;
+                assert!(scopes.contains(&scope.unwrap_or("openid").to_owned()), "{scopes:?}");
+                assert_eq!(want.profile.tenant(), Some(tenant.unwrap_or("t")));
+                Ok(None)
+            };
+            assert!(found("azure").token(want, get).unwrap().is_none());
+        }
     }
 
     #[test]

@@ -168,5 +168,15 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(fs::read_to_string(&note).unwrap(), "second\n");
+        // Windows' explorer exits with 1 on success, other programs on failure.
+        for (says_one, status, tries) in [(true, 1, 1), (true, 2, 2), (false, 1, 2)] {
+            let first = Opener { says_one, ..sh(format!("exit {status}")) };
+            let mut opening = Opening::new(vec![first, noting("next")]);
+            fs::write(&note, "").unwrap();
+            while opening.go_on() {
+                std::thread::yield_now();
+            }
+            assert_eq!(fs::read_to_string(&note).unwrap(), if tries == 2 { "next\n" } else { "" }, "{status}");
+        }
     }
 }

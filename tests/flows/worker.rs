@@ -128,6 +128,7 @@ fn no_pipe_of_the_callers_is_kept_open() {
     scene.idp.wait_for("token:refresh_token", 1, SOON);
     // Ends only when the last process has closed it; the provider has not answered yet.
     assert_eq!(reader.read(&mut [0]).unwrap(), 0, "descriptor {number}");
+    assert_eq!(scene.session().get("last_error"), None, "the worker has not ended by its time limit");
     drop(hold);
     scene.settle();
 }
@@ -166,6 +167,24 @@ fn a_worker_without_the_sessions_lock_does_nothing() {
     assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (Some(1), "", ""));
     assert_eq!(scene.idp.count("token:refresh_token"), 0);
     assert_eq!(fs::read(scene.file()).unwrap(), before);
+}
+
+/// While it has not been told yet what to do.
+#[test]
+fn a_worker_takes_no_notice_of_what_ends_others_from_the_start() {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let scene = Scene::signed_in(Options::default());
+        let mut worker = scene.command("never", ["--renew-session"]);
+        let mut worker = worker.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        wait_until("a handler of the signal", || {
+            let status = fs::read_to_string(format!("/proc/{}/status", worker.id())).unwrap();
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+            u64::from_str_radix(caught.trim(), 16).unwrap() >> (signal.as_raw() - 1) & 1 == 1
+        });
+        kill_process(Pid::from_child(&worker), signal).unwrap();
+        drop(worker.stdin.take());
+        assert_eq!(worker.wait().unwrap().code(), Some(1), "{signal:?}");
+    }
 }
 
 /// A worker that could not say how it ended is not waited for.
