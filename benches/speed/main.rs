@@ -14,6 +14,8 @@ mod common;
 mod grows;
 mod peers;
 mod refresh;
+#[cfg(target_os = "linux")]
+mod sealed;
 mod size;
 mod starts;
 mod table;
@@ -32,6 +34,8 @@ use table::Table;
 /// The parts, in the table's order.
 const PARTS: &[(&str, Part)] = &[
     ("starts", starts::measure),
+    #[cfg(target_os = "linux")]
+    ("sealed", sealed::measure),
     ("grows", grows::measure),
     ("peers", peers::measure),
     ("size", size::measure),

@@ -3,7 +3,12 @@
 //! Both trust the machine's authorities and the test's: the same bundle for both, or each by its own usual means.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use keyfob_test_support::provider::{Auto, Endpoint, Options, Provider};
@@ -13,7 +18,7 @@ use serde_json::{Value, json};
 use super::grows::more_tokens;
 use super::size::used;
 use super::table::{Budget, Table};
-use super::turns::{against, median, medians_prepared, ratio};
+use super::turns::{against, median, medians_prepared, ratio, readable};
 use super::{Place, profile};
 use crate::common::programs::on_path;
 use crate::common::run::Run;
@@ -21,6 +26,9 @@ use crate::common::run::Run;
 /// Where systems keep all their authorities in one file.
 const BUNDLES: &[&str] =
     &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+
+/// As between continents.
+const ROUND_TRIP: Duration = Duration::from_millis(50);
 
 pub(crate) fn measure(place: &Place, table: &mut Table) -> Result<()> {
     let what = "a refresh over TLS / curl making the same request";
@@ -42,9 +50,7 @@ pub(crate) fn measure(place: &Place, table: &mut Table) -> Result<()> {
         ("same bundle", None, vec![("SSL_CERT_FILE", bundle.clone())], 0.16),
         ("`ca-file`, `--cacert`", idp.ca_file(), vec![], 0.25),
     ] {
-        // Signing in needs the authority in any case.
-        let installed = signed_in(place, &idp)?;
-        installed.write_config(&profile(&idp, ca_file));
+        let installed = signed_in(place, &idp, &profile(&idp, ca_file), &bundle)?;
         let (file, ended) = ended(&installed)?;
         let session: Value = serde_json::from_str(&ended)?;
         let form = [
@@ -110,14 +116,70 @@ pub(crate) fn measure(place: &Place, table: &mut Table) -> Result<()> {
         let what = what.replace("wall", "processor time");
         table.figure(&what, factor, "×", &format!("{keyfob} µs against {curl} µs"), Budget::None);
     }
+    from_far_away(place, table, &idp, &bundle)
+}
+
+/// How many round trips a refresh waits for, when each takes 50 ms.
+fn from_far_away(place: &Place, table: &mut Table, idp: &Provider, bundle: &Path) -> Result<()> {
+    let token_endpoint = format!("token-endpoint = '{}'\n", far_away(&idp.url(Endpoint::Token))?);
+    let installed = signed_in(place, idp, &(profile(idp, idp.ca_file()) + &token_endpoint), bundle)?;
+    let (file, ended) = ended(&installed)?;
+    let keyfob = Run::new(&place.keyfob, ["token"]).within(installed.home());
+    let keyfob = keyfob.env("KEYFOB_CONFIG", installed.config_file()).env("KEYFOB_PROMPT", "never");
+    let keyfob = keyfob.env("KEYFOB_CACHE_DIR", installed.cache_dir());
+    let expire = || Ok(fs::write(&file, &ended)?);
+    let time = medians_prepared(&[(&keyfob, &expire)], place.rounds(20))?[0];
+    let trips = 1.0 + time.as_secs_f64() / ROUND_TRIP.as_secs_f64();
+    let from = format!("the connection's, and {} of 50 ms each", readable(time));
+    table.figure("round trips of a refresh over TLS", trips, "", &from, Budget::AtMost(4.0));
     Ok(())
 }
 
-/// A keyfob with a session at this provider.
-fn signed_in(place: &Place, idp: &Provider) -> Result<Keyfob> {
+/// The address of an endpoint by way of a port that passes on what it gets, half a round trip later each way. Connecting to
+/// that port takes no time.
+fn far_away(url: &str) -> Result<String> {
+    let (_, rest) = url.split_once("://").context("an address")?;
+    let (near, path) = rest.split_once('/').context("a path")?;
+    let near = near.to_owned();
+    let port = TcpListener::bind("127.0.0.1:0")?;
+    let address = format!("https://{}/{path}", port.local_addr()?);
+    thread::spawn(move || {
+        for client in port.incoming().flatten() {
+            let Ok(server) = TcpStream::connect(&near) else { continue };
+            for (from, to) in [(client.try_clone(), server.try_clone()), (Ok(server), Ok(client))] {
+                let (Ok(from), Ok(to)) = (from, to) else { continue };
+                thread::spawn(move || pass_on(from, to));
+            }
+        }
+    });
+    Ok(address)
+}
+
+fn pass_on(mut from: TcpStream, mut to: TcpStream) {
+    let (sender, on_its_way) = channel::<(Instant, Vec<u8>)>();
+    thread::spawn(move || {
+        for (arrives, bytes) in on_its_way {
+            thread::sleep(arrives.saturating_duration_since(Instant::now()));
+            if to.write_all(&bytes).is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Write);
+    });
+    let mut bytes = vec![0; 1 << 16];
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        if sender.send((Instant::now() + ROUND_TRIP / 2, bytes[..count].to_vec())).is_err() {
+            break;
+        }
+    }
+}
+
+/// A keyfob with this configuration and a session at this provider, whose authority is in the bundle.
+fn signed_in(place: &Place, idp: &Provider, config: &str, bundle: &Path) -> Result<Keyfob> {
     idp.auto(Auto::Approve);
-    let keyfob = Keyfob::new(&place.keyfob).config(&profile(idp, idp.ca_file()));
-    let output = Output::of(keyfob.command(["login"]).env("KEYFOB_PROMPT", "always"), b"");
+    let keyfob = Keyfob::new(&place.keyfob).config(config);
+    let mut login = keyfob.command(["login"]);
+    let output = Output::of(login.env("KEYFOB_PROMPT", "always").env("SSL_CERT_FILE", bundle), b"");
     ensure!(output.code == Some(0), "could not sign in: {}", output.stderr);
     Ok(keyfob)
 }

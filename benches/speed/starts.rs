@@ -87,8 +87,12 @@ fn walls(place: &Place, table: &mut Table, condition: &str, fixed: Option<&Path>
     let git = CASES.iter().position(|case| case.input == Some(GIT_REQUEST));
     match (store, git) {
         (Some(_), Some(git)) => {
-            let (keyfob, store) = (times[git * 3 + 1], times[CASES.len() * 3]);
-            table.figure(&what, ratio(keyfob, store), "×", &against(keyfob, store), Budget::AtMost(0.7));
+            let store = times[CASES.len() * 3];
+            let programs = [("", times[git * 3 + 1]), (", static", times[git * 3 + 2])];
+            for (program, keyfob) in programs.into_iter().take(1 + usize::from(fixed.is_some())) {
+                let what = what.replace(": ", &format!("{program}: "));
+                table.figure(&what, ratio(keyfob, store), "×", &against(keyfob, store), Budget::AtMost(0.7));
+            }
         }
         _ => table.missing(&what, "git is not here"),
     }

@@ -37,12 +37,13 @@ impl Budget {
 pub(crate) struct Table(Vec<[String; 4]>);
 
 impl Table {
-    /// A figure in its unit (`×` or `MB`), what it was made from, and what it may be.
+    /// A figure in its unit (`×`, `µs`, `MB` or none), what it was made from, and what it may be.
     pub(crate) fn figure(&mut self, what: &str, figure: f64, unit: &str, from: &str, budget: Budget) {
         let digits = match unit {
             // What is a hundred times faster should not look like nothing.
             "×" if figure < 0.1 => 4,
-            "×" => 2,
+            "×" | "" => 2,
+            "µs" => 0,
             // A binary that is over its budget by a page should look it.
             _ => 3,
         };

@@ -209,17 +209,7 @@ impl Scene {
     /// Removes the keys of sealed sessions from the kernel's keyring, as a restart of the machine does.
     #[cfg(target_os = "linux")]
     pub fn forget_keys(&self) {
-        use linux_keyutils::{KeyRing, KeyRingIdentifier::User};
-        for name in self.names().into_iter().filter(|name| name.ends_with(".json")) {
-            let bytes = fs::read(self.keyfob.cache_dir().join(name)).unwrap();
-            let line = bytes.split(|byte| *byte == b'\n').next().unwrap();
-            let Ok(header) = serde_json::from_slice::<Value>(line) else { continue };
-            let Some(key) = header["kid"].as_str() else { continue };
-            let ring = KeyRing::get_persistent(User).or_else(|_| KeyRing::from_special_id(User, false));
-            if let Ok(key) = ring.and_then(|ring| ring.search(&format!("keyfob:{key}"))) {
-                key.invalidate().unwrap();
-            }
-        }
+        keyfob_test_support::forget_keys(&self.keyfob.cache_dir());
     }
 
     /// Asserts that nobody polled too early, and that nothing was used twice.

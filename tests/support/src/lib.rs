@@ -26,6 +26,8 @@ pub mod scratch;
 mod form;
 mod grants;
 mod http;
+#[cfg(target_os = "linux")]
+mod keys;
 mod lfs;
 mod options;
 mod page;
@@ -39,6 +41,8 @@ mod tls;
 
 pub use bin::{Keyfob, Output};
 pub use git::GitServer;
+#[cfg(target_os = "linux")]
+pub use keys::forget_keys;
 pub use lookalike::Lookalike;
 pub use provider::{Auto, Endpoint, Options, Provider, Reply};
 pub use scratch::Scratch;
