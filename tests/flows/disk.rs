@@ -268,7 +268,7 @@ fn limited(scene: &Scene, caller: Caller, request: &str, files: Option<u64>) -> 
     let pid = worker_of(caller.pid()).or_else(|| Pid::from_raw(i32::try_from(caller.pid()).unwrap()));
     let is_free =
         |number: &u64| fs::symlink_metadata(format!("/proc/{}/fd/{number}", pid.unwrap().as_raw_nonzero())).is_err();
-    let files = files.unwrap_or_else(|| (3..).find(is_free).unwrap());
+    let files = files.unwrap_or_else(|| (3..256).find(is_free).unwrap());
     prlimit(pid, Resource::Nofile, Rlimit { current: Some(files), maximum: Some(files) }).unwrap();
     drop(hold);
     caller.finish()
