@@ -690,7 +690,7 @@ mod tests {
                 Outcome::NotMine
             };
             let given = Given { environment, stdin: stdin.as_bytes(), ..Given::default() };
-            let words = ["get", "--profile=lab", "--host=https://git.lab:8443"];
+            let words = ["get", "-p", "lab", "--host=https://git.lab:8443"];
             assert_eq!(run(&CALLER, &words, given, &ask), (0, String::new(), String::new()));
             assert!(asked.get());
         };
