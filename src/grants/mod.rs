@@ -203,3 +203,153 @@ fn account(claims: &Claims, tenants: bool) -> Option<Account> {
     let tenant = claims.tenant.as_deref().filter(|_| tenants).map(clean);
     claims.name.clone().map(|name| Account { name, subject: claims.subject.clone(), tenant })
 }
+
+#[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "takes what json! makes")]
+mod tests {
+    use super::*;
+    use crate::config::resolved;
+    use crate::failure::Hint;
+    use crate::oauth::json::Members;
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::{Value, from_value, json};
+
+    const SENT: Timestamp = Timestamp(10_000);
+    const LAB: &[(&str, &str)] = &[("issuer", "https://id.example"), ("client-id", "c")];
+
+    fn jwt(claims: &Value) -> String {
+        format!("e30.{}.sig", URL_SAFE_NO_PAD.encode(claims.to_string()))
+    }
+
+    /// An ID token for the profile above, with these claims changed.
+    fn id_token(changes: Value) -> String {
+        let mut claims = json!({
+            "iss": "https://id.example", "aud": "c", "sub": "1", "name": "ada", "tid": "t", "iat": 10_000, "exp": 12_000
+        });
+        claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        jwt(&claims)
+    }
+
+    /// What is read from an answer with an access token and these members, if a token of this kind is wanted. The
+    /// server's clock is `ahead` by so many seconds, if it says.
+    fn read_by(flags: &[(&str, &str)], members: Value, kind: &str, ahead: Option<i64>) -> (Grant, Option<Failure>) {
+        let profile = resolved(flags).unwrap();
+        let mut answer = json!({ "access_token": "a", "token_type": "Bearer" });
+        answer.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        let answer = TokenAnswer::read(&Members::read(answer.to_string().as_bytes()).unwrap()).unwrap();
+        let key = from_value(json!({ "kind": kind, "scopes": ["x", "y"] })).unwrap();
+        let ask = Ask { profile: &profile, key, claims: None, by: "git".into() };
+        let skew = ahead.map_or(Skew::default(), |ahead| Skew::measured(Timestamp(SENT.0 + ahead), SENT));
+        read(&answer, &ask, &["x".to_owned(), "y".to_owned()], SENT, skew)
+    }
+
+    #[test]
+    fn r30_an_access_token_ends_when_the_answer_says_else_the_token_else_the_providers_row() {
+        let end =
+            |flags, members, ahead| read_by(flags, members, "access", ahead).0.tokens[0].expires_at.map(|at| at.0);
+        let by_token = || json!({ "access_token": jwt(&json!({ "exp": 20_000 })) });
+        assert_eq!(
+            end(LAB, json!({ "expires_in": 600, "access_token": by_token()["access_token"] }), None),
+            Some(10_600)
+        );
+        assert_eq!(end(LAB, by_token(), None), Some(20_000));
+        assert_eq!(end(LAB, by_token(), Some(1_000)), Some(19_000), "by the server's clock");
+        assert_eq!(end(LAB, json!({}), None), Some(13_600));
+        assert_eq!(end(&[("provider", "github"), ("client-id", "c")], json!({}), None), None);
+    }
+
+    /// `Date` may be a proxy's; the issuer of an ID token knows the time.
+    #[test]
+    fn an_id_token_ends_by_the_clock_that_is_most_likely_its_issuers() {
+        for (issued_at, ahead, end, lifetime) in [
+            (10_000, None, 12_000, 2_000),
+            (10_000, Some(1_000), 12_000, 2_000),
+            (11_000, None, 11_000, 1_000),
+            (11_000, Some(500), 11_500, 1_000),
+            (5_000, None, 12_000, 7_000),
+            (5_000, Some(1_000), 11_000, 7_000),
+        ] {
+            let token = id_token(json!({ "iat": issued_at }));
+            let (grant, _) = read_by(LAB, json!({ "id_token": token }), "id", ahead);
+            let id = &grant.tokens[1];
+            assert_eq!(
+                (id.key.kind, id.expires_at, id.lifetime),
+                (TokenKind::Id, Some(Timestamp(end)), Some(lifetime))
+            );
+        }
+    }
+
+    #[test]
+    fn r33_an_id_token_that_may_not_be_handed_out_is_a_failure_only_if_it_is_wanted() {
+        let cannot = "the provider's ID token cannot be used:";
+        let clock = "if this machine's clock is wrong, set it: the provider does not say what time it is";
+        for (token, ahead, account, why, hint) in [
+            (id_token(json!({})), None, Some("ada"), None, None),
+            (id_token(json!({ "aud": "d" })), None, None, Some("it is not meant for the client \"c\""), None),
+            (
+                id_token(json!({ "iss": "x" })),
+                None,
+                None,
+                Some("its issuer is \"x\", not \"https://id.example\""),
+                None,
+            ),
+            (
+                id_token(json!({ "exp": 9_000, "iat": 8_000 })),
+                None,
+                Some("ada"),
+                Some("it has already expired"),
+                Some(clock),
+            ),
+            (
+                id_token(json!({ "exp": 9_000, "iat": 8_000 })),
+                Some(0),
+                Some("ada"),
+                Some("it has already expired"),
+                None,
+            ),
+            ("opaque".into(), None, None, Some("it is not a JWT"), None),
+        ] {
+            let read = |kind| read_by(LAB, json!({ "id_token": token }), kind, ahead);
+            let (grant, problem) = read("access");
+            assert_eq!((grant.account.map(|account| account.name).as_deref(), problem), (account, None), "{token}");
+            assert_eq!(grant.tokens.len(), if why.is_none() { 2 } else { 1 });
+            let problem = read("id").1;
+            let message = problem.as_ref().map(|failure| failure.message.clone());
+            assert_eq!(message, why.map(|why| format!("{cannot} {why}")));
+            assert_eq!(problem.as_ref().and_then(|failure| failure.hint.as_ref()).map(Hint::text), hint, "{why:?}");
+        }
+    }
+
+    #[test]
+    fn an_account_has_a_tenant_where_the_provider_has_tenants() {
+        let token = id_token(json!({ "iss": "https://login.microsoftonline.com/t/v2.0" }));
+        let entra = &[("provider", "entra"), ("client-id", "c"), ("tenant", "t")][..];
+        let (grant, _) = read_by(entra, json!({ "id_token": token }), "access", None);
+        let account = Account { name: "ada".into(), subject: Some("1".into()), tenant: Some("t".into()) };
+        assert_eq!((grant.account, grant.tokens[0].tenant.as_deref()), (Some(account), Some("t")));
+        let (grant, _) = read_by(LAB, json!({ "id_token": id_token(json!({})) }), "access", None);
+        assert_eq!(grant.account.unwrap().tenant, None);
+    }
+
+    #[test]
+    fn what_was_granted_is_what_was_asked_for_unless_the_answer_says_less() {
+        let granted = |members| read_by(LAB, members, "access", None).0.granted.join(" ");
+        assert_eq!((granted(json!({})), granted(json!({ "scope": "y z" }))), ("x y".into(), "y".into()));
+        let refresh = json!({ "access_token": "", "refresh_token": "r" });
+        let (grant, problem) = read_by(LAB, refresh, "access", None);
+        assert_eq!((grant.refresh_token.unwrap().expose(), grant.tokens.len()), ("r", 0));
+        assert!(problem.unwrap().message.starts_with("the provider's answer cannot be used: "));
+    }
+
+    #[test]
+    fn who_wants_an_id_token_is_told_how_to_get_one() {
+        let hint = |scopes| {
+            let profile = resolved(&[LAB, &[("scopes", scopes)]].concat()).unwrap();
+            no_id_token(&profile).hint.unwrap().text().to_owned()
+        };
+        assert_eq!(hint("api"), "add `openid` to `scopes`, or set `token-kind = \"access\"`");
+        let given = "have the provider give this client ID tokens, or set `token-kind = \"access\"`";
+        assert_eq!(hint("openid"), given);
+    }
+}
