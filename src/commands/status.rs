@@ -85,6 +85,13 @@ struct Entry {
     pending: Option<Waiting>,
 }
 
+impl Entry {
+    /// Sessions of profiles come first, sorted by name.
+    fn order(&self) -> (bool, &[String], Option<&str>) {
+        (self.profiles.is_empty(), &self.profiles, self.account_label.as_deref())
+    }
+}
+
 /// When tokens were last fetched, and for whom. Answers from the cache are not recorded.
 #[derive(Serialize)]
 struct Last {
@@ -158,11 +165,11 @@ fn gather(only: Option<&str>) -> Result<Status> {
         let contents = store.contents()?;
         kept = store.kept()?;
         for (file, session) in &contents.sessions {
-            sessions.extend(shown(file.key(), session, &profiles, only, now));
+            if let Some(entry) = shown(file.key(), session, &profiles, only, now) {
+                let before = |other: &Entry| other.order() <= entry.order();
+                sessions.insert(sessions.partition_point(before), entry);
+            }
         }
-        // Sessions of profiles come first, sorted by name.
-        let name = |entry: &Entry| (entry.profiles.is_empty(), entry.profiles.clone(), entry.account_label.clone());
-        sessions.sort_by_cached_key(name);
         damaged.extend(
             contents
                 .damaged

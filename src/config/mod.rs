@@ -166,10 +166,14 @@ impl Profile {
 }
 
 impl file::File {
-    /// Removes the profile of this name from the file and returns its settings; empty if it does not exist.
+    /// Takes the settings of the profile of this name out of the file; empty if it does not exist.
     fn take(&mut self, name: &str) -> Result<Settings, Failure> {
         let circle = self.circle(name);
-        let settings = self.profiles.remove(name).unwrap_or_else(|| Ok(Settings::default()))?;
+        let none = Ok(Settings::default());
+        let settings = match self.profiles.get_mut(name) {
+            Some(said) => std::mem::replace(said, none),
+            None => none,
+        }?;
         circle.map_or(Ok(settings), Err)
     }
 

@@ -70,11 +70,13 @@ pub(super) fn part(texts: &Texts, asked: Asked<'_>) -> Option<File> {
     let mut lines = Vec::new();
     for layout in &layouts {
         let mut second = Lines::default();
-        for (_, section) in layout.profiles().filter(|(name, _)| needed.contains(name)) {
+        let mut found = Vec::new();
+        for (name, section) in layout.profiles().filter(|(name, _)| needed.contains(name)) {
             second.add(section.text, section.line);
+            found.push(name);
         }
         // The user's profile replaces the system's of the same name.
-        for (name, _) in layout.profiles() {
+        for name in found {
             needed.remove(name);
         }
         lines.push((layout.path, second));

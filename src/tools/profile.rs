@@ -73,7 +73,7 @@ impl Wanted {
     /// only setting given for that profile.
     fn another_account(&self, name: &str, config: &Config) -> Result<Option<(String, Settings)>> {
         let said: Vec<_> = self.flags.0.all().collect();
-        let ([(key, items)], Some(Ok(there))) = (&said[..], config.file()?.profiles.remove(name)) else {
+        let ([(key, items)], Some(Ok(there))) = (&said[..], config.file()?.profiles.get(name).cloned()) else {
             return Ok(None);
         };
         let (true, Some(account)) = (key.name == "account", items.first()) else { return Ok(None) };
@@ -305,7 +305,7 @@ impl Config {
                     plan.steps.push(Step::Remove { path, folder: None });
                 }
             }
-            released.extend(Profile::all_of(file).remove(name).and_then(Result::ok));
+            released.extend(Profile::named(file, name));
             self.after = edit::without_profile(&self.after, name);
         }
         Ok(released)

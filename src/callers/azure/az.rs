@@ -423,7 +423,8 @@ mod tests {
         }
         let unknown = said("account get-access-token --resource-type x", &|_| Outcome::Profile(described()));
         assert_eq!((unknown.0, &*unknown.1), (1, ""));
-        assert!(unknown.2.starts_with("ERROR: --resource-type has to be one of "), "{}", unknown.2);
+        let known = "arm, aad-graph, ms-graph, batch, media, oss-rdbms";
+        assert_eq!(unknown.2, format!("ERROR: --resource-type has to be one of {known}\n"));
     }
 
     /// The real az may know another account.
