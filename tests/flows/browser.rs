@@ -5,7 +5,9 @@ use crate::common::{self, Caller, SOON, Scene, token, wait_for_sleepers, wait_un
 use keyfob_test_support::entra::{AZURE_CLI, error_body};
 use keyfob_test_support::provider::{Auto, Edit, Endpoint, Options, Reply, ScopeFormat};
 use keyfob_test_support::{Output, skip};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -239,6 +241,36 @@ fn two_answers_at_once_are_one() {
         drop(hold);
         assert_says(&first.join().unwrap(), 200, "keyfob has signed in as");
     });
+    token(&caller.finish());
+    assert_eq!(scene.idp.count("token:authorization_code"), 1);
+}
+
+/// Both have arrived before the caller, which is stopped meanwhile, reads one of them.
+#[test]
+fn of_two_answers_that_have_arrived_one_is_taken_and_the_other_is_told_so() {
+    let scene = scene(Options::default());
+    let caller = scene.start(["token"]);
+    let to = get(&caller.address()).location().unwrap().to_owned();
+    let answers = [(); 2].map(|()| get(&to).location().unwrap().to_owned());
+    let pid = Pid::from_raw(i32::try_from(caller.pid()).unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    let state = || fs::read_to_string(format!("/proc/{}/stat", caller.pid())).unwrap();
+    wait_until("a stopped caller", || state().contains(") T "));
+    let streams = answers.map(|answer| {
+        let (port, query) = (port(&answer), answer.split_once('?').unwrap().1);
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        write!(stream, "GET /?{query} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n").unwrap();
+        stream
+    });
+    kill_process(pid, Signal::CONT).unwrap();
+    let mut pages = streams.map(|mut stream| {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        page(&answer)
+    });
+    pages.sort_by_key(|page| page.status);
+    assert_says(&pages[0], 200, "keyfob has signed in as");
+    assert_says(&pages[1], 400, "The sign-in has been answered.");
     token(&caller.finish());
     assert_eq!(scene.idp.count("token:authorization_code"), 1);
 }
