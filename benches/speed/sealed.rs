@@ -11,15 +11,27 @@ use crate::common::home::{CASES, Case, Home};
 
 pub(crate) fn measure(place: &Place, table: &mut Table) -> Result<()> {
     let token = CASES.iter().find(|case| case.name == "keyfob token").context("no such case")?;
-    let home = Home::new(&place.keyfob)?;
-    let moved = home.keyfob(&Case { args: &["store", "kernel"], ..*token }).answer();
-    let measured = moved.and_then(|_| compare(place, table, &home, token));
-    forget_keys(&home.path().join("cache"));
+    let homes = (Home::new(&place.keyfob)?, Home::new(&place.keyfob)?);
+    let measured = moved(&homes, token).and_then(|()| compare(place, table, &homes, token));
+    forget_keys(&homes.1.path().join("cache"));
     measured
 }
 
-fn compare(place: &Place, table: &mut Table, sealed: &Home, case: &Case) -> Result<()> {
-    let (clear, sealed) = (place.home.keyfob(case), sealed.keyfob(case));
+/// Seals the sessions of the second home. Those of the first are sealed and taken back, because a session that was sealed
+/// is renewed, and remembers that nobody answered.
+fn moved(homes: &(Home, Home), token: &Case) -> Result<()> {
+    for (home, kinds) in [(&homes.0, &["kernel", "file"][..]), (&homes.1, &["kernel"])] {
+        for kind in kinds {
+            let args: &'static [&'static str] = Vec::from(["store", kind]).leak();
+            home.keyfob(&Case { args, ..*token }).answer()?;
+            home.keyfob(token).answer()?;
+        }
+    }
+    Ok(())
+}
+
+fn compare(place: &Place, table: &mut Table, homes: &(Home, Home), case: &Case) -> Result<()> {
+    let (clear, sealed) = (homes.0.keyfob(case), homes.1.keyfob(case));
     let times = medians(&[clear.clone(), sealed.clone()], place.rounds(400))?;
     let more = times[1].saturating_sub(times[0]).as_secs_f64() * 1e6;
     let from = against(times[1], times[0]);
