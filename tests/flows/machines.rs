@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use crate::common::machine::{Keys, answer, checked_claims, file};
@@ -927,22 +927,20 @@ fn a_host_that_chooses_no_identity_is_not_asked_to() {
 /// It starts, is updated, and has no such identity; what does not pass is said at once.
 #[test]
 fn a_virtual_machines_service_is_given_time() {
-    let count = Arc::new(Mutex::new(0));
-    let counted = Arc::clone(&count);
-    let server = Lookalike::start(move |_| {
-        let mut count = counted.lock().unwrap();
-        *count += 1;
-        match *count {
-            1 => json(404, &json!({ "error": "not_found" })),
-            2 => json(410, &json!({ "error": "gone" })),
+    let identity_after = |troubles: [(u16, &'static str); 2]| {
+        let count = AtomicUsize::new(0);
+        let server = Lookalike::start(move |_| match troubles.get(count.fetch_add(1, Ordering::Relaxed)) {
+            Some((status, error)) => json(*status, &json!({ "error": error })),
             // Life of a day: it is renewed from half of that on.
-            _ => json(200, &json!({ "access_token": "t0ken", "expires_in": "86400", "token_type": "Bearer" })),
-        }
-    });
-    let place = [("AZURE_POD_IDENTITY_AUTHORITY_HOST", server.origin().to_owned())];
-    let keyfob = identity("", &place);
-    assert_eq!(token(&run(&keyfob)), "t0ken");
-    assert_eq!(server.seen().len(), 3);
+            None => json(200, &json!({ "access_token": "t0ken", "expires_in": "86400", "token_type": "Bearer" })),
+        });
+        let keyfob = identity("", &[("AZURE_POD_IDENTITY_AUTHORITY_HOST", server.origin().to_owned())]);
+        assert_eq!(token(&run(&keyfob)), "t0ken");
+        assert_eq!(server.seen().len(), 3);
+        keyfob
+    };
+    identity_after([(429, "too_many_requests"), (503, "unavailable")]);
+    let keyfob = identity_after([(404, "not_found"), (410, "gone")]);
     let mut files = fs::read_dir(keyfob.cache_dir()).unwrap().map(|entry| entry.unwrap().path());
     let session = files.find(|path| path.extension().is_some_and(|kind| kind == "json")).unwrap();
     let session: serde_json::Value = serde_json::from_slice(&fs::read(session).unwrap()).unwrap();
