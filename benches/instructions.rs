@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -132,10 +133,25 @@ fn order() -> Result<()> {
     for case in CASES.iter().chain(TOOLS) {
         callgrind::functions(&home.keyfob(case), &home.path().join("counted"), &mut functions)?;
     }
+    #[cfg(target_os = "linux")]
+    sealed(&keyfob, &mut functions)?;
     let known = |name: &&String| ["_ZN", "_R", "main"].iter().any(|start| name.starts_with(start));
     let sections: BTreeSet<String> = functions.iter().filter(known).map(|name| section(name)).collect();
     ensure!(sections.len() > 100, "the program has no symbols");
     Ok(fs::write(SCRIPT, script(&sections))?)
+}
+
+/// Adds what runs where sessions are sealed.
+#[cfg(target_os = "linux")]
+fn sealed(keyfob: &Path, functions: &mut BTreeSet<String>) -> Result<()> {
+    let home = Home::new(keyfob)?;
+    let token = CASES.iter().find(|case| case.name == "keyfob token").context("no such case")?;
+    home.keyfob(&Case { args: &["store", "kernel"], ..*token }).answer()?;
+    // The first answer has the session renewed, in vain.
+    home.keyfob(token).answer()?;
+    let counted = callgrind::functions(&home.keyfob(token), &home.path().join("counted"), functions);
+    keyfob_test_support::forget_keys(&home.path().join("cache"));
+    counted
 }
 
 /// A linker script that puts these sections before all others.

@@ -32,7 +32,7 @@ fn moved(homes: &(Home, Home), token: &Case) -> Result<()> {
 
 fn compare(place: &Place, table: &mut Table, homes: &(Home, Home), case: &Case) -> Result<()> {
     let (clear, sealed) = (homes.0.keyfob(case), homes.1.keyfob(case));
-    let times = medians(&[clear.clone(), sealed.clone()], place.rounds(400))?;
+    let times = medians(&[clear.clone(), sealed.clone()], place.rounds(2000))?;
     let more = times[1].saturating_sub(times[0]).as_secs_f64() * 1e6;
     let from = against(times[1], times[0]);
     table.figure("wall: `keyfob token` sealed, more than in clear", more, "µs", &from, Budget::AtMost(70.0));
