@@ -484,31 +484,37 @@ pub(super) mod tests {
         assert_eq!(length(1 << 21), (1 << 20) + 1);
     }
 
-    /// A standard input that delivers these pieces and then never ends.
-    struct Open<'a>(&'a [&'a [u8]]);
+    /// A standard input that delivers these pieces and errors, and then never ends.
+    struct Pieces<'a>(&'a [Result<&'a [u8], ErrorKind>]);
 
-    impl Read for Open<'_> {
+    impl Read for Pieces<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let (piece, rest) = self.0.split_first().expect("nobody waits for more");
+            let (next, rest) = self.0.split_first().expect("nobody waits for more");
             self.0 = rest;
+            let piece = (*next)?;
             buffer[..piece.len()].copy_from_slice(piece);
             Ok(piece.len())
         }
     }
 
+    fn read_to_empty_line(stdin: &[Result<&[u8], ErrorKind>]) -> Result<Vec<u8>, ErrorKind> {
+        let mut io = Io {
+            arguments: &Arguments::default(),
+            environment: &|_| None,
+            stdin: &mut Pieces(stdin),
+            stdout_is_terminal: &|| false,
+            pass_on: &|_, _| PASSED_ON,
+            stdout: &mut io::sink(),
+            stderr: &mut io::sink(),
+        };
+        io.request_to_empty_line().map(|bytes| bytes.to_vec()).map_err(|error| error.kind())
+    }
+
     #[test]
     fn a_request_ends_at_an_empty_line_wherever_it_is_cut() {
         let read = |pieces: &[&[u8]]| {
-            let mut io = Io {
-                arguments: &Arguments::default(),
-                environment: &|_| None,
-                stdin: &mut Open(pieces),
-                stdout_is_terminal: &|| false,
-                pass_on: &|_, _| PASSED_ON,
-                stdout: &mut io::sink(),
-                stderr: &mut io::sink(),
-            };
-            String::from_utf8(io.request_to_empty_line().unwrap().to_vec()).unwrap()
+            let pieces: Vec<_> = pieces.iter().copied().map(Ok).collect();
+            String::from_utf8(read_to_empty_line(&pieces).unwrap()).unwrap()
         };
         assert_eq!(read(&[b"a=b\n\n"]), "a=b\n\n");
         assert_eq!(read(&[b"a=b\n", b"\n"]), "a=b\n\n");
@@ -523,31 +529,9 @@ pub(super) mod tests {
         );
     }
 
-    /// A standard input that delivers these pieces and errors.
-    struct Broken<'a>(&'a [Result<&'a [u8], ErrorKind>]);
-
-    impl Read for Broken<'_> {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let (next, rest) = self.0.split_first().expect("nobody reads on after an error");
-            self.0 = rest;
-            (*next)?.read(buffer)
-        }
-    }
-
     #[test]
     fn reading_goes_on_after_an_interruption_and_after_no_other_error() {
-        let read = |stdin: &[Result<&[u8], ErrorKind>]| {
-            let mut io = Io {
-                arguments: &Arguments::default(),
-                environment: &|_| None,
-                stdin: &mut Broken(stdin),
-                stdout_is_terminal: &|| false,
-                pass_on: &|_, _| PASSED_ON,
-                stdout: &mut io::sink(),
-                stderr: &mut io::sink(),
-            };
-            io.request_to_empty_line().map(|bytes| bytes.to_vec()).map_err(|error| error.kind())
-        };
+        let read = read_to_empty_line;
         assert_eq!(read(&[Err(ErrorKind::Interrupted), Ok(b"a=b\n\n")]), Ok(b"a=b\n\n".to_vec()));
         assert_eq!(read(&[Ok(b"a=b\n"), Err(ErrorKind::Other)]), Err(ErrorKind::Other));
     }
